@@ -1,0 +1,21 @@
+"""Hilum: medical images in, findings with their doubt stated, out as objects a hospital understands.
+
+The verbs are the public API: ``hilum.inspect``, ``plan``, ``train``, ``evaluate``, ``compare``, ``predict``,
+``bundle``, and ``demo``, ``generate``, ``verify`` (and ``hilum.verbs.zoo``). Each is loaded when first used.
+"""
+
+from typing import Any
+
+from hilum.core.errors import HilumError
+
+__version__ = "0.1.0"
+_VERBS = ("inspect", "plan", "train", "evaluate", "compare", "predict", "bundle", "demo", "generate", "verify")
+__all__ = ["HilumError", "__version__", *_VERBS]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _VERBS:
+        import importlib
+
+        return importlib.import_module("hilum.verbs").verb(name)
+    raise AttributeError(f"module 'hilum' has no attribute {name!r}")

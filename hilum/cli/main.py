@@ -1,0 +1,299 @@
+"""hilum: the command line. It only edits the plan and calls the verbs; here, and only here, things are printed."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hilum.core.errors import HilumError
+from hilum.core.findings import INTENDED_USE
+
+app = typer.Typer(
+    help="Medical images in, findings with their doubt stated, out as objects a hospital understands."
+    f"\n\n{INTENDED_USE}",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Data = Annotated[Path, typer.Argument(help="A data folder, a dataset.yaml or a CSV.")]
+Model = Annotated[Path, typer.Argument(help="A run folder or a .hilum file.")]
+Task = Annotated[str, typer.Option(help="segment, classify, detect, register, reconstruct or generate.")]
+Minutes = Annotated[float | None, typer.Option(help="Training time; frozen into steps after a short timing.")]
+Steps = Annotated[int | None, typer.Option(help="Training steps, instead of minutes.")]
+Seed = Annotated[int, typer.Option(help="Of the split, the weights and the batches.")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="key=value: a network option, or a dotted plan path (learning.rate=0.001, plan.batch=4)."
+    ),
+]
+Out = Annotated[Path, typer.Option(help="Where to write; must not exist or be empty.")]
+
+
+def _settings(pairs: list[str] | None) -> dict[str, Any]:
+    from hilum.planning.planner import parse_setting
+
+    return dict(parse_setting(p) for p in pairs or [])
+
+
+@app.command()
+def inspect(
+    path: Annotated[Path, typer.Argument(help="A data folder, a study or one image.")],
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """What is there: cases, roles, geometry, range, problems, and the tasks it fits.
+
+    Example: hilum inspect my_images
+    """
+    from hilum.cli import show
+    from hilum.verbs.inspect import inspect as verb
+
+    with show.bars() as progress:
+        found = verb(path, progress=progress)
+    print(json.dumps(found, indent=1)) if as_json else show.inspected(found)
+
+
+@app.command()
+def plan(
+    data: Data,
+    task: Task,
+    out: Out,
+    net: Annotated[str | None, typer.Option(help="A network, or name:key=value.")] = None,
+    minutes: Minutes = None,
+    steps: Steps = None,
+    seed: Seed = 0,
+    set_: Sets = None,
+) -> None:
+    """Look at the data and write plan.json: readable, and yours to edit.
+
+    Example: hilum plan my_images --task segment --out plan.json
+    """
+    from hilum.cli import show
+    from hilum.verbs.plan import plan as verb
+
+    with show.bars() as progress:
+        made = verb(
+            data,
+            task,
+            out,
+            net=net,
+            minutes=minutes,
+            steps=steps,
+            seed=seed,
+            settings=_settings(set_),
+            progress=progress,
+        )
+    show.planned(made, out)
+
+
+@app.command()
+def train(
+    data: Data,
+    task: Task,
+    out: Out,
+    plan: Annotated[Path | None, typer.Option(help="A plan.json; else one is made.")] = None,
+    net: Annotated[str | None, typer.Option(help="A network, or name:key=value.")] = None,
+    minutes: Minutes = None,
+    steps: Steps = None,
+    seed: Seed = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on in --out from its last checkpoint.")] = False,
+    set_: Sets = None,
+) -> None:
+    """Learn from a data set and leave a run folder (10 minutes unless said otherwise).
+
+    Example: hilum train my_images --task segment --minutes 12 --out run
+    """
+    from hilum.cli import show
+    from hilum.verbs.train import train as verb
+
+    with show.bars() as progress:
+        verb(
+            data, task, out, plan=plan, net=net, minutes=minutes, steps=steps, seed=seed,
+            resume=resume, settings=_settings(set_), progress=progress,
+        )  # fmt: skip
+    print(f"The run is in {out}. Next: hilum evaluate {out} {data} --out {out}-evaluation")
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    data: Data,
+    out: Out,
+    part: Annotated[str | None, typer.Option(help="train, val or test of the run's own data; default test.")] = None,
+) -> None:
+    """Judge a run or bundle: metrics with intervals, and a report to open.
+
+    The run's own data: its test part. Other data: every labelled case.
+    Example: hilum evaluate run my_images --out evaluation
+    """
+    from hilum.cli import show
+    from hilum.verbs.evaluate import evaluate as verb
+
+    with show.bars() as progress:
+        found = verb(model, data, out, part=part, progress=progress)
+    show.evaluated(found, out)
+
+
+@app.command()
+def compare(
+    data: Data,
+    task: Task,
+    nets: Annotated[str, typer.Option(help="Networks, separated by commas; options as name:key=value.")],
+    out: Out,
+    seeds: Annotated[int, typer.Option(help="Runs per network.")] = 1,
+    minutes: Minutes = None,
+    steps: Steps = None,
+    set_: Sets = None,
+) -> None:
+    """Several networks on the same data, split and budget; finished cells are kept, so it can be continued.
+
+    Example: hilum compare my_images --task classify --nets resnet,densenet,vit --steps 300 --out comparison
+    """
+    from hilum.cli import show
+    from hilum.verbs.compare import compare as verb
+
+    names = [n.strip() for n in nets.split(",") if n.strip()]
+    with show.bars() as progress:
+        found = verb(
+            data,
+            task,
+            names,
+            out,
+            seeds=seeds,
+            minutes=minutes,
+            steps=steps,
+            settings=_settings(set_),
+            progress=progress,
+        )
+    show.compared(found, out)
+
+
+@app.command()
+def predict(
+    model: Model,
+    out: Out,
+    inputs: Annotated[list[Path] | None, typer.Argument(help="Images, folders, or CSVs with columns of roles.")] = None,
+    fixed: Annotated[Path | None, typer.Option(help="For registration: the image that stays.")] = None,
+    moving: Annotated[Path | None, typer.Option(help="For registration: the image that moves.")] = None,
+    memory: Annotated[str | None, typer.Option(help="Most that merging windows may take, for example 2GB.")] = None,
+    runtime: Annotated[str, typer.Option(help="torch.")] = "torch",
+    format: Annotated[str, typer.Option(help="nifti, or dicom for DICOM SEG beside DICOM images.")] = "nifti",
+) -> None:
+    """Use a run or bundle on images; a bad input costs that input only. Repeat the call to go on.
+
+    Example: hilum predict model.hilum scan.nii.gz --out found
+    """
+    from hilum.cli import show
+    from hilum.verbs.predict import predict as verb
+
+    with show.bars() as progress:
+        found = verb(
+            model, list(inputs or []), out, fixed=fixed, moving=moving,
+            memory=memory, runtime=runtime, format=format, progress=progress,
+        )  # fmt: skip
+    show.predicted(found, out)
+
+
+@app.command()
+def generate(
+    model: Model,
+    count: Annotated[int, typer.Option(help="How many images.")],
+    out: Out,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same images.")] = 0,
+) -> None:
+    """New images from a generator.
+
+    Example: hilum generate run --count 16 --out made
+    """
+    from hilum.cli import show
+    from hilum.verbs.generate import generate as verb
+
+    with show.bars() as progress:
+        found = verb(model, count, out, seed=seed, progress=progress)
+    print(f"{len(found['files'])} images in {out}. {found['note']}")
+
+
+@app.command()
+def bundle(
+    model: Annotated[Path, typer.Argument(help="A run folder.")], out: Annotated[Path, typer.Option(help="NAME.hilum")]
+) -> None:
+    """One file to hand a model on: plan, weights, card, hashes and a golden pair.
+
+    Example: hilum bundle run --out model.hilum
+    """
+    from hilum.verbs.bundle import bundle as verb
+
+    card = verb(model, out)
+    print(
+        f"{out}: {card['task']} by {card['network']}, terms of the data: {card['terms_of_data']}. "
+        f"Check: hilum verify {out}"
+    )
+
+
+@app.command()
+def verify(path: Annotated[Path, typer.Argument(help="A .hilum file.")]) -> None:
+    """Is a bundle whole, and does it compute what it did where it was made?
+
+    Example: hilum verify model.hilum
+    """
+    from hilum.verbs.verify import verify as verb
+
+    card = verb(path)
+    print(
+        f"{path} is whole: {card['files']} files, golden output within {card['golden_difference']:.1e}. "
+        f"{card['intended_use']}"
+    )
+
+
+@app.command()
+def zoo(
+    task: Annotated[str | None, typer.Option(help="Only networks for this task.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """The networks, with parameters counted from the built module.
+
+    Example: hilum zoo --task segment
+    """
+    from hilum.cli import show
+    from hilum.verbs.zoo import zoo as verb
+
+    rows = verb(task)
+    print(json.dumps(rows, indent=1)) if as_json else show.networks(rows)
+
+
+@app.command()
+def demo(out: Annotated[Path | None, typer.Option(help="Default: hilum-demo, or the next free name.")] = None) -> None:
+    """The main job on a phantom study, from images to a report, in under four minutes.
+
+    Example: hilum demo
+    """
+    from hilum.cli import show
+    from hilum.verbs.demo import demo as verb
+
+    with show.bars() as progress:
+        found = verb(out, progress=progress)
+    show.demonstrated(found)
+
+
+def main() -> None:
+    """Run the command; an error becomes one sentence on stderr and exit code 2."""
+    import logging
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    try:
+        app()
+    except HilumError as error:
+        print(f"hilum: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("hilum: stopped. What was saved is kept; training goes on with --resume.", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""How results look in a terminal: progress with the time left, tables, and what to do next."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hilum.core.progress import Progress, quiet
+
+
+@contextlib.contextmanager
+def bars() -> Iterator[Progress]:
+    """A progress function that draws a bar per job with the time left, on stderr; quiet where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield quiet
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description:>18}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bars(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True)) as drawn:
+        jobs: dict[str, Any] = {}
+
+        def progress(name: str, done: int, total: int, note: str = "") -> None:
+            if name not in jobs or done == 1:
+                if name in jobs:
+                    drawn.remove_task(jobs[name])
+                jobs[name] = drawn.add_task(name, total=total, note="")
+            drawn.update(jobs[name], completed=done, total=total, note=note[:60])
+
+        yield progress
+
+
+def _table(rows: list[dict[str, Any]], title: str = "") -> None:
+    """Rows as a table; the columns of all rows, in order of first appearance."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    columns = list(dict.fromkeys(k for row in rows for k in row))
+    table = Table(title=title or None)
+    for column in columns:
+        number = any(isinstance(r.get(column), int | float) for r in rows)
+        table.add_column(column, justify="right" if number else "left")
+    for row in rows:
+        table.add_row(*[Text(_cell(row.get(c))) for c in columns])
+    Console().print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    if isinstance(value, list):
+        return "; ".join(map(str, value))
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def inspected(found: dict[str, Any]) -> None:
+    """The table of cases, the problems, and what to type next."""
+    rows = found["rows"]
+    _table(rows[:20], f"{found['path']}: {found['cases']} cases")
+    if len(rows) > 20:
+        print(f"... and {len(rows) - 20} more (--json shows all).")
+    if found["classes"]:
+        print("Classes: " + ", ".join(f"{k} {v}" for k, v in found["classes"].items()))
+    for problem in found["problems"]:
+        print(f"Problem: {problem['problem']}")
+    if found["tasks"]:
+        print(
+            f"It fits: {', '.join(found['tasks'])}. "
+            f"Next: hilum train {found['path']} --task {found['tasks'][0]} --out run"
+        )
+
+
+def planned(plan: Any, out: Path) -> None:
+    """What the plan says, in a few lines."""
+    net = next(iter(plan.networks.values()))
+    rows = [
+        {"setting": "task", "value": plan.task},
+        {"setting": "network", "value": net.name},
+        {"setting": "patch", "value": " x ".join(map(str, plan.patch))},
+        {
+            "setting": "spacing",
+            "value": "pixels" if plan.spacing is None else " x ".join(f"{s:g}" for s in plan.spacing) + " mm",
+        },
+        {"setting": "batch", "value": str(plan.batch)},
+        {"setting": "classes", "value": ", ".join(c.name for c in plan.classes) or "-"},
+        {"setting": "groups", "value": plan.data.get("grouping", "")},
+    ]
+    _table(rows, str(out))
+    print(f"Edit {out} if you like. Next: hilum train {plan.data['name']} --task {plan.task} --plan {out} --out run")
+
+
+def evaluated(found: dict[str, Any], out: Path) -> None:
+    """Metrics with intervals."""
+    rows = []
+    for name, metric in found["metrics"].items():
+        row = {"metric": name, "mean": metric["mean"], "low": metric["low"], "high": metric["high"], "n": metric["n"]}
+        rows.append(row | {"better": metric["better"]})
+    _table(rows, f"{found['part']}: {found['cases']} cases in {found['groups']} groups, {found['missing']} missing")
+    if any(r["low"] is None and r["mean"] is not None for r in rows):
+        print("No interval where fewer than two independent groups are left.")
+    print(f"Open {out}/report.html")
+
+
+def compared(found: dict[str, Any], out: Path) -> None:
+    """The comparison and what it supports."""
+    _table(found["rows"], f"{found['task']} on {found['data']}, {found['headline']} ({found['better']} is better)")
+    for sentence in found["sentences"]:
+        print(sentence)
+    print(f"Open {out}/compare.html")
+
+
+def predicted(found: dict[str, Any], out: Path) -> None:
+    """What was written and what failed."""
+    for case, done in found["done"].items():
+        print(f"{case}: {', '.join(done['files'])}" + "".join(f" [warning: {w}]" for w in done["warnings"]))
+    for failure in found["failed"]:
+        print(f"{failure['case']}: no result. {failure['why']}")
+    print(f"{len(found['done'])} done, {len(found['failed'])} failed, in {out}. {found['intended_use']}")
+
+
+def networks(rows: list[dict[str, Any]]) -> None:
+    """The zoo."""
+    _table(
+        [
+            {k: v for k, v in r.items() if k != "reconstruction"}
+            | {"note": "reconstruction" if r["reconstruction"] else ""}
+            for r in rows
+        ]
+    )
+
+
+def demonstrated(found: dict[str, Any]) -> None:
+    """What the demo made, what to open, and what to type for one's own images."""
+    _table(found["rows"], "What was made")
+    print(f"Open {found['report']}")
+    print("With your own images (images/ and labels/ of the same names in my_images):")
+    print("  hilum inspect my_images")
+    print("  hilum train my_images --task segment --minutes 12 --out run")
+    print("  hilum evaluate run my_images --out evaluation")
+    print(found["intended_use"])

@@ -1,0 +1,163 @@
+"""A run folder or a bundle, opened alike: plan, weights, split, fingerprint, hashes and the append-only ledger."""
+
+import csv
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from hilum.core.atomic import write_json, write_text
+from hilum.core.errors import HilumError
+from hilum.core.plan import Plan
+
+HASHED = ("plan.json", "split.csv", "fingerprint.json", "card.json", "golden.safetensors", "features.safetensors")
+# Files besides weights/ that a finished run is held to; the ledger chains its own hashes.
+LARGEST_MEMBER = 4 << 30
+# Bytes of one bundle member that we are willing to read.
+
+
+class Run:
+    """Reads plan.json, split.csv, weights/<role>.safetensors, ... from a folder or from a .hilum file (zip)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self._zip: zipfile.ZipFile | None = None
+        if not self.path.exists():
+            raise HilumError("HIL-RUN-01", f"There is no run or bundle at {path}", "Check the path")
+        if self.path.is_file():
+            try:
+                self._zip = zipfile.ZipFile(self.path)
+            except (zipfile.BadZipFile, OSError) as error:
+                raise HilumError(
+                    "HIL-RUN-02", f"{path} is not a Hilum bundle ({error})", "Give a run folder or a .hilum file"
+                ) from error
+        if "plan.json" not in self.names():
+            raise HilumError(
+                "HIL-RUN-02", f"{path} is not a run: it has no plan.json",
+                "Give the folder that `hilum train --out` wrote, or a .hilum file",
+            )  # fmt: skip
+
+    @property
+    def is_bundle(self) -> bool:
+        """True for a .hilum file."""
+        return self._zip is not None
+
+    def names(self) -> list[str]:
+        """All file names, with forward slashes."""
+        if self._zip is not None:
+            return self._zip.namelist()
+        return sorted(p.relative_to(self.path).as_posix() for p in self.path.rglob("*") if p.is_file())
+
+    def read(self, name: str) -> bytes:
+        """One file's bytes."""
+        if self._zip is None:
+            path = self.path / name
+            if not path.is_file():
+                raise HilumError("HIL-RUN-03", f"{self.path} lacks {name}", "Finish the training or copy it again")
+            return path.read_bytes()
+        try:
+            info = self._zip.getinfo(name)
+            if info.file_size > LARGEST_MEMBER:
+                raise HilumError("HIL-M05", f"{name} in {self.path.name} claims {info.file_size} bytes", "Refused")
+            return self._zip.read(info)
+        except KeyError as error:
+            raise HilumError("HIL-RUN-03", f"{self.path} lacks {name}", "Export the bundle again") from error
+        except (zipfile.BadZipFile, OSError, EOFError) as error:
+            raise HilumError("HIL-M05", f"{name} in {self.path.name} is damaged ({error})", "Copy it again") from error
+
+    def has(self, name: str) -> bool:
+        """Whether the file exists."""
+        return name in self.names() if self.is_bundle else (self.path / name).is_file()
+
+    def json(self, name: str) -> Any:
+        """One JSON file."""
+        return json.loads(self.read(name))
+
+    @property
+    def plan(self) -> Plan:
+        """The plan, checked."""
+        return Plan.parse(self.read("plan.json").decode("utf-8"), f"{self.path}/plan.json")
+
+    def weights(self, role: str) -> dict[str, Any]:
+        """{name: tensor} of one network, from safetensors: tensors only, nothing in it can run."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        try:
+            return load(self.read(f"weights/{role}.safetensors"))
+        except SafetensorError as error:
+            raise HilumError(
+                "HIL-M04", f"The weights of {role!r} in {self.path} are damaged ({error})", "Copy again"
+            ) from error
+
+    def split(self) -> list[dict[str, str]]:
+        """Rows of split.csv: case, group, part (and fixed, moving for pairs)."""
+        return list(csv.DictReader(io.StringIO(self.read("split.csv").decode("utf-8"))))
+
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of every hashed file, measured now."""
+        wanted = [n for n in self.names() if n in HASHED or n.startswith("weights/")]
+        return {name: hashlib.sha256(self.read(name)).hexdigest() for name in sorted(wanted)}
+
+    def check_hashes(self) -> None:
+        """Refuse when any file differs from manifest.json (HIL-M05)."""
+        if not self.has("manifest.json"):
+            raise HilumError("HIL-M05", f"{self.path} has no manifest.json", "The training did not finish: resume it")
+        manifest = self.json("manifest.json")
+        seen = self.hashes()
+        wrong = sorted(n for n in manifest.keys() | seen.keys() if manifest.get(n) != seen.get(n))
+        if wrong:
+            raise HilumError("HIL-M05", f"{self.path} differs from its manifest in {', '.join(wrong)}", "Copy it again")
+
+    def write_manifest(self) -> None:
+        """Write manifest.json for a run folder."""
+        write_json(self.path / "manifest.json", self.hashes())
+
+    def ledger(self) -> list[dict[str, Any]]:
+        """The events so far, oldest first; a broken chain is refused (HIL-RUN-04)."""
+        if not self.has("ledger.jsonl"):
+            return []
+        before, events = "", []
+        for number, line in enumerate(self.read("ledger.jsonl").decode("utf-8").splitlines(), 1):
+            event = json.loads(line)
+            if event["before"] != before:
+                raise HilumError(
+                    "HIL-RUN-04", f"Line {number} of {self.path}/ledger.jsonl was changed", "Do not trust it"
+                )
+            before = hashlib.sha256(line.encode("utf-8")).hexdigest()
+            events.append(event)
+        return events
+
+    def record(self, event: str, facts: Mapping[str, Any]) -> None:
+        """Append one event to the ledger of a run folder; each line holds the hash of the line before."""
+        path = self.path / "ledger.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        before = hashlib.sha256(lines[-1].encode("utf-8")).hexdigest() if lines else ""
+        when = datetime.now(UTC).isoformat(timespec="seconds")
+        row = {"event": event, "when": when, **facts, "before": before}
+        with open(path, "a", encoding="utf-8") as stream:
+            stream.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a CSV atomically; columns in order of first appearance."""
+    rows = list(rows)
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    out = io.StringIO()
+    writer = csv.DictWriter(out, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, out.getvalue())
+
+
+def new_folder(path: Path) -> Path:
+    """A folder to write into: made when missing; refused when it holds something (HIL-CORE-03)."""
+    path = Path(path)
+    if path.is_file() or (path.is_dir() and any(path.iterdir())):
+        raise HilumError("HIL-CORE-03", f"{path} exists and is not an empty folder", "Choose another --out or empty it")
+    path.mkdir(parents=True, exist_ok=True)
+    return path

@@ -1,0 +1,169 @@
+"""A folder becomes a Dataset: cases by role, found by the layout that recognises the folder."""
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field
+
+from hilum.core import catalogue
+from hilum.core.errors import HilumError
+from hilum.core.image import Case
+from hilum.core.plan import Strict, checked
+
+
+class Settings(Strict):
+    """What a folder can not say itself (dataset.yaml); it may lie elsewhere and name the folder.
+
+    folder: relative to the file, else to the folder named by HILUM_DATA. layout: a name from data/layouts.
+    classes: {value: name}. labels: {name: "nonzero" | value | [values]} maps stored values to classes 1..n in order.
+    ignore: label value that is neither class nor background. patients: "case" (one case, one patient), a regular
+    expression whose first group is the patient in the case id, or None: unknown, grouped by similarity.
+    terms: licence of the data, carried into bundles.
+    """
+
+    folder: str | None = None
+    layout: str | None = None
+    classes: dict[int, str] = Field(default_factory=dict)
+    labels: dict[str, str | int | list[int]] = Field(default_factory=dict)
+    ignore: int | None = None
+    patients: str | None = None
+    leave_out: list[str] = Field(default_factory=list)
+    terms: str = "unknown"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Cases with what is known about them.
+
+    pairs: (fixed id, moving id) where the folder lists them. parts: {case id: part} where a table gives the split.
+    skipped: files that are no part of it, with the reason.
+    """
+
+    name: str
+    folder: Path
+    layout: str
+    cases: tuple[Case, ...]
+    settings: Settings = field(default_factory=Settings)
+    pairs: tuple[tuple[str, str], ...] = ()
+    parts: Mapping[str, str] = field(default_factory=dict)
+    skipped: tuple[tuple[str, str], ...] = ()
+
+    def case(self, name: str) -> Case:
+        """The case of that id."""
+        return next(c for c in self.cases if c.id == name)
+
+    def only(self, ids: Iterable[str]) -> "Dataset":
+        """The cases of those ids, in this order."""
+        wanted = set(ids)
+        return replace(self, cases=tuple(c for c in self.cases if c.id in wanted))
+
+
+def open_dataset(path: Path | str, roles: Iterable[str] = ()) -> Dataset:
+    """Read a folder, a dataset.yaml or a CSV. roles: what the task needs; a case that lacks one is listed."""
+    path = Path(path)
+    if not path.exists():
+        raise HilumError("HIL-DATA-01", f"There is nothing at {path}", "Check the path")
+    folder, settings = _settings(path)
+    layout = _layout(folder, settings)
+    dataset: Dataset = catalogue.load("hilum.data.layouts", layout).read(folder, settings)
+    left_out = set(settings.leave_out)
+    unknown = left_out - {c.id for c in dataset.cases}
+    if unknown:
+        raise HilumError(
+            "HIL-DATA-06", f"leave_out names {sorted(unknown)[0]!r}, which is no case", "Mend dataset.yaml"
+        )
+    cases = tuple(c for c in sorted(dataset.cases, key=lambda c: c.id) if c.id not in left_out)
+    if not cases:
+        raise HilumError("HIL-DATA-02", f"{folder} holds no images", f"Understood folders: {_layout_help()}")
+    dataset = replace(dataset, name=folder.name, folder=folder, layout=layout, cases=cases, settings=settings)
+    _check_roles(dataset, roles)
+    return dataset
+
+
+def _settings(path: Path) -> tuple[Path, Settings]:
+    """The data folder (or table) and its settings."""
+    written = path if path.suffix in (".yaml", ".yml") else path / "dataset.yaml"
+    if not written.is_file():
+        return path, Settings()
+    try:
+        data = yaml.safe_load(written.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise HilumError("HIL-DATA-03", f"{written} is not YAML ({error})", "Mend it") from error
+    if not isinstance(data, dict):
+        raise HilumError("HIL-DATA-03", f"{written} is not a list of settings", "Write lines like `folder: nuclei`")
+    settings = checked(Settings, data, str(written))
+    if settings.folder is None:
+        return written.parent, settings
+    bases = [written.parent, Path(os.environ["HILUM_DATA"])] if os.environ.get("HILUM_DATA") else [written.parent]
+    for base in bases:
+        if (base / settings.folder).exists():
+            return base / settings.folder, settings
+    raise HilumError(
+        "HIL-DATA-01", f"{written} names the folder {settings.folder!r}, which is not beside it",
+        "Set HILUM_DATA to the folder that holds it, or write the whole path",
+    )  # fmt: skip
+
+
+def _layout(folder: Path, settings: Settings) -> str:
+    """The first layout (by its CARD's order) that recognises the folder."""
+    if settings.layout:
+        catalogue.card("hilum.data.layouts", settings.layout)
+        return settings.layout
+    known = catalogue.cards("hilum.data.layouts")
+    for name in sorted(known, key=lambda n: known[n]["order"]):
+        if catalogue.load("hilum.data.layouts", name).recognises(folder):
+            return name
+    raise HilumError("HIL-DATA-02", f"{folder} holds no images Hilum can read", f"Understood folders: {_layout_help()}")
+
+
+def _layout_help() -> str:
+    return "; ".join(card["about"] for card in catalogue.cards("hilum.data.layouts").values())
+
+
+def _check_roles(dataset: Dataset, roles: Iterable[str]) -> None:
+    """Every case must have every role (T10: all that lack one are counted, the first are named)."""
+    for role in roles:
+        lacking = [c.id for c in dataset.cases if not has_role(c, role)]
+        if lacking:
+            some = ", ".join(lacking[:5]) + (", ..." if len(lacking) > 5 else "")
+            raise HilumError(
+                "HIL-T10", f"{len(lacking)} of {len(dataset.cases)} cases in {dataset.folder} have no {role}: {some}",
+                f"Add the missing {role} or list the cases under leave_out in a dataset.yaml",
+            )  # fmt: skip
+
+
+def has_role(case: Case, role: str) -> bool:
+    """Whether the case can give that role; "class" is its folder or column, "boxes" rows or a label mask."""
+    if role == "class":
+        return case.klass is not None
+    if role == "boxes":
+        return case.boxes is not None or "label" in case.items
+    return role in case.items
+
+
+def patient(settings: Settings, case_id: str) -> str | None:
+    """The patient as the settings know it, or None."""
+    if settings.patients is None:
+        return None
+    if settings.patients == "case":
+        return case_id
+    try:
+        found = re.search(settings.patients, case_id)
+    except re.error as error:
+        raise HilumError(
+            "HIL-DATA-03", f"patients: {settings.patients!r} is no regular expression ({error})", "Mend it"
+        ) from error
+    if not found or not found.groups():
+        raise HilumError("HIL-DATA-06", f"patients: {settings.patients!r} does not match case {case_id!r}", "Mend it")
+    return str(found.group(1))
+
+
+def label_map(settings: Settings) -> tuple[dict[int, str], dict[str, Any]]:
+    """Class names by value (1..n) and what stored values belong to each, from `labels`."""
+    rules = dict(settings.labels)
+    return {i: name for i, name in enumerate(rules, 1)}, rules

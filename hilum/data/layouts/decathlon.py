@@ -1,0 +1,54 @@
+"""nnU-Net and Medical Segmentation Decathlon: imagesTr/, labelsTr/, dataset.json."""
+
+import json
+from pathlib import Path
+
+from hilum.core.errors import HilumError
+from hilum.core.image import Case
+from hilum.data.dataset import Dataset, Settings
+from hilum.data.layouts._files import images
+from hilum.io import _source
+
+CARD = {"about": "imagesTr/ labelsTr/ dataset.json (nnU-Net, Decathlon)", "order": 10}
+
+
+def recognises(folder: Path) -> bool:
+    """A folder with imagesTr/."""
+    return (folder / "imagesTr").is_dir()
+
+
+def read(folder: Path, settings: Settings) -> Dataset:
+    """Cases with "image" (and "image_0001", ... for further channels) and "label"; class names from dataset.json."""
+    written = folder / "dataset.json"
+    try:
+        facts = json.loads(written.read_text(encoding="utf-8")) if written.is_file() else {}
+    except ValueError as error:
+        raise HilumError("HIL-DATA-03", f"{written} is not JSON ({error})", "Mend it") from error
+    pictures, labels = images(folder / "imagesTr"), images(folder / "labelsTr")
+    cases = []
+    for name, label in labels.items():
+        # nnU-Net appends the channel number to the file name, the Decathlon does not
+        first = pictures.get(f"{name}_0000", pictures.get(name))
+        if first is None:
+            raise HilumError("HIL-T10", f"The label {name!r} has no image in {folder}/imagesTr", "Add or remove it")
+        items = {"image": _source.open(first), "label": _source.open(label)}
+        further = sorted(
+            n for n in pictures if n.startswith(f"{name}_") and n[-4:].isdigit() and not n.endswith("_0000")
+        )
+        items |= {f"image{n[-5:]}": _source.open(pictures[n]) for n in further}
+        cases.append(Case(name, "", items))
+    if not settings.classes:
+        settings = settings.model_copy(update={"classes": _classes(facts.get("labels", {}))})
+    return Dataset("", folder, "", tuple(cases), settings)
+
+
+def _classes(labels: dict[str, object]) -> dict[int, str]:
+    """{value: name} from either order: the Decathlon writes {"1": "liver"}, nnU-Net {"liver": 1}."""
+    out: dict[int, str] = {}
+    for key, value in labels.items():
+        if str(key).isdigit():
+            out[int(key)] = str(value)
+        elif isinstance(value, int):
+            out[value] = str(key)
+    out.pop(0, None)
+    return out

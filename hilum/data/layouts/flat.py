@@ -1,0 +1,25 @@
+"""A flat folder of images without labels, or one image."""
+
+from pathlib import Path
+
+from hilum.core.image import Case
+from hilum.data.dataset import Dataset, Settings
+from hilum.data.layouts._files import images, stem
+from hilum.io import _source
+
+CARD = {"about": "a flat folder of images", "order": 90}
+
+
+def recognises(folder: Path) -> bool:
+    """A folder with images directly inside, a DICOM series, or one image file."""
+    if not folder.is_dir():
+        return _source.is_image(folder)
+    return _source.is_series(folder) or any(_source.is_image(p) for p in folder.iterdir())
+
+
+def read(folder: Path, settings: Settings) -> Dataset:
+    """Cases with "image" only."""
+    if folder.is_file() or _source.is_series(folder):
+        return Dataset("", folder, "", (Case(stem(folder), "", {"image": _source.open(folder)}),), settings)
+    cases = [Case(name, "", {"image": _source.open(path)}) for name, path in images(folder).items()]
+    return Dataset("", folder, "", tuple(cases), settings)

@@ -1,0 +1,182 @@
+"""Results against truth, case by case, then metrics with intervals. A case without a result counts as the worst."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from hilum.core import catalogue
+from hilum.core.errors import HilumError
+from hilum.core.image import Array, Case
+from hilum.core.progress import Progress, quiet
+from hilum.evaluation.bootstrap import Estimate, interval, interval_of_set
+from hilum.infer.predictor import Predictor
+from hilum.tasks._task import Judged
+
+log = logging.getLogger(__name__)
+
+RESAMPLES = 2000
+
+
+@dataclass
+class Evaluation:
+    """judged: every case that gave a result. missing: (case, why). metrics: as in metrics.json."""
+
+    judged: list[Judged]
+    missing: list[tuple[Case, str]]
+    metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
+    headline: str = ""
+    notes: list[str] = field(default_factory=list)
+
+    def case_values(self) -> dict[str, float | None]:
+        """{case: headline value}, for pictures and paired comparison; missing cases have the worst value."""
+        kept = {j.case: self._one(j) for j in self.judged}
+        return kept | {c.id: _worst(self.headline) for c, _ in self.missing}
+
+    def _one(self, judged: Judged) -> float | None:
+        name = self.headline
+        if name in judged.values:
+            return headline_value(judged.values[name])
+        card = catalogue.card("hilum.metrics", name.split("@")[0])
+        if card["takes"] == "features":
+            return None
+        return set_function(name)([judged.record])
+
+
+def judge_all(predictor: Predictor, cases: Sequence[Case], progress: Progress = quiet) -> Evaluation:
+    """Predict and judge every case; one that fails is missing, with its reason, and counts worst."""
+    judged, missing = [], []
+    for number, case in enumerate(cases):
+        try:
+            judged.append(predictor.task.judge(predictor(case), case))
+        except HilumError as error:
+            missing.append((case, str(error)))
+            log.warning("case %s gave no result: %s", case.id, error.code)
+        progress("evaluate", number + 1, len(cases), case.id)
+    done = Evaluation(judged, missing, headline=str(predictor.task.CARD["metrics"][0]))
+    for name in predictor.task.CARD["metrics"]:
+        measured = measure(str(name), done)
+        if measured is not None:
+            done.metrics[str(name)] = measured
+    if not judged:
+        raise HilumError(
+            "HIL-EVAL-01", f"None of {len(cases)} cases gave a result ({missing[0][1]})", "Mend the images"
+        )
+    return done
+
+
+def judge_generated(predictor: Predictor, cases: Sequence[Case], basis: dict[str, Any], seed: int = 0) -> Evaluation:
+    """As many generated images as there are real ones, compared as sets on the stored features."""
+    from hilum.evaluation.features import project
+
+    task = predictor.task
+    real = project(np.stack([task.prepare(c)["image"].ravel() for c in cases]), basis)
+    results = predictor.generate(len(cases), seed)
+    made = [task.judge(r, Case(f"generated_{i:04d}", f"generated_{i:04d}", {})) for i, r in enumerate(results)]
+    generated = project(np.stack([j.record for j in made]), basis)
+    dimensions, kid = generated.shape[1], catalogue.load("hilum.metrics", "kid").measure
+    name = f"kid@pca{dimensions}"
+
+    def both(rows: list[Any]) -> float | None:
+        index = np.array(rows)
+        found: float | None = kid(generated[index], real[index])
+        return found
+
+    groups = [c.group for c in cases]
+    estimate = interval_of_set(list(range(len(cases))), groups, both, RESAMPLES // 4, halves=True)
+    done = Evaluation(made, [], {name: _row("kid", estimate, {})}, name)
+    reference = kid(np.asarray(basis["train"]), real)
+    if reference is not None:
+        done.notes.append(f"{name} of real training images against the same real images: {reference:.4f} (the floor).")
+    return done
+
+
+def measure(name: str, done: Evaluation) -> dict[str, Any] | None:
+    """One metric's row of metrics.json; None when no case could have it."""
+    card = catalogue.card("hilum.metrics", name)
+    groups = [j.group for j in done.judged]
+    lost = [c.group for c, _ in done.missing]
+    if card["level"] == "set":
+        records = [j.record for j in done.judged]
+        estimate = interval_of_set(records, groups, set_function(name), RESAMPLES // 4)
+        return _row(name, estimate, {})
+    rows = [j.values.get(name) for j in done.judged]
+    if all(r is None for r in rows):
+        return None
+    worst = [_worst(name)] * len(lost)
+    values = [None if r is None else headline_value(r) for r in rows] + worst
+    estimate = interval(values, groups + lost, resamples=RESAMPLES)
+    per_class = {}
+    for key in dict.fromkeys(k for r in rows if r for k in r if k):
+        own = [None if r is None else r.get(key) for r in rows] + worst
+        per_class[key] = _numbers(interval(own, groups + lost, resamples=RESAMPLES))
+    return _row(name, estimate, per_class)
+
+
+def headline_value(values: dict[str, float | None]) -> float | None:
+    """One case's number: the unnamed value where there is one, else the mean over classes that are defined."""
+    if "" in values:
+        return values[""]
+    known = [v for v in values.values() if v is not None]
+    return float(np.mean(known)) if known else None
+
+
+def set_function(name: str) -> Callable[[list[Any]], float | None]:
+    """The metric of a list of records."""
+    card, measured = catalogue.card("hilum.metrics", name), catalogue.load("hilum.metrics", name).measure
+    if card["takes"] == "scores":
+        return lambda records: measured(np.stack([r[0] for r in records]), np.array([r[1] for r in records]))
+    return lambda records: measured(records)
+
+
+def _worst(name: str) -> float | None:
+    """The worst value a metric can take, None when it has no end."""
+    card = catalogue.card("hilum.metrics", name.split("@")[0])
+    low, high = card["range"]
+    worst: float | None = low if card["better"] == "higher" else high
+    return worst
+
+
+def _numbers(estimate: Estimate) -> dict[str, Any]:
+    def rounded(value: float | None) -> float | None:
+        return None if value is None else round(float(value), 6)
+
+    return {
+        "mean": rounded(estimate.mean),
+        "low": rounded(estimate.low),
+        "high": rounded(estimate.high),
+        "n": estimate.n,
+    }
+
+
+def _row(name: str, estimate: Estimate, per_class: dict[str, Any]) -> dict[str, Any]:
+    return _numbers(estimate) | {
+        "better": catalogue.card("hilum.metrics", name)["better"],
+        "undefined": estimate.undefined,
+        "per_class": per_class,
+    }
+
+
+def picked(done: Evaluation) -> list[tuple[str, str]]:
+    """(word, case id) of the best, the median and the worst case by the headline metric."""
+    values = {c: v for c, v in done.case_values().items() if v is not None}
+    missing = {c.id for c, _ in done.missing}
+    order = sorted((c for c in values if c not in missing), key=lambda c: values[c])  # type: ignore[arg-type, return-value]
+    if not order:
+        return [("", j.case) for j in done.judged[:3]]
+    card = catalogue.card("hilum.metrics", done.headline.split("@")[0])
+    if card["better"] == "lower":
+        order = order[::-1]
+    words = [("worst", order[0]), ("median", order[len(order) // 2]), ("best", order[-1])]
+    return list({case: (word, case) for word, case in words}.values())
+
+
+def confusion(done: Evaluation, names: list[str]) -> Array:
+    """(K, K) counts, rows true, columns found; for tasks whose records are (probabilities, true place)."""
+    table = np.zeros((len(names), len(names)), dtype=np.int64)
+    for judged in done.judged:
+        probabilities, truth = judged.record
+        table[truth, int(np.argmax(probabilities))] += 1
+    return table

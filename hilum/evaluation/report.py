@@ -1,0 +1,136 @@
+"""report.html: what was measured, on what, how sure it is, and what the cases look like. One file, no network."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from hilum.core import catalogue
+from hilum.core.errors import HilumError
+from hilum.core.image import Case
+from hilum.core.run import Run
+from hilum.evaluation.evaluator import Evaluation, confusion, picked
+from hilum.infer.predictor import Predictor
+from hilum.pictures.page import Page
+
+GROUPING = {
+    "patient": "Patients are known: no patient is in two parts.",
+    "similarity": "Patients are unknown: look-alikes were kept in one part, which does not prove independence.",
+    "case": "Patients are unknown, and every case was taken as its own group.",
+}
+
+
+def write(
+    path: Path, predictor: Predictor, done: Evaluation, cases: list[Case], part: str, settings: dict[str, Any]
+) -> Path:
+    """Write the page. settings: further facts for the first table (data folder name, groups, ...)."""
+    run, plan = predictor.run, predictor.plan
+    page = Page(f"{plan.task}: {plan.data.get('name', '')}")
+    page.text(_sentence(done, part, len(cases)))
+    if done.missing:
+        words = "; ".join(f"{c.id}: {why}" for c, why in done.missing[:5])
+        page.note("warning", f"{len(done.missing)} cases gave no result and count as worst. {words}")
+    for note in done.notes:
+        page.text(note)
+    page.heading("Numbers").table(_rows(done), caption="Mean and 95 % interval, groups resampled.")
+    page.bars([_bar(n, m) for n, m in done.metrics.items() if (_range(n) == [0, 1])])
+    if plan.task == "classify":
+        _confusion(page, done, [c.name for c in plan.classes])
+    _curves(page, run)
+    _pictures(page, predictor, done, cases)
+    page.heading("What it was made from").table(_facts(predictor, part, settings), columns=["fact", "value"])
+    page.text(GROUPING.get(str(plan.data.get("grouping")), ""))
+    page.details("Plan (plan.json)", plan.text())
+    page.details(
+        "Ledger", "\n".join(json.dumps(e, ensure_ascii=False) for e in run.ledger()) or "a bundle carries none"
+    )
+    return page.write(path)
+
+
+def _range(name: str) -> list[float | None]:
+    """The range in the metric's CARD."""
+    return list(catalogue.card("hilum.metrics", name.split("@")[0])["range"])
+
+
+def _sentence(done: Evaluation, part: str, cases: int) -> str:
+    row = done.metrics[done.headline]
+    if row["mean"] is None:
+        return f"{done.headline} is undefined on these {cases} cases."
+    doubt = "no interval: fewer than two independent groups" if row["low"] is None else (
+        f"95 % interval {row['low']:.3f} to {row['high']:.3f}"
+    )  # fmt: skip
+    where = "all labelled cases" if part == "all" else f"the {part} part"
+    return f"{done.headline} {row['mean']:.3f} ({doubt}) on {where}, {cases} cases."
+
+
+def _rows(done: Evaluation) -> list[dict[str, Any]]:
+    rows = []
+    for name, metric in done.metrics.items():
+        for key, values in [("", metric), *metric["per_class"].items()]:
+            row = {"metric": name, "class": key or "all", "mean": values["mean"], "low": values["low"]}
+            rows.append(row | {"high": values["high"], "n": values["n"], "better": metric["better"]})
+    return rows
+
+
+def _bar(name: str, metric: dict[str, Any]) -> tuple[str, float | None, float | None, float | None]:
+    return name, metric["mean"], metric["low"], metric["high"]
+
+
+def _confusion(page: Page, done: Evaluation, names: list[str]) -> None:
+    table = confusion(done, names)
+    rows = [
+        {"truly": n} | {f"found {m}": int(v) for m, v in zip(names, r, strict=True)}
+        for n, r in zip(names, table, strict=True)
+    ]
+    page.heading("Which class was taken for which", 3).table(rows)
+
+
+def _curves(page: Page, run: Run) -> None:
+    """Loss against step, for every column of log.csv."""
+    if not run.has("log.csv"):
+        return
+    rows = list(csv.DictReader(io.StringIO(run.read("log.csv").decode("utf-8"))))
+    lines = {}
+    for column in [c for c in rows[0] if c not in ("step", "seconds")]:
+        lines[column] = [(float(r["step"]), float(r[column])) for r in rows if r.get(column)]
+    page.heading("How it learned").curve(lines, "step", "loss", "")
+
+
+def _pictures(page: Page, predictor: Predictor, done: Evaluation, cases: list[Case]) -> None:
+    """Best, median and worst case; of generated images the first ones."""
+    page.heading("What it looks like")
+    if predictor.task.CARD["infer"] == "sampler":
+        results = predictor.generate(min(24, max(8, len(cases))), 0)
+        shown = [p for i, r in enumerate(results) for p in predictor.task.show(r, Case(f"generated {i}", "", {}))]
+        page.text("Generated images; none shows a patient.").pictures(shown)
+        return
+    by_id, values = {c.id: c for c in cases}, done.case_values()
+    for word, name in picked(done):
+        case = by_id[name]
+        try:
+            pictures = predictor.task.show(predictor(case), case)
+        except HilumError as error:
+            page.note("warning", str(error))
+            continue
+        number = values.get(name)
+        words = f"{word}: {done.headline} {number:.3f}" if number is not None else word
+        for picture, caption in pictures:
+            page.picture(picture, f"{words}, {caption}")
+
+
+def _facts(predictor: Predictor, part: str, settings: dict[str, Any]) -> list[dict[str, Any]]:
+    plan = predictor.plan
+    network = next(iter(plan.networks.values()))
+    count = sum(p.numel() for p in predictor.net.parameters())
+    facts = {
+        "task": plan.task,
+        "network": f"{network.name}, {count:,} parameters",
+        "training": f"{plan.steps} steps of {plan.batch}, planned for {plan.minutes:g} minutes" if plan.minutes
+        else f"{plan.steps} steps of {plan.batch}",
+        "part": part,
+        "terms of the data": plan.data.get("terms", "unknown"),
+        "seed": plan.seed,
+        "versions": ", ".join(f"{k} {v}" for k, v in plan.versions.items()),
+    } | settings  # fmt: skip
+    return [{"fact": k, "value": v} for k, v in facts.items()]

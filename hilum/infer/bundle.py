@@ -1,0 +1,107 @@
+"""The bundle: one file that holds what prediction needs, and proves on arrival that it still computes the same."""
+
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hilum.core.atomic import writing
+from hilum.core.errors import HilumError
+from hilum.core.findings import INTENDED_USE
+from hilum.core.run import Run
+from hilum.infer.predictor import network
+from hilum.tasks import _build, _task
+
+TOLERANCE = 1e-3
+# Largest difference of the golden output, relative to its largest value, that another CPU or version may show.
+GOLDEN_SEED = 0
+
+
+def golden(run: Run) -> dict[str, Any]:
+    """{name: tensor}: a synthetic input ("in.*") and the network's output on it ("out.*")."""
+    import torch
+
+    task = _task.load(run.plan)
+    net = network(task, run)
+    batch = task.example(np.random.default_rng(GOLDEN_SEED))
+    with torch.inference_mode():
+        out = net(*task.inputs(batch))
+    tensors = {f"in.{n}": v for n, v in batch.items() if isinstance(v, torch.Tensor)}
+    return {n: t.clone().contiguous() for n, t in (tensors | _flat(out)).items()}
+
+
+def _flat(out: Any) -> dict[str, Any]:
+    """{"out.0": tensor, ...} of a tensor, or of heads and their levels in order."""
+    if isinstance(out, dict):
+        out = [level for head in out.values() for level in (head if isinstance(head, list) else [head])]
+    return {f"out.{i}": t for i, t in enumerate(out if isinstance(out, list) else [out])}
+
+
+def write(run: Run, path: Path) -> dict[str, Any]:
+    """Write `path` from a finished run folder; the card that is returned says what is in it."""
+    from safetensors.torch import save
+
+    run.check_hashes()
+    if path.exists():
+        raise HilumError("HIL-CORE-03", f"{path} exists", "Choose another --out or remove it")
+    plan = run.plan
+    role = _build.predicting(plan)
+    card = {
+        "format": 1,
+        "task": plan.task,
+        "network": plan.networks[role].name,
+        "classes": [c.name for c in plan.classes],
+        "data": plan.data.get("name"),
+        "terms_of_data": plan.data.get("terms", "unknown"),
+        "terms_of_weights": plan.data.get("terms", "unknown"),
+        "intended_use": INTENDED_USE,
+        "versions": plan.versions,
+        "tolerance": {"torch": TOLERANCE},
+    }
+    files = {
+        "plan.json": plan.text().encode(),
+        "card.json": json.dumps(card, indent=1).encode(),
+        f"weights/{role}.safetensors": run.read(f"weights/{role}.safetensors"),
+        "golden.safetensors": save(golden(run)),
+    }
+    if run.has("features.safetensors"):
+        files["features.safetensors"] = run.read("features.safetensors")
+    manifest = {n: hashlib.sha256(b).hexdigest() for n, b in files.items()}
+    files["manifest.json"] = json.dumps(manifest, indent=1).encode()
+    with writing(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            # a fixed time, so that the same run gives the same bundle
+            archive.writestr(zipfile.ZipInfo(name, (2000, 1, 1, 0, 0, 0)), content, zipfile.ZIP_DEFLATED)
+    return card
+
+
+def verify(path: Path) -> dict[str, Any]:
+    """Check hashes, rebuild the network and compare its golden output; what differs is refused, else the facts."""
+    from safetensors.torch import load
+
+    bundle = Run(path)
+    bundle.check_hashes()
+    for needed in ("card.json", "golden.safetensors"):
+        if not bundle.has(needed):
+            raise HilumError(
+                "HIL-RUN-03", f"{path} lacks {needed}", "Export it with: hilum bundle RUN --out FILE.hilum"
+            )
+    stored, now = load(bundle.read("golden.safetensors")), golden(bundle)
+    worst = 0.0
+    for name, wanted in stored.items():
+        if name not in now or now[name].shape != wanted.shape:
+            raise HilumError(
+                "HIL-M10", f"{path}: golden {name} has another shape now", "Use the version it was made with"
+            )
+        scale = max(float(wanted.abs().max()), 1e-6)
+        worst = max(worst, float((now[name] - wanted).abs().max()) / scale)
+    card: dict[str, Any] = bundle.json("card.json")
+    allowed = float(card["tolerance"]["torch"])
+    if not worst <= allowed:
+        raise HilumError(
+            "HIL-M10", f"{path}: the golden output differs by {worst:.2e} (allowed {allowed:.0e})", "Do not use it"
+        )
+    return card | {"files": len(bundle.names()), "golden_difference": worst}

@@ -1,0 +1,106 @@
+"""A run or a bundle becomes a function from a case to a Result."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hilum.core.errors import HilumError
+from hilum.core.findings import Result
+from hilum.core.image import Case
+from hilum.core.plan import Plan
+from hilum.core.progress import Progress, quiet
+from hilum.core.run import Run
+from hilum.infer import windows
+from hilum.tasks import _build, _task
+
+RUNTIMES = ("torch",)
+
+
+class Predictor:
+    """The predicting network of a run, with its weights, and the task that knows how to use it."""
+
+    def __init__(self, run: Run, runtime: str = "torch", limit: int | None = None) -> None:
+        if runtime not in RUNTIMES:
+            raise HilumError("HIL-INFER-02", f"There is no runtime {runtime!r}", f"Known: {', '.join(RUNTIMES)}")
+        self.run, self.limit = run, limit
+        run.check_hashes()
+        self.plan: Plan = run.plan
+        self.task = _task.load(self.plan)
+        self.net = network(self.task, run)
+
+    def __call__(self, case: Case, progress: Progress = quiet) -> Result:
+        """Everything found in the case."""
+        for role in self.task.CARD["predicts_from"]:
+            if not any(r in case.items for r in role.split("|")):
+                raise HilumError("HIL-DATA-08", f"Case {case.id} has no {role}", f"It has: {', '.join(case.items)}")
+        prepared = self.task.prepare(case, truth=False)
+        result = self.task.decode(self._reduced(prepared, progress), prepared, case)
+        _check_finite(result, case)
+        return result
+
+    def _reduced(self, prepared: dict[str, Any], progress: Progress) -> Any:
+        """The network's output over the whole case, reduced as the task's CARD says."""
+        import torch
+
+        if self.task.CARD["infer"] == "windows":
+            options = self.task.options
+            logits = windows.merged(
+                self.net, prepared["image"], self.plan.patch, options.overlap, options.mirror, self.limit, progress
+            )
+            return logits.argmax(dim=0).numpy()
+        if self.task.CARD["infer"] == "whole":
+            with torch.inference_mode():
+                return self.net(*self.task.inputs(self.task.whole(prepared)))
+        raise HilumError(
+            "HIL-INFER-03",
+            f"A {self.plan.task} model takes no input images",
+            "Use: hilum generate RUN --count N --out DIR",
+        )
+
+    def generate(self, count: int, seed: int) -> list[Result]:
+        """`count` new images (task generate only), the same for the same seed."""
+        import torch
+
+        if self.task.CARD["infer"] != "sampler":
+            raise HilumError("HIL-INFER-03", f"A {self.plan.task} model does not generate", "Use: hilum predict")
+        if count < 1:
+            raise HilumError("HIL-INFER-04", f"--count is {count}", "Give at least 1")
+        batch = {"latent": self.task.latent(count, np.random.default_rng(seed))}  # type: ignore[attr-defined]
+        made = []
+        with torch.inference_mode():
+            for latent in batch["latent"].split(64):
+                made.extend(self.net(*self.task.inputs({"latent": latent})))
+        return [self.task.decode(m, {}, Case(f"generated_{i:04d}", "", {})) for i, m in enumerate(made)]
+
+
+def network(task: _task.Task, run: Run) -> Any:
+    """The predicting network with the run's weights, in evaluation mode; wrong keys or shapes are refused (M07)."""
+    role = _build.predicting(task.plan)
+    net, weights = _build.build(task, role), run.weights(role)
+    try:
+        net.load_state_dict(weights)
+    except RuntimeError as error:
+        first = str(error).splitlines()[-1].strip()
+        raise HilumError(
+            "HIL-M07", f"The weights of {run.path} do not fit its plan ({first})", "Use the original files"
+        ) from error
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise HilumError("HIL-M04", f"The weight {name!r} of {run.path} is not finite", "Train again")
+    return net.eval()
+
+
+def _check_finite(result: Result, case: Case) -> None:
+    """A result that is not a number is never handed on (M10)."""
+    for name, finding in result.findings.items():
+        array = getattr(finding, "array", getattr(getattr(finding, "image", None), "array", None))
+        if array is not None and np.asarray(array).dtype.kind == "f" and not np.isfinite(array).all():
+            raise HilumError(
+                "HIL-M10", f"The model gave values that are no numbers ({name} of {case.id})", "Train again"
+            )
+
+
+def open_predictor(path: Path | str, runtime: str = "torch", limit: int | None = None) -> Predictor:
+    """A predictor from a run folder or a .hilum file."""
+    return Predictor(Run(Path(path)), runtime, limit)

@@ -1,0 +1,146 @@
+"""fastMRI-style HDF5: fully or partly sampled Cartesian k-space, centred and unitary, kept as complex64.
+
+Data sets: `kspace` (slice, coil, H, W) or (slice, H, W); optional `mask` (W,) or (H, W), `reconstruction_rss`
+(slice, h, w) magnitude, `sensitivity_maps` (slice, coil, H, W) or (coil, H, W). Phase encoding is the last axis.
+k = fftshift(fft2(ifftshift(x), norm="ortho")), as in fastMRI.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hilum.core.atomic import writing
+from hilum.core.errors import HilumError
+from hilum.core.image import Array, Measurement
+from hilum.io._guard import MOST_BYTES, reading, same
+
+CARD = {
+    "extensions": [".h5", ".hdf5"],
+    "reads": "measurement",
+    "writes": ["measurement"],
+    "magic": [[0, b"\x89HDF\r\n\x1a\n"]],
+    "about": "MR k-space as fastMRI-style HDF5",
+}
+TARGETS = ("reconstruction_rss", "reconstruction_esc")
+
+
+def count(path: Path) -> int:
+    """How many slices a file holds, without reading them."""
+    import h5py
+
+    with reading(Path(path)), h5py.File(path, "r") as file:
+        return int(_member(file, "kspace").shape[0])
+
+
+def read(path: Path, slice: int | None = None) -> Measurement:
+    """One slice with axes (coil, ky, kx) or, with slice=None, all of them with axes (slice, coil, ky, kx).
+
+    operator: {"name": "fourier", "mask": (W,) or (H, W) float32, "maps": (..., coil, H, W) complex64 or None}.
+    target: magnitude (1, h, w) for one slice, (slice, h, w) for all, or None.
+    Refused: no `kspace`, linked data, contradicting shapes (HIL-IO-08), NaN (HIL-N09), no such slice (HIL-IO-07).
+    """
+    import h5py
+
+    path = Path(path)
+    with reading(path), h5py.File(path, "r") as file:
+        data = _member(file, "kspace")
+        if data is None or data.ndim not in (3, 4) or data.dtype.kind != "c":
+            raise HilumError(
+                "HIL-IO-08", f"{path} has no complex `kspace` (slice, coil, H, W)", f"It has: {_inside(file)}"
+            )
+        if slice is not None and not 0 <= slice < data.shape[0]:
+            raise HilumError(
+                "HIL-IO-07", f"{path} has slices 0 to {data.shape[0] - 1}, not {slice}", "Choose one of them"
+            )
+        chosen: Any = Ellipsis if slice is None else slice
+        array = np.asarray(data[chosen], dtype=np.complex64)
+        if data.ndim == 3:
+            array = np.expand_dims(array, -3)
+        if not np.isfinite(array).all():
+            raise HilumError("HIL-N09", f"{path} has NaN or infinite samples", "Export it again")
+        maps = _maps(path, file, data.shape, slice, array.shape)
+        target = next((_member(file, name) for name in TARGETS if _member(file, name) is not None), None)
+        if target is not None and (target.ndim != 3 or target.shape[0] != data.shape[0]):
+            raise HilumError(
+                "HIL-IO-08", f"{path}: target {target.shape} beside k-space {data.shape}", "Export it again"
+            )
+        picture = None if target is None else np.asarray(target[chosen], dtype=np.float32)
+        if picture is not None and slice is not None:
+            picture = picture[None]
+        operator = {"name": "fourier", "mask": _mask(path, file, array.shape), "maps": maps}
+        meta = {"path": str(path), "format": "kspace", "slice": slice, "slices": int(data.shape[0])}
+        axes = ("coil", "ky", "kx") if slice is not None else ("slice", "coil", "ky", "kx")
+        return Measurement(array, axes, operator, picture, meta=meta)
+
+
+def write(path: Path, measurement: Measurement) -> None:
+    """Write a measurement with axes (slice, coil, ky, kx) or (coil, ky, kx); read back and compared before it appears.
+
+    The same measurement gives the same bytes.
+    """
+    import h5py
+
+    path = Path(path)
+    array = np.asarray(measurement.array, dtype=np.complex64)
+    if measurement.axes not in (("slice", "coil", "ky", "kx"), ("coil", "ky", "kx")):
+        raise HilumError("HIL-IO-04", f"{path.name}: axes {measurement.axes}", "Give (slice, coil, ky, kx)")
+    array = array.reshape((-1, *array.shape[-3:]))
+    with writing(path) as part:
+        with h5py.File(part, "w", track_order=False) as file:
+            file.create_dataset("kspace", data=array, track_times=False)
+            mask, maps = measurement.operator.get("mask"), measurement.operator.get("maps")
+            if mask is not None and not np.all(mask):
+                file.create_dataset("mask", data=np.asarray(mask, dtype=np.float32), track_times=False)
+            if maps is not None:
+                wide = np.asarray(maps, dtype=np.complex64).reshape((-1, *array.shape[1:]))
+                file.create_dataset("sensitivity_maps", data=wide, track_times=False)
+            if measurement.target is not None:
+                file.create_dataset("reconstruction_rss", data=np.float32(measurement.target), track_times=False)
+        seen = read(part)
+        same(path, array, seen.array)
+
+
+def _member(file: Any, name: str) -> Any:
+    """A data set that lies in this very file; soft and external links are not followed."""
+    import h5py
+
+    if name not in file or not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        return None
+    data = file[name]
+    if not isinstance(data, h5py.Dataset) or data.external or data.is_virtual:
+        return None
+    if data.size is not None and data.size * data.dtype.itemsize > MOST_BYTES:
+        raise HilumError("HIL-IO-08", f"`{name}` claims {data.size * data.dtype.itemsize} bytes", "Refused")
+    return data
+
+
+def _inside(file: Any) -> str:
+    return ", ".join(sorted(file.keys())[:10]) or "nothing"
+
+
+def _mask(path: Path, file: Any, shape: tuple[int, ...]) -> Array:
+    """Sampling (W,) or (H, W) float32; where the file states none, every column counts as sampled."""
+    mask = _member(file, "mask")
+    if mask is None:
+        return np.ones(shape[-1], dtype=np.float32)
+    mask = np.squeeze(np.asarray(mask))
+    if mask.shape not in ((shape[-1],), tuple(shape[-2:])):
+        raise HilumError("HIL-IO-08", f"{path}: mask {mask.shape} for k-space {shape}", "Export it again")
+    return (mask != 0).astype(np.float32)
+
+
+def _maps(path: Path, file: Any, stored: tuple[int, ...], slice: int | None, shape: tuple[int, ...]) -> Array | None:
+    """Coil maps with the shape of the k-space that is returned, or None."""
+    maps = _member(file, "sensitivity_maps")
+    if maps is None:
+        return None
+    per_slice = maps.ndim == 4 and maps.shape[0] == stored[0]
+    if maps.ndim == 4 and maps.shape[0] not in (1, stored[0]):
+        raise HilumError("HIL-IO-08", f"{path}: maps {maps.shape} beside k-space {stored}", "Export it again")
+    array = np.asarray(maps[slice] if per_slice and slice is not None else maps, dtype=np.complex64)
+    if slice is not None and array.ndim == 4:
+        array = array[0]
+    if array.shape[-3:] != shape[-3:]:
+        raise HilumError("HIL-IO-08", f"{path}: maps {maps.shape} beside k-space {stored}", "Export it again")
+    return np.broadcast_to(array, shape).copy() if array.shape != shape else array

@@ -1,0 +1,101 @@
+"""What a data set is: facts per case that can be merged, and their summary (fingerprint.json)."""
+
+import hashlib
+import json
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from hilum.core.errors import HilumError
+from hilum.core.image import Array, Case, Image, Measurement
+from hilum.core.progress import Progress, quiet
+from hilum.data.dataset import Dataset
+from hilum.prepare.grid import to_ras
+
+SAMPLES = 10_000
+# Intensities kept per case and channel; their percentiles stand for the data set's.
+
+
+def fingerprint(dataset: Dataset, parts: dict[str, str], progress: Progress = quiet) -> dict[str, Any]:
+    """Structure of every case; intensities of the training part only, so that nothing of the test part is learned."""
+    rows, samples = [], []
+    for number, case in enumerate(dataset.cases):
+        row, values = case_facts(case)
+        rows.append(row)
+        if parts[case.id] == "train" and values is not None:
+            samples.append(values)
+        progress("look at the images", number + 1, len(dataset.cases), case.id)
+    return summary(rows, samples, dataset)
+
+
+def case_facts(case: Case) -> tuple[dict[str, Any], Array | None]:
+    """One case's row, and sampled intensities (C, n): of the foreground where there is a label."""
+    role = next((r for r in ("image", "fixed", "kspace") if r in case.items), None)
+    if role is None:
+        raise HilumError("HIL-DATA-08", f"Case {case.id} has no image", "Add one or leave the case out")
+    item = case.read(role)
+    row: dict[str, Any] = {"id": case.id, "class": case.klass, "labels": None, "boxes": None}
+    if isinstance(item, Measurement):
+        return row | {
+            "shape": list(item.array.shape[-2:]),
+            "spacing": [1.0, 1.0],
+            "channels": 1,
+            "physical": False,
+        }, None
+    image: Image = to_ras(item)
+    facts = {"shape": list(image.shape), "spacing": [round(s, 6) for s in image.spacing], "channels": len(image.array)}
+    row |= facts | {"physical": image.affine is not None, "modality": image.meta.get("modality", "")}
+    inside = np.ones(image.shape, dtype=bool)
+    if "label" in case.items:
+        label = case.items["label"]
+        stored = to_ras(label.read_labels() if hasattr(label, "read_labels") else label)
+        values, counts = np.unique(stored.array, return_counts=True)
+        row["labels"] = {int(v): int(n) for v, n in zip(values, counts, strict=True)}
+        row["boxes"] = int((values != 0).sum())
+        if stored.shape == image.shape and (stored.array[0] > 0).any():
+            inside = stored.array[0] > 0
+    if case.boxes is not None:
+        row["boxes"] = len(case.boxes)
+    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(case.id.encode()).digest()[:8], "little"))
+    values = np.stack([rng.choice(channel[inside], SAMPLES) for channel in image.array])
+    return row, values.astype(np.float32)
+
+
+def summary(rows: list[dict[str, Any]], samples: list[Array], dataset: Dataset) -> dict[str, Any]:
+    """The fingerprint: rows and what follows from them."""
+    dims = Counter(len(row["shape"]) for row in rows)
+    if len(dims) > 1:
+        odd = min(dims, key=lambda d: dims[d])
+        name = next(row["id"] for row in rows if len(row["shape"]) == odd)
+        raise HilumError(
+            "HIL-N10", f"{dataset.folder} mixes 2-D and 3-D images ({name!r} is {odd}-D)", "Put them into two data sets"
+        )
+    channels = Counter(row["channels"] for row in rows).most_common(1)[0][0]
+    usual = [s for s in samples if len(s) == channels]
+    values = np.concatenate(usual, axis=1) if usual else np.zeros((channels, 1), np.float32)
+    modalities = Counter(row.get("modality", "") for row in rows)
+    settings = dataset.settings.model_dump()
+    out = {
+        "data": dataset.name,
+        "layout": dataset.layout,
+        "dims": dims.most_common(1)[0][0],
+        "physical": all(row["physical"] for row in rows),
+        "channels": ["image"] if channels == 1 else [f"channel {i}" for i in range(channels)],
+        "modality": modalities.most_common(1)[0][0],
+        "label_values": sorted({v for row in rows for v in (row["labels"] or {})}),
+        "intensity": [_channel(v) for v in values],
+        "settings": settings | {"classes": {str(k): v for k, v in settings["classes"].items()}},
+        "cases": rows,
+    }
+    out["hash"] = hashlib.sha256(json.dumps(out, sort_keys=True).encode()).hexdigest()
+    return out
+
+
+def _channel(values: Array) -> dict[str, float]:
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return {"mean": 0.0, "std": 1.0, "low": 0.0, "high": 1.0, "p005": 0.0, "p995": 1.0}
+    p005, p995 = np.percentile(finite, [0.5, 99.5])
+    facts = {"mean": finite.mean(), "std": finite.std(), "low": finite.min(), "high": finite.max()}
+    return {k: round(float(v), 6) for k, v in (facts | {"p005": p005, "p995": p995}).items()}

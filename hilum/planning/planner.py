@@ -1,0 +1,184 @@
+"""A data set, a task and a budget become a plan."""
+
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import Any
+
+from hilum.core import catalogue
+from hilum.core.errors import HilumError, near
+from hilum.core.image import Case
+from hilum.core.plan import Plan, checked
+from hilum.core.progress import Progress, quiet
+from hilum.data.dataset import Dataset, has_role, open_dataset
+from hilum.data.groups import group_cases
+from hilum.data.splits import split
+from hilum.planning.fingerprint import fingerprint
+from hilum.tasks import _build, _task
+from hilum.tasks._pairs import connected
+
+LEAST_MINUTES = 0.05
+# Three seconds: below this not even the timing of a step fits.
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A data set ready to be learned from. units: (case or pair, part)."""
+
+    dataset: Dataset
+    parts: dict[str, str]
+    facts: dict[str, Any]
+    grouping: str
+
+    def units(self, plan: Plan) -> list[tuple[Case, str]]:
+        """What the task learns from and is judged on."""
+        return _task.kind(plan.task).units(self.dataset, self.parts, plan.split_seed)
+
+
+def look(path: Any, task: str, seed: int, progress: Progress = quiet) -> Prepared:
+    """Open, check the roles, group, split and fingerprint a data set."""
+    card = catalogue.card("hilum.tasks", task)
+    dataset = open_dataset(path)
+    for role in card["roles"]:
+        need(dataset, role)
+    dataset, grouping = group_cases(dataset, progress)
+    if dataset.pairs:
+        linked = connected(dataset.pairs, [c.id for c in dataset.cases])
+        dataset = replace(dataset, cases=tuple(replace(c, group=linked[c.id]) for c in dataset.cases))
+    parts = split(dataset, seed)
+    return Prepared(dataset, parts, fingerprint(dataset, parts, progress), grouping)
+
+
+def need(dataset: Dataset, role: str) -> None:
+    """Every case must have the role ("a|b": one of them), or all that lack it are counted and the first named (T10)."""
+    choices = role.split("|")
+    lacking = [c.id for c in dataset.cases if not any(has_role(c, r) for r in choices)]
+    if lacking:
+        some = ", ".join(lacking[:5]) + (", ..." if len(lacking) > 5 else "")
+        raise HilumError(
+            "HIL-T10", f"{len(lacking)} of {len(dataset.cases)} cases in {dataset.folder} have no {choices[0]}: {some}",
+            f"Add the missing {choices[0]}, or list the cases under leave_out in a dataset.yaml",
+        )  # fmt: skip
+
+
+def make_plan(
+    ready: Prepared,
+    task: str,
+    *,
+    net: str | None = None,
+    minutes: float | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    settings: dict[str, Any] | None = None,
+) -> Plan:
+    """The plan by the task's rules, then edited by --net and --set. Every part is checked before it is handed out."""
+    import torch
+
+    _check_budget(minutes, steps)
+    budget = _task.Budget(minutes or _minutes_of(steps), torch.cuda.is_available())
+    card = catalogue.card("hilum.tasks", task)
+    facts = ready.facts
+    if facts["dims"] not in card["dims"]:
+        raise HilumError(
+            "HIL-PLAN-05", f"{task} works on {card['dims']}-D data, this is {facts['dims']}-D", "Use slices"
+        )
+    part = _task.kind(task).rules(facts, budget)
+    regime = part.get("regime", card["regime"])
+    data = {
+        "task": task,
+        "dims": facts["dims"],
+        "roles": card["roles"],
+        "channels": facts["channels"],
+        "normalisation": normalisation(facts),
+        "regime": regime,
+        "data": {
+            "name": facts["data"],
+            "layout": facts["layout"],
+            "grouping": ready.grouping,
+            "labels": facts["settings"]["labels"],
+            "ignore": facts["settings"]["ignore"],
+            "terms": facts["settings"]["terms"],
+            "fingerprint": facts["hash"],
+        },
+        "minutes": minutes,
+        "steps": steps,
+        "seed": seed,
+        "split_seed": seed,
+        "versions": {name: version(name) for name in ("hilum", "torch", "numpy")},
+    }
+    plan = checked(Plan, data | part, "the plan")
+    plan = edit(plan, net, settings or {})
+    made = _task.load(plan)
+    plan = plan.model_copy(update={"options": made.options.model_dump()})
+    for role, wanted in plan.networks.items():
+        _build.check(made, wanted, role)
+    return plan
+
+
+def _check_budget(minutes: float | None, steps: int | None) -> None:
+    if minutes is not None and steps is not None:
+        raise HilumError("HIL-PLAN-06", f"Both --minutes {minutes:g} and --steps {steps} are given", "Give one of them")
+    if minutes is not None and minutes < LEAST_MINUTES:
+        raise HilumError("HIL-PLAN-06", f"{minutes:g} minutes are too few", f"Give at least {LEAST_MINUTES}")
+    if steps is not None and steps < 1:
+        raise HilumError("HIL-PLAN-06", f"{steps} steps are too few", "Give at least 1")
+
+
+def _minutes_of(steps: int | None) -> float:
+    """A budget for the rules when only steps are given: half a second each."""
+    return 30.0 if steps is None else steps / 120
+
+
+def edit(plan: Plan, net: str | None, settings: dict[str, Any]) -> Plan:
+    """--net name:key=value and --set key=value. Bare keys are options of the predicting network, dotted ones paths."""
+    role = _build.predicting(plan)
+    changes: dict[str, Any] = {}
+    if net is not None:
+        name, options = parse_net(net)
+        catalogue.card("hilum.zoo", name)
+        kept = plan.networks[role].options if plan.networks[role].name == name else {}
+        changes[f"networks.{role}"] = {"name": name, "options": kept | options}
+    for key, value in settings.items():
+        if key.startswith("plan."):
+            path = key.removeprefix("plan.")
+            if path not in Plan.model_fields:
+                raise HilumError("HIL-PLAN-02", f"The plan has no {path!r}", near(path, list(Plan.model_fields)))
+            changes[path] = value
+        else:
+            changes[key if "." in key else f"networks.{role}.options.{key}"] = value
+    return plan.edited(changes)
+
+
+def parse_net(text: str) -> tuple[str, dict[str, Any]]:
+    """'resnet:depth=34:width=32' -> ("resnet", {"depth": 34, "width": 32})."""
+    name, *pairs = text.split(":")
+    return name, dict(parse_setting(p) for p in pairs)
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """'key=value' with the value as JSON where it is JSON (3, true, [1, 2]), else as a word."""
+    import json
+
+    key, sign, value = text.partition("=")
+    if not sign or not key:
+        raise HilumError("HIL-PLAN-02", f"{text!r} is not key=value", "Write for example learning.rate=0.001")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
+
+
+def normalisation(facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """nnU-Net's: CT by the data set's foreground statistics; anything else z-score per image."""
+    rows = []
+    for channel in facts["intensity"]:
+        if facts["modality"] == "CT" or channel["low"] < -500:
+            ct = {
+                "mean": channel["mean"],
+                "std": max(channel["std"], 1e-8),
+                "low": channel["p005"],
+                "high": channel["p995"],
+            }
+            rows.append({"scheme": "ct", **ct})
+        else:
+            rows.append({"scheme": "zscore"})
+    return rows

@@ -1,0 +1,63 @@
+"""Intensities as the network sees them: normalisation, and as many channels as planned."""
+
+import numpy as np
+
+from hilum.core.errors import HilumError
+from hilum.core.image import Array
+from hilum.core.plan import Normalisation
+
+LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+# Weights of red, green, blue in brightness (ITU-R BT.601).
+
+
+def match_channels(array: Array, channels: int) -> Array:
+    """(C, *space) to (channels, *space): colour to grey by luma, grey repeated to colour; else refused."""
+    if array.shape[0] == channels:
+        return array
+    if array.shape[0] == 3 and channels == 1:
+        return np.tensordot(LUMA, array.astype(np.float32), axes=(0, 0))[None]
+    if array.shape[0] == 1 and channels == 3:
+        return np.repeat(array, 3, axis=0)
+    raise HilumError(
+        "HIL-PREP-01", f"The image has {array.shape[0]} channels, the plan {channels}", "Give images of one kind"
+    )
+
+
+def normalise(array: Array, how: list[Normalisation]) -> Array:
+    """(C, *space) raw to float32 as planned, channel by channel; NaN and infinity become the channel's minimum.
+
+    zscore: (x - mean) / std of this image. ct: clip to low..high, then the data set's mean and std.
+    scale: low..high to 0..1, clipped. none: as it is.
+    """
+    out = np.empty(array.shape, dtype=np.float32)
+    for channel, (values, rule) in enumerate(zip(array, how, strict=True)):
+        x = values.astype(np.float32)
+        finite = np.isfinite(x)
+        if not finite.all():
+            if not finite.any():
+                raise HilumError("HIL-N09", "The image has no finite value", "Leave this case out or mend it")
+            x = np.where(finite, x, x[finite].min())
+        if rule.scheme == "zscore":
+            x = (x - x.mean()) / max(float(x.std()), 1e-8)
+        elif rule.scheme == "ct":
+            x = (np.clip(x, rule.low, rule.high) - rule.mean) / max(rule.std, 1e-8)
+        elif rule.scheme == "scale":
+            x = np.clip((x - rule.low) / max(rule.high - rule.low, 1e-8), 0, 1)
+        elif rule.scheme != "none":
+            raise HilumError("HIL-PLAN-03", f"Unknown normalisation {rule.scheme!r}", "Known: zscore, ct, scale, none")
+        out[channel] = x
+    return out
+
+
+def border_only(array: Array, width: float = 0.08) -> Array:
+    """(C, *space) with everything but a frame of `width` (share of each axis) set to the frame's mean.
+
+    A control: what a model still gets right from the frame alone is not medicine, it is where the images come from.
+    """
+    inner = tuple(slice(max(1, round(n * width)), n - max(1, round(n * width))) for n in array.shape[1:])
+    frame = np.ones(array.shape[1:], dtype=bool)
+    frame[inner] = False
+    out = array.copy()
+    for channel in out:
+        channel[inner] = channel[frame].mean()
+    return out

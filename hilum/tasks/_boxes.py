@@ -1,0 +1,162 @@
+"""Boxes: from masks, through patches and augmentations, to FCOS targets and back.
+
+A box is a row (low0, low1, high0, high1) in pixels, high exclusive, axis order of the array.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hilum.core.image import Array
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+RANGE = 8
+# A level of stride s finds boxes whose farthest side lies up to RANGE * s away (FCOS: 64 at stride 8).
+CENTRE = 1.5
+# Only locations within CENTRE strides of a box's centre learn it (centre sampling).
+
+
+def of_objects(label: Array) -> Array:
+    """Label (*space) -> boxes (N, 2d): one per value when values number objects, one per component of a 0/1 mask."""
+    from scipy import ndimage
+
+    values = np.unique(label)
+    if len(values) <= 2:
+        label = ndimage.label(label != 0)[0]
+    found = [s for s in ndimage.find_objects(label.astype(np.int64)) if s is not None]
+    rows = [[*[a.start for a in s], *[a.stop for a in s]] for s in found]
+    return np.array(rows, dtype=np.float64).reshape(-1, 2 * label.ndim)
+
+
+def clip(boxes: Array, shape: Sequence[int], keep: float) -> tuple[Array, Array]:
+    """Boxes cut to 0..shape and which of them kept at least the share `keep` of their area."""
+    n = len(shape)
+    low = np.clip(boxes[:, :n], 0, shape)
+    high = np.clip(boxes[:, n:], 0, shape)
+    before = np.prod(boxes[:, n:] - boxes[:, :n], axis=1)
+    kept = np.flatnonzero(np.prod(high - low, axis=1) >= keep * np.maximum(before, 1e-9))
+    return np.concatenate([low, high], axis=1)[kept], kept
+
+
+def moved(boxes: Array, points: Callable[[Array], Array]) -> Array:
+    """Boxes after their corners moved: the smallest upright boxes around them."""
+    if not len(boxes):
+        return boxes
+    n = boxes.shape[1] // 2
+    corners = []
+    for bits in np.ndindex(*([2] * n)):
+        corners.append(points(np.stack([boxes[:, a + n * bits[a]] for a in range(n)], axis=1)))
+    stack = np.stack(corners)
+    return np.concatenate([stack.min(axis=0), stack.max(axis=0)], axis=1)
+
+
+def locations(shape: Sequence[int], stride: int) -> "Tensor":
+    """Pixel-edge coordinates (L, 2) of the cell centres of a level."""
+    import torch
+
+    axes = [(torch.arange(n // stride) + 0.5) * stride for n in shape]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, len(axes))
+
+
+def assign(points: "Tensor", stride: int, last: bool, boxes: "Tensor") -> "tuple[Tensor, Tensor]":
+    """For locations (L, 2) of one level: index of the box learned there (-1: none) and distances (L, 4) to its sides.
+
+    A location learns the smallest box that holds it near its centre and whose size belongs to this level.
+    """
+    import torch
+
+    if len(boxes) == 0:
+        return torch.full((len(points),), -1), torch.zeros(len(points), 4)
+    low, high = boxes[None, :, :2], boxes[None, :, 2:]
+    place = points[:, None]
+    sides = torch.cat([place - low, high - place], dim=2)
+    centre = (low + high) / 2
+    near = ((place - centre).abs() < CENTRE * stride).all(dim=2) & (sides > 0).all(dim=2)
+    far = sides.amax(dim=2)
+    least = 0 if stride <= 4 else RANGE * stride / 2
+    fits = (far > least) & ((far <= RANGE * stride) | torch.tensor(last))
+    area = (high - low).prod(dim=2).expand(len(points), -1).masked_fill(~(near & fits), float("inf"))
+    smallest, index = area.min(dim=1)
+    index = torch.where(smallest.isinf(), -1, index)
+    return index, sides[torch.arange(len(points)), index.clamp(min=0)]
+
+
+def fcos_losses(
+    outputs: dict[str, Any], boxes: "list[Tensor]", labels: "list[Tensor]", shape: tuple[int, ...]
+) -> "dict[str, Tensor]":
+    """Named losses of a batch: class (focal), box (1 - GIoU, weighted by centre-ness), centre (cross-entropy)."""
+    import torch
+    from torch.nn import functional
+
+    from hilum.losses.focal import sigmoid_focal
+    from hilum.losses.giou import giou_loss
+
+    levels = list(outputs["class"])
+    logits = torch.cat([o.flatten(2) for o in levels], dim=2).transpose(1, 2)
+    sides = torch.cat([o.flatten(2) for o in outputs["box"]], dim=2).transpose(1, 2)
+    centre = torch.cat([o.flatten(2) for o in outputs["centre"]], dim=2)[:, 0]
+    strides = [shape[0] // o.shape[2] for o in levels]
+    points = [locations(shape, s) for s in strides]
+    everywhere = torch.cat(points)
+    class_targets, found, true, true_centre, predicted_centre = [], [], [], [], []
+    for own, kinds, own_sides, own_centre in zip(boxes, labels, sides, centre, strict=True):
+        pairs = [assign(p, s, i == len(strides) - 1, own) for i, (p, s) in enumerate(zip(points, strides, strict=True))]
+        index, wanted = torch.cat([a for a, _ in pairs]), torch.cat([d for _, d in pairs])
+        hit = index >= 0
+        target = torch.zeros(len(index), logits.shape[2])
+        target[hit, kinds[index[hit]]] = 1
+        class_targets.append(target)
+        found.append(torch.cat([everywhere[hit] - own_sides[hit, :2], everywhere[hit] + own_sides[hit, 2:]], dim=1))
+        true.append(own[index[hit]])
+        ends = torch.stack([wanted[hit, :2], wanted[hit, 2:]])
+        true_centre.append((ends.amin(dim=0) / ends.amax(dim=0)).prod(dim=1).clamp(min=0).sqrt())
+        predicted_centre.append(own_centre[hit])
+    near, count = torch.cat(true_centre), max(1, sum(len(t) for t in true))
+    classes = sigmoid_focal(logits, torch.stack(class_targets), reduction="sum") / count
+    if not len(near):
+        return {"class": classes, "box": sides.sum() * 0, "centre": centre.sum() * 0}
+    overlap = (giou_loss(torch.cat(found), torch.cat(true)) * near).sum() / near.sum().clamp(min=1e-6)
+    even = functional.binary_cross_entropy_with_logits(torch.cat(predicted_centre), near)
+    return {"class": classes, "box": overlap, "centre": even}
+
+
+def decode(
+    outputs: dict[str, Any], shape: tuple[int, ...], score: float, overlap: float, most: int
+) -> tuple[Array, Array, Array]:
+    """One image's output -> boxes (N, 4), scores (N,), class places (N,), best first."""
+    import torch
+
+    boxes, scores, places = [], [], []
+    for logits, sides, centre in zip(outputs["class"], outputs["box"], outputs["centre"], strict=True):
+        at = locations(shape, shape[0] // logits.shape[2])
+        own = (logits[0].flatten(1).sigmoid() * centre[0].flatten(1).sigmoid()).sqrt().T
+        place, kind = torch.nonzero(own > score, as_tuple=True)
+        order = own[place, kind].argsort(descending=True)[:1000]
+        place, kind = place[order], kind[order]
+        away = sides[0].flatten(1).T[place]
+        boxes.append(torch.cat([at[place] - away[:, :2], at[place] + away[:, 2:]], dim=1))
+        scores.append(own[place, kind])
+        places.append(kind)
+    all_boxes = torch.cat(boxes).double().numpy()
+    all_scores, all_places = torch.cat(scores).double().numpy(), torch.cat(places).numpy()
+    kept = suppress(all_boxes, all_scores, all_places, overlap)[:most]
+    return all_boxes[kept], all_scores[kept], all_places[kept]
+
+
+def suppress(boxes: Array, scores: Array, places: Array, overlap: float) -> Array:
+    """Indices kept by greedy non-maximum suppression within each class, best first."""
+    n = boxes.shape[1] // 2
+    area = np.prod(boxes[:, n:] - boxes[:, :n], axis=1)
+    left, kept = np.argsort(-scores, kind="stable"), []
+    while len(left):
+        first, rest = left[0], left[1:]
+        kept.append(first)
+        low = np.maximum(boxes[first, :n], boxes[rest, :n])
+        high = np.minimum(boxes[first, n:], boxes[rest, n:])
+        both = np.prod(np.clip(high - low, 0, None), axis=1)
+        iou = both / np.maximum(area[first] + area[rest] - both, 1e-9)
+        left = rest[(iou <= overlap) | (places[rest] != places[first])]
+    return np.array(kept, dtype=np.int64)

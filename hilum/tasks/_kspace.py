@@ -1,0 +1,108 @@
+"""k-space for the reconstruct task: from files or simulated from magnitude images, and as a batch."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from hilum.core.errors import HilumError
+from hilum.core.image import Array, Case, Image, Measurement
+from hilum.data.store import Prepared
+from hilum.physics.coils import smooth_phase
+from hilum.physics.fourier import to_image, to_kspace
+from hilum.physics.noise import add_complex
+from hilum.prepare import intensity, patches
+from hilum.tasks._task import case_rng
+
+
+def estimate_maps(kspace: Array, centre: int = 24) -> Array:
+    """Coil maps (..., coil, H, W) from the middle of k-space: coarse coil images over their root sum of squares."""
+    height, width = kspace.shape[-2:]
+    window = np.zeros((height, width), dtype=np.float32)
+    rows, columns = min(centre, height), min(centre, width)
+    taper = np.hanning(rows + 2)[1:-1, None] * np.hanning(columns + 2)[None, 1:-1]
+    top, left = (height - rows) // 2, (width - columns) // 2
+    window[top : top + rows, left : left + columns] = taper
+    low = to_image(kspace * window)
+    power = np.sqrt((np.abs(low) ** 2).sum(axis=-3, keepdims=True))
+    return low / np.maximum(power, 1e-3 * power.max())
+
+
+def from_measurement(measurement: Measurement, case: Case) -> Prepared:
+    """kspace, maps, combined complex image and root-sum-of-squares target, slice by slice."""
+    if measurement.axes[-2:] != ("ky", "kx"):
+        raise HilumError("HIL-IO-04", f"Case {case.id} has axes {measurement.axes}", "Give Cartesian k-space (ky, kx)")
+    kspace = np.asarray(measurement.array, dtype=np.complex64)
+    kspace = kspace.reshape(-1, *kspace.shape[-3:]) if kspace.ndim >= 3 else kspace[None, None]
+    mask, maps = measurement.operator.get("mask"), measurement.operator.get("maps")
+    if maps is None:
+        maps = np.ones_like(kspace) if kspace.shape[1] == 1 else estimate_maps(kspace)
+    maps = np.broadcast_to(np.asarray(maps, dtype=np.complex64), kspace.shape)
+    full = mask is None or bool(np.asarray(mask).all())
+    coils = to_image(kspace)
+    image = (np.conj(maps) * coils).sum(axis=1)
+    target = np.sqrt((np.abs(coils) ** 2).sum(axis=1))
+    if not full and measurement.target is not None:
+        target = np.asarray(measurement.target).reshape(target.shape)
+    return {
+        "kspace": kspace,
+        "maps": np.ascontiguousarray(maps),
+        "image": image.astype(np.complex64),
+        "target": target.astype(np.float32),
+        "mask": None if full else np.asarray(mask, dtype=np.float32).reshape(-1),
+        "seed": int(case_rng(case).integers(2**31)),
+        "warnings": measurement.warnings,
+    }
+
+
+def simulated(image: Image, size: Sequence[int], phase: float, noise: float, rng: np.random.Generator) -> Prepared:
+    """A magnitude image, centred in `size`, becomes one-coil k-space with smooth phase and noise, from `rng`."""
+    grey = intensity.match_channels(image.array, 1).astype(np.float32)
+    start = [(n - want) // 2 for n, want in zip(image.shape, size, strict=True)]
+    magnitude = patches.cut(grey, start, size, fill=0)[0]
+    magnitude = magnitude / max(float(magnitude.max()), 1e-6)
+    truth = magnitude * np.exp(1j * smooth_phase((size[0], size[1]), rng, phase))
+    kspace = add_complex(to_kspace(truth), noise, rng)
+    return {
+        "kspace": kspace.astype(np.complex64)[None, None],
+        "maps": np.ones((1, 1, *size), dtype=np.complex64),
+        "image": truth.astype(np.complex64)[None],
+        "target": magnitude[None].astype(np.float32),
+        "mask": None,
+        "seed": int(rng.integers(2**31)),
+        "warnings": (*image.warnings, "k-space was simulated from a magnitude image: its phase and noise are not real"),
+    }
+
+
+def batch(rows: Sequence[tuple[Array, Array, Array, bool]], masks: Sequence[Array]) -> dict[str, Any]:
+    """Rows (kspace (coil, H, W), maps, complex image (H, W), mirror the columns?) under column masks (W,).
+
+    kspace, operator, target (B, 2, H, W), zero_filled (B, H, W) complex, scale (B,): all divided by the zero-filled
+    maximum, which `scale` gives back.
+    """
+    import torch
+
+    from hilum.physics.fourier import Fourier
+
+    kspace, maps, images = [], [], []
+    for own, sensitivity, image, mirror in rows:
+        if mirror:
+            # mirrored anatomy: the phase and the coils go along, so the physics stays true
+            sensitivity, image = sensitivity[..., ::-1], image[..., ::-1]
+            own = to_kspace(to_image(own)[..., ::-1])
+        kspace.append(own)
+        maps.append(sensitivity)
+        images.append(image)
+    mask = torch.from_numpy(np.stack(masks).astype(np.float32))[:, None, :]
+    measured = torch.from_numpy(np.stack(kspace).astype(np.complex64)) * mask[:, None]
+    operator = Fourier(mask, torch.from_numpy(np.stack(maps).astype(np.complex64)))
+    zero = operator.adjoint(measured)
+    scale = zero.abs().amax(dim=(1, 2)).clamp(min=1e-8)
+    target = torch.from_numpy(np.stack(images).astype(np.complex64)) / scale[:, None, None]
+    return {
+        "kspace": measured / scale[:, None, None, None],
+        "operator": operator,
+        "target": torch.stack([target.real, target.imag], dim=1),
+        "zero_filled": zero / scale[:, None, None],
+        "scale": scale,
+    }

@@ -1,0 +1,92 @@
+"""Label maps as stored become network channels, and back; image against label in millimetres."""
+
+import numpy as np
+
+from hilum.core import geometry
+from hilum.core.errors import HilumError
+from hilum.core.image import Array, Case, Image
+from hilum.core.plan import Plan
+
+IGNORE = -1
+# Target value of voxels that are not judged and not learned from.
+
+
+def same_grid(case: Case, image: Image, label: Image) -> None:
+    """Refuse a label that does not lie on its image (N14), with the difference in mm."""
+    if image.shape != label.shape:
+        raise HilumError(
+            "HIL-N14", f"Case {case.id}: image {image.shape} and label {label.shape} differ in shape",
+            "Give a label on the image's grid, or leave the case out",
+        )  # fmt: skip
+    if image.affine is None or label.affine is None:
+        return
+    far = geometry.corner_distance(image.affine, image.shape, label.affine, label.shape)
+    if far > geometry.GEOMETRY_TOLERANCE_MM:
+        raise HilumError(
+            "HIL-N14", f"Case {case.id}: the corners of image and label lie {far:.3f} mm apart",
+            "Resample the label to the image's grid, or leave the case out",
+        )  # fmt: skip
+
+
+def stored(case: Case, role: str = "label") -> Image:
+    """The label as stored, integers (1, *space)."""
+    item = case.items[role]
+    label: Image = item.read_labels() if hasattr(item, "read_labels") else item
+    return label
+
+
+def to_channels(values: Array, plan: Plan) -> Array:
+    """Stored label values to 0 (background), 1..n (position in plan.classes) and IGNORE; int16, same shape.
+
+    Values that are none of these are refused (N15): a silent background would teach the wrong thing.
+    """
+    rules = plan.data.get("labels") or {c.name: c.value for c in plan.classes}
+    out = np.zeros(values.shape, dtype=np.int16)
+    known = values == 0
+    for channel, wanted in enumerate(rules.values(), 1):
+        if wanted == "nonzero":
+            chosen = values != 0
+        else:
+            chosen = np.isin(values, wanted if isinstance(wanted, list) else [wanted])
+        out[chosen] = channel
+        known |= chosen
+    if plan.data.get("ignore") is not None:
+        ignored = values == plan.data["ignore"]
+        out[ignored] = IGNORE
+        known |= ignored
+    if not known.all():
+        strange = np.unique(values[~known])[:5].tolist()
+        raise HilumError(
+            "HIL-N15", f"The label holds values {strange} that are no class of the plan ({rules})",
+            "Map them under `labels` in a dataset.yaml, or name one value `ignore`",
+        )  # fmt: skip
+    return out
+
+
+def from_channels(channels: Array, plan: Plan) -> Array:
+    """0..n to the class values that are written out; uint8 or uint16."""
+    values = [0, *[c.value for c in plan.classes]]
+    lookup = np.array(values, dtype=np.uint8 if max(values) < 256 else np.uint16)
+    return lookup[channels]
+
+
+def class_plans(fingerprint: dict[str, object]) -> list[dict[str, object]]:
+    """Classes from the settings, else from the values seen in the labels; too many values are refused."""
+    settings = fingerprint["settings"]
+    assert isinstance(settings, dict)
+    if settings["labels"]:
+        return [{"value": i, "name": name} for i, name in enumerate(settings["labels"], 1)]
+    if settings["classes"]:
+        return [{"value": int(v), "name": n} for v, n in sorted(settings["classes"].items(), key=lambda p: int(p[0]))]
+    seen = fingerprint["label_values"]
+    assert isinstance(seen, list)
+    values = [v for v in seen if v not in (0, settings["ignore"])]
+    if not values:
+        raise HilumError("HIL-N15", "Every label is background only", "Check that labels/ holds the right files")
+    if len(values) > 64:
+        raise HilumError(
+            "HIL-N15", f"The labels hold {len(values)} different values, which looks like numbered objects",
+            "Say `labels: {foreground: nonzero}` in a dataset.yaml to segment all of them as one class",
+        )  # fmt: skip
+    names = {values[0]: "foreground"} if len(values) == 1 else {v: f"class {v}" for v in values}
+    return [{"value": int(v), "name": names[v]} for v in values]

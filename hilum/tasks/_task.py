@@ -1,0 +1,143 @@
+"""What every task gives: rules for its plan, samples to learn from, losses, and how outputs become findings."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from hilum.core import catalogue
+from hilum.core.findings import Result
+from hilum.core.image import Array, Case, Image
+from hilum.core.plan import Plan, Strict, checked
+from hilum.data.dataset import Dataset
+from hilum.data.store import Prepared, Store
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Batch = dict[str, Any]
+# Tensors by name, first axis the batch; a reconstruct batch also holds its operator.
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a run may cost. minutes: of training, None when steps are given. accelerator: a GPU is there."""
+
+    minutes: float | None = None
+    accelerator: bool = False
+
+    @property
+    def width(self) -> int:
+        """Channels of the first stage that learn enough within the time on two CPU cores (measured on hippocampus)."""
+        if self.accelerator or (self.minutes or 0) >= 90:
+            return 32
+        return 16 if (self.minutes or 0) > 2 else 12
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One case against its truth. values: {metric: {class name or "": value or None when undefined}} of case metrics.
+
+    record: what set metrics need, in the order their `measure` takes it.
+    """
+
+    case: str
+    group: str
+    values: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    record: Any = None
+
+
+class Task(ABC):
+    """A task, made from its plan. Subclasses are named `Task` in tasks/<name>.py, beside the file's CARD.
+
+    CARD: about, roles (needed to train), predicts_from (roles needed to predict), network (default), regime,
+    infer ("windows", "whole" or "sampler"), metrics (first one is the headline), dims.
+    """
+
+    Options: ClassVar[type[Strict]] = Strict
+    CARD: ClassVar[dict[str, Any]]
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.options: Any = checked(self.Options, plan.options, "plan.json options")
+
+    @classmethod
+    @abstractmethod
+    def rules(cls, fingerprint: dict[str, Any], budget: Budget) -> dict[str, Any]:
+        """This task's part of the plan, by documented rules from the fingerprint and the budget."""
+
+    @classmethod
+    def units(cls, dataset: Dataset, parts: dict[str, str], seed: int) -> list[tuple[Case, str]]:
+        """What is learned from and judged: (case, part). Pairs for registration; else the cases themselves."""
+        return [(case, parts[case.id]) for case in dataset.cases]
+
+    @abstractmethod
+    def prepare(self, case: Case, truth: bool = True) -> Prepared:
+        """A case as arrays on the network's grid; with `truth` the label too. Same case, same arrays."""
+
+    @abstractmethod
+    def sample(self, store: Store, cases: Sequence[Case], part: str, k: int, rng: np.random.Generator) -> Batch:
+        """Batch k: patches, pairs, slices or whole images; augmented in the train part only. Random only by `rng`."""
+
+    @abstractmethod
+    def inputs(self, batch: Batch) -> tuple[Any, ...]:
+        """The network's arguments, in the order of its CARD's `inputs`."""
+
+    @abstractmethod
+    def losses(self, outputs: Any, batch: Batch) -> "dict[str, Tensor]":
+        """Named scalar losses, already weighted; their sum is minimised."""
+
+    def whole(self, prepared: Prepared) -> Batch:
+        """One case as a batch of one, where the network sees it whole."""
+        raise TypeError(f"{type(self).__module__} does not predict whole cases")
+
+    @abstractmethod
+    def decode(self, reduced: Any, prepared: Prepared, case: Case) -> Result:
+        """The network's reduced output as findings on the case's own grid."""
+
+    @abstractmethod
+    def judge(self, result: Result, case: Case) -> Judged:
+        """The result against the truth of the case."""
+
+    @abstractmethod
+    def show(self, result: Result, case: Case) -> list[tuple[Array, str]]:
+        """Pictures (H, W, 3) uint8 with captions, for the report."""
+
+    @abstractmethod
+    def example(self, rng: np.random.Generator) -> Batch:
+        """A synthetic batch of one of the right shape, for timing and for the golden pair of a bundle."""
+
+    def in_channels(self) -> int:
+        """Input channels of the predicting network (per image, where it takes several)."""
+        return len(self.plan.channels)
+
+    def out_channels(self) -> int | dict[str, int]:
+        """Outputs of the predicting network."""
+        return 1 + len(self.plan.classes)
+
+
+def load(plan: Plan) -> Task:
+    """The task of a plan."""
+    module = catalogue.load("hilum.tasks", plan.task)
+    task: Task = module.Task(plan)
+    return task
+
+
+def kind(name: str) -> type[Task]:
+    """The task class of that name; unknown names are refused with near ones."""
+    found: type[Task] = catalogue.load("hilum.tasks", name).Task
+    return found
+
+
+def case_rng(case: Case, *more: int) -> np.random.Generator:
+    """Randomness that belongs to a case: the same in every run and order."""
+    digest = hashlib.sha256(case.id.encode("utf-8")).digest()
+    return np.random.default_rng([int.from_bytes(digest[:8], "little"), *more])
+
+
+def result_of(findings: dict[str, Any], case: Case, image: Image | None = None) -> Result:
+    """A Result that carries the image's warnings along."""
+    return Result(findings, warnings=image.warnings if image is not None else (), meta={"case": case.id})

@@ -1,0 +1,163 @@
+"""Classification: which class the whole image belongs to."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from hilum.core.errors import HilumError
+from hilum.core.findings import Result, Score, Scores
+from hilum.core.image import Array, Case
+from hilum.core.plan import Strict
+from hilum.data.store import Prepared, Store
+from hilum.prepare import augment, grid, intensity
+from hilum.tasks import _show, _task
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CARD = {
+    "about": "which class the whole image belongs to",
+    "roles": ["image", "class"],
+    "predicts_from": ["image"],
+    "network": "resnet",
+    "regime": "supervised",
+    "infer": "whole",
+    "reduce": "none",
+    "metrics": ["accuracy", "balanced_accuracy", "macro_f1", "auroc", "nll", "brier", "ece"],
+    "dims": [2, 3],
+}
+
+SIDE = {2: 160, 3: 48}
+# Longest side in pixels that a class is still learned from in minutes on two cores.
+
+
+class Options(Strict):
+    """balance: draw classes equally often. control: "border" shows the network a frame of the image only."""
+
+    balance: bool = True
+    control: Literal["none", "border"] = "none"
+
+
+class Task(_task.Task):
+    """Whole images at one size in, one logit per class out."""
+
+    Options = Options
+    CARD = CARD
+
+    @classmethod
+    def rules(cls, fingerprint: dict[str, Any], budget: _task.Budget) -> dict[str, Any]:
+        """Images resized to the median shape, at most SIDE along the longest side, a multiple of 32 (2-D) or 16."""
+        names = sorted({row["class"] for row in fingerprint["cases"]})
+        if len(names) < 2:
+            raise HilumError(
+                "HIL-T08", f"All {len(fingerprint['cases'])} cases are of one class, {names[0]!r}",
+                "Classification needs at least two classes: add a folder or a class column",
+            )  # fmt: skip
+        dims = int(fingerprint["dims"])
+        shape = np.median([row["shape"] for row in fingerprint["cases"]], axis=0)
+        step = 32 if dims == 2 else 16
+        side = min(SIDE[dims], max(shape)) if (budget.minutes or 0) > 2 else min(64 if dims == 2 else 32, max(shape))
+        patch = [max(step, round(float(n / max(shape) * side / step)) * step) for n in shape]
+        width = {16: 32, 12: 16, 32: 64}[budget.width]
+        return {
+            "classes": [{"value": i, "name": n} for i, n in enumerate(names)],
+            "spacing": None,
+            "patch": patch,
+            "batch": 16 if dims == 2 else 4,
+            "networks": {"net": {"name": "resnet", "options": {"depth": 18, "width": width}}},
+            "augment": [
+                {"name": "rotate_scale", "options": {"degrees": 15.0, "scale": [0.85, 1.2], "probability": 0.5}},
+                {"name": "contrast", "options": {"probability": 0.3}},
+                {"name": "noise"},
+                {"name": "blur"},
+            ],
+            "options": {},
+        }
+
+    def prepare(self, case: Case, truth: bool = True) -> Prepared:
+        """image (C, *patch) float32; target: the class's place in the plan."""
+        image = case.read("image")
+        if image.dims != self.plan.dims:
+            raise HilumError(
+                "HIL-N10", f"Case {case.id} is {image.dims}-D, the plan {self.plan.dims}-D", "Leave it out"
+            )
+        array, _ = grid.place(image, None, tuple(self.plan.patch))
+        array = intensity.match_channels(array, len(self.plan.channels))
+        if self.options.control == "border":
+            array = intensity.border_only(array)
+        prepared: Prepared = {"image": intensity.normalise(array, self.plan.normalisation), "warnings": image.warnings}
+        if truth:
+            prepared["target"] = self._target(case)
+        return prepared
+
+    def _target(self, case: Case) -> int:
+        names = [c.name for c in self.plan.classes]
+        if case.klass not in names:
+            raise HilumError(
+                "HIL-T10", f"Case {case.id} has class {case.klass!r}", f"The plan knows: {', '.join(names)}"
+            )
+        return names.index(case.klass)
+
+    def sample(self, store: Store, cases: Sequence[Case], part: str, k: int, rng: np.random.Generator) -> _task.Batch:
+        """image (B, C, *patch), target (B,). Classes equally often when `balance`."""
+        import torch
+
+        by_class: dict[str | None, list[Case]] = defaultdict(list)
+        for case in cases:
+            by_class[case.klass].append(case)
+        kinds = sorted(by_class, key=str)
+        images, targets = [], []
+        for _ in range(self.plan.batch):
+            pool: Sequence[Case] = by_class[kinds[int(rng.integers(len(kinds)))]] if self.options.balance else cases
+            ready = store(pool[int(rng.integers(len(pool)))])
+            image = ready["image"]
+            if part == "train":
+                image = augment.apply(augment.draw(self.plan.augment, rng, self.plan.dims), image)
+            images.append(image)
+            targets.append(ready["target"])
+        return {"image": torch.from_numpy(np.stack(images)), "target": torch.tensor(targets)}
+
+    def inputs(self, batch: _task.Batch) -> tuple[Any, ...]:
+        return (batch["image"],)
+
+    def losses(self, outputs: Any, batch: _task.Batch) -> "dict[str, Tensor]":
+        """Cross-entropy."""
+        from torch.nn import functional
+
+        return {"loss": functional.cross_entropy(outputs, batch["target"])}
+
+    def whole(self, prepared: Prepared) -> _task.Batch:
+        import torch
+
+        return {"image": torch.from_numpy(prepared["image"])[None]}
+
+    def decode(self, reduced: Any, prepared: Prepared, case: Case) -> Result:
+        """reduced: logits (1, K) -> Scores, one probability per class."""
+        from torch import softmax
+
+        values = softmax(reduced[0].double(), 0).tolist()
+        rows = tuple(Score(c.name, v) for c, v in zip(self.plan.classes, values, strict=True))
+        return Result({"scores": Scores(rows)}, warnings=prepared["warnings"], meta={"case": case.id})
+
+    def judge(self, result: Result, case: Case) -> _task.Judged:
+        """record: (probabilities (K,), true place)."""
+        return _task.Judged(case.id, case.group, {}, (result["scores"].vector(), self._target(case)))
+
+    def show(self, result: Result, case: Case) -> list[tuple[Array, str]]:
+        best = result["scores"].best
+        words = f"{case.id}: {best.name} {best.value:.2f}" + (f", truly {case.klass}" if case.klass else "")
+        return [(_show.picture(case.read("image")), words)]
+
+    def out_channels(self) -> int:
+        return len(self.plan.classes)
+
+    def example(self, rng: np.random.Generator) -> _task.Batch:
+        import torch
+
+        shape = (1, len(self.plan.channels), *self.plan.patch)
+        return {
+            "image": torch.from_numpy(rng.standard_normal(shape).astype(np.float32)),
+            "target": torch.zeros(1).long(),
+        }

@@ -1,0 +1,178 @@
+"""Detection: boxes around what is looked for."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import Field
+
+from hilum.core.errors import HilumError
+from hilum.core.findings import Boxes, Result
+from hilum.core.image import Array, Case
+from hilum.core.plan import Strict
+from hilum.data.store import Prepared, Store
+from hilum.prepare import augment, intensity, patches
+from hilum.tasks import _boxes, _show, _task
+from hilum.tasks._labels import same_grid, stored
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CARD = {
+    "about": "boxes around what is looked for",
+    "roles": ["image", "boxes"],
+    "predicts_from": ["image"],
+    "network": "fcos",
+    "regime": "supervised",
+    "infer": "whole",
+    "reduce": "nms",
+    "metrics": ["ap50", "froc"],
+    "dims": [2],
+}
+
+
+class Options(Strict):
+    """inside: share of patches around a box. keep: least visible share of a box cut by the patch."""
+
+    inside: float = Field(default=0.75, ge=0, le=1)
+    keep: float = Field(default=0.3, gt=0, le=1)
+    score: float = Field(default=0.05, ge=0, le=1)
+    overlap: float = Field(default=0.5, gt=0, le=1)
+    most: int = Field(default=100, ge=1)
+
+
+class Task(_task.Task):
+    """Patches in; per level class logits, distances to the four sides and centre-ness out (FCOS, Tian 2019)."""
+
+    Options = Options
+    CARD = CARD
+
+    @classmethod
+    def rules(cls, fingerprint: dict[str, Any], budget: _task.Budget) -> dict[str, Any]:
+        """Patches of the median shape up to 256 px, a multiple of 32; classes of boxes.csv, or one from masks."""
+        settings = fingerprint["settings"]
+        names = settings["classes"] or dict(enumerate(settings["labels"], 1)) or {1: "object"}
+        if not any(row["boxes"] for row in fingerprint["cases"]):
+            raise HilumError("HIL-T10", "No case has a box", "Check boxes.csv or labels/")
+        shape = np.median([row["shape"] for row in fingerprint["cases"]], axis=0)
+        patch = [int(np.clip(np.ceil(n / 32) * 32, 64, 256)) for n in shape]
+        width = {12: 32, 16: 48, 32: 64}[budget.width]
+        return {
+            "classes": [{"value": int(v), "name": str(n)} for v, n in names.items()],
+            "spacing": None,
+            "patch": patch,
+            "batch": 4,
+            "networks": {"net": {"name": "fcos", "options": {"width": width}}},
+            "augment": [{"name": "flip"}, {"name": "contrast"}, {"name": "noise"}],
+            "options": {},
+        }
+
+    def prepare(self, case: Case, truth: bool = True) -> Prepared:
+        """image (C, *space) normalised; boxes (N, 4) low, high (exclusive) and labels (N,), places in the plan."""
+        image = case.read("image")
+        if image.dims != 2:
+            raise HilumError(
+                "HIL-N10", f"Case {case.id} is {image.dims}-D; boxes are found in 2-D images here", "Use slices"
+            )
+        array = intensity.match_channels(image.array, len(self.plan.channels))
+        prepared: Prepared = {
+            "image": intensity.normalise(array, self.plan.normalisation),
+            "warnings": image.warnings,
+        }
+        if truth:
+            prepared["boxes"], prepared["labels"] = self._truth(case)
+        return prepared
+
+    def _truth(self, case: Case) -> tuple[Array, Array]:
+        """Boxes (N, 4) and places (N,) from boxes.csv or from the objects of the label mask."""
+        if case.boxes is not None:
+            if case.boxes.size == 0:
+                return np.zeros((0, 4)), np.zeros(0, dtype=np.int64)
+            values = [c.value for c in self.plan.classes]
+            return case.boxes[:, 1:], np.array([values.index(int(v)) for v in case.boxes[:, 0]], dtype=np.int64)
+        label = stored(case)
+        same_grid(case, case.read("image"), label)
+        boxes = _boxes.of_objects(label.array[0])
+        return boxes, np.zeros(len(boxes), dtype=np.int64)
+
+    def sample(self, store: Store, cases: Sequence[Case], part: str, k: int, rng: np.random.Generator) -> _task.Batch:
+        """image (B, C, *patch), boxes and labels: lists of (N_i, 4) and (N_i,)."""
+        import torch
+
+        images, boxes, labels = [], [], []
+        for _ in range(self.plan.batch):
+            ready = store(cases[int(rng.integers(len(cases)))])
+            shape = ready["image"].shape[1:]
+            if len(ready["boxes"]) and rng.random() < self.options.inside:
+                box = ready["boxes"][int(rng.integers(len(ready["boxes"])))]
+                centre = np.clip((box[:2] + box[2:]) // 2, 0, np.array(shape) - 1).astype(int)
+                start = patches.start_around(centre.tolist(), shape, self.plan.patch, rng)
+            else:
+                start = patches.random_start(shape, self.plan.patch, rng)
+            image = patches.cut(ready["image"], start, self.plan.patch)
+            inside, kept = _boxes.clip(ready["boxes"] - np.tile(start, 2), self.plan.patch, self.options.keep)
+            if part == "train":
+                record = augment.draw(self.plan.augment, rng, 2)
+                image = augment.apply(record, image)
+                corners = partial(augment.move_points, record, shape=tuple(self.plan.patch))
+                inside = _boxes.moved(inside, corners)
+            images.append(image)
+            boxes.append(torch.from_numpy(inside.astype(np.float32)))
+            labels.append(torch.from_numpy(ready["labels"][kept]))
+        return {"image": torch.from_numpy(np.stack(images).astype(np.float32)), "boxes": boxes, "labels": labels}
+
+    def inputs(self, batch: _task.Batch) -> tuple[Any, ...]:
+        return (batch["image"],)
+
+    def losses(self, outputs: Any, batch: _task.Batch) -> "dict[str, Tensor]":
+        """Focal loss on classes, GIoU on boxes, cross-entropy on centre-ness; normalised by assigned locations."""
+        return _boxes.fcos_losses(outputs, batch["boxes"], batch["labels"], tuple(batch["image"].shape[2:]))
+
+    def whole(self, prepared: Prepared) -> _task.Batch:
+        """Padded at the far ends to a multiple of 32, so that coordinates stay."""
+        import torch
+
+        image = prepared["image"]
+        size = [int(np.ceil(n / 32) * 32) for n in image.shape[1:]]
+        return {"image": torch.from_numpy(np.ascontiguousarray(patches.cut(image, [0, 0], size)))[None]}
+
+    def decode(self, reduced: Any, prepared: Prepared, case: Case) -> Result:
+        """reduced: the network's output -> Boxes, best first, after non-maximum suppression per class."""
+        shape = prepared["image"].shape[1:]
+        size = tuple(int(np.ceil(n / 32) * 32) for n in shape)
+        found, scores, places = _boxes.decode(
+            reduced, size, self.options.score, self.options.overlap, self.options.most
+        )
+        found[:, :2] = np.clip(found[:, :2], 0, None)
+        found[:, 2:] = np.minimum(found[:, 2:], np.array(shape))
+        real = (found[:, 2:] > found[:, :2]).all(axis=1)
+        values = np.array([c.value for c in self.plan.classes])[places]
+        classes = {c.value: c.name for c in self.plan.classes}
+        boxes = Boxes(found[real], scores[real], values[real], classes)
+        return Result({"boxes": boxes}, warnings=prepared["warnings"], meta={"case": case.id})
+
+    def judge(self, result: Result, case: Case) -> _task.Judged:
+        """record: found and true boxes with their class values."""
+        boxes, (truth, places) = result["boxes"], self._truth(case)
+        values = np.array([c.value for c in self.plan.classes])[places]
+        record = {"boxes": boxes.array, "scores": boxes.scores, "labels": boxes.labels}
+        return _task.Judged(case.id, case.group, {}, record | {"true_boxes": truth, "true_labels": values})
+
+    def show(self, result: Result, case: Case) -> list[tuple[Array, str]]:
+        from hilum.pictures import draw
+
+        boxes = result["boxes"]
+        sure = boxes.scores >= 0.3
+        truth = self._truth(case)[0] if case.boxes is not None or "label" in case.items else np.zeros((0, 4))
+        picture = draw.with_boxes(_show.flat(case.read("image")), boxes.array[sure], boxes.scores[sure], truth)
+        return [(picture, f"{case.id}: {int(sure.sum())} found at 0.3 or more, {len(truth)} true")]
+
+    def out_channels(self) -> dict[str, int]:
+        return {"class": len(self.plan.classes), "box": 4, "centre": 1}
+
+    def example(self, rng: np.random.Generator) -> _task.Batch:
+        import torch
+
+        image = torch.from_numpy(rng.standard_normal((1, len(self.plan.channels), *self.plan.patch)).astype(np.float32))
+        return {"image": image, "boxes": [torch.tensor([[8.0, 8.0, 24.0, 24.0]])], "labels": [torch.tensor([0])]}

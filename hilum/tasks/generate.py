@@ -1,0 +1,114 @@
+"""Generation: new images that look like those of a collection."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hilum.core.findings import Picture, Result
+from hilum.core.image import Array, Case, Image
+from hilum.data.store import Prepared, Store
+from hilum.prepare import grid, intensity
+from hilum.tasks import _show, _task
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CARD = {
+    "about": "new images that look like those of a collection",
+    "roles": ["image"],
+    "predicts_from": [],
+    "network": "dcgan_generator",
+    "regime": "wgan_gp",
+    "infer": "sampler",
+    "reduce": "none",
+    "metrics": ["kid@pca64"],
+    "dims": [2],
+}
+
+LATENT = 64
+# Length of the random vector an image is made from.
+
+
+class Task(_task.Task):
+    """Random vectors in, images in -1..1 out; the regime owns the losses."""
+
+    CARD = CARD
+
+    @classmethod
+    def rules(cls, fingerprint: dict[str, Any], budget: _task.Budget) -> dict[str, Any]:
+        """Images resized to a square of 64 px (32 when they are smaller), grey values 0..high to -1..1."""
+        side = 64 if float(np.median([max(row["shape"]) for row in fingerprint["cases"]])) >= 48 else 32
+        width = {12: 16, 16: 32, 32: 64}[budget.width]
+        critic = {"name": "dcgan_critic", "options": {"width": width}}
+        return {
+            "classes": [],
+            "channels": fingerprint["channels"],
+            "normalisation": [
+                {"scheme": "scale", "low": float(c["low"]), "high": float(c["high"])} for c in fingerprint["intensity"]
+            ],
+            "spacing": None,
+            "patch": [side, side],
+            "batch": 16,
+            "networks": {"net": {"name": "dcgan_generator", "options": {"width": width}}, "critic": critic},
+            "augment": [],
+            "options": {},
+        }
+
+    def prepare(self, case: Case, truth: bool = True) -> Prepared:
+        """image (C, *patch) float32 in -1..1."""
+        array, _ = grid.place(case.read("image"), None, tuple(self.plan.patch))
+        array = intensity.match_channels(array, len(self.plan.channels))
+        return {"image": intensity.normalise(array, self.plan.normalisation) * 2 - 1}
+
+    def sample(self, store: Store, cases: Sequence[Case], part: str, k: int, rng: np.random.Generator) -> _task.Batch:
+        """real (B, C, *patch) in -1..1."""
+        import torch
+
+        chosen = rng.integers(len(cases), size=self.plan.batch)
+        return {"real": torch.from_numpy(np.stack([store(cases[int(i)])["image"] for i in chosen]))}
+
+    def inputs(self, batch: _task.Batch) -> tuple[Any, ...]:
+        return (batch["latent"],)
+
+    def losses(self, outputs: Any, batch: _task.Batch) -> "dict[str, Tensor]":
+        raise TypeError("generate has no loss of its own: its regime (wgan_gp) does")
+
+    def latent(self, count: int, rng: np.random.Generator) -> "Tensor":
+        """Random vectors (count, LATENT)."""
+        import torch
+
+        return torch.from_numpy(rng.standard_normal((count, LATENT)).astype(np.float32))
+
+    def decode(self, reduced: Any, prepared: Prepared, case: Case) -> Result:
+        """reduced: (C, *patch) in -1..1 -> Picture in the collection's grey values."""
+        rules = self.plan.normalisation
+        rows = [(x.numpy() + 1) / 2 * (r.high - r.low) + r.low for x, r in zip(reduced, rules, strict=True)]
+        image = Image(np.stack(rows).astype(np.float32), None, ("This image was generated: it shows no patient.",))
+        return Result({"picture": Picture(image)}, warnings=image.warnings, meta={"case": case.id})
+
+    def judge(self, result: Result, case: Case) -> _task.Judged:
+        """record: the image as a flat vector in -1..1; the evaluator compares sets of them."""
+        rules = self.plan.normalisation
+        rows = [
+            (x - r.low) / max(r.high - r.low, 1e-8) * 2 - 1
+            for x, r in zip(result["picture"].image.array, rules, strict=True)
+        ]
+        return _task.Judged(case.id, case.group, {}, np.stack(rows).ravel())
+
+    def show(self, result: Result, case: Case) -> list[tuple[Array, str]]:
+        return [(_show.picture(result["picture"].image), case.id)]
+
+    def in_channels(self) -> int:
+        """The network's input is the latent vector, not an image."""
+        return LATENT
+
+    def out_channels(self) -> int:
+        return len(self.plan.channels)
+
+    def example(self, rng: np.random.Generator) -> _task.Batch:
+        import torch
+
+        shape = (4, len(self.plan.channels), *self.plan.patch)
+        real = torch.from_numpy(rng.uniform(-1, 1, shape).astype(np.float32))
+        return {"real": real, "latent": self.latent(4, rng)}

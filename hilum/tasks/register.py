@@ -1,0 +1,217 @@
+"""Registration: how a moving image must be bent to lie on a fixed one."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field as Setting
+
+from hilum.core import catalogue
+from hilum.core.errors import HilumError
+from hilum.core.findings import Field, Result
+from hilum.core.image import Array, Case, Image
+from hilum.core.plan import Strict
+from hilum.data.dataset import Dataset
+from hilum.data.store import Prepared, Store
+from hilum.prepare import grid, intensity, patches
+from hilum.tasks import _pairs, _show, _task
+from hilum.tasks._labels import class_plans, stored, to_channels
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CARD = {
+    "about": "how a moving image must be bent to lie on a fixed one",
+    "roles": ["image"],
+    "predicts_from": ["fixed", "moving"],
+    "network": "voxelmorph",
+    "regime": "supervised",
+    "infer": "whole",
+    "reduce": "none",
+    "metrics": ["dice", "hd95_mm", "folding_percent"],
+    "dims": [2, 3],
+}
+
+PARTNERS = 4
+# Moving images drawn, by a seed, for every validation and test case as the fixed one.
+DIVISOR = 16
+# Sides of the common box: what four poolings need.
+
+
+class Options(Strict):
+    """similarity: local NCC or MSE. smooth: weight of the field's squared gradient.
+
+    labels: weight of the Dice of warped labels; 0 to learn without labels (they are then used to judge only).
+    """
+
+    similarity: Literal["ncc", "mse"] = "ncc"
+    window: int = Setting(default=9, ge=3)
+    smooth: float = Setting(default=1.0, ge=0)
+    labels: float = Setting(default=0.0, ge=0)
+
+
+class Task(_task.Task):
+    """Two images in one common box in, a displacement in voxels out (VoxelMorph, Balakrishnan 2019)."""
+
+    Options = Options
+    CARD = CARD
+
+    @classmethod
+    def rules(cls, fingerprint: dict[str, Any], budget: _task.Budget) -> dict[str, Any]:
+        """One common box at the median spacing that holds the largest image, a multiple of 16; centres on centres."""
+        spacings = np.array([row["spacing"] for row in fingerprint["cases"]])
+        shapes = np.array([row["shape"] for row in fingerprint["cases"]], dtype=np.float64)
+        spacing = np.median(spacings, axis=0)
+        largest = np.percentile(shapes * spacings / spacing, 95, axis=0)
+        patch = [int(np.ceil(n / DIVISOR) * DIVISOR) for n in largest]
+        labelled = all(row["labels"] is not None for row in fingerprint["cases"])
+        return {
+            "classes": class_plans(fingerprint) if labelled else [],
+            "spacing": [round(float(s), 6) for s in spacing] if fingerprint["physical"] else None,
+            "patch": patch,
+            "batch": 1,
+            "networks": {"net": {"name": "voxelmorph", "options": {}}},
+            "augment": [],
+            "options": {},
+            # displacements of a tenth of a voxel do not survive bfloat16
+            "learning": {"precision": "float32", "weight_decay": 0.0},
+        }
+
+    @classmethod
+    def units(cls, dataset: Dataset, parts: dict[str, str], seed: int) -> list[tuple[Case, str]]:
+        """Pairs within one part: those of pairs.csv, else for train the single images, else seeded partners."""
+        return _pairs.units(dataset, parts, seed, PARTNERS)
+
+    def prepare(self, case: Case, truth: bool = True) -> Prepared:
+        """Per side ("fixed", "moving", or "image" for a single): (1, *patch) float32 in 0..1 and how it was placed."""
+        sides = ["image"] if "image" in case.items else ["fixed", "moving"]
+        prepared: Prepared = {}
+        for side in sides:
+            image: Image = case.read(side)
+            spacing = None if self.plan.spacing is None else tuple(self.plan.spacing)
+            array, placed = grid.place(image, spacing)
+            array = intensity.normalise(intensity.match_channels(array, 1), self.plan.normalisation)
+            low, high = np.percentile(array, [0.5, 99.5])
+            array = np.clip((array - np.float32(low)) / np.float32(max(float(high - low), 1e-6)), 0, 1)
+            prepared[side] = patches.cut(array, self._start(placed.shape), self.plan.patch)
+            prepared[f"{side}_placed"] = placed
+            role = "label" if side == "image" else f"{side}_label"
+            if truth and self.options.labels and role in case.items:
+                label = stored(case, role)
+                target = grid.place_labels(label.like(to_channels(label.array, self.plan)), placed)
+                prepared[f"{side}_label"] = patches.cut(
+                    target[None], self._start(placed.shape), self.plan.patch, fill=0
+                )
+        return prepared
+
+    def _start(self, shape: Sequence[int]) -> list[int]:
+        """Where the common box begins in an image: middle on middle."""
+        return [(n - want) // 2 for n, want in zip(shape, self.plan.patch, strict=True)]
+
+    def sample(self, store: Store, cases: Sequence[Case], part: str, k: int, rng: np.random.Generator) -> _task.Batch:
+        """fixed and moving (B, 1, *patch); pairs as listed, or two different single images."""
+        import torch
+
+        sides: dict[str, list[Array]] = {}
+        for _ in range(self.plan.batch):
+            first = cases[int(rng.integers(len(cases)))]
+            ready = dict(store(first))
+            if "image" in first.items:
+                others = [c for c in cases if c.id != first.id]
+                if not others:
+                    raise HilumError("HIL-T08", "Only one image to learn registration from", "Add images")
+                partner = store(others[int(rng.integers(len(others)))])
+                ready |= {"fixed": ready["image"], "moving": partner["image"]}
+                if "image_label" in ready and "image_label" in partner:
+                    ready |= {"fixed_label": ready["image_label"], "moving_label": partner["image_label"]}
+            for name in ("fixed", "moving", "fixed_label", "moving_label"):
+                if name in ready:
+                    sides.setdefault(name, []).append(ready[name])
+        return {name: torch.from_numpy(np.stack(arrays).astype(np.float32)) for name, arrays in sides.items()}
+
+    def inputs(self, batch: _task.Batch) -> tuple[Any, ...]:
+        return batch["moving"], batch["fixed"]
+
+    def losses(self, outputs: Any, batch: _task.Batch) -> "dict[str, Tensor]":
+        """similarity of moved and fixed + smooth * |gradient|^2 (+ labels * Dice of the warped labels)."""
+        from hilum.core.warp import warp
+        from hilum.losses.ncc import ncc
+        from hilum.losses.smoothness import smoothness
+
+        moved = warp(batch["moving"], outputs)
+        if self.options.similarity == "ncc":
+            alike = ncc(moved, batch["fixed"], window=self.options.window)
+        else:
+            alike = ((moved - batch["fixed"]) ** 2).mean() * 100
+        losses = {"similarity": alike, "smooth": self.options.smooth * smoothness(outputs)}
+        if self.options.labels and "fixed_label" in batch:
+            losses["labels"] = self.options.labels * self._overlap(outputs, batch)
+        return losses
+
+    def _overlap(self, outputs: "Tensor", batch: _task.Batch) -> "Tensor":
+        """1 - soft Dice of labels warped one-hot, mean over classes."""
+        import torch
+
+        from hilum.core.warp import warp
+
+        losses = []
+        for channel in range(1, len(self.plan.classes) + 1):
+            moved = warp((batch["moving_label"] == channel).float(), outputs)
+            fixed = (batch["fixed_label"] == channel).float()
+            losses.append(1 - (2 * (moved * fixed).sum() + 1e-5) / (moved.sum() + fixed.sum() + 1e-5))
+        return torch.stack(losses).mean()
+
+    def whole(self, prepared: Prepared) -> _task.Batch:
+        import torch
+
+        return {side: torch.from_numpy(prepared[side])[None] for side in ("fixed", "moving")}
+
+    def decode(self, reduced: Any, prepared: Prepared, case: Case) -> Result:
+        """reduced: (1, d, *patch) voxels -> Field on the fixed image's own grid, pulling from the moving image."""
+        fixed, moving = prepared["fixed_placed"], prepared["moving_placed"]
+        field = _pairs.field(
+            reduced[0].double().numpy(), fixed, moving, self._start(fixed.shape), self._start(moving.shape)
+        )
+        warnings = tuple(dict.fromkeys((*fixed.image.warnings, *moving.image.warnings)))
+        return Result({"field": field}, warnings=warnings, meta={"case": case.id})
+
+    def judge(self, result: Result, case: Case) -> _task.Judged:
+        """Dice and distance of the warped moving label against the fixed one, and how much of the field folds."""
+        field: Field = result["field"]
+        values: dict[str, dict[str, float | None]] = {}
+        folding = catalogue.load("hilum.metrics", "folding_percent").measure(field.array)
+        if "fixed_label" in case.items and "moving_label" in case.items:
+            fixed, moving = stored(case, "fixed_label"), stored(case, "moving_label")
+            truth = to_channels(fixed.array[0], self.plan)
+            source = moving.like(to_channels(moving.array, self.plan))
+            moved = _pairs.pull_labels(source, field, len(self.plan.classes))
+            for name in ("dice", "hd95_mm"):
+                measure = catalogue.load("hilum.metrics", name).measure
+                values[name] = {
+                    c.name: measure(moved == n, truth == n, fixed.spacing) for n, c in enumerate(self.plan.classes, 1)
+                }
+        return _task.Judged(case.id, case.group, values | {"folding_percent": {"": folding}})
+
+    def show(self, result: Result, case: Case) -> list[tuple[Array, str]]:
+        """Fixed, moving, moved and the bent grid, in the middle slice."""
+        from hilum.pictures import draw
+        from hilum.pictures.slices import best_slice, field_on_slice
+
+        fixed, moving = case.read("fixed"), case.read("moving")
+        axis, index = best_slice(np.zeros(fixed.shape, dtype=bool))
+        images = [fixed]
+        for field in (_pairs.still(fixed, moving), result["field"]):
+            images.append(Image(_pairs.pull(moving, field), fixed.affine))
+        pictures = [draw.enlarge(draw.rgb(_show.flat(image, axis, index))) for image in images]
+        bent = field_on_slice(result["field"].array, axis, index, fixed.spacing, fixed.affine)
+        words = ["fixed", "moving before", "moving after", "field"]
+        return [(draw.side_by_side([*pictures, draw.deformed_grid(bent)], words), case.id)]
+
+    def out_channels(self) -> int:
+        return self.plan.dims
+
+    def example(self, rng: np.random.Generator) -> _task.Batch:
+        import torch
+
+        shape = (1, 1, *self.plan.patch)
+        return {s: torch.from_numpy(rng.random(shape).astype(np.float32)) for s in ("fixed", "moving")}

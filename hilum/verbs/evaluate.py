@@ -1,0 +1,111 @@
+"""evaluate: a run or bundle against labelled data; metrics.json, cases.csv and report.html."""
+
+from pathlib import Path
+from typing import Any
+
+from hilum.core.atomic import write_json
+from hilum.core.errors import HilumError
+from hilum.core.image import Case
+from hilum.core.progress import Progress, quiet
+from hilum.core.run import Run, new_folder, write_rows
+from hilum.data.dataset import open_dataset
+from hilum.data.groups import group_cases
+from hilum.data.splits import PARTS
+from hilum.evaluation import report
+from hilum.evaluation.evaluator import Evaluation, judge_all, judge_generated
+from hilum.infer.predictor import Predictor
+from hilum.planning.planner import look, need
+from hilum.verbs.train import same_data
+
+
+def evaluate(
+    model: Path | str, data: Path | str, out: Path | str, *, part: str | None = None, progress: Progress = quiet
+) -> dict[str, Any]:
+    """Judge and write; returns the contents of metrics.json.
+
+    Same data as the run: its test part (or `part`). Other data: every labelled case.
+    """
+    run = Run(Path(model))
+    predictor = Predictor(run)
+    cases, used = _cases(run, data, part, progress)
+    folder = new_folder(Path(out))
+    return judged(predictor, cases, used, folder, progress)
+
+
+def judged(predictor: Predictor, cases: list[Case], part: str, folder: Path, progress: Progress) -> dict[str, Any]:
+    """Evaluate `cases` into `folder`."""
+    if predictor.task.CARD["infer"] == "sampler":
+        from safetensors.numpy import load
+
+        done = judge_generated(predictor, cases, load(predictor.run.read("features.safetensors")))
+    else:
+        done = judge_all(predictor, cases, progress)
+    groups = len({c.group for c in cases})
+    content = {
+        "task": predictor.plan.task,
+        "part": part,
+        "cases": len(cases),
+        "groups": groups,
+        "missing": len(done.missing),
+        "metrics": done.metrics,
+    }
+    if not predictor.run.is_bundle:
+        looks = 1 + sum(e["event"] == "evaluate" and e["part"] == part for e in predictor.run.ledger())
+        predictor.run.record("evaluate", {"part": part, "cases": len(cases), "look": looks})
+    write_rows(folder / "cases.csv", _case_rows(done))
+    report.write(
+        folder / "report.html", predictor, done, cases, part, {"cases": len(cases), "independent groups": groups}
+    )
+    # metrics.json last: where it lies, the evaluation is whole
+    write_json(folder / "metrics.json", content)
+    return content
+
+
+def _cases(run: Run, data: Path | str, part: str | None, progress: Progress) -> tuple[list[Case], str]:
+    """The cases to judge and the name of the part: the run's own split for its own data, else all."""
+    plan = run.plan
+    if part is not None and part not in PARTS:
+        raise HilumError("HIL-EVAL-02", f"There is no part {part!r}", f"Parts: {', '.join(PARTS)}")
+    dataset = open_dataset(data)
+    if run.has("split.csv"):
+        known = {row["case"] for row in run.split()} | {row.get("fixed", "") for row in run.split()}
+        if {c.id for c in dataset.cases} <= known | {row.get("moving", "") for row in run.split()}:
+            units = same_data(run, look(data, plan.task, plan.split_seed, progress))
+            if units is None:
+                raise HilumError(
+                    "HIL-T04", f"{data} has the names of the run's data but not its contents or split",
+                    "Give the unchanged data, or other data under other names",
+                )  # fmt: skip
+            chosen = part or "test"
+            return [c for c, p in units if p == chosen and ("fixed" in c.items or "fixed" not in c.attributes)], chosen
+    if part is not None:
+        raise HilumError(
+            "HIL-EVAL-02", f"{data} is not the run's own data, so it has no {part} part", "Leave --part out"
+        )
+    from hilum.core import catalogue
+    from hilum.tasks import _task
+
+    for role in catalogue.card("hilum.tasks", plan.task)["roles"]:
+        need(dataset, role)
+    grouped, _ = group_cases(dataset, progress)
+    units = _task.kind(plan.task).units(grouped, {c.id: "test" for c in grouped.cases}, plan.split_seed)
+    return [c for c, _ in units], "all"
+
+
+def _case_rows(done: Evaluation) -> list[dict[str, Any]]:
+    """One row per case: every case metric by class, and the headline value."""
+    headline = done.case_values()
+    rows: list[dict[str, Any]] = []
+    for judged_case in done.judged:
+        row: dict[str, Any] = {"case": judged_case.case, "group": judged_case.group, "missing": ""}
+        row["headline"] = _text(headline[judged_case.case])
+        for metric, values in judged_case.values.items():
+            row |= {f"{metric} {key}".strip(): _text(value) for key, value in values.items()}
+        rows.append(row)
+    for case, why in done.missing:
+        rows.append({"case": case.id, "group": case.group, "missing": why, "headline": _text(headline[case.id])})
+    return rows
+
+
+def _text(value: float | None) -> str:
+    return "" if value is None else f"{value:.6f}"

@@ -1,0 +1,28 @@
+"""generate: new images from a generator."""
+
+from pathlib import Path
+from typing import Any
+
+from hilum.core.atomic import write_json
+from hilum.core.findings import INTENDED_USE
+from hilum.core.image import Case
+from hilum.core.progress import Progress, quiet
+from hilum.core.run import Run, new_folder
+from hilum.infer import export
+from hilum.infer.predictor import Predictor
+
+
+def generate(
+    model: Path | str, count: int, out: Path | str, *, seed: int = 0, progress: Progress = quiet
+) -> dict[str, Any]:
+    """Write `count` images as PNG into the new folder `out`, with a record; the same seed gives the same images."""
+    predictor = Predictor(Run(Path(model)))
+    results = predictor.generate(count, seed)
+    folder, files = new_folder(Path(out)), []
+    for number, result in enumerate(results):
+        files += export.export(result, Case(f"generated_{number:04d}", "", {}), folder)
+        progress("generate", number + 1, count)
+    note = "These images were generated: they show no patient."
+    record = {"intended_use": INTENDED_USE, "note": note, "seed": seed, "model": predictor.run.hashes(), "files": files}
+    write_json(folder / "generated.json", record)
+    return record

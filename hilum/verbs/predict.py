@@ -1,0 +1,131 @@
+"""predict: a run or bundle on new images; findings written as files a viewer opens."""
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from hilum.core.atomic import write_json
+from hilum.core.errors import HilumError
+from hilum.core.findings import INTENDED_USE
+from hilum.core.image import Case
+from hilum.core.progress import Progress, quiet
+from hilum.core.run import Run
+from hilum.data.dataset import open_dataset
+from hilum.infer import export
+from hilum.infer.predictor import Predictor
+from hilum.io import _source
+from hilum.tasks import _pairs
+
+log = logging.getLogger(__name__)
+
+
+def predict(
+    model: Path | str,
+    inputs: list[Path | str],
+    out: Path | str,
+    *,
+    fixed: Path | str | None = None,
+    moving: Path | str | None = None,
+    memory: str | None = None,
+    runtime: str = "torch",
+    format: str = "nifti",
+    progress: Progress = quiet,
+) -> dict[str, Any]:
+    """Predict every input and return the record that is also written as predictions.json.
+
+    inputs: files, folders or CSVs of roles. fixed, moving: for registration. memory: "2GB" for merging windows.
+    The same call into the same folder goes on where it stopped. A bad input costs that input only.
+    """
+    if format not in ("nifti", "dicom"):
+        raise HilumError("HIL-INFER-05", f"There is no format {format!r}", "Use nifti or dicom")
+    run, folder = Run(Path(model)), Path(out)
+    predictor = Predictor(run, runtime, _bytes(memory))
+    cases = _cases(predictor, inputs, fixed, moving)
+    key = hashlib.sha256(json.dumps([run.hashes(), [c.id for c in cases], format, runtime]).encode()).hexdigest()
+    record = _record(folder, key, predictor)
+    for number, case in enumerate(cases):
+        if case.id not in record["done"]:
+            _one(predictor, case, folder, format, record)
+            write_json(folder / "predictions.json", record)
+        progress("predict", number + 1, len(cases), case.id)
+    if not record["done"]:
+        raise HilumError(
+            "HIL-INFER-06", f"None of {len(cases)} inputs gave a result ({record['failed'][0]['why']})", "Mend it"
+        )
+    return record
+
+
+def _one(predictor: Predictor, case: Case, folder: Path, form: str, record: dict[str, Any]) -> None:
+    """Predict and write one case; a failure is recorded with its reason."""
+    try:
+        result = predictor(case)
+        files = export.export(result, case, folder, form)
+    except HilumError as error:
+        record["failed"] = [f for f in record["failed"] if f["case"] != case.id]
+        record["failed"].append({"case": case.id, "code": error.code, "why": str(error)})
+        log.warning("%s: %s", case.id, error.code)
+        return
+    record["failed"] = [f for f in record["failed"] if f["case"] != case.id]
+    verdict = {"decision": result.verdict.decision, "reasons": list(result.verdict.reasons)}
+    record["done"][case.id] = {"files": files, "verdict": verdict, "warnings": list(result.warnings)}
+
+
+def _record(folder: Path, key: str, predictor: Predictor) -> dict[str, Any]:
+    """A fresh record, or the one of the same call that lies in the folder; anything else there is refused."""
+    path = folder / "predictions.json"
+    if path.is_file():
+        known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if known.get("key") == key:
+            return known
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise HilumError(
+            "HIL-CORE-03",
+            f"{folder} exists and is not an empty folder",
+            "Choose another --out, or repeat the same call",
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    plan = predictor.plan
+    model = {"task": plan.task, "hashes": predictor.run.hashes(), "terms": plan.data.get("terms", "unknown")}
+    return {"key": key, "intended_use": INTENDED_USE, "model": model, "done": {}, "failed": []}
+
+
+def _cases(
+    predictor: Predictor, inputs: list[Path | str], fixed: Path | str | None, moving: Path | str | None
+) -> list[Case]:
+    """Cases of all inputs; ids made unique; pairs for registration."""
+    if fixed is not None or moving is not None:
+        if fixed is None or moving is None or inputs:
+            raise HilumError("HIL-INFER-07", "A pair needs --fixed and --moving and no other input", "Give both")
+        sides = {"fixed": _source.open(Path(fixed)), "moving": _source.open(Path(moving))}
+        return [Case(f"{Path(fixed).name.split('.')[0]}__{Path(moving).name.split('.')[0]}", "", sides)]
+    if not inputs:
+        raise HilumError("HIL-INFER-07", "No input was given", "Name files or folders after the run")
+    found: dict[str, Case] = {}
+    for path in inputs:
+        dataset = open_dataset(path)
+        for case in _pairs_or_cases(dataset, predictor):
+            if case.id in found:
+                raise HilumError("HIL-DATA-04", f"Two inputs are called {case.id!r}", "Predict them into two folders")
+            found[case.id] = case
+    return list(found.values())
+
+
+def _pairs_or_cases(dataset: Any, predictor: Predictor) -> list[Case]:
+    """The pairs of pairs.csv for registration, else the cases."""
+    if predictor.plan.task == "register" and dataset.pairs:
+        return [_pairs.pair(dataset.case(f), dataset.case(m)) for f, m in dataset.pairs]
+    return list(dataset.cases)
+
+
+def _bytes(text: str | None) -> int | None:
+    """'2GB', '500 MB' -> bytes."""
+    if text is None:
+        return None
+    units = {"GB": 10**9, "MB": 10**6, "G": 10**9, "M": 10**6}
+    word = text.strip().upper().replace(" ", "")
+    for unit, factor in units.items():
+        if word.endswith(unit) and word.removesuffix(unit).replace(".", "", 1).isdigit():
+            return int(float(word.removesuffix(unit)) * factor)
+    raise HilumError("HIL-INFER-08", f"--memory {text!r} is not an amount", "Write 2GB or 500MB")

@@ -1,0 +1,55 @@
+"""Layers by number of spatial axes, so that one network file serves 2-D and 3-D; sizes checked in one place."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from hilum.core.errors import HilumError
+
+Layer = Callable[..., nn.Module]
+
+
+class Layers(NamedTuple):
+    """The layer classes of one dimension."""
+
+    conv: Layer
+    transposed: Layer
+    batch_norm: Layer
+    instance_norm: Layer
+    max_pool: Layer
+    avg_pool: Layer
+    mean: Layer
+
+
+_NAMES = ("Conv", "ConvTranspose", "BatchNorm", "InstanceNorm", "MaxPool", "AvgPool", "AdaptiveAvgPool")
+_LAYERS = {dims: Layers(*(getattr(nn, f"{name}{dims}d") for name in _NAMES)) for dims in (2, 3)}
+
+
+def layers(spatial_dims: int) -> Layers:
+    """The layer classes for 2 or 3 spatial axes."""
+    if spatial_dims not in _LAYERS:
+        raise HilumError("HIL-ZOO-01", f"spatial_dims is {spatial_dims!r}", "Use 2 or 3")
+    return _LAYERS[spatial_dims]
+
+
+def per_axis(value: int | Sequence[int], spatial_dims: int, name: str) -> tuple[int, ...]:
+    """One number for all axes, or one number per axis, as a tuple of length `spatial_dims`."""
+    axes = (value,) * spatial_dims if isinstance(value, int) else tuple(value)
+    if len(axes) != spatial_dims or any(axis < 1 for axis in axes):
+        raise HilumError("HIL-ZOO-03", f"{name} is {value!r}", f"Give one positive number, or {spatial_dims} of them")
+    return axes
+
+
+def require_divisible(x: Tensor, divisor: Sequence[int]) -> None:
+    """Refuse x (B, C, *space) whose space is not divisible by `divisor` per axis, naming the size to pad to."""
+    space = tuple(x.shape[2:])
+    if len(space) != len(divisor):
+        raise HilumError(
+            "HIL-ZOO-02", f"The input has {len(space)} spatial axes, not {len(divisor)}", "Match spatial_dims"
+        )
+    if any(size % step for size, step in zip(space, divisor, strict=True)):
+        padded = tuple(-(-size // step) * step for size, step in zip(space, divisor, strict=True))
+        raise HilumError(
+            "HIL-ZOO-02", f"The input's size {space} is not divisible by {tuple(divisor)}", f"Pad to {padded}"
+        )

@@ -1,0 +1,246 @@
+"""nnU-Net (Isensee et al., 2021; code version 2): the plain U-Net whose depth, strides and kernels a plan decides.
+
+What is special: nothing in the network, everything in the fit of its topology to the data; per-axis strides and
+kernels let thick slices be pooled later than thin ones.
+
+x: (B, C, *space), space divisible by the product of the strides (`Net.divisor`, per axis)
+-> (B, K, *space), logits; with deep supervision and in training mode {"out": [full, next lower, ...]}, highest
+resolution first, one for each decoder stage (`Net.strides` are their strides to the input).
+
+Differs from the paper: follows the plain network of nnU-Net version 2 (strided convolutions, not pooling). The lower
+heads exist only with `deep_supervision`; nnU-Net always builds them. Weights of its `PlainConvUNet` load through
+`from_nnunet`. Written from the description, not from its source.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, cat, nn
+
+from hilum.core.errors import HilumError
+from hilum.zoo._blocks.dims import layers, per_axis, require_divisible
+from hilum.zoo._blocks.heads import Output, make_head
+
+CARD = {
+    "paper": "nnU-Net: a self-configuring method for deep learning-based biomedical image segmentation",
+    "authors": "Isensee, Jaeger, Kohl, Petersen, Maier-Hein",
+    "year": 2021,
+    "tasks": ["segment"],
+    "role": "net",
+    "dims": [2, 3],
+    "inputs": ["image"],
+    "divisor": 4,
+    "image_size": False,
+    "golden": [
+        {
+            "plan": "isotropic 1 mm, patch 128 x 128 x 128",
+            "kwargs": {
+                "in_channels": 1,
+                "out_channels": 14,
+                "spatial_dims": 3,
+                "features": [32, 64, 128, 256, 320, 320],
+                "strides": [1, 2, 2, 2, 2, 2],
+                "deep_supervision": True,
+            },
+            "parameters": 31205254,
+            "evidence": "calc",
+        },
+        {
+            "plan": "3.0 x 0.76 x 0.76 mm, patch 48 x 192 x 192",
+            "kwargs": {
+                "in_channels": 1,
+                "out_channels": 14,
+                "spatial_dims": 3,
+                "features": [32, 64, 128, 256, 320, 320],
+                "strides": [1, [1, 2, 2], 2, 2, 2, [1, 2, 2]],
+                "kernels": [[1, 3, 3], 3, 3, 3, 3, 3],
+                "deep_supervision": True,
+            },
+            "parameters": 30713158,
+            "evidence": "calc",
+        },
+        {
+            "plan": "isotropic 1 mm, patch 40 x 56 x 40",
+            "kwargs": {
+                "in_channels": 1,
+                "out_channels": 14,
+                "spatial_dims": 3,
+                "features": [32, 64, 128, 256],
+                "strides": [1, 2, 2, 2],
+                "deep_supervision": True,
+            },
+            "parameters": 5605674,
+            "evidence": "calc",
+        },
+        {
+            "plan": "2-D, patch 512 x 512",
+            "kwargs": {
+                "in_channels": 1,
+                "out_channels": 14,
+                "spatial_dims": 2,
+                "features": [32, 64, 128, 256, 512, 512, 512, 512],
+                "strides": [1, 2, 2, 2, 2, 2, 2, 2],
+                "deep_supervision": True,
+            },
+            "parameters": 46348834,
+            "evidence": "calc",
+        },
+    ],
+    "tiny": {
+        "kwargs": {
+            "in_channels": 1,
+            "out_channels": 2,
+            "spatial_dims": 2,
+            "features": [8, 16, 32],
+            "strides": [1, 2, 2],
+        },
+        "shape": [2, 1, 16, 16],
+    },
+    "licence": "Apache-2.0",
+    "reconstruction": False,
+}
+
+
+class ConvNormAct(nn.Module):
+    """Convolution (bias), instance norm (affine), LeakyReLU 0.01."""
+
+    def __init__(
+        self, inputs: int, outputs: int, spatial_dims: int, kernel: tuple[int, ...], stride: tuple[int, ...]
+    ) -> None:
+        super().__init__()
+        kit = layers(spatial_dims)
+        self.conv = kit.conv(inputs, outputs, kernel, stride=stride, padding=tuple((size - 1) // 2 for size in kernel))
+        self.norm = kit.instance_norm(outputs, eps=1e-5, affine=True)
+        self.act = nn.LeakyReLU(0.01, inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.act(self.norm(self.conv(x)))
+        return out
+
+
+def stage(
+    inputs: int, outputs: int, spatial_dims: int, kernel: tuple[int, ...], stride: tuple[int, ...], convs: int
+) -> nn.Sequential:
+    """`convs` blocks at one resolution; the first one carries the stride."""
+    first = ConvNormAct(inputs, outputs, spatial_dims, kernel, stride)
+    still = (1,) * spatial_dims
+    return nn.Sequential(first, *(ConvNormAct(outputs, outputs, spatial_dims, kernel, still) for _ in range(convs - 1)))
+
+
+def topology(
+    spatial_dims: int,
+    stages: int,
+    strides: Sequence[int | Sequence[int]],
+    kernels: Sequence[int | Sequence[int]] | None,
+) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+    """Strides and kernels of every stage, one number per axis; contradictions are refused."""
+    kernels = [3] * stages if kernels is None else kernels
+    if stages < 2 or len(strides) != stages or len(kernels) != stages:
+        seen = f"There are {stages} features, {len(strides)} strides and {len(kernels)} kernels"
+        raise HilumError("HIL-ZOO-03", seen, "Give one of each for every stage, and two stages or more")
+    step = [per_axis(stride, spatial_dims, "strides") for stride in strides]
+    size = [per_axis(kernel, spatial_dims, "kernels") for kernel in kernels]
+    if any(side % 2 == 0 for kernel in size for side in kernel):
+        raise HilumError("HIL-ZOO-03", f"kernels are {list(kernels)!r}", "Use odd kernels")
+    return step, size
+
+
+class Net(nn.Module):
+    """Encoder and decoder with skips.
+
+    features: channels of each stage, full resolution first. strides: one number or one per axis for each stage, the
+    first usually 1. kernels: the same for the convolutions, odd, None for 3. convs: convolutions of each stage.
+    deep_supervision: a head on each decoder stage; in training mode `forward` returns them all.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int | dict[str, int],
+        spatial_dims: int,
+        *,
+        features: Sequence[int] = (32, 64, 128, 256, 320, 320),
+        strides: Sequence[int | Sequence[int]] = (1, 2, 2, 2, 2, 2),
+        kernels: Sequence[int | Sequence[int]] | None = None,
+        convs: int = 2,
+        deep_supervision: bool = False,
+    ) -> None:
+        super().__init__()
+        kit = layers(spatial_dims)
+        step, size = topology(spatial_dims, len(features), strides, kernels)
+        down = range(len(features))
+        up = range(len(features) - 2, -1, -1)
+        widths = [in_channels, *features]
+        still = (1,) * spatial_dims
+        self.encoder = nn.ModuleList(stage(widths[i], features[i], spatial_dims, size[i], step[i], convs) for i in down)
+        self.up = nn.ModuleList(
+            kit.transposed(features[i + 1], features[i], step[i + 1], stride=step[i + 1]) for i in up
+        )
+        self.decoder = nn.ModuleList(
+            stage(2 * features[i], features[i], spatial_dims, size[i], still, convs) for i in up
+        )
+        heads = [make_head(lambda k, w=features[i]: kit.conv(w, k, 1), out_channels) for i in up]  # type: ignore[misc]
+        self.head = heads.pop()
+        self.lower_heads = nn.ModuleList(heads if deep_supervision else [])
+        self.deep_supervision = deep_supervision
+        totals = [tuple(math.prod(axis) for axis in zip(*step[: i + 1], strict=True)) for i in down]
+        self.divisor = totals[-1]
+        self.strides = totals[: len(self.lower_heads) + 1]
+
+    def _stages(self, x: Tensor) -> list[Tensor]:
+        """Every decoder stage's features, lowest resolution first."""
+        require_divisible(x, self.divisor)
+        if math.prod(x.shape[2:]) == math.prod(self.divisor):
+            seen = f"The input's size {tuple(x.shape[2:])} leaves one voxel at the bottom, which has no variance"
+            raise HilumError("HIL-ZOO-02", seen, "Use a larger patch or fewer stages")
+        skips = []
+        for block in self.encoder:
+            x = block(x)
+            skips.append(x)
+        x = skips.pop()
+        found = []
+        for up, block in zip(self.up, self.decoder, strict=True):
+            x = block(cat([up(x), skips.pop()], dim=1))
+            found.append(x)
+        return found
+
+    def features(self, x: Tensor) -> Tensor:
+        """(B, C, *space) -> (B, features[0], *space): what the last 1x1 convolution reads."""
+        return self._stages(x)[-1]
+
+    def forward(self, x: Tensor) -> Output:
+        if not (self.training and self.deep_supervision):
+            out: Output = self.head(self.features(x))
+            return out
+        heads = [*self.lower_heads, self.head]
+        outputs = [head(stage) for head, stage in zip(heads, self._stages(x), strict=True)][::-1]
+        if isinstance(outputs[0], Tensor):
+            return {"out": outputs}
+        return {name: [output[name] for output in outputs] for name in outputs[0]}
+
+
+def from_nnunet(state: Mapping[str, Tensor], *, deep_supervision: bool = True) -> dict[str, Tensor]:
+    """Rename a state of nnU-Net's `PlainConvUNet` for `Net`; its duplicates are dropped.
+
+    deep_supervision: as given to `Net`; without it the lower heads are dropped too.
+    """
+    state = {re.sub(r"^(module\.|_orig_mod\.)+", "", key): value for key, value in state.items()}
+    heads = [int(key.split(".")[2]) for key in state if key.startswith("decoder.seg_layers.")]
+    rules = [
+        (r"^encoder\.stages\.(\d+)\.0\.convs\.", r"encoder.\1."),
+        (r"^decoder\.stages\.(\d+)\.convs\.", r"decoder.\1."),
+        (r"^decoder\.transpconvs\.", "up."),
+        (rf"^decoder\.seg_layers\.{max(heads, default=0)}\.", "head."),
+        (r"^decoder\.seg_layers\.", "lower_heads."),
+    ]
+    renamed = {}
+    for key, value in state.items():
+        if key.startswith("decoder.encoder.") or ".all_modules." in key:
+            continue
+        name = next((re.sub(old, new, key) for old, new in rules if re.match(old, key)), None)
+        if name is None:
+            raise HilumError("HIL-ZOO-06", f"{key!r} is not a weight of nnU-Net's plain U-Net", "Load a PlainConvUNet")
+        if deep_supervision or not name.startswith("lower_heads."):
+            renamed[name] = value
+    return renamed

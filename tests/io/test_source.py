@@ -1,0 +1,98 @@
+"""`open`: the format is chosen by name, then by content; whatever goes wrong is one sentence that names the file."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import hilum.io
+from hilum.core.catalogue import cards, load
+from hilum.core.errors import HilumError
+from hilum.core.image import Image, Source
+from hilum.io import dicom, is_image, is_series, nifti, raster
+
+VOLUME = Image(np.arange(60, dtype=np.int16).reshape(1, 3, 4, 5), np.diag([-1.0, -1.0, 2.0, 1.0]))
+
+
+def test_importing_io_is_cheap() -> None:
+    code = "import sys, hilum.io; print({'torch', 'nibabel', 'pydicom', 'PIL', 'h5py', 'SimpleITK'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def test_every_card_is_kept() -> None:
+    for name, card in cards("hilum.io").items():
+        module = load("hilum.io", name)
+        assert card["reads"] in ("image", "measurement", "") and hasattr(module, "read")
+        assert all(extension.startswith(".") for extension in card["extensions"])
+        assert not card["writes"] or hasattr(module, "write") or hasattr(module, "write_series")
+
+
+def test_by_name_by_content_and_by_folder(tmp_path: Path) -> None:
+    nifti.write(tmp_path / "a.nii.gz", VOLUME)
+    raster.write(tmp_path / "b.png", Image(VOLUME.array[..., 0].astype(np.uint8)))
+    dicom.write_series(tmp_path / "c", VOLUME)
+    (tmp_path / "b.png").rename(tmp_path / "b")
+    (tmp_path / "c" / "0001.dcm").rename(tmp_path / "c" / "1.2.840")
+    for name, form in (("a.nii.gz", "nifti"), ("b", "raster"), ("c", "dicom"), ("c/1.2.840", "dicom")):
+        source = hilum.io.open(tmp_path / name)
+        assert source.format == form and isinstance(source, Source)
+        assert isinstance(source.read(), Image)
+    assert is_series(tmp_path / "c") and not is_series(tmp_path) and not is_series(tmp_path / "a.nii.gz")
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [("a.nii.gz", True), ("A.NII", True), ("x.h5", True), ("a.JPG", True), (".a.png", False), ("._a.nii.gz", False),
+     ("a.gz", False), ("a.csv", False), ("README", False)],
+)  # fmt: skip
+def test_is_image_looks_at_the_name_only(name: str, known: bool) -> None:
+    assert is_image(Path("nowhere") / name) is known
+
+
+def test_refusals_name_the_path(tmp_path: Path) -> None:
+    with pytest.raises(HilumError, match=r"nothing\.nii.*HIL-IO-02"):
+        hilum.io.open(tmp_path / "nothing.nii")
+    (tmp_path / "a.heic").write_bytes(b"whatever it is")
+    with pytest.raises(HilumError, match=r"a\.heic.*'\.heic'.*\.nii\.gz.*HIL-IO-01"):
+        hilum.io.open(tmp_path / "a.heic")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(HilumError, match=r"empty.*HIL-IO-01"):
+        hilum.io.open(tmp_path / "empty")
+    nifti.write(tmp_path / "a.nii", VOLUME)
+    with pytest.raises(HilumError, match=r"a\.nii.*HIL-IO-07"):
+        hilum.io.open(tmp_path / "a.nii").read(level=1)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.png", "a.tif", "a.jpg", "a.dcm", "a.h5"])
+def test_noise_never_escapes_as_a_foreign_exception(tmp_path: Path, name: str) -> None:
+    rng = np.random.default_rng(0)
+    for size in (0, 1, 400, 5000):
+        (tmp_path / name).write_bytes(rng.bytes(size))
+        with pytest.raises(HilumError, match=name.replace(".", r"\.")):
+            hilum.io.open(tmp_path / name).read()
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.png", "a.tif", "a.h5"])
+def test_flipped_bytes_are_read_or_refused(tmp_path: Path, name: str) -> None:
+    from hilum.core.image import Measurement
+    from hilum.io import kspace
+
+    path = tmp_path / name
+    if name == "a.nii":
+        nifti.write(path, VOLUME)
+    elif name == "a.h5":
+        kspace.write(path, Measurement(np.ones((1, 1, 4, 4), np.complex64), ("slice", "coil", "ky", "kx"), {}))
+    else:
+        raster.write(path, Image(VOLUME.array[..., 0].astype(np.uint8)))
+    whole, rng = path.read_bytes(), np.random.default_rng(1)
+    for _ in range(150):
+        raw = bytearray(whole)
+        for place in rng.integers(0, min(len(raw), 352), 3):
+            raw[place] = rng.integers(256)
+        path.write_bytes(bytes(raw))
+        try:
+            hilum.io.open(path).read()
+        except HilumError as error:
+            assert name in str(error)

@@ -1,0 +1,102 @@
+"""Drawings: shapes, colours, sharp enlargement, and what is refused."""
+
+import io
+
+import numpy as np
+import pytest
+
+from hilum.pictures import draw
+
+
+def image(shape=(40, 50)):
+    return (np.random.default_rng(0).random(shape) * 100 + 50).astype(np.uint8)
+
+
+def has(picture, colour):
+    return bool((picture == np.array(colour)).all(axis=2).any())
+
+
+def square(shape=(40, 50), at=10, size=15):
+    mask = np.zeros(shape, bool)
+    mask[at : at + size, at : at + size] = True
+    return mask
+
+
+def test_small_pictures_are_enlarged_by_a_whole_factor_and_stay_sharp():
+    picture = draw.enlarge(draw.rgb(image()))
+    assert picture.shape == (240, 300, 3)
+    assert np.array_equal(picture[::6, ::6], draw.rgb(image()))
+    assert draw.enlarge(image((300, 20))).shape == (300, 20)
+
+
+def test_a_class_has_one_colour_everywhere_and_only_named_classes_are_drawn():
+    labels = square() * 1 + square(at=28, size=8) * 2
+    both = draw.overlay(image(), labels)
+    assert has(both, draw.colour(1)) and has(both, draw.colour(2))
+    only = draw.overlay(image(), labels, {2: "lesion"})
+    assert not has(only, draw.colour(1)) and has(only, draw.colour(2))
+    assert np.array_equal(draw.overlay(image(), labels * 0), draw.enlarge(draw.rgb(image())))
+    assert len({draw.colour(v) for v in range(1, 8)}) == 7
+
+
+def test_contours_show_truth_and_prediction_even_where_they_are_the_same():
+    for prediction in (square(), square(at=12)):
+        picture = draw.contours(image(), square(), prediction)
+        assert has(picture, draw.TRUTH) and has(picture, draw.FOUND)
+    assert not has(draw.contours(image(), square(), square() & False), draw.FOUND)
+
+
+def test_boxes_lie_where_they_say_and_tags_stay_inside():
+    picture = draw.with_boxes(image(), [[5, 6, 20, 30]], None, [[10, 10, 30, 40]])
+    assert tuple(picture[5 * 6, 6 * 6]) == draw.FOUND and tuple(picture[20 * 6 - 1, 30 * 6 - 1]) == draw.FOUND
+    assert tuple(picture[10 * 6, 39 * 6]) == draw.TRUTH
+    tagged = draw.with_boxes(image(), [[0, 45, 10, 50], [36, 0, 40, 5]], [0.9, 0.1])
+    assert tagged.shape == picture.shape and has(tagged, draw.FOUND)
+    assert np.array_equal(draw.with_boxes(image(), np.zeros((0, 4))), draw.enlarge(draw.rgb(image())))
+
+
+def test_a_grid_without_motion_is_straight_and_a_fold_is_marked():
+    still = draw.deformed_grid(np.zeros((2, 64, 64)))
+    line = still[0, :, 0] > 128
+    assert all(((still[r, :, 0] > 128) == line).all() or (still[r, :, 0] > 128).all() for r in range(5, 40, 4))
+    folded = np.zeros((2, 64, 64))
+    folded[0] = -2.0 * np.arange(64)[:, None]
+    inner = draw.deformed_grid(folded)[8:-8]  # beyond the last pixel centre the field is held, so it does not fold
+    assert (inner[..., 0] > inner[..., 2]).all()
+    with pytest.raises(ValueError, match="expected"):
+        draw.deformed_grid(np.zeros((3, 8, 8)))
+
+
+def test_an_error_map_is_black_where_nothing_differs_and_brighter_where_more_does():
+    a, b = np.zeros((300, 300)), np.zeros((300, 300))
+    b[:100], b[100:200] = 1.0, 0.5
+    picture = draw.error_map(a, b, top=1.0).sum(axis=2)
+    assert picture[250, 0] == 4 and picture[0, 0] > picture[150, 0] > picture[250, 0]
+    assert draw.error_map(a, a).max() <= 4
+
+
+def test_sheets_have_room_for_every_picture_and_caption():
+    pictures = [image(), image((30, 30)), draw.rgb(image((300, 280)))]
+    row = draw.side_by_side(pictures, ["one", "two", "a caption that is much longer than its picture is wide, really"])
+    assert row.shape[0] == 300 + 24 and row.shape[2] == 3
+    assert draw.sheet(pictures, 2).shape == (2 * 300 + 6, 2 * 300 + 6, 3)
+    with pytest.raises(ValueError, match="captions"):
+        draw.sheet(pictures, 2, ["one"])
+    with pytest.raises(ValueError, match="at least"):
+        draw.sheet([], 2)
+
+
+def test_png_keeps_the_pixels_and_is_the_same_every_time():
+    from PIL import Image
+
+    picture = draw.overlay(image(), square())
+    data = draw.png(picture)
+    assert data == draw.png(picture)
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), picture)
+
+
+def test_masks_of_another_size_are_refused():
+    with pytest.raises(ValueError, match="what to draw"):
+        draw.overlay(image(), square((10, 10), 2, 3))
+    with pytest.raises(ValueError, match="expected"):
+        draw.rgb(np.zeros((4, 5, 2)))

@@ -1,0 +1,209 @@
+"""What every network of the zoo promises; runs over whatever file lies in the folder."""
+
+import ast
+import importlib
+import inspect
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+import hilum.zoo
+from hilum.zoo._cost import activation_memory, flops, parameters
+
+FOLDER = Path(next(iter(hilum.zoo.__path__)))
+NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_"))
+KEYS = {"paper", "authors", "year", "tasks", "role", "dims", "inputs", "divisor", "image_size", "golden", "tiny"}
+TASKS = {"segment", "classify", "detect", "register", "reconstruct", "restore", "translate", "generate", "critic"}
+Inputs = tuple[Any, ...]
+
+
+class Fourier:
+    """One coil, every second line of k-space, orthonormal."""
+
+    def __init__(self, lines: int) -> None:
+        self.mask = (torch.arange(lines) % 2 == 0).float()
+
+    def forward(self, image: Tensor) -> Tensor:
+        axes = tuple(range(1, image.ndim))
+        return (torch.fft.fftn(image, dim=axes, norm="ortho") * self.mask).unsqueeze(1)
+
+    def adjoint(self, kspace: Tensor) -> Tensor:
+        image = kspace[:, 0] * self.mask
+        return torch.fft.ifftn(image, dim=tuple(range(1, image.ndim)), norm="ortho")
+
+
+def card(name: str) -> dict[str, Any]:
+    """The CARD, read without importing the module."""
+    for node in ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "CARD":
+            return dict(ast.literal_eval(node.value))
+    raise AssertionError(f"{name}.py has no literal CARD")
+
+
+def build(name: str, **changes: Any) -> nn.Module:
+    """The tiny network, seeded, with changed options."""
+    torch.manual_seed(0)
+    net = importlib.import_module(f"hilum.zoo.{name}").Net(**{**card(name)["tiny"]["kwargs"], **changes})
+    assert isinstance(net, nn.Module)
+    return net
+
+
+def make_inputs(name: str, channels: int | None = None, spatial_dims: int = 2) -> Inputs:
+    """Random inputs of the tiny shape; 3-D repeats the last axis, so image_size does too."""
+    info = card(name)
+    shapes = info["tiny"]["shape"]
+    shapes = shapes if isinstance(shapes, dict) else {info["inputs"][0]: shapes}
+    generator = torch.Generator().manual_seed(1)
+    made: list[Any] = []
+    for role in info["inputs"]:
+        if role == "operator":
+            made.append(Fourier(shapes["kspace"][-1]))
+            continue
+        shape = list(shapes[role])
+        if role != "latent" and spatial_dims == 3:
+            shape.append(shape[-1])
+        if channels is not None and role != "kspace":
+            shape[1] = channels
+        x = torch.randn(shape, generator=generator)
+        made.append(Fourier(shape[-1]).forward(torch.complex(x, x.flip(0))[:, 0]) if role == "kspace" else x)
+    return tuple(made)
+
+
+def tensors(output: Any) -> list[Tensor]:
+    """Every tensor of what a network returns."""
+    if isinstance(output, Tensor):
+        return [output]
+    return [tensor for part in (output.values() if isinstance(output, dict) else output) for tensor in tensors(part)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_card_says_everything(name: str) -> None:
+    info = card(name)
+    assert set(info) >= KEYS | {"licence", "reconstruction"}
+    assert set(info["tasks"]) <= TASKS and info["licence"] == "Apache-2.0"
+    assert info["role"] == ("critic" if info["tasks"] == ["critic"] else "net")
+    net = importlib.import_module(f"hilum.zoo.{name}").Net
+    arguments = inspect.signature(net.__init__).parameters
+    assert list(arguments)[1:4] == ["in_channels", "out_channels", "spatial_dims"]
+    rest = list(arguments.values())[4:]
+    assert all(argument.kind is inspect.Parameter.KEYWORD_ONLY for argument in rest), "no open **kwargs"
+    assert ("image_size" in arguments) == bool(info["image_size"])
+    assert list(inspect.signature(net.forward).parameters)[1:] == (
+        ["x"] if info["inputs"] == ["image"] else info["inputs"]
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_golden_parameter_counts(name: str) -> None:
+    golden = card(name)["golden"]
+    assert golden
+    for entry in golden:
+        with torch.device("meta"):
+            net = importlib.import_module(f"hilum.zoo.{name}").Net(**entry["kwargs"])
+        assert parameters(net) == entry["parameters"], entry["kwargs"]
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_parameter_gets_a_gradient(name: str, spatial_dims: int) -> None:
+    info = card(name)
+    if spatial_dims not in info["dims"]:
+        pytest.skip(f"{name} is for {info['dims']}")
+    changes: dict[str, Any] = {"spatial_dims": spatial_dims}
+    if info["image_size"]:
+        changes["image_size"] = [info["tiny"]["kwargs"]["image_size"][0]] * spatial_dims
+    if info.get("fixed_channels", {}).get("out_channels") == "spatial_dims":
+        changes["out_channels"] = spatial_dims
+    net = build(name, **changes)
+    inputs = make_inputs(name, spatial_dims=spatial_dims)
+    output = net(*inputs)
+    assert all(len(part) == len(inputs[0]) and part.isfinite().all() for part in tensors(output))
+    torch.stack([(part * torch.randn_like(part)).sum() for part in tensors(output)]).sum().backward()
+    for key, parameter in net.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), key
+        if parameter.ndim > 1:  # a bias before a norm has none in theory
+            assert parameter.grad.abs().sum() > 0, key
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_forward_is_head_of_features(name: str) -> None:
+    net = build(name).eval()
+    if "head" in card(name):
+        pytest.skip(card(name)["head"])
+    inputs = make_inputs(name)
+    head, features = net.get_submodule("head"), net.features
+    assert callable(features)
+    torch.testing.assert_close(net(*inputs), head(features(*inputs)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_channels_and_named_heads(name: str) -> None:
+    fixed = card(name).get("fixed_channels", {})
+    inside = {} if "in_channels" in fixed else {"in_channels": 3}
+    channels = inside.get("in_channels")
+    outside = {} if "out_channels" in fixed else {"out_channels": 5}
+    output = build(name, **inside, **outside).eval()(*make_inputs(name, channels))
+    if isinstance(output, Tensor):
+        assert output.shape[1] == outside.get("out_channels", output.shape[1])
+    if not fixed and isinstance(output, Tensor):
+        named = build(name, **inside, out_channels={"a": 2, "b": 3}).eval()(*make_inputs(name, channels))
+        assert {key: part.shape[1] for key, part in named.items()} == {"a": 2, "b": 3}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_saved_and_loaded_is_equal(name: str, tmp_path: Path) -> None:
+    net, inputs = build(name).eval(), make_inputs(name)
+    save_file(net.state_dict(), tmp_path / "net.safetensors")
+    other = build(name).eval()
+    for parameter in other.parameters():
+        nn.init.uniform_(parameter)
+    other.load_state_dict(load_file(tmp_path / "net.safetensors"))
+    for before, after in zip(tensors(net(*inputs)), tensors(other(*inputs)), strict=True):
+        assert torch.equal(before, after)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_batch_can_be_learned(name: str) -> None:
+    """Towards a random constant for each sample and channel; for k-space towards the zero-filled image."""
+    net, inputs = build(name).train(), make_inputs(name)
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        outputs = tensors(net(*inputs))
+        if "kspace" in card(name)["inputs"]:
+            image = inputs[1].adjoint(inputs[0])
+            goals = [torch.stack([image.real, image.imag], dim=1)]
+        else:
+            shapes = [part.shape[:2] + (1,) * (part.ndim - 2) for part in outputs]
+            goals = [torch.rand(shape, generator=generator) * 0.9 for shape in shapes]
+    optimiser = torch.optim.Adam(net.parameters(), lr=5e-3)
+    losses = []
+    for _ in range(60):
+        parts = zip(tensors(net(*inputs)), goals, strict=True)
+        loss = torch.stack([(part - goal).square().mean() for part, goal in parts]).sum()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+        if losses[-1] < 0.1 * losses[0]:
+            break
+    assert losses[-1] < 0.5 * losses[0], (losses[0], losses[-1])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bfloat16_autocast_is_finite(name: str) -> None:
+    net, inputs = build(name).eval(), make_inputs(name)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert all(part.isfinite().all() for part in tensors(net(*inputs)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_cost_is_counted(name: str) -> None:
+    net, inputs = build(name).eval(), make_inputs(name)
+    assert parameters(net) == sum(math.prod(p.shape) for p in net.parameters())
+    assert flops(net, *inputs) > 2 * len(inputs[0])
+    assert activation_memory(net, *inputs) >= sum(part.numel() for part in tensors(net.eval()(*inputs)))
