@@ -1,6 +1,7 @@
 """hilum: the command line. It only edits the plan and calls the verbs; here, and only here, things are printed."""
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,7 +37,7 @@ Out = Annotated[Path, typer.Option(help="Where to write; must not exist or be em
 
 
 def _settings(pairs: list[str] | None) -> dict[str, Any]:
-    from hilum.planning.planner import parse_setting
+    from hilum.core.plan import parse_setting
 
     return dict(parse_setting(p) for p in pairs or [])
 
@@ -88,7 +89,7 @@ def plan(
             settings=_settings(set_),
             progress=progress,
         )
-    show.planned(made, out)
+    show.planned(made, data, out)
 
 
 @app.command()
@@ -157,7 +158,8 @@ def compare(
     from hilum.cli import show
     from hilum.verbs.compare import compare as verb
 
-    names = [n.strip() for n in nets.split(",") if n.strip()]
+    # a comma inside brackets belongs to an option: nnunet:features=[8,16]
+    names = [n.strip() for n in re.split(r",(?![^\[]*\])", nets) if n.strip()]
     with show.bars() as progress:
         found = verb(
             data,

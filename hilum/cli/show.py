@@ -46,7 +46,8 @@ def _table(rows: list[dict[str, Any]], title: str = "") -> None:
         table.add_column(column, justify="right" if number else "left")
     for row in rows:
         table.add_row(*[Text(_cell(row.get(c))) for c in columns])
-    Console().print(table)
+    # a file or a pipe has no width of its own: give tables room there
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
 def _cell(value: Any) -> str:
@@ -76,7 +77,7 @@ def inspected(found: dict[str, Any]) -> None:
         )
 
 
-def planned(plan: Any, out: Path) -> None:
+def planned(plan: Any, data: Path, out: Path) -> None:
     """What the plan says, in a few lines."""
     net = next(iter(plan.networks.values()))
     rows = [
@@ -92,7 +93,7 @@ def planned(plan: Any, out: Path) -> None:
         {"setting": "groups", "value": plan.data.get("grouping", "")},
     ]
     _table(rows, str(out))
-    print(f"Edit {out} if you like. Next: hilum train {plan.data['name']} --task {plan.task} --plan {out} --out run")
+    print(f"Edit {out} if you like. Next: hilum train {data} --task {plan.task} --plan {out} --out run")
 
 
 def evaluated(found: dict[str, Any], out: Path) -> None:

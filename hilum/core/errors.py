@@ -10,7 +10,8 @@ class HilumError(Exception):
     """
 
     def __init__(self, code: str, seen: str, remedy: str) -> None:
-        super().__init__(f"{seen.rstrip('.')}. {remedy.rstrip('.')}. [{code}]")
+        end = "" if remedy.endswith("?") else "."
+        super().__init__(f"{seen.rstrip('.')}. {remedy.rstrip('.')}{end} [{code}]")
         self.code = code
         self.seen = seen
         self.remedy = remedy

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from hilum.core.atomic import write_text
 from hilum.core.errors import HilumError, near
@@ -53,7 +53,7 @@ class Normalisation(Strict):
 class Plan(Strict):
     """Everything that decides a run. `options` belongs to the task, `learning` to the regime; both typed there."""
 
-    format: int = 1
+    format: Literal[1] = 1
     task: str
     dims: int = Field(ge=2, le=3)
     roles: list[str]
@@ -65,16 +65,39 @@ class Plan(Strict):
     normalisation: list[Normalisation]
     networks: dict[str, NetworkPlan]
     regime: str
-    wrappers: list[str] = Field(default_factory=list)
+    # none exists yet, and one that is named but not there must not be passed over
+    wrappers: list[str] = Field(default_factory=list, max_length=0)
     augment: list[AugmentPlan] = Field(default_factory=list)
     options: dict[str, Any] = Field(default_factory=dict)
     learning: dict[str, Any] = Field(default_factory=dict)
     data: dict[str, Any] = Field(default_factory=dict)
     minutes: float | None = Field(default=None, gt=0)
     steps: int | None = Field(default=None, ge=1)
-    seed: int = Field(default=0, ge=0)
-    split_seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    split_seed: int = Field(default=0, ge=0, lt=2**31)
     versions: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("classes")
+    @classmethod
+    def _differ(cls, value: list[ClassPlan]) -> list[ClassPlan]:
+        """No value and no name twice."""
+        if len({c.value for c in value}) < len(value) or len({c.name for c in value}) < len(value):
+            raise ValueError("a value or a name is there twice")
+        return value
+
+    @field_validator("spacing", "patch", "normalisation")
+    @classmethod
+    def _fits(cls, value: Any, info: ValidationInfo) -> Any:
+        """One positive number per axis, one normalisation per channel."""
+        if value is None:
+            return value
+        axes = info.field_name != "normalisation"
+        wanted = info.data.get("dims") if axes else len(info.data.get("channels", value))
+        if len(value) != wanted:
+            raise ValueError(f"it needs {wanted} entries, one per {'axis' if axes else 'channel'}")
+        if axes and min(value) <= 0:
+            raise ValueError("every entry must be above 0")
+        return value
 
     def write(self, path: Path) -> None:
         """Write plan.json, atomically."""
@@ -94,7 +117,11 @@ class Plan(Strict):
     @staticmethod
     def read(path: Path) -> "Plan":
         """Read and check plan.json; nonsense is refused by sentence."""
-        return Plan.parse(Path(path).read_text(encoding="utf-8"), str(path))
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise HilumError("HIL-PLAN-01", f"{path} can not be read as a plan ({error})", "Check the path") from error
+        return Plan.parse(text, str(path))
 
     @staticmethod
     def parse(text: str, name: str = "plan.json") -> "Plan":
@@ -118,7 +145,8 @@ def _put(data: dict[str, Any], path: str, value: Any) -> None:
         elif isinstance(here, dict) and key in here:
             here = here[key]
         else:
-            known = list(here) if isinstance(here, dict) else [str(i) for i in range(len(here))]
+            known = list(here) if isinstance(here, dict) else []
+            known = [str(i) for i in range(len(here))] if isinstance(here, list) else known
             raise HilumError("HIL-PLAN-02", f"The plan has no {path!r}: {key!r} is unknown", near(key, known))
     if isinstance(here, list) and keys[-1].isdigit() and int(keys[-1]) < len(here):
         here[int(keys[-1])] = value
@@ -144,3 +172,20 @@ def checked(model: type[T], data: dict[str, Any], name: str) -> T:
         raise HilumError(
             "HIL-PLAN-03", f"{name}: {where!r} can not be {first['input']!r} ({first['msg']})", "Give a sensible value"
         ) from error
+
+
+def parse_net(text: str) -> tuple[str, dict[str, Any]]:
+    """'resnet:depth=34:width=32' -> ("resnet", {"depth": 34, "width": 32})."""
+    name, *pairs = text.split(":")
+    return name, dict(parse_setting(p) for p in pairs)
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """'key=value' with the value as JSON where it is JSON (3, true, [1, 2]), else as a word."""
+    key, sign, value = text.partition("=")
+    if not sign or not key:
+        raise HilumError("HIL-PLAN-02", f"{text!r} is not key=value", "Write for example learning.rate=0.001")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value

@@ -14,7 +14,15 @@ from hilum.core.atomic import write_json, write_text
 from hilum.core.errors import HilumError
 from hilum.core.plan import Plan
 
-HASHED = ("plan.json", "split.csv", "fingerprint.json", "card.json", "golden.safetensors", "features.safetensors")
+HASHED = (
+    "plan.json",
+    "split.csv",
+    "fingerprint.json",
+    "card.json",
+    "golden.safetensors",
+    "features.safetensors",
+    "seen.json",
+)
 # Files besides weights/ that a finished run is held to; the ledger chains its own hashes.
 LARGEST_MEMBER = 4 << 30
 # Bytes of one bundle member that we are willing to read.
@@ -74,13 +82,19 @@ class Run:
         return name in self.names() if self.is_bundle else (self.path / name).is_file()
 
     def json(self, name: str) -> Any:
-        """One JSON file."""
-        return json.loads(self.read(name))
+        """One JSON object."""
+        try:
+            value = json.loads(self.read(name))
+        except ValueError as error:
+            raise HilumError("HIL-M05", f"{name} in {self.path} is not JSON ({error})", "Copy it again") from error
+        if not isinstance(value, dict):
+            raise HilumError("HIL-M05", f"{name} in {self.path} is not a JSON object", "Copy it again")
+        return value
 
     @property
     def plan(self) -> Plan:
         """The plan, checked."""
-        return Plan.parse(self.read("plan.json").decode("utf-8"), f"{self.path}/plan.json")
+        return Plan.parse(self.read("plan.json").decode("utf-8", errors="replace"), f"{self.path}/plan.json")
 
     def weights(self, role: str) -> dict[str, Any]:
         """{name: tensor} of one network, from safetensors: tensors only, nothing in it can run."""
@@ -122,9 +136,12 @@ class Run:
         if not self.has("ledger.jsonl"):
             return []
         before, events = "", []
-        for number, line in enumerate(self.read("ledger.jsonl").decode("utf-8").splitlines(), 1):
-            event = json.loads(line)
-            if event["before"] != before:
+        for number, line in enumerate(self.read("ledger.jsonl").decode("utf-8", errors="replace").splitlines(), 1):
+            try:
+                event = json.loads(line)
+            except ValueError:
+                event = None
+            if not isinstance(event, dict) or event.get("before") != before:
                 raise HilumError(
                     "HIL-RUN-04", f"Line {number} of {self.path}/ledger.jsonl was changed", "Do not trust it"
                 )

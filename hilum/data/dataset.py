@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import yaml
 from pydantic import Field
@@ -29,7 +29,7 @@ class Settings(Strict):
     folder: str | None = None
     layout: str | None = None
     classes: dict[int, str] = Field(default_factory=dict)
-    labels: dict[str, str | int | list[int]] = Field(default_factory=dict)
+    labels: dict[str, Literal["nonzero"] | int | list[int]] = Field(default_factory=dict)
     ignore: int | None = None
     patients: str | None = None
     leave_out: list[str] = Field(default_factory=list)
@@ -41,7 +41,6 @@ class Dataset:
     """Cases with what is known about them.
 
     pairs: (fixed id, moving id) where the folder lists them. parts: {case id: part} where a table gives the split.
-    skipped: files that are no part of it, with the reason.
     """
 
     name: str
@@ -51,7 +50,6 @@ class Dataset:
     settings: Settings = field(default_factory=Settings)
     pairs: tuple[tuple[str, str], ...] = ()
     parts: Mapping[str, str] = field(default_factory=dict)
-    skipped: tuple[tuple[str, str], ...] = ()
 
     def case(self, name: str) -> Case:
         """The case of that id."""
@@ -80,7 +78,7 @@ def open_dataset(path: Path | str, roles: Iterable[str] = ()) -> Dataset:
     cases = tuple(c for c in sorted(dataset.cases, key=lambda c: c.id) if c.id not in left_out)
     if not cases:
         raise HilumError("HIL-DATA-02", f"{folder} holds no images", f"Understood folders: {_layout_help()}")
-    dataset = replace(dataset, name=folder.name, folder=folder, layout=layout, cases=cases, settings=settings)
+    dataset = replace(dataset, name=folder.name, folder=folder, layout=layout, cases=cases)
     _check_roles(dataset, roles)
     return dataset
 
@@ -126,14 +124,16 @@ def _layout_help() -> str:
 
 
 def _check_roles(dataset: Dataset, roles: Iterable[str]) -> None:
-    """Every case must have every role (T10: all that lack one are counted, the first are named)."""
+    """Every case must have every role ("a|b": one of them); all that lack one are counted, the first named (T10)."""
     for role in roles:
-        lacking = [c.id for c in dataset.cases if not has_role(c, role)]
+        choices = role.split("|")
+        lacking = [c.id for c in dataset.cases if not any(has_role(c, r) for r in choices)]
         if lacking:
             some = ", ".join(lacking[:5]) + (", ..." if len(lacking) > 5 else "")
             raise HilumError(
-                "HIL-T10", f"{len(lacking)} of {len(dataset.cases)} cases in {dataset.folder} have no {role}: {some}",
-                f"Add the missing {role} or list the cases under leave_out in a dataset.yaml",
+                "HIL-T10",
+                f"{len(lacking)} of {len(dataset.cases)} cases in {dataset.folder} have no {choices[0]}: {some}",
+                f"Add the missing {choices[0]}, or list the cases under leave_out in a dataset.yaml",
             )  # fmt: skip
 
 
@@ -161,9 +161,3 @@ def patient(settings: Settings, case_id: str) -> str | None:
     if not found or not found.groups():
         raise HilumError("HIL-DATA-06", f"patients: {settings.patients!r} does not match case {case_id!r}", "Mend it")
     return str(found.group(1))
-
-
-def label_map(settings: Settings) -> tuple[dict[int, str], dict[str, Any]]:
-    """Class names by value (1..n) and what stored values belong to each, from `labels`."""
-    rules = dict(settings.labels)
-    return {i: name for i, name in enumerate(rules, 1)}, rules

@@ -11,7 +11,7 @@ from hilum.data.dataset import Dataset, patient
 
 BITS = 16
 # Pictures are hashed at 16 x 16 brightness steps along each axis (512 bits), volumes at 8 x 8 x 8 (1536 bits).
-NEAR = 0.04
+NEAR = 0.08
 # Two images whose hashes differ in fewer than this share of bits are one group.
 
 

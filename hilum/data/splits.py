@@ -29,7 +29,18 @@ def split(dataset: Dataset, seed: int) -> dict[str, str]:
         groups = sorted((g for g in members if stratum[g] == kind), key=lambda g: _hash(seed, g))
         for group, part in zip(groups, _cut([len(members[g]) for g in groups]), strict=True):
             parts.update(dict.fromkeys(members[group], part))
+    _fill(parts, members, seed)
     return {case.id: parts[case.id] for case in dataset.cases}
+
+
+def _fill(parts: dict[str, str], members: dict[str, list[str]], seed: int) -> None:
+    """A part that no class was large enough to fill takes a group, the last by hash, of the part with most groups."""
+    for wanted in PARTS:
+        if wanted not in parts.values():
+            owned = {p: [g for g in members if parts[members[g][0]] == p] for p in PARTS}
+            giver = max(PARTS, key=lambda p: len(owned[p]))
+            group = max(owned[giver], key=lambda g: _hash(seed, g))
+            parts.update(dict.fromkeys(members[group], wanted))
 
 
 def _hash(seed: int, group: str) -> str:

@@ -22,13 +22,17 @@ RESAMPLES = 2000
 
 @dataclass
 class Evaluation:
-    """judged: every case that gave a result. missing: (case, why). metrics: as in metrics.json."""
+    """judged: every case that gave a result. missing: (case, why). metrics: as in metrics.json.
+
+    lost: {case: worst record} of the missing ones, as set metrics count them.
+    """
 
     judged: list[Judged]
     missing: list[tuple[Case, str]]
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
     headline: str = ""
     notes: list[str] = field(default_factory=list)
+    lost: dict[str, Any] = field(default_factory=dict)
 
     def case_values(self) -> dict[str, float | None]:
         """{case: headline value}, for pictures and paired comparison; missing cases have the worst value."""
@@ -55,16 +59,25 @@ def judge_all(predictor: Predictor, cases: Sequence[Case], progress: Progress = 
             missing.append((case, str(error)))
             log.warning("case %s gave no result: %s", case.id, error.code)
         progress("evaluate", number + 1, len(cases), case.id)
-    done = Evaluation(judged, missing, headline=str(predictor.task.CARD["metrics"][0]))
-    for name in predictor.task.CARD["metrics"]:
-        measured = measure(str(name), done)
-        if measured is not None:
-            done.metrics[str(name)] = measured
     if not judged:
         raise HilumError(
             "HIL-EVAL-01", f"None of {len(cases)} cases gave a result ({missing[0][1]})", "Mend the images"
         )
+    lost = {c.id: _missed(predictor, c) for c, _ in missing}
+    done = Evaluation(judged, missing, headline=str(predictor.task.CARD["metrics"][0]), lost=lost)
+    for name in predictor.task.CARD["metrics"]:
+        measured = measure(str(name), done)
+        if measured is not None:
+            done.metrics[str(name)] = measured
     return done
+
+
+def _missed(predictor: Predictor, case: Case) -> Any:
+    """The worst record of a case without a result; None where even its truth can not be read."""
+    try:
+        return predictor.task.missed(case)
+    except HilumError:
+        return None
 
 
 def judge_generated(predictor: Predictor, cases: Sequence[Case], basis: dict[str, Any], seed: int = 0) -> Evaluation:
@@ -99,8 +112,13 @@ def measure(name: str, done: Evaluation) -> dict[str, Any] | None:
     groups = [j.group for j in done.judged]
     lost = [c.group for c, _ in done.missing]
     if card["level"] == "set":
-        records = [j.record for j in done.judged]
-        estimate = interval_of_set(records, groups, set_function(name), RESAMPLES // 4)
+        counted = [(done.lost[c.id], c.group) for c, _ in done.missing if done.lost.get(c.id) is not None]
+        records = [j.record for j in done.judged] + [r for r, _ in counted]
+        module, function = catalogue.load("hilum.metrics", name), set_function(name)
+        if hasattr(module, "summarise"):
+            # boxes are matched once per case, not once per resample
+            records, function = [module.prepare(r) for r in records], module.summarise
+        estimate = interval_of_set(records, groups + [g for _, g in counted], function, RESAMPLES // 4)
         return _row(name, estimate, {})
     rows = [j.values.get(name) for j in done.judged]
     if all(r is None for r in rows):
@@ -154,7 +172,6 @@ def _numbers(estimate: Estimate) -> dict[str, Any]:
 def _row(name: str, estimate: Estimate, per_class: dict[str, Any]) -> dict[str, Any]:
     return _numbers(estimate) | {
         "better": catalogue.card("hilum.metrics", name)["better"],
-        "undefined": estimate.undefined,
         "per_class": per_class,
     }
 

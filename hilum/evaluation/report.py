@@ -12,6 +12,7 @@ from hilum.core.image import Case
 from hilum.core.run import Run
 from hilum.evaluation.evaluator import Evaluation, confusion, picked
 from hilum.infer.predictor import Predictor
+from hilum.pictures.draw import colour
 from hilum.pictures.page import Page
 
 GROUPING = {
@@ -105,6 +106,8 @@ def _pictures(page: Page, predictor: Predictor, done: Evaluation, cases: list[Ca
         shown = [p for i, r in enumerate(results) for p in predictor.task.show(r, Case(f"generated {i}", "", {}))]
         page.text("Generated images; none shows a patient.").pictures(shown)
         return
+    if predictor.task.CARD["infer"] == "windows":
+        page.legend([(c.name, colour(c.value)) for c in predictor.plan.classes])
     by_id, values = {c.id: c for c in cases}, done.case_values()
     for word, name in picked(done):
         case = by_id[name]

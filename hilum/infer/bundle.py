@@ -67,8 +67,10 @@ def write(run: Run, path: Path) -> dict[str, Any]:
         f"weights/{role}.safetensors": run.read(f"weights/{role}.safetensors"),
         "golden.safetensors": save(golden(run)),
     }
-    if run.has("features.safetensors"):
-        files["features.safetensors"] = run.read("features.safetensors")
+    for name in ("features.safetensors", "seen.json"):
+        # seen.json: hashes of the images and their part, so that none learned from is ever judged
+        if run.has(name):
+            files[name] = run.read(name)
     manifest = {n: hashlib.sha256(b).hexdigest() for n, b in files.items()}
     files["manifest.json"] = json.dumps(manifest, indent=1).encode()
     with writing(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -90,6 +92,8 @@ def verify(path: Path) -> dict[str, Any]:
                 "HIL-RUN-03", f"{path} lacks {needed}", "Export it with: hilum bundle RUN --out FILE.hilum"
             )
     stored, now = load(bundle.read("golden.safetensors")), golden(bundle)
+    if not any(name.startswith("out.") for name in stored):
+        raise HilumError("HIL-M10", f"{path}: the golden pair holds no output", "Export the bundle again")
     worst = 0.0
     for name, wanted in stored.items():
         if name not in now or now[name].shape != wanted.shape:
@@ -97,7 +101,11 @@ def verify(path: Path) -> dict[str, Any]:
                 "HIL-M10", f"{path}: golden {name} has another shape now", "Use the version it was made with"
             )
         scale = max(float(wanted.abs().max()), 1e-6)
-        worst = max(worst, float((now[name] - wanted).abs().max()) / scale)
+        difference = float((now[name] - wanted).abs().max()) / scale
+        # max() would pass over NaN
+        worst = difference if difference != difference else max(worst, difference)
+        if worst != worst:
+            break
     card: dict[str, Any] = bundle.json("card.json")
     allowed = float(card["tolerance"]["torch"])
     if not worst <= allowed:

@@ -31,6 +31,12 @@ class Predictor:
 
     def __call__(self, case: Case, progress: Progress = quiet) -> Result:
         """Everything found in the case."""
+        if self.task.CARD["infer"] == "sampler":
+            raise HilumError(
+                "HIL-INFER-03",
+                f"A {self.plan.task} model takes no input images",
+                "Use: hilum generate RUN --count N --out DIR",
+            )
         for role in self.task.CARD["predicts_from"]:
             if not any(r in case.items for r in role.split("|")):
                 raise HilumError("HIL-DATA-08", f"Case {case.id} has no {role}", f"It has: {', '.join(case.items)}")
@@ -48,15 +54,14 @@ class Predictor:
             logits = windows.merged(
                 self.net, prepared["image"], self.plan.patch, options.overlap, options.mirror, self.limit, progress
             )
+            _check_outputs(logits)
             return logits.argmax(dim=0).numpy()
         if self.task.CARD["infer"] == "whole":
             with torch.inference_mode():
-                return self.net(*self.task.inputs(self.task.whole(prepared)))
-        raise HilumError(
-            "HIL-INFER-03",
-            f"A {self.plan.task} model takes no input images",
-            "Use: hilum generate RUN --count N --out DIR",
-        )
+                outputs = self.net(*self.task.inputs(self.task.whole(prepared)))
+            _check_outputs(outputs)
+            return outputs
+        raise AssertionError(f"unknown way to infer: {self.task.CARD['infer']}")
 
     def generate(self, count: int, seed: int) -> list[Result]:
         """`count` new images (task generate only), the same for the same seed."""
@@ -66,11 +71,14 @@ class Predictor:
             raise HilumError("HIL-INFER-03", f"A {self.plan.task} model does not generate", "Use: hilum predict")
         if count < 1:
             raise HilumError("HIL-INFER-04", f"--count is {count}", "Give at least 1")
+        if seed < 0:
+            raise HilumError("HIL-INFER-04", f"--seed is {seed}", "Give 0 or more")
         batch = {"latent": self.task.latent(count, np.random.default_rng(seed))}  # type: ignore[attr-defined]
         made = []
         with torch.inference_mode():
             for latent in batch["latent"].split(64):
                 made.extend(self.net(*self.task.inputs({"latent": latent})))
+        _check_outputs(made)
         return [self.task.decode(m, {}, Case(f"generated_{i:04d}", "", {})) for i, m in enumerate(made)]
 
 
@@ -89,6 +97,16 @@ def network(task: _task.Task, run: Run) -> Any:
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise HilumError("HIL-M04", f"The weight {name!r} of {run.path} is not finite", "Train again")
     return net.eval()
+
+
+def _check_outputs(outputs: Any) -> None:
+    """Refuse outputs that are no numbers before an argmax, a threshold or a sort hides them (M10)."""
+    levels = list(outputs.values()) if isinstance(outputs, dict) else outputs
+    if isinstance(levels, list | tuple):
+        for level in levels:
+            _check_outputs(level)
+    elif not levels.isfinite().all():
+        raise HilumError("HIL-M10", "The model gave values that are no numbers", "Train again")
 
 
 def _check_finite(result: Result, case: Case) -> None:

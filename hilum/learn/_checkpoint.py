@@ -26,7 +26,7 @@ def load(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
             tree: dict[str, Any] = _fill(json.loads(file.metadata()["tree"]), tensors)
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise HilumError(
             "HIL-T01", f"The checkpoint {path} is damaged ({error})", "Train anew into another folder"
         ) from error

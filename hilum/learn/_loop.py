@@ -94,7 +94,7 @@ class Training:
         def make(k: int) -> Batch:
             return self.task.sample(self.store, cases, part, k, np.random.default_rng([self.plan.seed, k]))
 
-        with ThreadPoolExecutor(1) as pool:
+        with ThreadPoolExecutor(1, initializer=_one_thread) as pool:
             waiting: list[tuple[int, Future[Batch]]] = []
             try:
                 for k in range(start, stop):
@@ -114,7 +114,9 @@ class Training:
         def update(name: str, loss: Any) -> None:
             if not torch.isfinite(loss):
                 raise HilumError(
-                    "HIL-T06", f"The loss became {float(loss)}", "Lower learning.rate or look at the images for NaN"
+                    "HIL-T06",
+                    f"The loss became {float(loss.detach())}",
+                    "Lower learning.rate or look at the images for NaN",
                 )
             optimiser = state.optimisers[name]
             optimiser.zero_grad(set_to_none=True)
@@ -130,7 +132,10 @@ class Training:
         import torch
 
         steps = self.plan.steps or 1
-        every = max(1, steps // ROUNDS)
+        every = max(1, -(-steps // ROUNDS))
+        if start == 0:
+            # from the first moment there is something to resume from
+            _checkpoint.save(self.folder / "checkpoint.safetensors", {"step": 0} | state.tree())
         update, began, sums, counted = self._updater(state), time.monotonic(), dict[str, float](), 0
         for module in state.networks.values():
             module.train()
@@ -193,3 +198,10 @@ class Training:
             path = self.folder / "weights" / f"{role}.safetensors"
             with writing(path) as part:
                 save_file({n: t.contiguous() for n, t in state.networks[role].state_dict().items()}, part)
+
+
+def _one_thread() -> None:
+    """Batches are made on one thread: small interpolations only quarrel with the training step over the cores."""
+    import torch
+
+    torch.set_num_threads(1)

@@ -63,11 +63,19 @@ def rate_at(optimiser: "Optimizer", rate: float, k: int, steps: int, schedule: s
         group["lr"] = rate * factor
 
 
+def wide(outputs: Any) -> Any:
+    """Outputs in float32, however deep they lie: losses lose their small differences in half precision."""
+    if isinstance(outputs, dict):
+        return {name: wide(value) for name, value in outputs.items()}
+    if isinstance(outputs, list | tuple):
+        return [wide(value) for value in outputs]
+    return outputs.float()
+
+
 def half(precision: str) -> Any:
     """A context in which networks compute in bfloat16, or nothing for float32. auto: where the processor has it."""
     import torch
 
-    check = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    native = torch.cuda.is_available() or bool(check())
-    wanted = precision == "bfloat16" or (precision == "auto" and native)
-    return torch.autocast("cuda" if torch.cuda.is_available() else "cpu", torch.bfloat16, enabled=wanted)
+    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    wanted = precision == "bfloat16" or (precision == "auto" and bool(native()))
+    return torch.autocast("cpu", torch.bfloat16, enabled=wanted)

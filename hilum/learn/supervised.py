@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from hilum.core.plan import Plan, Strict, checked
-from hilum.learn._state import State, Update, half, rate_at
+from hilum.learn._state import State, Update, half, rate_at, wide
 from hilum.tasks import _build, _task
 
 CARD = {
@@ -59,7 +59,7 @@ def step(state: State, batch: dict[str, Any], k: int, update: Update) -> dict[st
     rate_at(state.optimisers["net"], settings.rate, k, state.steps, settings.schedule, settings.warmup)
     with half(settings.precision):
         outputs = state.networks["net"](*state.task.inputs(batch))
-    losses = state.task.losses(outputs, batch)
+    losses = state.task.losses(wide(outputs), batch)
     total = sum(losses.values())
     update("net", total)
     return {name: float(value.detach()) for name, value in losses.items()}
@@ -69,4 +69,4 @@ def validate(state: State, batch: dict[str, Any]) -> dict[str, float]:
     """The same losses, network in evaluation mode."""
     with half(state.learning.precision):
         outputs = state.networks["net"](*state.task.inputs(batch))
-    return {name: float(value) for name, value in state.task.losses(outputs, batch).items()}
+    return {name: float(value) for name, value in state.task.losses(wide(outputs), batch).items()}

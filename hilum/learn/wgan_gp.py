@@ -23,7 +23,10 @@ CARD = {
 
 
 class Learning(Strict):
-    """penalty: weight of the gradient penalty. critic_steps: per generator step. decay: of the averaged generator."""
+    """penalty: weight of the gradient penalty. critic_steps: per generator step.
+
+    average: decay of the averaged generator, the one that predicts.
+    """
 
     rate: float = Field(default=2e-4, gt=0)
     beta1: float = Field(default=0.0, ge=0, lt=1)

@@ -112,7 +112,7 @@ def curve(lines: Mapping[str, Sequence[Point]], x_label: str, y_label: str, titl
 
 def bars(rows: Sequence[tuple[str, float | None, float | None, float | None]], label: str, title: str) -> str:
     """Interval (forest) plot: one row each of name, mean, low, high; None where there is no mean or no interval."""
-    names = 12 + min(240, 7 * max((len(str(name)) for name, *_ in rows), default=0))
+    names = 24 + min(240, 8 * max((len(str(name)) for name, *_ in rows), default=0))
     numbers, step = 150, 28
     low, high = _range(v for _, *three in rows for v in three if v is not None)
     room = (high - low) * 0.04

@@ -35,7 +35,7 @@ def case_facts(case: Case) -> tuple[dict[str, Any], Array | None]:
     if role is None:
         raise HilumError("HIL-DATA-08", f"Case {case.id} has no image", "Add one or leave the case out")
     item = case.read(role)
-    row: dict[str, Any] = {"id": case.id, "class": case.klass, "labels": None, "boxes": None}
+    row: dict[str, Any] = {"id": case.id, "class": case.klass, "labels": None, "boxes": None, "hash": _hash(item)}
     if isinstance(item, Measurement):
         return row | {
             "shape": list(item.array.shape[-2:]),
@@ -60,6 +60,17 @@ def case_facts(case: Case) -> tuple[dict[str, Any], Array | None]:
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(case.id.encode()).digest()[:8], "little"))
     values = np.stack([rng.choice(channel[inside], SAMPLES) for channel in image.array])
     return row, values.astype(np.float32)
+
+
+def content_hash(case: Case) -> str:
+    """What the image of a case is, whatever it is called: a hash of its shape and values."""
+    role = next(r for r in ("image", "fixed", "kspace") if r in case.items)
+    return _hash(case.read(role))
+
+
+def _hash(item: Image | Measurement) -> str:
+    array = np.ascontiguousarray(item.array)
+    return hashlib.blake2b(repr(array.shape).encode() + array.tobytes(), digest_size=16).hexdigest()
 
 
 def summary(rows: list[dict[str, Any]], samples: list[Array], dataset: Dataset) -> dict[str, Any]:

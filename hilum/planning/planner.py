@@ -7,9 +7,9 @@ from typing import Any
 from hilum.core import catalogue
 from hilum.core.errors import HilumError, near
 from hilum.core.image import Case
-from hilum.core.plan import Plan, checked
+from hilum.core.plan import Plan, checked, parse_net
 from hilum.core.progress import Progress, quiet
-from hilum.data.dataset import Dataset, has_role, open_dataset
+from hilum.data.dataset import Dataset, open_dataset
 from hilum.data.groups import group_cases
 from hilum.data.splits import split
 from hilum.planning.fingerprint import fingerprint
@@ -18,6 +18,8 @@ from hilum.tasks._pairs import connected
 
 LEAST_MINUTES = 0.05
 # Three seconds: below this not even the timing of a step fits.
+MOST_MINUTES = 525_600
+# A year; it also refuses what is no number.
 
 
 @dataclass(frozen=True)
@@ -37,27 +39,13 @@ class Prepared:
 def look(path: Any, task: str, seed: int, progress: Progress = quiet) -> Prepared:
     """Open, check the roles, group, split and fingerprint a data set."""
     card = catalogue.card("hilum.tasks", task)
-    dataset = open_dataset(path)
-    for role in card["roles"]:
-        need(dataset, role)
+    dataset = open_dataset(path, card["roles"])
     dataset, grouping = group_cases(dataset, progress)
     if dataset.pairs:
-        linked = connected(dataset.pairs, [c.id for c in dataset.cases])
+        linked = connected(dataset.pairs, {c.id: c.group for c in dataset.cases})
         dataset = replace(dataset, cases=tuple(replace(c, group=linked[c.id]) for c in dataset.cases))
     parts = split(dataset, seed)
     return Prepared(dataset, parts, fingerprint(dataset, parts, progress), grouping)
-
-
-def need(dataset: Dataset, role: str) -> None:
-    """Every case must have the role ("a|b": one of them), or all that lack it are counted and the first named (T10)."""
-    choices = role.split("|")
-    lacking = [c.id for c in dataset.cases if not any(has_role(c, r) for r in choices)]
-    if lacking:
-        some = ", ".join(lacking[:5]) + (", ..." if len(lacking) > 5 else "")
-        raise HilumError(
-            "HIL-T10", f"{len(lacking)} of {len(dataset.cases)} cases in {dataset.folder} have no {choices[0]}: {some}",
-            f"Add the missing {choices[0]}, or list the cases under leave_out in a dataset.yaml",
-        )  # fmt: skip
 
 
 def make_plan(
@@ -71,10 +59,8 @@ def make_plan(
     settings: dict[str, Any] | None = None,
 ) -> Plan:
     """The plan by the task's rules, then edited by --net and --set. Every part is checked before it is handed out."""
-    import torch
-
-    _check_budget(minutes, steps)
-    budget = _task.Budget(minutes or _minutes_of(steps), torch.cuda.is_available())
+    check_budget(minutes, steps)
+    budget = _task.Budget(minutes or _minutes_of(steps))
     card = catalogue.card("hilum.tasks", task)
     facts = ready.facts
     if facts["dims"] not in card["dims"]:
@@ -83,6 +69,8 @@ def make_plan(
         )
     part = _task.kind(task).rules(facts, budget)
     regime = part.get("regime", card["regime"])
+    roles = catalogue.card("hilum.learn", regime)["defaults"]
+    part["networks"] = {role: {"name": name} for role, name in roles.items()} | part["networks"]
     data = {
         "task": task,
         "dims": facts["dims"],
@@ -107,6 +95,7 @@ def make_plan(
     }
     plan = checked(Plan, data | part, "the plan")
     plan = edit(plan, net, settings or {})
+    catalogue.card("hilum.learn", plan.regime)
     made = _task.load(plan)
     plan = plan.model_copy(update={"options": made.options.model_dump()})
     for role, wanted in plan.networks.items():
@@ -114,11 +103,14 @@ def make_plan(
     return plan
 
 
-def _check_budget(minutes: float | None, steps: int | None) -> None:
+def check_budget(minutes: float | None, steps: int | None) -> None:
+    """Refuse both at once, and less than a step."""
     if minutes is not None and steps is not None:
         raise HilumError("HIL-PLAN-06", f"Both --minutes {minutes:g} and --steps {steps} are given", "Give one of them")
-    if minutes is not None and minutes < LEAST_MINUTES:
-        raise HilumError("HIL-PLAN-06", f"{minutes:g} minutes are too few", f"Give at least {LEAST_MINUTES}")
+    if minutes is not None and not LEAST_MINUTES <= minutes <= MOST_MINUTES:
+        raise HilumError(
+            "HIL-PLAN-06", f"{minutes:g} minutes can not be trained", f"Give {LEAST_MINUTES} to {MOST_MINUTES}"
+        )
     if steps is not None and steps < 1:
         raise HilumError("HIL-PLAN-06", f"{steps} steps are too few", "Give at least 1")
 
@@ -135,7 +127,8 @@ def edit(plan: Plan, net: str | None, settings: dict[str, Any]) -> Plan:
     if net is not None:
         name, options = parse_net(net)
         catalogue.card("hilum.zoo", name)
-        kept = plan.networks[role].options if plan.networks[role].name == name else {}
+        known = plan.networks.get(role)
+        kept = known.options if known is not None and known.name == name else {}
         changes[f"networks.{role}"] = {"name": name, "options": kept | options}
     for key, value in settings.items():
         if key.startswith("plan."):
@@ -146,25 +139,6 @@ def edit(plan: Plan, net: str | None, settings: dict[str, Any]) -> Plan:
         else:
             changes[key if "." in key else f"networks.{role}.options.{key}"] = value
     return plan.edited(changes)
-
-
-def parse_net(text: str) -> tuple[str, dict[str, Any]]:
-    """'resnet:depth=34:width=32' -> ("resnet", {"depth": 34, "width": 32})."""
-    name, *pairs = text.split(":")
-    return name, dict(parse_setting(p) for p in pairs)
-
-
-def parse_setting(text: str) -> tuple[str, Any]:
-    """'key=value' with the value as JSON where it is JSON (3, true, [1, 2]), else as a word."""
-    import json
-
-    key, sign, value = text.partition("=")
-    if not sign or not key:
-        raise HilumError("HIL-PLAN-02", f"{text!r} is not key=value", "Write for example learning.rate=0.001")
-    try:
-        return key, json.loads(value)
-    except ValueError:
-        return key, value
 
 
 def normalisation(facts: dict[str, Any]) -> list[dict[str, Any]]:

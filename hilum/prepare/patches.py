@@ -9,11 +9,15 @@ from hilum.core.image import Array
 
 def cut(array: Array, start: Sequence[int], size: Sequence[int], fill: float | None = None) -> Array:
     """(C, *space) cut at `start` (may be negative) with `size`; outside is `fill`, or the nearest edge when None."""
-    inside, pad = [slice(None)], [(0, 0)]
+    inside, pad, beside = [slice(None)], [(0, 0)], False
     for n, s, want in zip(array.shape[1:], start, size, strict=True):
         low, high = min(max(s, 0), n - 1), max(min(s + want, n), 1)
         inside.append(slice(low, high))
-        pad.append((low - s, s + want - high))
+        before = min(max(low - s, 0), want - (high - low))
+        pad.append((before, want - (high - low) - before))
+        beside |= s >= n or s + want <= 0
+    if beside and fill is not None:
+        return np.full((len(array), *size), fill, dtype=array.dtype)
     piece = array[tuple(inside)]
     if not any(a or b for a, b in pad):
         return piece

@@ -40,6 +40,8 @@ def build(task: Task, role: str) -> "nn.Module":
 def check(task: Task, wanted: NetworkPlan, role: str) -> None:
     """Refuse an unknown name or option, another task's network, or wrong dimensions. Imports no torch for the name."""
     card = catalogue.card("hilum.zoo", wanted.name)
+    if card["role"] != role and "critic" in (card["role"], role):
+        raise HilumError("HIL-PLAN-05", f"{wanted.name} can not be the {role}", f"It is made as a {card['role']}")
     if card["role"] == "net" and task.plan.task not in card["tasks"]:
         fitting = [n for n, c in catalogue.cards("hilum.zoo").items() if task.plan.task in c["tasks"]]
         raise HilumError(
@@ -53,6 +55,22 @@ def check(task: Task, wanted: NetworkPlan, role: str) -> None:
     for name in wanted.options:
         if name not in known:
             raise HilumError("HIL-PLAN-02", f"{wanted.name} has no option {name!r}", near(name, known))
+
+
+def trial(task: Task) -> None:
+    """Build every network of the plan's regime and run the predicting one on a synthetic batch; throw them away."""
+    import numpy as np
+    import torch
+
+    made = {role: build(task, role) for role in catalogue.card("hilum.learn", task.plan.regime)["roles"]}
+    try:
+        with torch.inference_mode():
+            made[predicting(task.plan)].eval()(*task.inputs(task.example(np.random.default_rng(0))))
+    except (TypeError, ValueError, RuntimeError, IndexError) as error:
+        raise HilumError(
+            "HIL-PLAN-04", f"The planned network can not take a patch of {task.plan.patch} ({error})",
+            "Change patch or networks in the plan",
+        ) from error  # fmt: skip
 
 
 def predicting(plan: Plan) -> str:

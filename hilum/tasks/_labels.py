@@ -73,16 +73,17 @@ def from_channels(channels: Array, plan: Plan) -> Array:
 def class_plans(fingerprint: dict[str, object]) -> list[dict[str, object]]:
     """Classes from the settings, else from the values seen in the labels; too many values are refused."""
     settings = fingerprint["settings"]
-    assert isinstance(settings, dict)
-    if settings["labels"]:
-        return [{"value": i, "name": name} for i, name in enumerate(settings["labels"], 1)]
-    if settings["classes"]:
-        return [{"value": int(v), "name": n} for v, n in sorted(settings["classes"].items(), key=lambda p: int(p[0]))]
     seen = fingerprint["label_values"]
-    assert isinstance(seen, list)
+    assert isinstance(settings, dict) and isinstance(seen, list)
     values = [v for v in seen if v not in (0, settings["ignore"])]
     if not values:
         raise HilumError("HIL-N15", "Every label is background only", "Check that labels/ holds the right files")
+    if settings["labels"]:
+        return [{"value": i, "name": name} for i, name in enumerate(settings["labels"], 1)]
+    if settings["classes"]:
+        # 0 is the background, also where somebody names it
+        named = sorted((int(v), n) for v, n in settings["classes"].items() if int(v) != 0)
+        return [{"value": v, "name": n} for v, n in named]
     if len(values) > 64:
         raise HilumError(
             "HIL-N15", f"The labels hold {len(values)} different values, which looks like numbered objects",

@@ -46,9 +46,9 @@ def units(dataset: Dataset, parts: dict[str, str], seed: int, partners: int) -> 
     return out
 
 
-def connected(pairs: tuple[tuple[str, str], ...], names: list[str]) -> dict[str, str]:
-    """{case: group}: cases linked by listed pairs share a group, so that no pair is torn apart by the split."""
-    group = {n: n for n in names}
+def connected(pairs: tuple[tuple[str, str], ...], groups: dict[str, str]) -> dict[str, str]:
+    """{case: group}: groups linked by listed pairs become one, so that the split tears no pair (nor patient) apart."""
+    group = dict(groups)
     for first, second in pairs:
         old, new = sorted((group[first], group[second]), reverse=True)
         for name, own in group.items():

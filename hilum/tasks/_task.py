@@ -14,6 +14,7 @@ from hilum.core.image import Array, Case, Image
 from hilum.core.plan import Plan, Strict, checked
 from hilum.data.dataset import Dataset
 from hilum.data.store import Prepared, Store
+from hilum.prepare import augment
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,15 +25,14 @@ Batch = dict[str, Any]
 
 @dataclass(frozen=True)
 class Budget:
-    """What a run may cost. minutes: of training, None when steps are given. accelerator: a GPU is there."""
+    """What a run may cost. minutes: of training, on two CPU cores."""
 
     minutes: float | None = None
-    accelerator: bool = False
 
     @property
     def width(self) -> int:
         """Channels of the first stage that learn enough within the time on two CPU cores (measured on hippocampus)."""
-        if self.accelerator or (self.minutes or 0) >= 90:
+        if (self.minutes or 0) >= 90:
             return 32
         return 16 if (self.minutes or 0) > 2 else 12
 
@@ -63,6 +63,7 @@ class Task(ABC):
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.options: Any = checked(self.Options, plan.options, "plan.json options")
+        augment.check(plan.augment)
 
     @classmethod
     @abstractmethod
@@ -101,6 +102,10 @@ class Task(ABC):
     @abstractmethod
     def judge(self, result: Result, case: Case) -> Judged:
         """The result against the truth of the case."""
+
+    def missed(self, case: Case) -> Any:
+        """The record that set metrics count for a case without a result: the worst answer there is."""
+        return None
 
     @abstractmethod
     def show(self, result: Result, case: Case) -> list[tuple[Array, str]]:

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CARD = {
+    "order": 2,
     "about": "which class the whole image belongs to",
     "roles": ["image", "class"],
     "predicts_from": ["image"],
@@ -44,7 +45,7 @@ class Task(_task.Task):
     """Whole images at one size in, one logit per class out."""
 
     Options = Options
-    CARD = CARD
+    CARD: ClassVar[dict[str, Any]] = CARD
 
     @classmethod
     def rules(cls, fingerprint: dict[str, Any], budget: _task.Budget) -> dict[str, Any]:
@@ -144,6 +145,11 @@ class Task(_task.Task):
     def judge(self, result: Result, case: Case) -> _task.Judged:
         """record: (probabilities (K,), true place)."""
         return _task.Judged(case.id, case.group, {}, (result["scores"].vector(), self._target(case)))
+
+    def missed(self, case: Case) -> Any:
+        """Quite sure of a wrong class."""
+        truth = self._target(case)
+        return np.eye(len(self.plan.classes))[(truth + 1) % len(self.plan.classes)], truth
 
     def show(self, result: Result, case: Case) -> list[tuple[Array, str]]:
         best = result["scores"].best

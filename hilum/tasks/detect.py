@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CARD = {
+    "order": 3,
     "about": "boxes around what is looked for",
     "roles": ["image", "boxes"],
     "predicts_from": ["image"],
@@ -46,7 +47,7 @@ class Task(_task.Task):
     """Patches in; per level class logits, distances to the four sides and centre-ness out (FCOS, Tian 2019)."""
 
     Options = Options
-    CARD = CARD
+    CARD: ClassVar[dict[str, Any]] = CARD
 
     @classmethod
     def rules(cls, fingerprint: dict[str, Any], budget: _task.Budget) -> dict[str, Any]:
@@ -90,6 +91,9 @@ class Task(_task.Task):
             if case.boxes.size == 0:
                 return np.zeros((0, 4)), np.zeros(0, dtype=np.int64)
             values = [c.value for c in self.plan.classes]
+            strange = sorted({int(v) for v in case.boxes[:, 0]} - set(values))
+            if strange:
+                raise HilumError("HIL-T10", f"Case {case.id} has a box of class {strange[0]}", f"Known: {values}")
             return case.boxes[:, 1:], np.array([values.index(int(v)) for v in case.boxes[:, 0]], dtype=np.int64)
         label = stored(case)
         same_grid(case, case.read("image"), label)
@@ -151,6 +155,13 @@ class Task(_task.Task):
         classes = {c.value: c.name for c in self.plan.classes}
         boxes = Boxes(found[real], scores[real], values[real], classes)
         return Result({"boxes": boxes}, warnings=prepared["warnings"], meta={"case": case.id})
+
+    def missed(self, case: Case) -> Any:
+        """No box found, all true ones missed."""
+        truth, places = self._truth(case)
+        values = np.array([c.value for c in self.plan.classes])[places]
+        none = {"boxes": np.zeros((0, 4)), "scores": np.zeros(0), "labels": np.zeros(0, dtype=np.int64)}
+        return none | {"true_boxes": truth, "true_labels": values}
 
     def judge(self, result: Result, case: Case) -> _task.Judged:
         """record: found and true boxes with their class values."""

@@ -1,7 +1,7 @@
 """Generation: new images that look like those of a collection."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CARD = {
+    "order": 6,
     "about": "new images that look like those of a collection",
     "roles": ["image"],
     "predicts_from": [],
@@ -33,7 +34,7 @@ LATENT = 64
 class Task(_task.Task):
     """Random vectors in, images in -1..1 out; the regime owns the losses."""
 
-    CARD = CARD
+    CARD: ClassVar[dict[str, Any]] = CARD
 
     @classmethod
     def rules(cls, fingerprint: dict[str, Any], budget: _task.Budget) -> dict[str, Any]:

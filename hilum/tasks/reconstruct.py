@@ -1,7 +1,7 @@
 """Reconstruction: an image from fewer measurements than it has pixels (MR, Cartesian)."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CARD = {
+    "order": 5,
     "about": "an image from fewer measurements than it has pixels (MR k-space, or magnitude images as a simulation)",
     "roles": ["kspace|image"],
     "predicts_from": ["kspace|image"],
@@ -48,7 +49,7 @@ class Task(_task.Task):
     """Undersampled k-space and its operator in, a complex image out (Schlemper 2017)."""
 
     Options = Options
-    CARD = CARD
+    CARD: ClassVar[dict[str, Any]] = CARD
 
     @classmethod
     def rules(cls, fingerprint: dict[str, Any], budget: _task.Budget) -> dict[str, Any]:
@@ -139,7 +140,7 @@ class Task(_task.Task):
         """Magnitude against the fully sampled one, per case; the zero-filled image is judged beside it."""
         truth = self._truth(case)
         values: dict[str, dict[str, float | None]] = {}
-        for name in CARD["metrics"]:
+        for name in self.CARD["metrics"]:
             measure = catalogue.load("hilum.metrics", str(name)).measure
             values[str(name)] = {
                 "": measure(result["picture"].image.array[0], truth),

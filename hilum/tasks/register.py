@@ -1,7 +1,7 @@
 """Registration: how a moving image must be bent to lie on a fixed one."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field as Setting
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CARD = {
+    "order": 4,
     "about": "how a moving image must be bent to lie on a fixed one",
     "roles": ["image"],
     "predicts_from": ["fixed", "moving"],
@@ -54,7 +55,7 @@ class Task(_task.Task):
     """Two images in one common box in, a displacement in voxels out (VoxelMorph, Balakrishnan 2019)."""
 
     Options = Options
-    CARD = CARD
+    CARD: ClassVar[dict[str, Any]] = CARD
 
     @classmethod
     def rules(cls, fingerprint: dict[str, Any], budget: _task.Budget) -> dict[str, Any]:
@@ -90,7 +91,7 @@ class Task(_task.Task):
             image: Image = case.read(side)
             spacing = None if self.plan.spacing is None else tuple(self.plan.spacing)
             array, placed = grid.place(image, spacing)
-            array = intensity.normalise(intensity.match_channels(array, 1), self.plan.normalisation)
+            array = intensity.normalise(intensity.match_channels(array, 1), self.plan.normalisation[:1])
             low, high = np.percentile(array, [0.5, 99.5])
             array = np.clip((array - np.float32(low)) / np.float32(max(float(high - low), 1e-6)), 0, 1)
             prepared[side] = patches.cut(array, self._start(placed.shape), self.plan.patch)

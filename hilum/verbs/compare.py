@@ -10,11 +10,13 @@ from typing import Any
 from hilum.core import catalogue
 from hilum.core.atomic import write_json
 from hilum.core.errors import HilumError
+from hilum.core.plan import parse_net
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
 from hilum.evaluation.bootstrap import paired
 from hilum.pictures.page import Page
-from hilum.planning.planner import look, parse_net
+from hilum.planning.planner import look
+from hilum.tasks import _build, _task
 from hilum.verbs.evaluate import evaluate
 from hilum.verbs.plan import planned
 from hilum.verbs.train import train
@@ -50,6 +52,7 @@ def compare(
         for seed in range(seeds):
             # every plan is checked before the first cell is trained; the split is the same for all seeds
             plans[net, seed] = planned(ready, task, net, minutes, steps, 0, (settings or {}) | {"plan.seed": seed})
+        _build.trial(_task.load(plans[net, 0]))
     cells = []
     for number, ((net, seed), plan) in enumerate(plans.items()):
         key = hashlib.sha256(plan.text().encode()).hexdigest()[:16]
@@ -103,12 +106,14 @@ def _table(cells: list[dict[str, Any]], nets: list[str]) -> dict[str, Any]:
         means[net] = _mean_values(own)
         scores = [c["metrics"][headline]["mean"] for c in own if c["metrics"][headline]["mean"] is not None]
         first = own[0]["metrics"][headline]
+        row = {"net": net, headline: sum(scores) / len(scores) if scores else None}
+        if len(own) == 1:
+            row |= {"low": first["low"], "high": first["high"]}
+        else:
+            row |= {"lowest seed": min(scores, default=None), "highest seed": max(scores, default=None)}
         rows.append(
-            {
-                "net": net,
-                headline: sum(scores) / len(scores) if scores else None,
-                "low": first["low"] if len(own) == 1 else min(scores, default=None),
-                "high": first["high"] if len(own) == 1 else max(scores, default=None),
+            row
+            | {
                 "seeds": len(own),
                 "steps": own[0]["steps"],
                 "seconds": round(sum(c["seconds"] for c in own) / len(own), 1),
@@ -155,7 +160,7 @@ def _page(path: Path, content: dict[str, Any]) -> None:
     budget = f"{content['minutes']:g} minutes" if content["minutes"] else f"{content['steps']} steps"
     page.text(f"Same data, split and {budget} each; {content['seeds']} seeds. Test part, best first.")
     page.table(content["rows"], best={headline: content["better"]})
-    page.bars([(r["net"], r[headline], r["low"], r["high"]) for r in content["rows"]], label=headline)
+    page.bars([(r["net"], r[headline], r.get("low"), r.get("high")) for r in content["rows"]], label=headline)
     for sentence in content["sentences"]:
         page.text(sentence)
     card = catalogue.card("hilum.metrics", headline.split("@")[0])

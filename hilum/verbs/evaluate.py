@@ -3,18 +3,21 @@
 from pathlib import Path
 from typing import Any
 
+from hilum.core import catalogue
 from hilum.core.atomic import write_json
 from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run, new_folder, write_rows
-from hilum.data.dataset import open_dataset
+from hilum.data.dataset import Dataset, open_dataset
 from hilum.data.groups import group_cases
 from hilum.data.splits import PARTS
 from hilum.evaluation import report
 from hilum.evaluation.evaluator import Evaluation, judge_all, judge_generated
 from hilum.infer.predictor import Predictor
-from hilum.planning.planner import look, need
+from hilum.planning.fingerprint import content_hash
+from hilum.planning.planner import look
+from hilum.tasks import _task
 from hilum.verbs.train import same_data
 
 
@@ -62,34 +65,49 @@ def judged(predictor: Predictor, cases: list[Case], part: str, folder: Path, pro
 
 
 def _cases(run: Run, data: Path | str, part: str | None, progress: Progress) -> tuple[list[Case], str]:
-    """The cases to judge and the name of the part: the run's own split for its own data, else all."""
+    """The cases to judge and the name of the part: the run's own split for its own data, else all.
+
+    Same data is recognised by the contents of the images. Other data that holds images of the run is refused: what
+    was learned from would be judged.
+    """
     plan = run.plan
     if part is not None and part not in PARTS:
         raise HilumError("HIL-EVAL-02", f"There is no part {part!r}", f"Parts: {', '.join(PARTS)}")
-    dataset = open_dataset(data)
-    if run.has("split.csv"):
-        known = {row["case"] for row in run.split()} | {row.get("fixed", "") for row in run.split()}
-        if {c.id for c in dataset.cases} <= known | {row.get("moving", "") for row in run.split()}:
-            units = same_data(run, look(data, plan.task, plan.split_seed, progress))
-            if units is None:
-                raise HilumError(
-                    "HIL-T04", f"{data} has the names of the run's data but not its contents or split",
-                    "Give the unchanged data, or other data under other names",
-                )  # fmt: skip
-            chosen = part or "test"
-            return [c for c, p in units if p == chosen and ("fixed" in c.items or "fixed" not in c.attributes)], chosen
+    roles = catalogue.card("hilum.tasks", plan.task)["roles"]
+    dataset = open_dataset(data, roles)
+    seen: dict[str, str] = run.json("seen.json") if run.has("seen.json") else {}
+    shared = {c.id: seen[h] for c in dataset.cases if (h := content_hash(c)) in seen} if seen else {}
+    if shared:
+        units = _own(run, dataset, shared, data, progress)
+        if units is None:
+            raise HilumError(
+                "HIL-T09",
+                f"{data} shares {len(shared)} images with the data of the run, the first is {next(iter(shared))!r}",
+                "Give the run's own, unchanged data, or leave these images out",
+            )
+        chosen = part or "test"
+        return [c for c, p in units if p == chosen], chosen
     if part is not None:
         raise HilumError(
             "HIL-EVAL-02", f"{data} is not the run's own data, so it has no {part} part", "Leave --part out"
         )
-    from hilum.core import catalogue
-    from hilum.tasks import _task
-
-    for role in catalogue.card("hilum.tasks", plan.task)["roles"]:
-        need(dataset, role)
     grouped, _ = group_cases(dataset, progress)
     units = _task.kind(plan.task).units(grouped, {c.id: "test" for c in grouped.cases}, plan.split_seed)
     return [c for c, _ in units], "all"
+
+
+def _own(
+    run: Run, dataset: Dataset, shared: dict[str, str], data: Path | str, progress: Progress
+) -> list[tuple[Case, str]] | None:
+    """The run's own units with their parts, or None when the data is not exactly the run's. shared: {case: part}."""
+    plan = run.plan
+    if not run.is_bundle:
+        return same_data(run, look(data, plan.task, plan.split_seed, progress))
+    if len(shared) != len(dataset.cases):
+        return None
+    # a bundle carries no names: the part is known by the image
+    grouped, _ = group_cases(dataset, progress)
+    return _task.kind(plan.task).units(grouped, shared, plan.split_seed)
 
 
 def _case_rows(done: Evaluation) -> list[dict[str, Any]]:

@@ -34,19 +34,20 @@ def inspect(path: Path | str, *, progress: Progress = quiet) -> dict[str, Any]:
         "cases": len(dataset.cases),
         "classes": dict(Counter(c.klass for c in dataset.cases if c.klass)),
         "pairs": len(dataset.pairs),
-        "tasks": fitting(dataset),
+        "tasks": fitting(dataset, {row.pop("dims") for row in rows}),
         "rows": rows,
         "problems": problems,
     }
 
 
-def fitting(dataset: Dataset) -> list[str]:
-    """Tasks whose roles every case has."""
+def fitting(dataset: Dataset, dims: set[int]) -> list[str]:
+    """Tasks whose roles every case has, in these dimensions; those that use most of what is there first."""
     found = []
     for name, card in catalogue.cards("hilum.tasks").items():
-        if all(any(has_role(c, r) for r in role.split("|")) for role in card["roles"] for c in dataset.cases):
-            found.append(name)
-    return found
+        roles = all(any(has_role(c, r) for r in role.split("|")) for role in card["roles"] for c in dataset.cases)
+        if roles and dims <= set(card["dims"]):
+            found.append((-len(card["roles"]), card["order"], name))
+    return [name for *_, name in sorted(found)]
 
 
 def _row(case: Case) -> dict[str, Any]:
@@ -57,9 +58,15 @@ def _row(case: Case) -> dict[str, Any]:
     if case.klass:
         row["class"] = case.klass
     if isinstance(item, Measurement):
-        return row | {"shape": "x".join(map(str, item.array.shape)), "kind": "k-space", "warnings": list(item.warnings)}
+        return row | {
+            "dims": 2,
+            "shape": "x".join(map(str, item.array.shape)),
+            "kind": "k-space",
+            "warnings": list(item.warnings),
+        }
     image: Image = item
     row |= {
+        "dims": image.dims,
         "shape": "x".join(map(str, image.shape)),
         "channels": len(image.array),
         "kind": image.meta.get("modality", ""),

@@ -42,19 +42,44 @@ def predict(
         raise HilumError("HIL-INFER-05", f"There is no format {format!r}", "Use nifti or dicom")
     run, folder = Run(Path(model)), Path(out)
     predictor = Predictor(run, runtime, _bytes(memory))
-    cases = _cases(predictor, inputs, fixed, moving)
-    key = hashlib.sha256(json.dumps([run.hashes(), [c.id for c in cases], format, runtime]).encode()).hexdigest()
+    if predictor.task.CARD["infer"] == "sampler":
+        raise HilumError(
+            "HIL-INFER-03", f"A {predictor.plan.task} model takes no input images",
+            "Use: hilum generate RUN --count N --out DIR",
+        )  # fmt: skip
+    cases, lost = _cases(predictor, inputs, fixed, moving)
+    seen = [[c.id, [_stamp(item) for item in c.items.values()]] for c in cases]
+    key = hashlib.sha256(json.dumps([run.hashes(), seen, format, runtime]).encode()).hexdigest()
     record = _record(folder, key, predictor)
+    for name, error in lost:
+        _failed(record, name, error)
     for number, case in enumerate(cases):
         if case.id not in record["done"]:
             _one(predictor, case, folder, format, record)
+        if record["done"]:
+            # where nothing gave a result, nothing is left behind
             write_json(folder / "predictions.json", record)
         progress("predict", number + 1, len(cases), case.id)
     if not record["done"]:
-        raise HilumError(
-            "HIL-INFER-06", f"None of {len(cases)} inputs gave a result ({record['failed'][0]['why']})", "Mend it"
-        )
+        count = len(cases) + len(lost)
+        raise HilumError("HIL-INFER-06", f"None of {count} inputs gave a result ({record['failed'][0]['why']})", "Mend it")
     return record
+
+
+def _stamp(item: Any) -> list[Any]:
+    """What tells whether a file is still the one that was predicted: path, size, time of change."""
+    path = getattr(item, "path", None)
+    if path is None:
+        return []
+    about = Path(path).stat()
+    return [str(Path(path).resolve()), about.st_size, about.st_mtime_ns]
+
+
+def _failed(record: dict[str, Any], name: str, error: HilumError) -> None:
+    """Note a failure, once."""
+    record["failed"] = [f for f in record["failed"] if f["case"] != name]
+    record["failed"].append({"case": name, "code": error.code, "why": str(error)})
+    log.info("%s: %s", name, error.code)
 
 
 def _one(predictor: Predictor, case: Case, folder: Path, form: str, record: dict[str, Any]) -> None:
@@ -63,9 +88,7 @@ def _one(predictor: Predictor, case: Case, folder: Path, form: str, record: dict
         result = predictor(case)
         files = export.export(result, case, folder, form)
     except HilumError as error:
-        record["failed"] = [f for f in record["failed"] if f["case"] != case.id]
-        record["failed"].append({"case": case.id, "code": error.code, "why": str(error)})
-        log.warning("%s: %s", case.id, error.code)
+        _failed(record, case.id, error)
         return
     record["failed"] = [f for f in record["failed"] if f["case"] != case.id]
     verdict = {"decision": result.verdict.decision, "reasons": list(result.verdict.reasons)}
@@ -85,7 +108,6 @@ def _record(folder: Path, key: str, predictor: Predictor) -> dict[str, Any]:
             f"{folder} exists and is not an empty folder",
             "Choose another --out, or repeat the same call",
         )
-    folder.mkdir(parents=True, exist_ok=True)
     plan = predictor.plan
     model = {"task": plan.task, "hashes": predictor.run.hashes(), "terms": plan.data.get("terms", "unknown")}
     return {"key": key, "intended_use": INTENDED_USE, "model": model, "done": {}, "failed": []}
@@ -93,23 +115,30 @@ def _record(folder: Path, key: str, predictor: Predictor) -> dict[str, Any]:
 
 def _cases(
     predictor: Predictor, inputs: list[Path | str], fixed: Path | str | None, moving: Path | str | None
-) -> list[Case]:
-    """Cases of all inputs; ids made unique; pairs for registration."""
+) -> tuple[list[Case], list[tuple[str, HilumError]]]:
+    """Cases of all inputs (pairs for registration), and the inputs that are none, with the reason."""
     if fixed is not None or moving is not None:
         if fixed is None or moving is None or inputs:
             raise HilumError("HIL-INFER-07", "A pair needs --fixed and --moving and no other input", "Give both")
         sides = {"fixed": _source.open(Path(fixed)), "moving": _source.open(Path(moving))}
-        return [Case(f"{Path(fixed).name.split('.')[0]}__{Path(moving).name.split('.')[0]}", "", sides)]
+        return [Case(f"{Path(fixed).name.split('.')[0]}__{Path(moving).name.split('.')[0]}", "", sides)], []
     if not inputs:
         raise HilumError("HIL-INFER-07", "No input was given", "Name files or folders after the run")
     found: dict[str, Case] = {}
+    lost: list[tuple[str, HilumError]] = []
     for path in inputs:
-        dataset = open_dataset(path)
+        try:
+            dataset = open_dataset(path)
+        except HilumError as error:
+            if len(inputs) == 1:
+                raise
+            lost.append((Path(path).name, error))
+            continue
         for case in _pairs_or_cases(dataset, predictor):
             if case.id in found:
                 raise HilumError("HIL-DATA-04", f"Two inputs are called {case.id!r}", "Predict them into two folders")
             found[case.id] = case
-    return list(found.values())
+    return list(found.values()), lost
 
 
 def _pairs_or_cases(dataset: Any, predictor: Predictor) -> list[Case]:

@@ -12,9 +12,12 @@ from hilum.core.plan import Plan
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run, new_folder, write_rows
 from hilum.learn._loop import Training
-from hilum.planning.planner import Prepared, edit, look
+from hilum.planning.planner import Prepared, check_budget, edit, look
+from hilum.prepare import augment
 from hilum.tasks import _build, _task
 from hilum.verbs.plan import complete, planned
+
+DEFAULT_MINUTES = 10.0
 
 
 def train(
@@ -37,28 +40,50 @@ def train(
     """
     out = Path(out)
     if resume:
-        made, units, facts = _again(data, task, out, progress)
+        if plan is not None or net is not None or minutes is not None or steps is not None or settings:
+            raise HilumError(
+                "HIL-T04",
+                "--resume goes on with the plan in the run, but --plan, --net, --set, --minutes or --steps is given",
+                "Leave them out, or train anew into another folder",
+            )
+        made, units = _again(data, task, out, progress)
     else:
         if out.is_file() or (out.is_dir() and any(out.iterdir())):
             raise HilumError(
                 "HIL-CORE-03", f"{out} exists and is not an empty folder", "Choose another --out, or --resume"
             )
-        made, units, facts = _new(data, task, plan, net, minutes, steps, seed, settings, progress)
-        for role in made.networks:
-            # the whole plan must be buildable before anything is written
-            _build.build(_task.load(made), role)
+        made, ready = _new(data, task, plan, net, minutes, steps, seed, settings, progress)
+        units = ready.units(made)
+        # the whole plan must be trainable before anything is written
+        augment.check(made.augment)
+        _build.trial(_task.load(made))
+        fresh = not out.exists()
         new_folder(out)
         made.write(out / "plan.json")
-        write_json(out / "fingerprint.json", facts)
+        write_json(out / "fingerprint.json", ready.facts)
+        write_json(out / "seen.json", {row["hash"]: ready.parts[row["id"]] for row in ready.facts["cases"]})
         write_rows(out / "split.csv", split_rows(units))
-    training = Training(out, made, units, progress)
-    state = training.run(resume)
+    try:
+        training = Training(out, made, units, progress)
+        state = training.run(resume)
+    except BaseException:
+        if not resume and not (out / "checkpoint.safetensors").exists():
+            _take_back(out, fresh)
+        raise
     _features(training, out)
     run = Run(out)
     run.write_manifest()
     counts = {p: len(c) for p, c in training.parts.items()}
     run.record("train", {"steps": state.steps, "resumed": resume, "cases": counts, "data": made.data["name"]})
     return run
+
+
+def _take_back(out: Path, fresh: bool) -> None:
+    """Remove what a run that never came to its first checkpoint wrote into a folder that was new or empty."""
+    for name in ("plan.json", "fingerprint.json", "seen.json", "split.csv", "log.csv"):
+        (out / name).unlink(missing_ok=True)
+    if fresh and not any(out.iterdir()):
+        out.rmdir()
 
 
 def _new(
@@ -71,28 +96,30 @@ def _new(
     seed: int,
     settings: dict[str, Any] | None,
     progress: Progress,
-) -> tuple[Plan, list[tuple[Case, str]], dict[str, Any]]:
-    """Plan, units and fingerprint of a fresh run."""
+) -> tuple[Plan, Prepared]:
+    """The plan of a fresh run, made now or given, and the data it is for."""
     if plan is None:
         ready = look(data, task, seed, progress)
-        budget = 10.0 if minutes is None and steps is None else minutes
+        budget = DEFAULT_MINUTES if minutes is None and steps is None else minutes
         made = planned(ready, task, net, budget, steps, seed, settings)
-        return made, ready.units(made), ready.facts
+        return made, ready
     made = Plan.read(Path(plan))
     if made.task != task:
         raise HilumError("HIL-PLAN-05", f"{plan} is a plan for {made.task}, not {task}", f"Use --task {made.task}")
     made = edit(made, net, settings or {})
+    check_budget(minutes, steps)
+    if minutes is None and steps is None and made.minutes is None and made.steps is None:
+        minutes = DEFAULT_MINUTES
     if minutes is not None or steps is not None:
         made = made.model_copy(update={"minutes": minutes, "steps": steps})
-    made = complete(made)
     ready = look(data, task, made.split_seed, progress)
-    return made, ready.units(made), ready.facts
+    # a plan may come from another data set; the run says what it really saw
+    here = {"name": ready.facts["data"], "grouping": ready.grouping, "fingerprint": ready.facts["hash"]}
+    return complete(made.model_copy(update={"data": made.data | here})), ready
 
 
-def _again(
-    data: Path | str, task: str, out: Path, progress: Progress
-) -> tuple[Plan, list[tuple[Case, str]], dict[str, Any]]:
-    """Plan, units and fingerprint of a run to resume; other data or another split are refused (T04)."""
+def _again(data: Path | str, task: str, out: Path, progress: Progress) -> tuple[Plan, list[tuple[Case, str]]]:
+    """Plan and units of a run to resume; other data or another split are refused (T04)."""
     run = Run(out)
     made = complete(run.plan)
     if not run.has("checkpoint.safetensors"):
@@ -103,7 +130,7 @@ def _again(
     units = same_data(run, ready)
     if units is None:
         raise HilumError("HIL-T04", f"{data} is not what {out} was trained on", "Resume with the same, unchanged data")
-    return made, units, ready.facts
+    return made, units
 
 
 def same_data(run: Run, ready: Prepared) -> list[tuple[Case, str]] | None:

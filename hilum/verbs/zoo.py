@@ -23,7 +23,7 @@ def zoo(task: str | None = None) -> list[dict[str, Any]]:
         rows.append(
             {
                 "name": name,
-                "year": card["year"],
+                "year": str(card["year"]),
                 "tasks": ", ".join(card["tasks"]),
                 "dims": ", ".join(f"{d}-D" for d in card["dims"]),
                 "parameters": parameters(module),

@@ -1,15 +1,14 @@
 """images/ with labels/, boxes.csv or pairs.csv beside it."""
 
-import csv
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 
 from hilum.core.errors import HilumError
-from hilum.core.image import Array, Case
+from hilum.core.image import Case
 from hilum.data.dataset import Dataset, Settings
-from hilum.data.layouts._files import images
+from hilum.data.layouts._files import images, rows
 from hilum.io import _source
 
 CARD = {
@@ -43,30 +42,28 @@ def read(folder: Path, settings: Settings) -> Dataset:
             own = np.zeros((0, 0))
         cases.append(Case(name, "", items, boxes=own))
     if names and not settings.classes:
-        settings = settings.model_copy()
-        settings.classes.update({i: n for i, n in enumerate(names, 1)})
+        settings = settings.model_copy(update={"classes": dict(enumerate(names, 1))})
     return Dataset("", folder, "", tuple(cases), settings, _pairs(folder / "pairs.csv", set(pictures)))
 
 
 def _rows(path: Path, columns: list[str]) -> list[dict[str, str]]:
     """The rows of a CSV that must have these columns (I11: refused with what is missing)."""
-    with open(path, encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream)
-        missing = [c for c in columns if c not in (reader.fieldnames or [])]
-        if missing:
-            raise HilumError("HIL-I11", f"{path} lacks the column {missing[0]!r}", f"It needs: {', '.join(columns)}")
-        return list(reader)
+    names, found = rows(path)
+    missing = [c for c in columns if c not in names]
+    if missing:
+        raise HilumError("HIL-I11", f"{path} lacks the column {missing[0]!r}", f"It needs: {', '.join(columns)}")
+    return found
 
 
 def _boxes(path: Path, known: set[str]) -> tuple[dict[str, list[list[float]]] | None, list[str]]:
     """{case: rows (class value, low..., high...)} and the class names, from boxes.csv; None when there is none."""
     if not path.is_file():
         return None, []
-    rows = _rows(path, ["case", "class", "low0", "low1", "high0", "high1"])
-    names = sorted({row["class"] for row in rows})
-    dims = 3 if rows and "low2" in rows[0] else 2
+    listed = _rows(path, ["case", "class", "low0", "low1", "high0", "high1"])
+    names = sorted({row["class"] for row in listed})
+    dims = 3 if listed and "low2" in listed[0] else 2
     found: dict[str, list[list[float]]] = defaultdict(list)
-    for number, row in enumerate(rows, 2):
+    for number, row in enumerate(listed, 2):
         if row["case"] not in known:
             raise HilumError("HIL-I11", f"{path} line {number}: there is no image {row['case']!r}", "Mend the row")
         try:
@@ -83,14 +80,9 @@ def _pairs(path: Path, known: set[str]) -> tuple[tuple[str, str], ...]:
     """(fixed, moving) rows of pairs.csv."""
     if not path.is_file():
         return ()
-    rows = _rows(path, ["fixed", "moving"])
-    for number, row in enumerate(rows, 2):
+    listed = _rows(path, ["fixed", "moving"])
+    for number, row in enumerate(listed, 2):
         for side in ("fixed", "moving"):
             if row[side] not in known:
                 raise HilumError("HIL-I11", f"{path} line {number}: there is no image {row[side]!r}", "Mend the row")
-    return tuple((row["fixed"], row["moving"]) for row in rows)
-
-
-def as_boxes(rows: Array, dims: int) -> Array:
-    """Rows (N, 1 + 2*dims), also when there are none."""
-    return rows if rows.size else np.zeros((0, 1 + 2 * dims))
+    return tuple((row["fixed"], row["moving"]) for row in listed)

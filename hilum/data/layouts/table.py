@@ -1,11 +1,11 @@
 """A CSV: one row per case, a column per role, and patient, split, class, site, rater or any attribute."""
 
-import csv
 from pathlib import Path
 
 from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.data.dataset import Dataset, Settings
+from hilum.data.layouts import _files
 from hilum.io import _source
 
 CARD = {"about": "a CSV with columns for roles (image, label, fixed, moving, ...), class, patient, split", "order": 5}
@@ -19,8 +19,7 @@ def recognises(folder: Path) -> bool:
 
 def read(folder: Path, settings: Settings) -> Dataset:
     """Paths are relative to the CSV. Every bad row is listed, not only the first (I11)."""
-    with open(folder, encoding="utf-8-sig", newline="") as stream:
-        rows = [{k.strip(): (v or "").strip() for k, v in row.items() if k} for row in csv.DictReader(stream)]
+    _, rows = _files.rows(folder)
     if not rows or not any(role in rows[0] for role in ROLES):
         raise HilumError(
             "HIL-I11", f"{folder} has no column of {', '.join(ROLES)}", "Name the columns in the first line"

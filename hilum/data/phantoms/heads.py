@@ -47,7 +47,8 @@ def make(folder: Path, cases: int, seed: int = 0, noise: float = 0.025, lesions:
         else:
             nifti.write(folder / "images" / f"{name}.nii.gz", image)
     names = ", ".join(f"{value}: {name}" for value, name in CLASSES.items())
-    write_text(folder / "dataset.yaml", f"classes: {{{names}}}\n")
+    # heads of one family look alike: say that each is another person, or they would be one group
+    write_text(folder / "dataset.yaml", f"classes: {{{names}}}\npatients: case\nterms: Apache-2.0\n")
 
 
 def sample(

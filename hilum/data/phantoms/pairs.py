@@ -51,7 +51,7 @@ def make(
         rows.append(f"{fixed},{moving}")
     write_text(folder / "pairs.csv", "\n".join(rows) + "\n")
     names = ", ".join(f"{value}: {name}" for value, name in CLASSES.items())
-    write_text(folder / "dataset.yaml", f"classes: {{{names}}}\n")
+    write_text(folder / "dataset.yaml", f"classes: {{{names}}}\npatients: ^(pair_[0-9]+)_\nterms: Apache-2.0\n")
 
 
 def displacement(shape: tuple[int, ...], rng: np.random.Generator) -> Array:

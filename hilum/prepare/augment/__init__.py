@@ -17,15 +17,35 @@ from hilum.core.plan import AugmentPlan
 Record = list[tuple[str, dict[str, Any]]]
 
 
+def check(plans: list[AugmentPlan]) -> None:
+    """Refuse an unknown augmentation, an unknown option, or a value of another kind than the default's."""
+    for plan in plans:
+        known = catalogue.card(__name__, plan.name)["options"]
+        for option, value in plan.options.items():
+            if option not in known:
+                hint = near(option, list(known))
+                raise HilumError("HIL-PLAN-02", f"Augmentation {plan.name!r} has no option {option!r}", hint)
+            if not _alike(value, known[option]):
+                raise HilumError(
+                    "HIL-PLAN-03", f"Option {option!r} of {plan.name!r} can not be {value!r}",
+                    f"Give something like {known[option]}",
+                )  # fmt: skip
+
+
+def _alike(value: Any, default: Any) -> bool:
+    """A number for a number, a list of numbers for a list (pairs stay pairs)."""
+    if isinstance(default, list):
+        pair = len(default) == 2 and isinstance(value, list) and len(value) != 2
+        return isinstance(value, list) and not pair and all(_alike(v, 0) for v in value)
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def draw(plans: list[AugmentPlan], rng: np.random.Generator, dims: int) -> Record:
     """Sample the parameters of every planned augmentation, in order: the record to apply and keep."""
+    check(plans)
     record = []
     for plan in plans:
         card = catalogue.card(__name__, plan.name)
-        unknown = sorted(plan.options.keys() - card["options"].keys())
-        if unknown:
-            hint = near(unknown[0], list(card["options"]))
-            raise HilumError("HIL-PLAN-02", f"Augmentation {plan.name!r} has no option {unknown[0]!r}", hint)
         module = catalogue.load(__name__, plan.name)
         record.append((plan.name, module.sample(rng, dims, **(card["options"] | plan.options))))
     return record

@@ -1,0 +1,158 @@
+"""make bench: first figures on real images, cell by cell, cached by hash; dated tables in benchmarks/results/.
+
+Needs HILUM_DATA. A cell is one `hilum train` and one `hilum evaluate`; a finished cell is kept in benchmarks/cache and
+taken as it is, so a run that was stopped goes on. Nothing here looks at a test part before it is judged, once.
+
+    HILUM_DATA=... make bench
+    HILUM_DATA=... .venv/bin/python benchmarks/run.py --only nuclei --minutes 12
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from hilum.core.atomic import write_json, write_text
+
+HERE = Path(__file__).parent
+HILUM = [str(Path(sys.executable).parent / "hilum")]
+# name: (data below HILUM_DATA or a file in benchmarks/datasets, task, further settings, what simple methods reach)
+CELLS: dict[str, tuple[str, str, list[str], str]] = {
+    "hippocampus_mri segment": ("hippocampus_mri", "segment", [], "multi-atlas 0.82 / 0.81"),
+    "nuclei segment (foreground)": ("nuclei.yaml", "segment", [], "Otsu + watershed 0.875"),
+    "chest_xray classify": ("chest_xray", "classify", [], "HOG + RBF SVM 0.79 (macro F1 0.81)"),
+    "chest_xray classify, border only": ("chest_xray", "classify", ["--set", "options.control=border"], "-"),
+    "hippocampus_mri register": ("hippocampus_mri", "register", [], "affine 0.709, elastix 0.763 (0.55 % folds)"),
+    "mr_reconstruction reconstruct R=4": ("mr_reconstruction", "reconstruct", [], "TV 31.2 dB"),
+}
+# The right column comes from other splits (a part kept aside): it says what is easy, it is not a paired peer.
+HEADLINES = {"accuracy": ["accuracy", "macro_f1", "auroc"], "dice": ["dice", "hd95_mm", "folding_percent"]}
+HEADLINES["psnr_db"] = ["psnr_db", "ssim"]
+
+
+def main() -> None:
+    """Run the cells that are asked for, then write the tables."""
+    words = argparse.ArgumentParser(description=__doc__)
+    words.add_argument("--only", default="", help="cells whose name holds this")
+    words.add_argument("--minutes", type=float, default=12.0)
+    asked = words.parse_args()
+    _imports()
+    if "HILUM_DATA" not in os.environ:
+        print("HILUM_DATA is not set: the cells on real images are skipped. It names the folder of the data sets.")
+        return
+    rows = []
+    for name in CELLS:
+        if asked.only in name:
+            rows.append(_cell(name, asked.minutes))
+            _write(rows, asked.minutes, asked.only)
+
+
+def _cell(name: str, minutes: float) -> dict[str, Any]:
+    """One finished cell, run now or found."""
+    data, task, more, floor = CELLS[name]
+    source = HERE / "datasets" / data if data.endswith(".yaml") else Path(os.environ["HILUM_DATA"]) / data
+    key = hashlib.sha256(json.dumps([name, data, task, more, minutes, _commit()]).encode()).hexdigest()[:16]
+    folder = _found(name, minutes) or HERE / "cache" / f"{name.replace(' ', '-').replace(',', '')}-{minutes:g}-{key}"
+    shown = f"$HILUM_DATA/{data}" if source.parent != HERE / "datasets" else f"benchmarks/datasets/{data}"
+    command = ["hilum", "train", shown, "--task", task, "--minutes", f"{minutes:g}", "--out", "run", *more]
+    if not (folder / "cell.json").is_file():
+        load, began = os.getloadavg()[0], time.monotonic()
+        budget = ["--minutes", f"{minutes:g}"]
+        _run([*HILUM, "train", str(source), "--task", task, *budget, "--out", str(folder / "run"), *more])
+        trained = time.monotonic() - began
+        _run([*HILUM, "evaluate", str(folder / "run"), str(source), "--out", str(folder / "evaluation")])
+        facts = {"name": name, "command": " ".join(command), "floor": floor, "commit": _commit(), "load": load}
+        facts |= {"train_seconds": round(trained), "all_seconds": round(time.monotonic() - began)}
+        write_json(folder / "cell.json", facts | {"when": datetime.now(UTC).isoformat(timespec="seconds")})
+    facts = json.loads((folder / "cell.json").read_text())
+    plan = json.loads((folder / "run" / "plan.json").read_text())
+    metrics = json.loads((folder / "evaluation" / "metrics.json").read_text())
+    return facts | {"plan": plan, "metrics": metrics}
+
+
+def _found(name: str, minutes: float) -> Path | None:
+    """A finished cell of that name and budget, whatever commit made it (the table names the commit)."""
+    start = f"{name.replace(' ', '-').replace(',', '')}-{minutes:g}-"
+    found = [p for p in sorted((HERE / "cache").glob(f"{start}*")) if (p / "cell.json").is_file()]
+    return found[-1] if found else None
+
+
+def _run(command: list[str]) -> None:
+    """Run a command; its failure ends the bench with its own words."""
+    done = subprocess.run(command, text=True, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    if done.returncode:
+        sys.exit(f"{' '.join(command[1:3])} failed: {done.stderr.strip()}")
+
+
+def _commit() -> str:
+    words = ["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(words, capture_output=True, text=True).stdout.strip() or "unknown"
+
+
+def _hardware() -> str:
+    names = [ln.split(":")[1].strip() for ln in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in ln]
+    return f"{len(names)} x {names[0]}" if names else platform.processor()
+
+
+def _imports() -> None:
+    """Seconds of `import hilum` and of `hilum --help`, median of 7."""
+    for words in ([sys.executable, "-c", "import hilum"], [*HILUM, "--help"]):
+        spent = []
+        for _ in range(7):
+            began = time.perf_counter()
+            subprocess.run(words, stdout=subprocess.DEVNULL, check=True)
+            spent.append(time.perf_counter() - began)
+        row = {"what": "hilum --help" if "--help" in words else "import hilum", "seconds": round(sorted(spent)[3], 3)}
+        row |= {"target": 0.5, "commit": _commit(), "hardware": _hardware(), "load": os.getloadavg()[0]}
+        write_json(HERE / "results" / f"start_{row['what'].split()[-1].strip('-')}.json", row)
+        print(f"{row['what']}: {row['seconds']} s (target under 0.5)")
+
+
+def _write(rows: list[dict[str, Any]], minutes: float, only: str) -> None:
+    """first_figures.md and .json; a part run (--only) writes beside the whole one."""
+    lines = [
+        f"# First figures, {datetime.now(UTC):%Y-%m-%d}",
+        "",
+        f"Each row: `hilum train DATA --task T --minutes {minutes:g}` with defaults, then `hilum evaluate` on the "
+        "test part, looked at once. Mean and 95 % interval over independent groups. Hardware: "
+        f"{_hardware()}; Python {platform.python_version()}, torch {rows[0]['plan']['versions']['torch']}. Seed 0.",
+        "Patients are unknown unless the data say otherwise: groups are by similarity of the images.",
+        "The last column is what simple methods reached on other splits of the same data: a floor, not a paired peer.",
+        "",
+        "| cell | metric | mean | 95 % interval | n (groups) | steps | train s | load | commit | floor |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        lines += _lines(row)
+    lines += ["", "Commands:", "", *[f"- `{r['command']}`" for r in rows], ""]
+    name = "first_figures" if not only else "first_figures_part"
+    write_text(HERE / "results" / f"{name}.md", "\n".join(lines))
+    kept = [{k: v for k, v in r.items()} for r in rows]
+    write_json(HERE / "results" / f"{name}.json", {"hardware": _hardware(), "rows": kept})
+
+
+def _lines(row: dict[str, Any]) -> list[str]:
+    """Table lines of one cell: its headline and a few more metrics, per class where there are classes."""
+    metrics = row["metrics"]["metrics"]
+    headline = next(iter(metrics))
+    out = []
+    for name in [n for n in HEADLINES.get(headline, [headline]) if n in metrics]:
+        for key, values in [("", metrics[name]), *metrics[name]["per_class"].items()]:
+            first = name == headline and not key
+            doubt = "-" if values["low"] is None else f"{values['low']:.3f} to {values['high']:.3f}"
+            more = [row["plan"]["steps"], row["train_seconds"], f"{row['load']:.1f}", row["commit"], row["floor"]]
+            cells = [row["name"] if first else "", f"{name} {key}".strip(), f"{values['mean']:.3f}", doubt]
+            cells += [f"{values['n']} ({row['metrics']['groups']})"] + ([str(m) for m in more] if first else [""] * 5)
+            out.append("| " + " | ".join(cells) + " |")
+    return out
+
+
+if __name__ == "__main__":
+    main()

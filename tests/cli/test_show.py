@@ -1,0 +1,78 @@
+"""What a person sees: tables, bars, numbers of the zoo."""
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hilum.cli import show
+from hilum.core import catalogue
+from hilum.core.progress import quiet
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_bars_are_drawn_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with show.bars() as progress:
+        for name in ("prepare", "train", "train"):
+            for n in range(1, 4):
+                progress(name, n, 3, "loss 0.5")
+    drawn = sys.stderr.getvalue()
+    assert "train" in drawn and "3/3" in drawn and "loss 0.5" in drawn
+
+
+def test_bars_are_quiet_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with show.bars() as progress:
+        assert progress is quiet
+        progress("train", 1, 3)
+    assert sys.stderr.getvalue() == ""
+
+
+def test_tables(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    rows = [{"net": "a", "dice": 0.5, "n": 12000}, {"net": "b[red]", "dice": None, "p": [1, 2]}]
+    show._table(rows, "title")
+    out = capsys.readouterr().out
+    for word in ("title", "0.5000", "12,000", "b[red]", "1; 2", "-"):
+        assert word in out
+
+
+def test_no_interval_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    metric = {"mean": 0.5, "low": None, "high": None, "n": 1, "better": "higher", "per_class": {}}
+    found = {"part": "test", "cases": 1, "groups": 1, "missing": 0, "metrics": {"dice": metric}}
+    show.evaluated(found, Path("there"))
+    out = capsys.readouterr().out
+    assert "No interval" in out and "Open there/report.html" in out
+
+
+def test_failures_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    done = {"a": {"files": ["a.nii.gz"], "warnings": ["odd"]}}
+    found = {"done": done, "failed": [{"case": "b", "code": "HIL-X", "why": "bad"}], "intended_use": "Research."}
+    show.predicted(found, Path("there"))
+    out = capsys.readouterr().out
+    assert "a: a.nii.gz [warning: odd]" in out and "b: no result. bad" in out and "1 done, 1 failed" in out
+
+
+def test_zoo(hilum: Any) -> None:
+    code, out, _ = hilum("zoo", "--task", "segment", "--json")
+    rows = {row["name"]: row for row in json.loads(out)}
+    assert code == 0 and "3-D" in rows["nnunet"]["dims"] and "resnet" not in rows
+    golden = catalogue.card("hilum.zoo", "nnunet")["golden"][0]["kwargs"]
+    net = catalogue.load("hilum.zoo", "nnunet").Net(**golden)
+    assert rows["nnunet"]["parameters"] == sum(p.numel() for p in net.parameters()) > 100_000
+    code, out, _ = hilum("zoo")
+    assert code == 0 and "nnunet" in out
+
+
+def test_zoo_of_an_unknown_task(hilum: Any) -> None:
+    code, out, err = hilum("zoo", "--task", "segmnt")
+    assert (code, out) == (2, "") and "segment" in err and err.strip().endswith("[HIL-CORE-02]")

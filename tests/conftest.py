@@ -1,0 +1,109 @@
+"""What the tests share: tiny phantoms, tiny plans for every task, and one tiny trained run for each."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from hilum.core import catalogue
+from hilum.core.plan import Plan
+from hilum.core.run import Run
+from hilum.planning.planner import Prepared, look
+from hilum.verbs.plan import planned
+from hilum.verbs.train import train
+
+TASKS = list(catalogue.cards("hilum.tasks"))
+PHANTOMS: dict[str, tuple[str, int, dict[str, Any]]] = {
+    "segment": ("heads", 4, {}),
+    "classify": ("slices", 8, {"size": 32}),
+    "generate": ("slices", 8, {"size": 32}),
+    "detect": ("spots", 6, {"size": 64}),
+    "register": ("pairs", 4, {"shape": (16, 16, 16)}),
+    "reconstruct": ("kspace", 4, {"size": 16, "coils": 2, "slices": 1}),
+}
+# Per task: phantom, cases, options.
+PATCHES = {"segment": [32, 32, 32], "detect": [64, 64]}
+
+PlanOf = Callable[..., Plan]
+
+
+def tiny(made: Plan) -> dict[str, Any]:
+    """Changes that make a plan small: every network as its CARD's tiny form."""
+    changes: dict[str, Any] = {"plan.batch": 2}
+    if made.task in PATCHES:
+        changes["plan.patch"] = PATCHES[made.task]
+    if made.task == "segment":
+        changes["options.overlap"] = 0.0
+    for role, net in made.networks.items():
+        options = dict(catalogue.card("hilum.zoo", net.name)["tiny"]["kwargs"])
+        for given in ("in_channels", "out_channels", "spatial_dims", "image_size"):
+            options.pop(given, None)
+        changes[f"networks.{role}.options"] = options
+    return changes
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The phantom folder of a task, made once; read only."""
+    made: dict[str, Path] = {}
+
+    def folder(task: str) -> Path:
+        name, cases, options = PHANTOMS[task]
+        if name not in made:
+            made[name] = tmp_path_factory.mktemp(name) / name
+            catalogue.load("hilum.data.phantoms", name).make(made[name], cases, **options)
+        return made[name]
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def ready(data: Callable[[str], Path]) -> Callable[[str], Prepared]:
+    """The phantom of a task, opened, grouped, split and fingerprinted."""
+    known: dict[str, Prepared] = {}
+
+    def looked(task: str) -> Prepared:
+        if task not in known:
+            known[task] = look(data(task), task, 0)
+        return known[task]
+
+    return looked
+
+
+@pytest.fixture(scope="session")
+def plan_of(ready: Callable[[str], Prepared]) -> PlanOf:
+    """plan_of(task, steps=10, **plan keys): a tiny plan."""
+    known: dict[tuple[str, int], Plan] = {}
+
+    def made(task: str, steps: int = 10, **changes: Any) -> Plan:
+        if (task, steps) not in known:
+            first = planned(ready(task), task, None, None, steps, 0, {})
+            known[task, steps] = planned(ready(task), task, None, None, steps, 0, tiny(first))
+        return known[task, steps].edited(changes)
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def trained(
+    data: Callable[[str], Path], plan_of: PlanOf, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Run]:
+    """A run of two steps of a task, made once; read only."""
+    known: dict[str, Run] = {}
+
+    def run(task: str) -> Run:
+        if task not in known:
+            folder = tmp_path_factory.mktemp(f"run_{task}")
+            plan_of(task, 2).write(folder / "plan.json")
+            known[task] = train(data(task), task, folder / "run", plan=folder / "plan.json")
+        return known[task]
+
+    return run
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    """Sums in one order, and no more than one core."""
+    torch.set_num_threads(1)

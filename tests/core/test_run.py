@@ -1,0 +1,156 @@
+"""A run folder or a bundle is held to its hashes, and its history can not be rewritten unseen."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from hilum.core.errors import HilumError
+from hilum.core.run import Run, new_folder, write_rows
+
+PLAN = {
+    "task": "segment", "dims": 2, "roles": [], "channels": ["image"], "patch": [8, 8], "batch": 1,
+    "normalisation": [{"scheme": "zscore"}], "networks": {"net": {"name": "nnunet"}}, "regime": "supervised",
+}  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "run"
+    (path / "weights").mkdir(parents=True)
+    (path / "plan.json").write_text(json.dumps(PLAN))
+    (path / "weights" / "net.safetensors").write_bytes(b"weights")
+    write_rows(path / "split.csv", [{"case": "a", "group": "g", "part": "train"}])
+    Run(path).write_manifest()
+    return path
+
+
+def zipped(folder: Path, path: Path) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(p for p in folder.rglob("*") if p.is_file()):
+            archive.write(file, file.relative_to(folder).as_posix())
+    return path
+
+
+def refused(run: Run | Path) -> str:
+    with pytest.raises(HilumError) as error:
+        (Run(run) if isinstance(run, Path) else run).check_hashes()
+    return error.value.code
+
+
+def test_a_folder_and_a_bundle_read_alike(folder: Path, tmp_path: Path) -> None:
+    first, second = Run(folder), Run(zipped(folder, tmp_path / "a.hilum"))
+    assert not first.is_bundle and second.is_bundle
+    assert first.hashes() == second.hashes() and first.plan == second.plan and first.split() == second.split()
+    first.check_hashes()
+    second.check_hashes()
+
+
+@pytest.mark.parametrize("name", ["plan.json", "split.csv", "weights/net.safetensors"])
+def test_m05_a_changed_file_is_refused(name: str, folder: Path) -> None:
+    (folder / name).write_bytes((folder / name).read_bytes() + b" ")
+    assert refused(folder) == "HIL-M05"
+
+
+def test_m05_an_added_or_a_lost_file_is_refused(folder: Path) -> None:
+    (folder / "weights" / "extra.safetensors").write_bytes(b"x")
+    assert refused(folder) == "HIL-M05"
+    (folder / "weights" / "extra.safetensors").unlink()
+    (folder / "split.csv").unlink()
+    assert refused(folder) == "HIL-M05"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "{}", '"x"'])
+def test_m05_a_manifest_that_is_none_is_refused(text: str, folder: Path) -> None:
+    (folder / "manifest.json").write_text(text)
+    assert refused(folder) == "HIL-M05"
+    (folder / "manifest.json").unlink()
+    assert refused(folder) == "HIL-M05"
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.hilum").write_text("no zip")
+    for path, code in (("nothing", "HIL-RUN-01"), ("empty", "HIL-RUN-02"), ("text.hilum", "HIL-RUN-02")):
+        with pytest.raises(HilumError) as error:
+            Run(tmp_path / path)
+        assert error.value.code == code
+
+
+def test_m05_a_damaged_zip_is_refused(folder: Path, tmp_path: Path) -> None:
+    path = zipped(folder, tmp_path / "a.hilum")
+    good = path.read_bytes()
+    path.write_bytes(good[: len(good) // 2])
+    with pytest.raises(HilumError) as error:
+        Run(path)
+    assert error.value.code == "HIL-RUN-02"
+    place = good.index(b"weights", good.index(b"net.safetensors"))
+    path.write_bytes(good[:place] + b"W" + good[place + 1 :])
+    assert refused(path) == "HIL-M05"
+
+
+def test_a_lost_file_is_named(folder: Path, tmp_path: Path) -> None:
+    for run in (Run(folder), Run(zipped(folder, tmp_path / "a.hilum"))):
+        with pytest.raises(HilumError, match="fingerprint") as error:
+            run.read("fingerprint.json")
+        assert error.value.code == "HIL-RUN-03"
+
+
+def test_a_plan_that_is_not_text_is_refused(folder: Path) -> None:
+    (folder / "plan.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(HilumError) as error:
+        _ = Run(folder).plan
+    assert error.value.code == "HIL-PLAN-01"
+
+
+def test_m01_a_pickle_is_not_weights(folder: Path) -> None:
+    import pickle
+
+    (folder / "weights" / "net.safetensors").write_bytes(pickle.dumps({"a": 1}))
+    with pytest.raises(HilumError) as error:
+        Run(folder).weights("net")
+    assert error.value.code == "HIL-M04"
+
+
+def test_the_ledger_grows_and_remembers(folder: Path) -> None:
+    run = Run(folder)
+    assert run.ledger() == []
+    for number in range(3):
+        run.record("evaluate", {"part": "test", "look": number})
+    assert [e["look"] for e in run.ledger()] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("damage", ["change", "remove", "swap", "no json", "no object"])
+def test_a_rewritten_ledger_is_refused(damage: str, folder: Path) -> None:
+    run = Run(folder)
+    for number in range(3):
+        run.record("train", {"n": number})
+    path = folder / "ledger.jsonl"
+    first, second, third = path.read_text().splitlines()
+    lines = {
+        "change": [first.replace('"n": 0', '"n": 7'), second, third],
+        "remove": [second, third],
+        "swap": [second, first, third],
+        "no json": [first, second[:20], third],
+        "no object": ["3", second, third],
+    }[damage]
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(HilumError) as error:
+        run.ledger()
+    assert error.value.code == "HIL-RUN-04"
+
+
+def test_a_folder_to_write_into_is_new_or_empty(tmp_path: Path) -> None:
+    assert new_folder(tmp_path / "a" / "b").is_dir()
+    assert new_folder(tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path, tmp_path / "file"):
+        with pytest.raises(HilumError) as error:
+            new_folder(path)
+        assert error.value.code == "HIL-CORE-03"
+
+
+def test_rows_keep_every_column(tmp_path: Path) -> None:
+    write_rows(tmp_path / "a.csv", [{"a": 1}, {"b": "x,y"}])
+    assert (tmp_path / "a.csv").read_text() == 'a,b\n1,\n,"x,y"\n'

@@ -1,0 +1,106 @@
+"""dataset.yaml says what a folder can not; what it says wrongly is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hilum.core.errors import HilumError
+from hilum.core.image import Case, Image
+from hilum.data.dataset import Settings, open_dataset, patient
+from hilum.data.store import Store
+from hilum.io import raster
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "pictures"
+    path.mkdir()
+    for number in range(3):
+        array = np.random.default_rng(number).integers(0, 255, (1, 8, 8)).astype(np.uint8)
+        raster.write(path / f"p{number}_x.png", Image(array))
+    return path
+
+
+def written(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def code(path: Path) -> str:
+    with pytest.raises(HilumError) as error:
+        open_dataset(path)
+    return error.value.code
+
+
+def test_it_may_lie_in_the_folder_or_elsewhere(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HILUM_DATA", raising=False)
+    written(folder / "dataset.yaml", "terms: CC0\n")
+    assert open_dataset(folder).settings.terms == "CC0"
+    beside = written(tmp_path / "mine.yaml", "folder: pictures\nterms: CC-BY\n")
+    found = open_dataset(beside)
+    assert found.folder == folder and found.settings.terms == "CC-BY" and found.name == "pictures"
+    assert code(written(tmp_path / "elsewhere" / "mine.yaml", "folder: pictures\n")) == "HIL-DATA-01"
+
+
+def test_hilum_data_names_the_folder_of_folders(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path / "elsewhere" / "mine.yaml", "folder: pictures\n")
+    monkeypatch.setenv("HILUM_DATA", str(tmp_path))
+    assert open_dataset(path).folder == folder
+    monkeypatch.setenv("HILUM_DATA", str(tmp_path / "wrong"))
+    assert code(path) == "HIL-DATA-01"
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("foldr: x\n", "HIL-PLAN-02"),
+        ("labels: {a: everything}\n", "HIL-PLAN-03"),
+        ("classes: {x: y}\n", "HIL-PLAN-03"),
+        ("layout: strange\n", "HIL-CORE-02"),
+        ("leave_out: [nobody]\n", "HIL-DATA-06"),
+        ("- a\n- b\n", "HIL-DATA-03"),
+        ("a: [\n", "HIL-DATA-03"),
+        ("a: !!python/object/apply:os.getcwd []\n", "HIL-DATA-03"),
+    ],
+)
+def test_what_it_says_wrongly_is_refused(text: str, wanted: str, folder: Path) -> None:
+    written(folder / "dataset.yaml", text)
+    assert code(folder) == wanted
+
+
+def test_leave_out(folder: Path) -> None:
+    written(folder / "dataset.yaml", "leave_out: [p1_x]\n")
+    assert [c.id for c in open_dataset(folder).cases] == ["p0_x", "p2_x"]
+    written(folder / "dataset.yaml", "leave_out: [p0_x, p1_x, p2_x]\n")
+    assert code(folder) == "HIL-DATA-02"
+
+
+def test_an_empty_file_changes_nothing(folder: Path) -> None:
+    written(folder / "dataset.yaml", "\n")
+    assert open_dataset(folder).settings == Settings()
+
+
+def test_patients_from_the_case_name() -> None:
+    assert patient(Settings(), "a") is None
+    assert patient(Settings(patients="case"), "a") == "a"
+    assert patient(Settings(patients=r"^(p\d+)_"), "p1_x") == "p1"
+    for rule, wanted in ((r"^(q\d+)", "HIL-DATA-06"), ("p1", "HIL-DATA-06"), ("(", "HIL-DATA-03")):
+        with pytest.raises(HilumError) as error:
+            patient(Settings(patients=rule), "p1_x")
+        assert error.value.code == wanted
+
+
+def test_the_store_prepares_once_and_forgets_the_oldest() -> None:
+    calls: list[str] = []
+
+    def prepare(case: Case) -> dict[str, np.ndarray]:
+        calls.append(case.id)
+        return {"x": np.zeros(100, np.uint8)}
+
+    store = Store(prepare, limit=250)
+    a, b, c = (Case(n, n, {}) for n in "abc")
+    assert store(a) is store(a)
+    store(b), store(a), store(c), store(a), store(b)
+    assert calls == ["a", "b", "c", "b"], "a was used last, so b went when c came"

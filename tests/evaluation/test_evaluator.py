@@ -1,0 +1,175 @@
+"""The evaluator can not flatter: what gave no result counts as the worst, and doubt is stated or said to be unknown."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hilum.core import catalogue
+from hilum.core.errors import HilumError
+from hilum.core.findings import INTENDED_USE
+from hilum.core.image import Case
+from hilum.core.run import Run
+from hilum.evaluation import features
+from hilum.evaluation.evaluator import Evaluation, confusion, headline_value, judge_all, measure, picked
+from hilum.infer.predictor import Predictor
+from hilum.planning.planner import Prepared
+from hilum.tasks._task import Judged
+from hilum.verbs.evaluate import evaluate
+
+TASKS = list(catalogue.cards("hilum.tasks"))
+Trained = Callable[[str], Run]
+Ready = Callable[[str], Prepared]
+Evaluated = Callable[[str], tuple[dict[str, Any], Path]]
+
+
+@pytest.fixture(scope="module")
+def evaluated(trained: Trained, data: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
+    """metrics.json and the folder of a task's evaluation on its test part, made once."""
+    known: dict[str, tuple[dict[str, Any], Path]] = {}
+
+    def made(task: str) -> tuple[dict[str, Any], Path]:
+        if task not in known:
+            folder = tmp_path_factory.mktemp("evaluated")
+            shutil.copytree(trained(task).path, folder / "run")
+            known[task] = evaluate(folder / "run", data(task), folder / "out"), folder / "out"
+        return known[task]
+
+    return made
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_metrics_json_has_its_fixed_keys(task: str, evaluated: Evaluated) -> None:
+    content, folder = evaluated(task)
+    assert json.loads((folder / "metrics.json").read_text()) == content
+    assert list(content) == ["task", "part", "cases", "groups", "missing", "metrics"]
+    assert content["task"] == task and content["part"] == "test" and content["missing"] == 0 < content["cases"]
+    assert {n.split("@")[0] for n in content["metrics"]} <= {
+        m.split("@")[0] for m in catalogue.card("hilum.tasks", task)["metrics"]
+    }
+    for row in content["metrics"].values():
+        assert row.keys() == {"mean", "low", "high", "n", "better", "per_class"}
+        for numbers in (row, *row["per_class"].values()):
+            if numbers["low"] is not None:
+                assert numbers["low"] <= numbers["mean"] <= numbers["high"]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_report_is_one_file_that_asks_nobody_and_says_what_it_is_for(task: str, evaluated: Evaluated) -> None:
+    page = (evaluated(task)[1] / "report.html").read_text(encoding="utf-8")
+    assert INTENDED_USE in page and "<img" in page
+    assert not re.search(r"""(src|href)\s*=\s*["']?\s*(https?:)?//""", page) and "<script" not in page
+    assert not re.search(r"url\(\s*['\"]?http", page) and "default-src 'none'" in page
+    assert len(page) < 5_000_000
+
+
+def test_t16_looks_at_the_test_part_are_counted(trained: Trained, data: Callable[[str], Path], tmp_path: Path) -> None:
+    shutil.copytree(trained("classify").path, tmp_path / "run")
+    for number in range(2):
+        evaluate(tmp_path / "run", data("classify"), tmp_path / f"out{number}")
+    assert [e["look"] for e in Run(tmp_path / "run").ledger() if e["event"] == "evaluate"] == [1, 2]
+
+
+def test_a_folder_with_something_in_it_is_left_alone(
+    trained: Trained, data: Callable[[str], Path], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.txt").write_text("x")
+    with pytest.raises(HilumError) as error:
+        evaluate(trained("classify").path, data("classify"), tmp_path)
+    assert error.value.code == "HIL-CORE-03" and [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def broken(case: Case) -> Case:
+    """The case with an image that the model refuses."""
+    return Case(case.id, case.group, {r: i for r, i in case.items.items() if r != "image"}, {}, case.klass, case.boxes)
+
+
+def test_a_missing_case_counts_as_the_worst_in_means(trained: Trained, ready: Ready) -> None:
+    cases = list(ready("segment").dataset.cases)[:2]
+    lost = judge_all(Predictor(trained("segment")), [cases[0], broken(cases[1])])
+    assert [c.id for c, _ in lost.missing] == [cases[1].id] and lost.case_values()[cases[1].id] == 0
+    alone = judge_all(Predictor(trained("segment")), cases[:1]).metrics
+    for name in ("dice", "nsd_1mm"):
+        assert lost.metrics[name]["n"] == 2
+        assert lost.metrics[name]["mean"] == pytest.approx(alone[name]["mean"] / 2, abs=2e-6)
+
+
+@pytest.mark.parametrize("task", ["classify", "detect"])
+def test_a_missing_case_counts_as_the_worst_in_set_metrics(task: str, trained: Trained, ready: Ready) -> None:
+    predictor = Predictor(trained(task))
+    cases = list(ready(task).dataset.cases)
+    done = judge_all(predictor, [*cases[1:], broken(cases[0])])
+    assert len(done.missing) == 1
+    for name, row in done.metrics.items():
+        assert row["n"] == len(cases), name
+    if task == "classify":
+        right = sum(int(np.argmax(j.record[0])) == j.record[1] for j in done.judged)
+        assert done.metrics["accuracy"]["mean"] == pytest.approx(right / len(cases), abs=1e-6)
+        assert done.metrics["nll"]["mean"] > 1
+
+
+@pytest.mark.parametrize("task", ["classify", "detect", "segment"])
+def test_when_nothing_gives_a_result_it_says_so(task: str, trained: Trained, ready: Ready) -> None:
+    cases = [broken(c) for c in list(ready(task).dataset.cases)[:2]]
+    with pytest.raises(HilumError) as error:
+        judge_all(Predictor(trained(task)), cases)
+    assert error.value.code == "HIL-EVAL-01"
+
+
+def judged(values: list[float | None], groups: str) -> Evaluation:
+    rows = [
+        Judged(f"c{n}", g, {"dice": {"a": v, "b": None}}) for n, (v, g) in enumerate(zip(values, groups, strict=True))
+    ]
+    return Evaluation(rows, [], headline="dice")
+
+
+def test_one_group_has_no_interval() -> None:
+    row = measure("dice", judged([0.5, 0.7], "xx"))
+    assert row is not None and row["mean"] == pytest.approx(0.6) and row["low"] is None and row["high"] is None
+    row = measure("dice", judged([0.5, 0.7], "xy"))
+    assert row is not None and row["low"] is not None
+
+
+def test_t14_undefined_is_counted_and_left_out() -> None:
+    row = measure("dice", judged([0.5, None, 0.7], "xyz"))
+    assert row is not None and row["n"] == 2 and row["mean"] == pytest.approx(0.6)
+    assert row["per_class"]["b"]["mean"] is None and row["per_class"]["b"]["n"] == 0
+
+
+def test_a_case_has_one_number() -> None:
+    assert headline_value({"": 0.3, "zero-filled": 0.1}) == 0.3
+    assert headline_value({"a": 0.2, "b": 0.4, "c": None}) == pytest.approx(0.3)
+    assert headline_value({"a": None}) is None
+
+
+def test_the_worst_the_median_and_the_best_are_shown() -> None:
+    assert picked(judged([0.5, 0.1, 0.9], "xyz")) == [("worst", "c1"), ("median", "c0"), ("best", "c2")]
+    assert len(picked(judged([0.5], "x"))) == 1
+    assert len(picked(judged([None, None], "xy"))) == 2
+
+
+def test_the_confusion_has_the_truth_in_its_rows() -> None:
+    rows = [Judged("a", "a", {}, (np.array([0.9, 0.1]), 1)), Judged("b", "b", {}, (np.array([0.2, 0.8]), 1))]
+    np.testing.assert_array_equal(confusion(Evaluation(rows, []), ["x", "y"]), [[0, 0], [1, 1]])
+
+
+def test_the_features_have_the_length_that_kids_kernel_wants() -> None:
+    vectors = np.random.default_rng(0).normal(3, 5, (40, 300)) * np.linspace(0.1, 2, 300)
+    basis = features.fit(vectors)
+    k = basis["axes"].shape[0]
+    assert k == 39 and basis["train"].shape == (40, 39)
+    assert (basis["train"] ** 2).sum(axis=1).mean() == pytest.approx(k, rel=1e-3)
+    np.testing.assert_allclose(features.project(vectors, basis), basis["train"], atol=1e-3)
+    np.testing.assert_allclose(basis["train"].mean(axis=0), 0, atol=1e-3)
+    assert features.fit(np.random.default_rng(0).normal(size=(100, 300)))["axes"].shape[0] == features.COMPONENTS
+
+
+def test_features_of_one_or_of_equal_images_are_numbers() -> None:
+    for vectors in (np.ones((1, 8)), np.ones((5, 8))):
+        basis = features.fit(vectors)
+        assert all(np.isfinite(v).all() for v in basis.values())

@@ -1,0 +1,184 @@
+"""A bundle proves on arrival that it is whole and still computes the same; nothing in it can run."""
+
+import hashlib
+import json
+import pickle
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load, save
+
+from hilum.core import catalogue
+from hilum.core.errors import HilumError
+from hilum.core.findings import INTENDED_USE
+from hilum.core.run import Run
+from hilum.infer import bundle
+from hilum.infer.predictor import open_predictor
+from hilum.planning.planner import Prepared
+
+TASKS = list(catalogue.cards("hilum.tasks"))
+Trained = Callable[[str], Run]
+Files = dict[str, bytes]
+
+
+@pytest.fixture(scope="module")
+def good(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("bundle") / "good.hilum"
+    bundle.write(trained("classify"), path)
+    return path
+
+
+def unpack(path: Path) -> Files:
+    with zipfile.ZipFile(path) as archive:
+        return {n: archive.read(n) for n in archive.namelist()}
+
+
+def pack(files: Files, path: Path, honest: bool = False) -> Path:
+    """honest: with a manifest that fits, as an attacker would write it."""
+    if honest:
+        manifest = {n: hashlib.sha256(b).hexdigest() for n, b in files.items() if n != "manifest.json"}
+        files = files | {"manifest.json": json.dumps(manifest).encode()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(HilumError) as error:
+        bundle.verify(path)
+    return error.value.code
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_is_written_and_verified(task: str, trained: Trained, tmp_path: Path) -> None:
+    path = tmp_path / "a.hilum"
+    card = bundle.write(trained(task), path)
+    found = bundle.verify(path)
+    assert found["golden_difference"] <= bundle.TOLERANCE and found["task"] == task == card["task"]
+    assert card["intended_use"] == INTENDED_USE and card["terms_of_weights"]
+
+
+def test_the_same_run_gives_the_same_bytes(good: Path, trained: Trained, tmp_path: Path) -> None:
+    bundle.write(trained("classify"), tmp_path / "again.hilum")
+    assert (tmp_path / "again.hilum").read_bytes() == good.read_bytes()
+
+
+def test_run_and_bundle_predict_the_same(good: Path, trained: Trained, ready: Callable[[str], Prepared]) -> None:
+    case = ready("classify").dataset.cases[0]
+    first, second = open_predictor(trained("classify").path)(case), open_predictor(good)(case)
+    np.testing.assert_array_equal(first["scores"].vector(), second["scores"].vector())
+
+
+def test_nothing_in_it_is_pickled(good: Path) -> None:
+    for name, content in unpack(good).items():
+        assert name.endswith((".json", ".safetensors")), name
+        if name.endswith(".json"):
+            json.loads(content)
+        else:
+            load(content)
+        with pytest.raises(Exception):  # noqa: B017 - whatever pickle says, it is none
+            pickle.loads(content)
+
+
+def test_an_existing_file_is_kept(good: Path, trained: Trained) -> None:
+    before = good.read_bytes()
+    with pytest.raises(HilumError) as error:
+        bundle.write(trained("classify"), good)
+    assert error.value.code == "HIL-CORE-03" and good.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["weights/net.safetensors", "golden.safetensors", "plan.json", "card.json"])
+def test_m05_a_changed_or_lost_member_is_refused(name: str, good: Path, tmp_path: Path) -> None:
+    files = unpack(good)
+    changed = files[name][:-1] + bytes([files[name][-1] ^ 1])
+    assert refused(pack(files | {name: changed}, tmp_path / "a.hilum")) == "HIL-M05"
+    lost = pack({n: c for n, c in files.items() if n != name}, tmp_path / "b.hilum")
+    assert refused(lost) in ("HIL-M05", "HIL-RUN-02")
+
+
+def test_m05_without_a_manifest_or_with_one_that_names_fewer_files_it_is_refused(good: Path, tmp_path: Path) -> None:
+    files = unpack(good)
+    assert refused(pack({n: c for n, c in files.items() if n != "manifest.json"}, tmp_path / "a.hilum")) == "HIL-M05"
+    fewer = json.loads(files["manifest.json"])
+    fewer.pop("weights/net.safetensors")
+    assert refused(pack(files | {"manifest.json": json.dumps(fewer).encode()}, tmp_path / "b.hilum")) == "HIL-M05"
+
+
+def changed_weights(files: Files, change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]) -> Files:
+    name = "weights/net.safetensors"
+    return files | {name: save(change(load(files[name])))}
+
+
+def test_m10_other_weights_under_a_fitting_manifest_do_not_pass_the_golden_pair(good: Path, tmp_path: Path) -> None:
+    def louder(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {n: t * 1.1 if t.is_floating_point() else t for n, t in tensors.items()}
+
+    assert refused(pack(changed_weights(unpack(good), louder), tmp_path / "a.hilum", honest=True)) == "HIL-M10"
+
+
+@pytest.mark.parametrize("kind", ["nan", "other", "none", "shape"])
+def test_m10_a_golden_pair_that_proves_nothing_is_refused(kind: str, good: Path, tmp_path: Path) -> None:
+    files = unpack(good)
+    tensors = load(files["golden.safetensors"])
+    golden = {
+        "nan": {n: t * float("nan") if n.startswith("out.") else t for n, t in tensors.items()},
+        "other": {n: t + 1 if n.startswith("out.") else t for n, t in tensors.items()},
+        "none": {n: t for n, t in tensors.items() if n.startswith("in.")},
+        "shape": {n: t[..., :1].contiguous() for n, t in tensors.items()},
+    }[kind]
+    path = pack(files | {"golden.safetensors": save(golden)}, tmp_path / "a.hilum", honest=True)
+    assert refused(path) == "HIL-M10"
+
+
+def test_m04_weights_that_are_no_numbers_are_refused(good: Path, tmp_path: Path) -> None:
+    def broken(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        name = next(n for n, t in tensors.items() if t.is_floating_point())
+        tensors[name].view(-1)[0] = float("nan")
+        return tensors
+
+    assert refused(pack(changed_weights(unpack(good), broken), tmp_path / "a.hilum", honest=True)) == "HIL-M04"
+
+
+@pytest.mark.parametrize("kind", ["missing", "extra", "renamed", "shape"])
+def test_m07_weights_of_another_network_are_refused_whole(kind: str, good: Path, tmp_path: Path) -> None:
+    def other(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        name = next(n for n, t in tensors.items() if t.ndim > 1)
+        tensor = tensors.pop(name)
+        if kind == "extra":
+            return tensors | {name: tensor, "backdoor": torch.ones(2)}
+        if kind == "renamed":
+            return tensors | {name + "x": tensor}
+        return tensors | ({name: tensor[:1].contiguous()} if kind == "shape" else {})
+
+    assert refused(pack(changed_weights(unpack(good), other), tmp_path / "a.hilum", honest=True)) == "HIL-M07"
+
+
+def test_m01_pickled_weights_never_run(good: Path, tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (canary,)  # type: ignore[return-value]
+
+    path = pack(unpack(good) | {"weights/net.safetensors": pickle.dumps(Evil())}, tmp_path / "a.hilum", honest=True)
+    assert refused(path) == "HIL-M04" and not canary.exists()
+
+
+def test_m09_a_plan_of_a_newer_format_is_refused(good: Path, tmp_path: Path) -> None:
+    files = unpack(good)
+    plan = json.loads(files["plan.json"]) | {"format": 2}
+    assert refused(pack(files | {"plan.json": json.dumps(plan).encode()}, tmp_path / "a.hilum", True)) == "HIL-PLAN-03"
+
+
+def test_an_unfinished_run_is_not_bundled(trained: Trained, tmp_path: Path) -> None:
+    shutil.copytree(trained("classify").path, tmp_path / "run")
+    (tmp_path / "run" / "manifest.json").unlink()
+    with pytest.raises(HilumError) as error:
+        bundle.write(Run(tmp_path / "run"), tmp_path / "a.hilum")
+    assert error.value.code == "HIL-M05" and not (tmp_path / "a.hilum").exists()

@@ -1,0 +1,169 @@
+"""A data set, a task and a budget become a plan: the same every time, and nonsense is refused before anything runs."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hilum.core import catalogue
+from hilum.core.errors import HilumError
+from hilum.core.image import Image
+from hilum.core.plan import Plan
+from hilum.io import nifti, raster
+from hilum.planning.fingerprint import fingerprint
+from hilum.planning.planner import Prepared, edit, look, make_plan
+from hilum.tasks._pairs import connected
+
+TASKS = list(catalogue.cards("hilum.tasks"))
+Ready = Callable[[str], Prepared]
+
+
+def code(*args: Any, **options: Any) -> str:
+    with pytest.raises(HilumError) as error:
+        make_plan(*args, **options)
+    return error.value.code
+
+
+def pictures(folder: Path, kinds: dict[str, int], shape: tuple[int, ...] = (1, 32, 32)) -> Path:
+    for kind, count in kinds.items():
+        (folder / kind).mkdir(parents=True)
+        for number in range(count):
+            rng = np.random.default_rng([len(kind), ord(kind[0]), number])
+            raster.write(folder / kind / f"{number}.png", Image(rng.integers(0, 255, shape).astype(np.uint8)))
+    return folder
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_same_data_and_seed_give_the_same_text(task: str, data: Callable[[str], Path], ready: Ready) -> None:
+    first = make_plan(ready(task), task, steps=10, seed=0)
+    again = make_plan(look(data(task), task, 0), task, steps=10, seed=0)
+    assert first.text() == again.text()
+    assert Plan.parse(first.text()) == first
+    assert first.task == task and first.networks["net"].name == catalogue.card("hilum.tasks", task)["network"]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_longer_budget_never_gives_a_narrower_network(task: str, ready: Ready) -> None:
+    def size(minutes: float) -> int:
+        options = make_plan(ready(task), task, minutes=minutes).networks["net"].options
+        return int(options.get("width", sum(options.get("features", [0]))))
+
+    assert size(1) <= size(12) <= size(100)
+
+
+def test_unknown_names_are_answered_with_near_ones(ready: Ready) -> None:
+    seen = ready("segment")
+    with pytest.raises(HilumError, match="nnunet"):
+        make_plan(seen, "segment", net="nnunett")
+    assert code(seen, "segment", net="nnunet:wdith=3") == "HIL-PLAN-02"
+    assert code(seen, "segment", settings={"wdith": 3}) == "HIL-PLAN-02"
+    assert code(seen, "segment", settings={"plan.bacth": 3}) == "HIL-PLAN-02"
+    assert code(seen, "segment", settings={"options.oevrlap": 0.5}) == "HIL-PLAN-02"
+    assert code(seen, "segment", settings={"plan.regime": "superwised"}) == "HIL-CORE-02"
+    assert code(seen, "segmnt") == "HIL-CORE-02"
+    assert code(seen, "segment", settings={"plan.augment": [{"name": "nois"}]}) == "HIL-CORE-02"
+
+
+def test_another_tasks_network_is_refused_with_those_that_fit(ready: Ready) -> None:
+    with pytest.raises(HilumError, match="nnunet") as error:
+        make_plan(ready("segment"), "segment", net="resnet")
+    assert error.value.code == "HIL-PLAN-05"
+
+
+@pytest.mark.parametrize(
+    "budget",
+    [{"minutes": 1.0, "steps": 3}, {"minutes": 0.001}, {"minutes": -1.0}, {"steps": 0}, {"steps": -3}],
+    ids=str,
+)
+def test_a_budget_that_is_none_is_refused(budget: dict[str, Any], ready: Ready) -> None:
+    assert code(ready("classify"), "classify", **budget) == "HIL-PLAN-06"
+
+
+def test_edit_keeps_options_of_the_same_network_and_drops_those_of_another(ready: Ready) -> None:
+    first = make_plan(ready("classify"), "classify", steps=5)
+    assert edit(first, "resnet:width=8", {}).networks["net"].options == first.networks["net"].options | {"width": 8}
+    assert edit(first, "vit:patch=4", {}).networks["net"].options == {"patch": 4}
+    changed = edit(first, None, {"depth": 34, "learning.rate": 0.5, "plan.batch": 3})
+    assert changed.networks["net"].options["depth"] == 34 and changed.learning["rate"] == 0.5 and changed.batch == 3
+
+
+def test_t08_one_class_is_refused(tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "one", {"ill": 4})
+    assert code(look(folder, "classify", 0), "classify") == "HIL-T08"
+
+
+def test_t08_one_case_is_refused(tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "one", {"ill": 1, "well": 1})
+    with pytest.raises(HilumError) as error:
+        look(folder, "classify", 0)
+    assert error.value.code == "HIL-T08"
+
+
+def test_t10_images_without_labels_are_refused(tmp_path: Path) -> None:
+    folder = pictures(tmp_path, {"images": 4})
+    for task in ("segment", "classify", "detect"):
+        with pytest.raises(HilumError) as error:
+            look(folder, task, 0)
+        assert error.value.code == "HIL-T10"
+
+
+def test_n10_pictures_and_volumes_do_not_mix(tmp_path: Path) -> None:
+    pictures(tmp_path, {"a": 3, "b": 3})
+    nifti.write(tmp_path / "b" / "odd.nii.gz", Image(np.zeros((1, 4, 4, 4), np.int16), np.eye(4)))
+    with pytest.raises(HilumError, match="odd") as error:
+        look(tmp_path, "classify", 0)
+    assert error.value.code == "HIL-N10"
+
+
+def test_a_task_refuses_dimensions_it_has_no_form_for(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(4):
+        volume = Image(rng.integers(0, 99, (1, 8, 8, 8)).astype(np.int16), np.eye(4))
+        nifti.write(tmp_path / f"{number}.nii.gz", volume)
+    assert code(look(tmp_path, "generate", 0), "generate") == "HIL-PLAN-05"
+
+
+def test_intensities_come_from_the_training_part_only(tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "p", {"a": 8, "b": 8})
+    seen = look(folder, "classify", 0)
+    for case, part in seen.parts.items():
+        if part != "train":
+            array = np.full((1, 32, 32), 255, np.uint8)
+            raster.write(folder / f"{case}.png", Image(array))
+    changed = fingerprint(seen.dataset, seen.parts)
+    assert changed["intensity"] == seen.facts["intensity"]
+    train = next(c for c, p in seen.parts.items() if p == "train")
+    raster.write(folder / f"{train}.png", Image(np.zeros((1, 32, 32), np.uint8)))
+    assert fingerprint(seen.dataset, seen.parts)["intensity"] != seen.facts["intensity"]
+
+
+def test_the_fingerprint_is_plain_and_knows_its_data(data: Callable[[str], Path], ready: Ready, tmp_path: Path) -> None:
+    facts = ready("segment").facts
+    assert json.loads(json.dumps(facts, allow_nan=False)) is not None
+    assert facts["dims"] == 3 and facts["physical"] and facts["label_values"] == [0, 1, 2]
+    folder = tmp_path / "heads"
+    shutil.copytree(data("segment"), folder)
+    assert look(folder, "segment", 0).facts["hash"] == facts["hash"]
+    (folder / "images" / "head_000.nii.gz").unlink()
+    (folder / "labels" / "head_000.nii.gz").unlink()
+    assert look(folder, "segment", 0).facts["hash"] != facts["hash"]
+
+
+def test_t09_listed_pairs_do_not_tear_a_patient_apart() -> None:
+    groups = {"a1": "anna", "a2": "anna", "a3": "anna", "a4": "anna", "b1": "ben", "b2": "ben", "c1": "c1"}
+    linked = connected((("a1", "a2"), ("a3", "a4"), ("b1", "b2")), groups)
+    assert len({linked[c] for c in ("a1", "a2", "a3", "a4")}) == 1 and linked["b1"] == linked["b2"] != linked["a1"]
+    across = connected((("a1", "b1"),), groups)
+    assert len({across[c] for c in groups}) == 2, "a pair across two patients makes them one group"
+
+
+@pytest.mark.parametrize("modality", ["CT", "", "MR"])
+def test_ct_is_normalised_by_the_data_set_anything_else_by_the_image(modality: str, ready: Ready) -> None:
+    from hilum.planning.planner import normalisation
+
+    facts = ready("segment").facts | {"modality": modality}
+    assert [r["scheme"] for r in normalisation(facts)] == ["ct" if modality == "CT" else "zscore"]

@@ -1,0 +1,76 @@
+"""Intensities as planned: the statistics come out as stated, and what can not be is refused."""
+
+import numpy as np
+import pytest
+
+from hilum.core.errors import HilumError
+from hilum.core.plan import Normalisation
+from hilum.prepare.intensity import LUMA, border_only, match_channels, normalise
+
+RNG = np.random.default_rng(0)
+
+
+def test_zscore_has_mean_0_and_deviation_1_for_every_channel() -> None:
+    array = np.stack([RNG.normal(100, 5, (20, 20)), RNG.normal(-3, 0.1, (20, 20))])
+    out = normalise(array, [Normalisation(scheme="zscore")] * 2)
+    np.testing.assert_allclose(out.mean(axis=(1, 2)), 0, atol=1e-4)
+    np.testing.assert_allclose(out.std(axis=(1, 2)), 1, atol=1e-4)
+    assert out.dtype == np.float32
+
+
+def test_zscore_does_not_depend_on_scale_and_offset() -> None:
+    array, rule = RNG.normal(0, 1, (1, 9, 9)), [Normalisation(scheme="zscore")]
+    np.testing.assert_allclose(normalise(array * 7 + 30, rule), normalise(array, rule), atol=1e-4)
+
+
+def test_ct_clips_and_takes_the_data_sets_statistics() -> None:
+    rule = [Normalisation(scheme="ct", mean=10, std=5, low=0, high=20)]
+    np.testing.assert_allclose(normalise(np.array([[[-99.0, 0, 10, 999]]]), rule)[0], [[-2, -2, 0, 2]])
+
+
+def test_scale_is_0_to_1_and_none_is_nothing() -> None:
+    values = np.array([[[-5.0, 0, 50, 500]]])
+    np.testing.assert_allclose(normalise(values, [Normalisation(scheme="scale", low=0, high=100)])[0], [[0, 0, 0.5, 1]])
+    np.testing.assert_allclose(normalise(values, [Normalisation(scheme="none")]), values)
+
+
+@pytest.mark.parametrize("scheme", ["zscore", "ct", "scale", "none"])
+def test_n09_nan_and_infinity_become_the_minimum(scheme: str) -> None:
+    rule = [Normalisation.model_validate({"scheme": scheme})]
+    clean = normalise(np.array([[[1.0, 2, 3, 1, 1]]]), rule)
+    np.testing.assert_allclose(normalise(np.array([[[1.0, 2, 3, np.nan, np.inf]]]), rule), clean)
+    assert np.isfinite(normalise(np.full((1, 3, 3), 7.0), rule)).all(), "a constant image"
+
+
+def test_n09_an_image_of_nothing_but_nan_is_refused() -> None:
+    with pytest.raises(HilumError) as error:
+        normalise(np.full((1, 2, 2), np.nan), [Normalisation(scheme="zscore")])
+    assert error.value.code == "HIL-N09"
+
+
+def test_the_input_is_left_alone() -> None:
+    array = np.array([[[1.0, np.nan]]])
+    normalise(array, [Normalisation(scheme="zscore")])
+    assert np.isnan(array[0, 0, 1])
+
+
+def test_colour_and_grey_find_each_other() -> None:
+    grey = RNG.random((1, 4, 4)).astype(np.float32)
+    colour = match_channels(grey, 3)
+    assert colour.shape == (3, 4, 4)
+    np.testing.assert_allclose(match_channels(colour, 1), grey, atol=1e-6)
+    assert LUMA.sum() == pytest.approx(1)
+    with pytest.raises(HilumError) as error:
+        match_channels(np.zeros((2, 4, 4)), 1)
+    assert error.value.code == "HIL-PREP-01"
+
+
+def test_the_border_control_shows_the_border_only() -> None:
+    array = RNG.random((2, 20, 30)).astype(np.float32)
+    out = border_only(array, 0.1)
+    assert np.ptp(out[0, 2:-2, 3:-3]) == 0
+    np.testing.assert_array_equal(out[:, :2], array[:, :2])
+    np.testing.assert_array_equal(out[:, :, -3:], array[:, :, -3:])
+    other = array.copy()
+    other[:, 5:15, 5:25] = 0
+    np.testing.assert_array_equal(border_only(other, 0.1), out)

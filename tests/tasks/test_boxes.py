@@ -1,0 +1,98 @@
+"""Boxes: what the targets say, decoding gives back; duplicates go, patches keep what is visible."""
+
+import numpy as np
+import pytest
+import torch
+
+from hilum.tasks import _boxes
+
+SHAPE = (64, 96)
+STRIDES = (4, 8, 16)
+
+
+def perfect(boxes: np.ndarray, labels: list[int], classes: int) -> dict[str, list[torch.Tensor]]:
+    """The output a network would have to give: sure at assigned places, exact distances."""
+    out: dict[str, list[torch.Tensor]] = {"class": [], "box": [], "centre": []}
+    for number, stride in enumerate(STRIDES):
+        points = _boxes.locations(SHAPE, stride)
+        index, sides = _boxes.assign(points, stride, number == len(STRIDES) - 1, torch.from_numpy(boxes).float())
+        logits = torch.full((len(points), classes), -20.0)
+        for place in torch.nonzero(index >= 0)[:, 0].tolist():
+            logits[place, labels[int(index[place])]] = 20.0
+        grid = (SHAPE[0] // stride, SHAPE[1] // stride)
+        out["class"].append(logits.T.reshape(1, classes, *grid))
+        out["box"].append(sides.clamp(min=0).T.reshape(1, 4, *grid))
+        out["centre"].append(torch.full((1, 1, *grid), 20.0))
+    return out
+
+
+def test_decoding_the_targets_gives_the_boxes_back() -> None:
+    boxes = np.array([[3.0, 5, 11, 15], [20, 30, 50, 70], [40, 2, 62, 26], [8, 70, 20, 86.5]])
+    labels = [0, 1, 0, 1]
+    found, scores, places = _boxes.decode(perfect(boxes, labels, 2), SHAPE, 0.3, 0.5, 100)
+    order = np.lexsort(found.T[::-1])
+    wanted = np.lexsort(boxes.T[::-1])
+    np.testing.assert_allclose(found[order], boxes[wanted], atol=1e-3)
+    assert [labels[i] for i in wanted] == places[order].tolist() and scores.min() > 0.99
+
+
+@pytest.mark.parametrize("size", [5, 6, 12, 25, 50, 60])
+def test_a_box_of_any_size_is_learned_somewhere(size: int) -> None:
+    box = torch.tensor([[2.0, 10.0, 2.0 + size, 10.0 + size]])
+    hits = 0
+    for number, stride in enumerate(STRIDES):
+        index, sides = _boxes.assign(_boxes.locations(SHAPE, stride), stride, number == 2, box)
+        hits += int((index == 0).sum())
+        assert (sides[index == 0] > 0).all()
+    assert hits
+
+
+def test_where_boxes_overlap_the_smaller_is_learned() -> None:
+    boxes = torch.tensor([[0.0, 0, 24, 24], [8, 8, 16, 16]])
+    index, _ = _boxes.assign(torch.tensor([[12.0, 12.0]]), 4, False, boxes)
+    assert index.tolist() == [1]
+
+
+def test_losses_are_finite_fall_towards_the_truth_and_stand_empty_images() -> None:
+    boxes = np.array([[20.0, 30, 50, 70]])
+    truth, kinds = torch.from_numpy(boxes).float(), torch.tensor([1])
+    none, no_kinds = torch.zeros(0, 4), torch.zeros(0, dtype=torch.long)
+    good = perfect(boxes, [1], 2)
+    bad = {k: [torch.zeros_like(t) + (1.0 if k == "box" else 0.0) for t in v] for k, v in good.items()}
+    right = _boxes.fcos_losses(good, [truth], [kinds], SHAPE)
+    wrong = _boxes.fcos_losses(bad, [truth], [kinds], SHAPE)
+    assert right["class"] < 1e-3 < wrong["class"] and right["box"] < 1e-3 < wrong["box"]
+    empty = _boxes.fcos_losses(bad, [none], [no_kinds], SHAPE)
+    assert all(torch.isfinite(v) for v in empty.values()) and float(empty["box"]) == 0
+
+
+def test_suppression_keeps_the_best_of_each_class() -> None:
+    boxes = np.array([[0.0, 0, 10, 10], [1, 1, 11, 11], [0, 0, 10, 10], [30, 30, 40, 40]])
+    scores, places = np.array([0.8, 0.9, 0.7, 0.1]), np.array([0, 0, 1, 0])
+    assert _boxes.suppress(boxes, scores, places, 0.5).tolist() == [1, 2, 3]
+    assert _boxes.suppress(boxes, scores, places, 1.0).tolist() == [1, 0, 2, 3]
+    assert _boxes.suppress(np.zeros((0, 4)), np.zeros(0), np.zeros(0), 0.5).tolist() == []
+
+
+def test_objects_of_a_mask_and_of_numbered_instances() -> None:
+    label = np.zeros((10, 12), np.int32)
+    label[1:3, 2:5], label[6:9, 7:12] = 1, 1
+    wanted = [[1, 2, 3, 5], [6, 7, 9, 12]]
+    assert sorted(_boxes.of_objects(label).tolist()) == wanted
+    label[6:9, 7:12] = 40
+    assert sorted(_boxes.of_objects(label).tolist()) == wanted
+    label[1:3, 5:6] = 7  # touches the first, but is another object
+    assert len(_boxes.of_objects(label)) == 3
+    assert _boxes.of_objects(np.zeros((4, 4), int)).shape == (0, 4)
+
+
+def test_clipping_keeps_what_is_mostly_visible() -> None:
+    boxes = np.array([[-2.0, 0, 8, 10], [-9, 0, 1, 10], [2, 2, 5, 5], [20, 20, 30, 30]])
+    found, kept = _boxes.clip(boxes, (10, 10), 0.3)
+    assert kept.tolist() == [0, 2] and found.tolist() == [[0, 0, 8, 10], [2, 2, 5, 5]]
+
+
+def test_moved_boxes_stay_upright_and_hold_their_corners() -> None:
+    boxes = np.array([[1.0, 2, 3, 6]])
+    np.testing.assert_array_equal(_boxes.moved(boxes, lambda p: 10 - p), [[7, 4, 9, 8]])
+    assert _boxes.moved(np.zeros((0, 4)), lambda p: p).shape == (0, 4)

@@ -1,0 +1,89 @@
+"""Classification draws classes evenly; generation is the same for the same seed; a missed case has its worst record."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from hilum.core import catalogue
+from hilum.core.errors import HilumError
+from hilum.core.image import Case, Image
+from hilum.core.plan import Plan
+from hilum.core.run import Run
+from hilum.data.store import Store
+from hilum.infer.predictor import Predictor
+from hilum.tasks import _task
+
+PlanOf = Callable[..., Plan]
+
+
+def cases(counts: dict[str, int]) -> list[Case]:
+    image = Image(np.random.default_rng(0).random((1, 32, 32)).astype(np.float32))
+    return [Case(f"{k}{n}", f"{k}{n}", {"image": image}, klass=k) for k, many in counts.items() for n in range(many)]
+
+
+@pytest.mark.parametrize(("balance", "low", "high"), [(True, 0.35, 0.65), (False, 0.0, 0.2)])
+def test_balance_draws_a_rare_class_as_often(balance: bool, low: float, high: float, plan_of: PlanOf) -> None:
+    task = _task.load(plan_of("classify", **{"options.balance": balance, "batch": 100}))
+    made = task.sample(Store(task.prepare), cases({"healthy": 38, "lesion": 2}), "val", 0, np.random.default_rng(0))
+    assert low <= float((made["target"] == 1).float().mean()) <= high
+
+
+def test_t10_a_class_the_plan_does_not_know_is_refused(plan_of: PlanOf) -> None:
+    task = _task.load(plan_of("classify"))
+    with pytest.raises(HilumError) as error:
+        task.prepare(cases({"odd": 1})[0])
+    assert error.value.code == "HIL-T10"
+    task.prepare(cases({"odd": 1})[0], truth=False)
+
+
+def test_the_border_control_hides_the_middle(plan_of: PlanOf) -> None:
+    task = _task.load(plan_of("classify", **{"options.control": "border"}))
+    first, second = cases({"healthy": 1})[0], cases({"healthy": 1})[0]
+    second.items["image"].array[0, 8:24, 8:24] = 0  # a different middle, the same frame
+    np.testing.assert_allclose(task.prepare(first)["image"], task.prepare(second)["image"])
+
+
+def test_probabilities_are_the_softmax_in_the_plans_order(plan_of: PlanOf) -> None:
+    task = _task.load(plan_of("classify"))
+    result = task.decode(torch.tensor([[0.0, np.log(3.0)]]), {"warnings": ("w",)}, cases({"lesion": 1})[0])
+    assert [r.name for r in result["scores"].rows] == ["healthy", "lesion"] and result.warnings == ("w",)
+    np.testing.assert_allclose(result["scores"].vector(), [0.25, 0.75])
+
+
+def test_missed_cases_count_as_the_worst_answer(plan_of: PlanOf) -> None:
+    task = _task.load(plan_of("classify"))
+    probabilities, truth = task.missed(cases({"lesion": 1})[0])
+    assert truth == 1 and probabilities.tolist() == [1, 0]
+    detect = _task.load(plan_of("detect"))
+    case = Case("a", "a", {"image": Image(np.zeros((1, 64, 64)))}, boxes=np.array([[1.0, 2, 3, 8, 9]]))
+    record = detect.missed(case)
+    assert len(record["boxes"]) == 0 and record["true_boxes"].tolist() == [[2, 3, 8, 9]]
+    for metric in ("ap50", "froc"):
+        assert catalogue.load("hilum.metrics", metric).measure([record]) == 0
+
+
+def test_t10_a_box_of_an_unknown_class_is_refused(plan_of: PlanOf) -> None:
+    detect = _task.load(plan_of("detect"))
+    with pytest.raises(HilumError) as error:
+        detect.prepare(Case("a", "a", {"image": Image(np.zeros((1, 64, 64)))}, boxes=np.array([[9.0, 2, 3, 8, 9]])))
+    assert error.value.code == "HIL-T10"
+
+
+def test_generated_images_belong_to_their_seed(trained: Callable[[str], Run]) -> None:
+    predictor = Predictor(trained("generate"))
+    first, again, more = predictor.generate(3, 0), predictor.generate(3, 0), predictor.generate(3, 1)
+    for a, b, c in zip(first, again, more, strict=True):
+        np.testing.assert_array_equal(a["picture"].image.array, b["picture"].image.array)
+        assert not np.array_equal(a["picture"].image.array, c["picture"].image.array)
+        assert a.warnings == ("This image was generated: it shows no patient.",)
+    rules = predictor.plan.normalisation[0]
+    values = np.stack([r["picture"].image.array for r in first])
+    assert values.min() >= rules.low - 1e-3 and values.max() <= rules.high + 1e-3
+    record = predictor.task.judge(first[0], Case("x", "x", {})).record
+    assert record.min() >= -1.001 and record.max() <= 1.001
+    for count, seed in ((0, 0), (1, -1)):
+        with pytest.raises(HilumError) as error:
+            predictor.generate(count, seed)
+        assert error.value.code == "HIL-INFER-04"

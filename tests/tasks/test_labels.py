@@ -1,0 +1,82 @@
+"""Labels as stored, as channels and back; what is no class, or lies elsewhere, is refused."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hilum.core.errors import HilumError
+from hilum.core.image import Case, Image
+from hilum.core.plan import Plan
+from hilum.tasks._labels import IGNORE, class_plans, from_channels, same_grid, to_channels
+
+
+def plan(classes: dict[int, str], **data: Any) -> Plan:
+    return Plan.model_validate(
+        {
+            "task": "segment", "dims": 2, "roles": [], "channels": ["image"], "patch": [8, 8], "batch": 1,
+            "normalisation": [{"scheme": "none"}], "networks": {}, "regime": "supervised",
+            "classes": [{"value": v, "name": n} for v, n in classes.items()], "data": data,
+        }
+    )  # fmt: skip
+
+
+def test_values_become_places_and_come_back() -> None:
+    made = plan({3: "a", 7: "b", 300: "c"})
+    values = np.array([[0, 3, 7], [300, 0, 3]])
+    channels = to_channels(values, made)
+    np.testing.assert_array_equal(channels, [[0, 1, 2], [3, 0, 1]])
+    back = from_channels(channels, made)
+    np.testing.assert_array_equal(back, values)
+    assert back.dtype == np.uint16 and from_channels(np.zeros(2, int), plan({3: "a"})).dtype == np.uint8
+
+
+def test_rules_gather_values_and_ignore_wins() -> None:
+    made = plan({1: "any", 2: "some"}, labels={"any": "nonzero", "some": [5, 6]}, ignore=255)
+    np.testing.assert_array_equal(to_channels(np.array([0, 1, 5, 6, 99, 255]), made), [0, 1, 2, 2, 1, IGNORE])
+
+
+def test_n15_values_that_are_no_class_are_refused_by_name() -> None:
+    with pytest.raises(HilumError, match="4") as error:
+        to_channels(np.array([0, 1, 4]), plan({1: "a"}))
+    assert error.value.code == "HIL-N15"
+    to_channels(np.array([0, 1, 4]), plan({1: "a"}, ignore=4))
+
+
+def facts(values: list[int], **settings: Any) -> dict[str, object]:
+    return {"label_values": values, "settings": {"labels": {}, "classes": {}, "ignore": None} | settings}
+
+
+def test_classes_come_from_rules_names_or_values() -> None:
+    assert class_plans(facts([0, 1, 9], labels={"x": "nonzero"})) == [{"value": 1, "name": "x"}]
+    named = class_plans(facts([0, 1, 2], classes={"10": "j", "2": "b", "0": "background"}))
+    assert named == [{"value": 2, "name": "b"}, {"value": 10, "name": "j"}], "0 is no class, and 10 comes after 2"
+    assert class_plans(facts([0, 4], ignore=9)) == [{"value": 4, "name": "foreground"}]
+    assert [c["name"] for c in class_plans(facts([0, 4, 5, 9], ignore=9))] == ["class 4", "class 5"]
+
+
+@pytest.mark.parametrize("settings", [{}, {"classes": {"1": "a"}}, {"labels": {"a": "nonzero"}}, {"ignore": 7}])
+def test_n15_nothing_but_background_is_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(HilumError) as error:
+        class_plans(facts([0] if settings.get("ignore") is None else [0, 7], **settings))
+    assert error.value.code == "HIL-N15"
+
+
+def test_n15_numbered_objects_are_not_taken_for_classes() -> None:
+    with pytest.raises(HilumError, match="nonzero") as error:
+        class_plans(facts(list(range(200))))
+    assert error.value.code == "HIL-N15"
+
+
+def test_n14_image_and_label_must_lie_on_each_other() -> None:
+    image = Image(np.zeros((1, 4, 5, 6)), np.diag([1.0, 1, 2, 1]))
+    case = Case("a", "a", {})
+    same_grid(case, image, image)
+    near, far, turned = np.diag([1.0, 1, 2, 1]), np.diag([1.0, 1, 2, 1]), np.diag([-1.0, 1, 2, 1])
+    near[0, 3], far[0, 3] = 0.005, 0.05
+    same_grid(case, image, Image(image.array, near))
+    for label in (Image(image.array, far), Image(image.array, turned), Image(np.zeros((1, 4, 5, 7)), image.affine)):
+        with pytest.raises(HilumError) as error:
+            same_grid(case, image, label)
+        assert error.value.code == "HIL-N14"
+    same_grid(case, image, Image(image.array))

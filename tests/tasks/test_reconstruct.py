@@ -1,0 +1,88 @@
+"""Reconstruction: full data give the truth, the same case the same mask, and a mirrored slice is still physics."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from hilum.core.image import Case, Image, Measurement
+from hilum.core.plan import Plan
+from hilum.physics.coils import birdcage
+from hilum.physics.fourier import to_kspace
+from hilum.planning.planner import Prepared
+from hilum.tasks import _kspace, _task
+
+PlanOf = Callable[..., Plan]
+
+
+def row(seed: int = 0, size: int = 16, mirror: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
+    rng = np.random.default_rng(seed)
+    image = (rng.normal(size=(size, size)) + 1j * rng.normal(size=(size, size))).astype(np.complex64)
+    maps = birdcage(3, (size, size)).astype(np.complex64)
+    return to_kspace(maps * image).astype(np.complex64), maps, image, mirror
+
+
+def test_a_full_mask_gives_the_truth() -> None:
+    made = _kspace.batch([row()], [np.ones(16)])
+    zero = made["zero_filled"]
+    target = torch.complex(made["target"][:, 0], made["target"][:, 1])
+    power = torch.from_numpy((np.abs(row()[1]) ** 2).sum(axis=0))
+    torch.testing.assert_close(zero, target * power, atol=1e-4, rtol=1e-4)
+    assert float(zero.abs().max()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_a_mirrored_slice_keeps_the_physics(mirror: bool) -> None:
+    mask = np.ones(16)
+    mask[::3] = 0
+    made = _kspace.batch([row(mirror=mirror)], [mask])
+    image = torch.complex(made["target"][:, 0], made["target"][:, 1])
+    torch.testing.assert_close(made["operator"].forward(image), made["kspace"], atol=1e-4, rtol=1e-4)
+    plain = _kspace.batch([row()], [np.ones(16)])
+    if mirror:
+        both = _kspace.batch([row(mirror=True)], [np.ones(16)])
+        torch.testing.assert_close(both["target"], plain["target"].flip(-1), atol=1e-4, rtol=1e-4)
+
+
+def test_the_same_case_has_the_same_mask_and_others_have_others(
+    plan_of: PlanOf, ready: Callable[[str], Prepared]
+) -> None:
+    task = _task.load(plan_of("reconstruct"))
+    cases = ready("reconstruct").dataset.cases
+    masks = [task.whole(task.prepare(c))["kspace"][0, 0].abs().sum(0) > 0 for c in (*cases, *cases)]
+    n = len(cases)
+    assert all(torch.equal(masks[i], masks[i + n]) for i in range(n))
+    assert len({tuple(m.tolist()) for m in masks}) > 1
+    other = _task.load(plan_of("reconstruct", seed=5))
+    again = other.whole(other.prepare(cases[0]))["kspace"][0, 0].abs().sum(0) > 0
+    assert again.sum() == masks[0].sum()
+
+
+def test_magnitude_images_are_simulated_the_same_way_every_time_and_say_so(plan_of: PlanOf) -> None:
+    task = _task.load(plan_of("reconstruct", **{"options.noise": 0.0}))
+    image = Image(np.random.default_rng(0).random((1, 16, 16)).astype(np.float32))
+    first, again = (task.prepare(Case("a", "a", {"image": image})) for _ in range(2))
+    np.testing.assert_array_equal(first["kspace"], again["kspace"])
+    other = task.prepare(Case("b", "b", {"image": image}))
+    assert not np.array_equal(first["kspace"], other["kspace"])
+    assert any("simulated" in w for w in first["warnings"])
+    np.testing.assert_allclose(np.abs(first["image"]), first["target"], atol=1e-6)
+    np.testing.assert_allclose(first["target"][0], image.array[0] / image.array.max(), atol=1e-6)
+
+
+def test_a_mask_that_came_with_the_data_is_used(plan_of: PlanOf) -> None:
+    kspace, maps, _, _ = row()
+    mask = np.ones(16, np.float32)
+    mask[1::4] = 0
+    measured = Measurement(kspace * mask, ("coil", "ky", "kx"), {"name": "fourier", "mask": mask, "maps": maps})
+    task = _task.load(plan_of("reconstruct"))
+    made = task.whole(task.prepare(Case("a", "a", {"kspace": measured}), truth=False))
+    seen = made["kspace"][0].abs().sum(dim=(0, 1)) > 0
+    np.testing.assert_array_equal(seen.numpy(), mask > 0)
+
+
+def test_maps_are_estimated_where_there_are_none() -> None:
+    maps = _kspace.estimate_maps(row(size=32)[0][None])
+    power = (np.abs(maps) ** 2).sum(axis=1)
+    assert power.max() < 1.01 and np.median(power) > 0.99

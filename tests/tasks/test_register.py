@@ -1,0 +1,128 @@
+"""Registration: a field found in the common box is the same movement on the images' own grids, in millimetres."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hilum.core import geometry
+from hilum.core.errors import HilumError
+from hilum.core.image import Case, Image
+from hilum.core.warp import warp
+from hilum.data.dataset import Dataset
+from hilum.prepare import grid, patches
+from hilum.tasks import _pairs
+
+SHAPE = (12, 14, 10)
+RAS = np.array([[1.5, 0, 0, -9], [0, 1.5, 0, 4], [0, 0, 1.5, 7], [0, 0, 0, 1]])
+
+
+def smooth(shape: tuple[int, ...], seed: int) -> np.ndarray:
+    from scipy.ndimage import gaussian_filter
+
+    out: np.ndarray = gaussian_filter(np.random.default_rng(seed).normal(0, 1, shape), 2.0)
+    return out / out.std()
+
+
+def turned(array: np.ndarray, word: str) -> Image:
+    """The same body, stored along other axes: exact."""
+    order = [next(i for i, pair in enumerate(("RL", "AP", "SI")) if letter in pair) for letter in word]
+    flips = [letter in "LPI" for letter in word]
+    stored = np.transpose(array, order)
+    affine = geometry.reorder(RAS, stored.shape, tuple(order), tuple(flips))
+    for axis, flip in enumerate(flips):
+        stored = np.flip(stored, axis) if flip else stored
+    return Image(np.ascontiguousarray(stored)[None].astype(np.float32), affine)
+
+
+def placed(image: Image, box: tuple[int, ...]) -> tuple[np.ndarray, grid.Placed, list[int]]:
+    array, where = grid.place(image, (1.5, 1.5, 1.5))
+    start = [(n - want) // 2 for n, want in zip(where.shape, box, strict=True)]
+    return patches.cut(array, start, box), where, start
+
+
+@pytest.mark.parametrize(("first", "second"), list(itertools.product(["RAS", "LPS", "PIR"], ["RAS", "LPS", "SAL"])))
+def test_a_field_on_the_own_grids_is_the_same_warp(first: str, second: str) -> None:
+    moving_body, box = smooth(SHAPE, 1), (16, 16, 16)
+    u = np.stack([smooth(box, s) * 0.8 for s in (2, 3, 4)])
+    fixed, moving = turned(np.zeros(SHAPE), first), turned(moving_body, second)
+    _, fixed_placed, fixed_start = placed(fixed, box)
+    moving_box, moving_placed, moving_start = placed(moving, box)
+    in_box = warp(torch.from_numpy(moving_box)[None], torch.from_numpy(u)[None].float(), padding="border")[0, 0].numpy()
+    field = _pairs.field(u, fixed_placed, moving_placed, fixed_start, moving_start)
+    pulled = grid.to_ras(fixed.like(_pairs.pull(moving, field))).array[0]
+    inside = tuple(slice(-s, -s + n) for s, n in zip(fixed_start, SHAPE, strict=True))
+    np.testing.assert_allclose(pulled[2:-2, 2:-2, 2:-2], in_box[inside][2:-2, 2:-2, 2:-2], atol=1e-4)
+
+
+def test_the_field_is_the_same_in_millimetres_whatever_the_axes() -> None:
+    u = np.stack([smooth((16, 16, 16), s) for s in (2, 3, 4)])
+    found = []
+    for word in ("RAS", "LPS", "PIR", "SAL"):
+        fixed, moving = turned(np.zeros(SHAPE), word), turned(np.zeros(SHAPE), "LPS")
+        _, fixed_placed, start = placed(fixed, (16, 16, 16))
+        _, moving_placed, other = placed(moving, (16, 16, 16))
+        field = _pairs.field(u, fixed_placed, moving_placed, start, other)
+        found.append(grid.to_ras(fixed.like(field.physical())).array)
+    for other_found in found[1:]:
+        np.testing.assert_allclose(other_found, found[0], atol=1e-4)
+
+
+def test_a_zero_field_between_two_places_lays_them_on_each_other() -> None:
+    body = smooth(SHAPE, 1)
+    fixed = turned(body, "RAS")
+    assert fixed.affine is not None
+    elsewhere = fixed.affine.copy()
+    elsewhere[:3, 3] += (40, -25, 3)
+    moving = Image(fixed.array, elsewhere)
+    _, fixed_placed, start = placed(fixed, (16, 16, 16))
+    _, moving_placed, other = placed(moving, (16, 16, 16))
+    field = _pairs.field(np.zeros((3, 16, 16, 16)), fixed_placed, moving_placed, start, other)
+    np.testing.assert_allclose(_pairs.pull(moving, field), fixed.array, atol=1e-4)
+    np.testing.assert_allclose(field.physical().reshape(3, -1).mean(axis=1), (40, -25, 3), atol=1e-3)
+    np.testing.assert_allclose(_pairs.pull(moving, _pairs.still(fixed, moving)), fixed.array, atol=1e-4)
+
+
+def test_labels_are_pulled_as_labels() -> None:
+    body = (smooth(SHAPE, 1) > 0).astype(np.int16) * 2
+    image = turned(body, "LPS")
+    field = _pairs.still(image, image)
+    pulled = _pairs.pull_labels(Image(image.array.astype(np.int16), image.affine), field, 2)
+    np.testing.assert_array_equal(pulled, image.array[0])
+
+
+def test_pictures_are_registered_in_pixels() -> None:
+    u = np.stack([smooth((16, 16), s) for s in (2, 3)])
+    fixed, moving = Image(np.zeros((1, 16, 16))), Image(smooth((16, 16), 1)[None].astype(np.float32))
+    where = [grid.place(i, None)[1] for i in (fixed, moving)]
+    field = _pairs.field(u, *where, [0, 0], [0, 0])
+    np.testing.assert_allclose(field.array, u, atol=1e-5)
+    assert field.affine is None and field.physical() is field.array
+
+
+def dataset(names: str, pairs: tuple[tuple[str, str], ...] = ()) -> Dataset:
+    image = Image(np.zeros((1, 4, 4)))
+    return Dataset("x", Path("x"), "flat", tuple(Case(n, n, {"image": image}) for n in names), pairs=pairs)
+
+
+def test_pairs_never_cross_parts_and_partners_are_drawn_by_seed() -> None:
+    parts = dict(zip("abcdefghi", ["train"] * 4 + ["val"] * 2 + ["test"] * 3, strict=True))
+    units = _pairs.units(dataset("abcdefghi"), parts, 0, 2)
+    again, other = (_pairs.units(dataset("abcdefghi"), parts, seed, 1) for seed in (0, 1))
+    assert {c.id for c, _ in again} <= {c.id for c, _ in units} and [c.id for c, _ in again] != [c.id for c, _ in other]
+    assert [c.id for c, p in units if p == "train"] == list("abcd")
+    for case, part in units:
+        if part != "train":
+            sides = (case.attributes["fixed"], case.attributes["moving"])
+            assert sides[0] != sides[1] and {parts[s] for s in sides} == {part} and case.group == sides[0]
+    assert sum(p == "test" for _, p in units) == 6 and sum(p == "val" for _, p in units) == 2
+
+
+def test_t08_a_part_without_a_pair_is_refused() -> None:
+    parts = {"a": "train", "b": "train", "c": "val", "d": "test", "e": "test"}
+    for data in (dataset("abcde"), dataset("abcde", (("a", "b"), ("d", "e"), ("c", "d")))):
+        with pytest.raises(HilumError) as error:
+            _pairs.units(data, parts, 0, 2)
+        assert error.value.code == "HIL-T08"

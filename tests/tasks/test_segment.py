@@ -1,0 +1,80 @@
+"""Segmentation: enough patches hold foreground, masks come back on the image's own grid."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from hilum.core.image import Case, Image
+from hilum.core.plan import Plan
+from hilum.data.store import Store
+from hilum.planning.planner import Prepared
+from hilum.tasks import _task
+from hilum.tasks._labels import IGNORE
+
+PlanOf = Callable[..., Plan]
+
+
+def corner_case() -> Case:
+    """One foreground voxel in a large empty image: chance would hardly ever find it."""
+    rng = np.random.default_rng(0)
+    image = Image(rng.normal(0, 1, (1, 64, 64, 64)).astype(np.float32), np.eye(4))
+    label = np.zeros((1, 64, 64, 64), np.int16)
+    label[0, 60, 3, 60] = 1
+    return Case("a", "a", {"image": image, "label": Image(label, np.eye(4))})
+
+
+@pytest.mark.parametrize(("share", "batch", "least"), [(0.34, 2, 1), (0.34, 6, 2), (1.0, 3, 3), (0.0, 4, 0)])
+def test_the_planned_share_of_patches_holds_foreground(share: float, batch: int, least: int, plan_of: PlanOf) -> None:
+    changes = {"options.foreground": share, "batch": batch, "augment": [], "spacing": [1.0, 1.0, 1.0]}
+    task, case = _task.load(plan_of("segment", **changes)), corner_case()
+    store = Store(task.prepare)
+    for k in range(5):
+        made = task.sample(store, [case], "train", k, np.random.default_rng(k))
+        held = (made["target"] == 1).flatten(1).any(dim=1)
+        assert int(held.sum()) == least and held[batch - least :].all()
+
+
+def test_outside_the_image_nothing_is_learned(plan_of: PlanOf) -> None:
+    task = _task.load(plan_of("segment", augment=[], spacing=[1.0, 1.0, 1.0], patch=[16, 16, 16]))
+    image = Image(np.random.default_rng(0).normal(0, 1, (1, 8, 20, 20)).astype(np.float32), np.eye(4))
+    case = Case("a", "a", {"image": image, "label": Image(np.ones((1, 8, 20, 20), np.int16), np.eye(4))})
+    made = task.sample(Store(task.prepare), [case], "val", 0, np.random.default_rng(0))
+    assert (made["target"][:, 4:12] == 1).all() and (made["target"][:, :4] == IGNORE).all()
+
+
+def test_the_truth_decodes_to_itself_in_every_orientation(plan_of: PlanOf, ready: Callable[[str], Prepared]) -> None:
+    task = _task.load(plan_of("segment", spacing=[1.0, 1.0, 1.0]))
+    for case in ready("segment").dataset.cases:
+        prepared = task.prepare(case)
+        result = task.decode(prepared["target"], prepared, case)
+        values = task.judge(result, case).values["dice"]
+        assert min(v for v in values.values() if v is not None) > 0.85, (case.id, values)
+
+
+def test_ignored_voxels_are_not_judged(plan_of: PlanOf) -> None:
+    from hilum.core.findings import Mask, Result
+
+    task = _task.load(plan_of("segment", **{"data.ignore": 9}))
+    label = np.zeros((1, 8, 8, 8), np.int16)
+    label[0, 2:4], label[0, 4:] = 1, 9
+    found = np.zeros((8, 8, 8), np.uint8)
+    found[2:] = 1
+    case = Case("a", "a", {"image": Image(np.zeros((1, 8, 8, 8)), np.eye(4)), "label": Image(label, np.eye(4))})
+    judged = task.judge(Result({"mask": Mask(found, {1: "x"}, np.eye(4))}), case)
+    assert judged.values["dice"]["ventricle"] == 1 and judged.values["dice"]["lesion"] is None
+
+
+def test_deep_supervision_is_judged_at_every_depth(plan_of: PlanOf) -> None:
+    task = _task.load(plan_of("segment"))
+    target = torch.zeros(2, 16, 16, 16, dtype=torch.long)
+    target[:, :8] = 1
+    levels = []
+    for side in (16, 8):
+        logits = torch.full((2, 3, side, side, side), -9.0)
+        logits[:, 1, : side // 2], logits[:, 0, side // 2 :] = 9, 9
+        levels.append(logits)
+    right = task.losses({"out": levels}, {"target": target})["loss"]
+    wrong = task.losses({"out": [-one for one in levels]}, {"target": target})["loss"]
+    assert right < wrong - 2

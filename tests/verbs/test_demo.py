@@ -1,0 +1,39 @@
+"""demo: from nothing to a report, masks, a DICOM SEG and a bundle."""
+
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from hilum.core.errors import HilumError
+from hilum.io import dicom_seg
+from hilum.verbs.demo import _folder, demo
+from hilum.verbs.verify import verify
+
+
+def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = demo(minutes=0.1, cases=8)
+    folder = Path(found["folder"])
+    assert folder == Path("hilum-demo")
+    page = Path(found["report"]).read_text(encoding="utf-8")
+    assert "Not a medical device" in page and "data:image/png;base64," in page
+    metrics = json.loads((folder / "evaluation" / "metrics.json").read_text())
+    assert metrics == found["metrics"] and 0 <= metrics["metrics"]["dice"]["mean"] <= 1
+    for mask in (folder / "predictions").glob("*.nii.gz"):
+        read, image = nibabel.load(mask), nibabel.load(folder / "data" / "images" / mask.name)
+        assert read.shape == image.shape and np.array_equal(read.affine, image.affine)
+    written = [f for d in ("predictions", "dicom") for f in (folder / d).iterdir() if f.suffix != ".json"]
+    assert any(f.name.endswith(".nii.gz") for f in written)
+    (seg,) = (folder / "dicom").glob("*.dcm")
+    assert dicom_seg.is_seg(seg) and dicom_seg.read(seg).classes
+    assert verify(folder / "model.hilum")["task"] == "segment"
+    assert {row["what"] for row in found["rows"]} >= {"run", "masks", "DICOM SEG", "bundle", "time"}
+    # a second demo takes the next free name, a named one must be new
+    assert _folder(None) == Path("hilum-demo-2")
+    Path("hilum-demo-2").mkdir()
+    assert _folder(None) == Path("hilum-demo-3")
+    with pytest.raises(HilumError, match="HIL-CORE-03"):
+        demo("hilum-demo", minutes=0.1, cases=8)
