@@ -23,14 +23,14 @@ from hilum.core.atomic import write_json, write_text
 
 HERE = Path(__file__).parent
 HILUM = [str(Path(sys.executable).parent / "hilum")]
-# name: (data below HILUM_DATA or a file in benchmarks/datasets, task, further settings, what simple methods reach)
-CELLS: dict[str, tuple[str, str, list[str], str]] = {
-    "hippocampus_mri segment": ("hippocampus_mri", "segment", [], "multi-atlas 0.82 / 0.81"),
-    "nuclei segment (foreground)": ("nuclei.yaml", "segment", [], "Otsu + watershed 0.875"),
-    "chest_xray classify": ("chest_xray", "classify", [], "HOG + RBF SVM 0.79 (macro F1 0.81)"),
-    "chest_xray classify, border only": ("chest_xray", "classify", ["--set", "options.control=border"], "-"),
-    "hippocampus_mri register": ("hippocampus_mri", "register", [], "affine 0.709, elastix 0.763 (0.55 % folds)"),
-    "mr_reconstruction reconstruct R=4": ("mr_reconstruction", "reconstruct", [], "TV 31.2 dB"),
+# name: (data below HILUM_DATA or a file in benchmarks/datasets, task, minutes, settings, what simple methods reach)
+CELLS: dict[str, tuple[str, str, float, list[str], str]] = {
+    "hippocampus_mri segment": ("hippocampus_mri", "segment", 12, [], "multi-atlas 0.82 / 0.81"),
+    "nuclei segment (foreground)": ("nuclei.yaml", "segment", 10, [], "Otsu + watershed 0.875"),
+    "chest_xray classify": ("chest_xray", "classify", 10, [], "HOG + RBF SVM 0.79 (macro F1 0.81)"),
+    "chest_xray classify, border only": ("chest_xray", "classify", 10, ["--set", "options.control=border"], "-"),
+    "hippocampus_mri register": ("hippocampus_mri", "register", 10, [], "affine 0.709, elastix 0.763 (0.55 % folds)"),
+    "mr_reconstruction reconstruct R=4": ("mr_reconstruction", "reconstruct", 10, [], "TV 31.2 dB"),
 }
 # The right column comes from other splits (a part kept aside): it says what is easy, it is not a paired peer.
 HEADLINES = {"accuracy": ["accuracy", "macro_f1", "auroc"], "dice": ["dice", "hd95_mm", "folding_percent"]}
@@ -41,7 +41,7 @@ def main() -> None:
     """Run the cells that are asked for, then write the tables."""
     words = argparse.ArgumentParser(description=__doc__)
     words.add_argument("--only", default="", help="cells whose name holds this")
-    words.add_argument("--minutes", type=float, default=12.0)
+    words.add_argument("--minutes", type=float, help="instead of the cell's own")
     asked = words.parse_args()
     _imports()
     if "HILUM_DATA" not in os.environ:
@@ -50,13 +50,13 @@ def main() -> None:
     rows = []
     for name in CELLS:
         if asked.only in name:
-            rows.append(_cell(name, asked.minutes))
-            _write(rows, asked.minutes, asked.only)
+            rows.append(_cell(name, asked.minutes or CELLS[name][2]))
+            _write(rows, asked.only)
 
 
 def _cell(name: str, minutes: float) -> dict[str, Any]:
     """One finished cell, run now or found."""
-    data, task, more, floor = CELLS[name]
+    data, task, _, more, floor = CELLS[name]
     source = HERE / "datasets" / data if data.endswith(".yaml") else Path(os.environ["HILUM_DATA"]) / data
     key = hashlib.sha256(json.dumps([name, data, task, more, minutes, _commit()]).encode()).hexdigest()[:16]
     folder = _found(name, minutes) or HERE / "cache" / f"{name.replace(' ', '-').replace(',', '')}-{minutes:g}-{key}"
@@ -115,19 +115,19 @@ def _imports() -> None:
         print(f"{row['what']}: {row['seconds']} s (target under 0.5)")
 
 
-def _write(rows: list[dict[str, Any]], minutes: float, only: str) -> None:
+def _write(rows: list[dict[str, Any]], only: str) -> None:
     """first_figures.md and .json; a part run (--only) writes beside the whole one."""
     lines = [
         f"# First figures, {datetime.now(UTC):%Y-%m-%d}",
         "",
-        f"Each row: `hilum train DATA --task T --minutes {minutes:g}` with defaults, then `hilum evaluate` on the "
+        f"Each row: `hilum train DATA --task T --minutes M` with defaults, then `hilum evaluate` on the "
         "test part, looked at once. Mean and 95 % interval over independent groups. Hardware: "
         f"{_hardware()}; Python {platform.python_version()}, torch {rows[0]['plan']['versions']['torch']}. Seed 0.",
         "Patients are unknown unless the data say otherwise: groups are by similarity of the images.",
         "The last column is what simple methods reached on other splits of the same data: a floor, not a paired peer.",
         "",
-        "| cell | metric | mean | 95 % interval | n (groups) | steps | train s | load | commit | floor |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| cell | metric | mean | 95 % interval | n (groups) | minutes | steps | train s | load | commit | floor |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
         lines += _lines(row)
@@ -147,9 +147,16 @@ def _lines(row: dict[str, Any]) -> list[str]:
         for key, values in [("", metrics[name]), *metrics[name]["per_class"].items()]:
             first = name == headline and not key
             doubt = "-" if values["low"] is None else f"{values['low']:.3f} to {values['high']:.3f}"
-            more = [row["plan"]["steps"], row["train_seconds"], f"{row['load']:.1f}", row["commit"], row["floor"]]
+            more = [
+                f"{row['plan']['minutes']:g}",
+                row["plan"]["steps"],
+                row["train_seconds"],
+                f"{row['load']:.1f}",
+                row["commit"],
+                row["floor"],
+            ]
             cells = [row["name"] if first else "", f"{name} {key}".strip(), f"{values['mean']:.3f}", doubt]
-            cells += [f"{values['n']} ({row['metrics']['groups']})"] + ([str(m) for m in more] if first else [""] * 5)
+            cells += [f"{values['n']} ({row['metrics']['groups']})"] + ([str(m) for m in more] if first else [""] * 6)
             out.append("| " + " | ".join(cells) + " |")
     return out
 

@@ -27,6 +27,8 @@ def build(task: Task, role: str) -> "nn.Module":
     inputs, outputs = (
         (task.in_channels(), task.out_channels()) if card["role"] == "net" else (len(task.plan.channels), 1)
     )
+    if not outputs:
+        raise HilumError("HIL-PLAN-03", "The plan names no classes to find", "Name them or plan anew")
     net = catalogue.load("hilum.zoo", wanted.name).Net
     try:
         made: nn.Module = net(inputs, outputs, task.plan.dims, **options)

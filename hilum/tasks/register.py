@@ -89,6 +89,10 @@ class Task(_task.Task):
         prepared: Prepared = {}
         for side in sides:
             image: Image = case.read(side)
+            if image.dims != self.plan.dims:
+                raise HilumError(
+                    "HIL-N10", f"Case {case.id} is {image.dims}-D, the plan {self.plan.dims}-D", "Leave it out"
+                )
             spacing = None if self.plan.spacing is None else tuple(self.plan.spacing)
             array, placed = grid.place(image, spacing)
             array = intensity.normalise(intensity.match_channels(array, 1), self.plan.normalisation[:1])

@@ -7,6 +7,7 @@ import numpy as np
 from pydantic import Field
 
 from hilum.core import catalogue
+from hilum.core.errors import HilumError
 from hilum.core.findings import Mask, Result
 from hilum.core.image import Array, Case
 from hilum.core.plan import Strict
@@ -85,6 +86,10 @@ class Task(_task.Task):
     def prepare(self, case: Case, truth: bool = True) -> Prepared:
         """image (C, *space) float32 normalised; target (*space) int16 and where the foreground lies."""
         image = case.read("image")
+        if image.dims != self.plan.dims:
+            raise HilumError(
+                "HIL-N10", f"Case {case.id} is {image.dims}-D, the plan {self.plan.dims}-D", "Leave it out"
+            )
         spacing = None if self.plan.spacing is None else tuple(self.plan.spacing)
         array, placed = grid.place(image, spacing)
         array = intensity.match_channels(array, len(self.plan.channels))

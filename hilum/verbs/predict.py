@@ -56,9 +56,9 @@ def predict(
     for number, case in enumerate(cases):
         if case.id not in record["done"]:
             _one(predictor, case, folder, format, record)
-        if record["done"]:
-            # where nothing gave a result, nothing is left behind
-            write_json(folder / "predictions.json", record)
+            if record["done"]:
+                # where nothing gave a result, nothing is left behind
+                write_json(folder / "predictions.json", record)
         progress("predict", number + 1, len(cases), case.id)
     if not record["done"]:
         count = len(cases) + len(lost)

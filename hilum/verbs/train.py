@@ -113,6 +113,10 @@ def _new(
     if minutes is not None or steps is not None:
         made = made.model_copy(update={"minutes": minutes, "steps": steps})
     ready = look(data, task, made.split_seed, progress)
+    if ready.facts["dims"] != made.dims:
+        raise HilumError(
+            "HIL-PLAN-05", f"{plan} is for {made.dims}-D images, {data} holds {ready.facts['dims']}-D ones", "Plan anew"
+        )
     # a plan may come from another data set; the run says what it really saw
     here = {"name": ready.facts["data"], "grouping": ready.grouping, "fingerprint": ready.facts["hash"]}
     return complete(made.model_copy(update={"data": made.data | here})), ready

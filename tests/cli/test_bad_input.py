@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from hilum.core.run import Run
+from hilum.data.phantoms import heads
 from hilum.verbs.bundle import bundle
 
 COMMANDS = ["inspect", "plan", "train", "evaluate", "compare", "predict", "generate", "bundle", "verify", "zoo", "demo"]
@@ -289,9 +290,10 @@ def test_evaluate_what_is_no_run(refused: Any, data: Any, texts: Path) -> None:
     refused("HIL-RUN-02", "evaluate", texts, data("segment"))
 
 
-def test_evaluate_a_part_of_other_data(refused: Any, data: Any, packed: Path) -> None:
-    refused("HIL-EVAL-02", "evaluate", packed, data("segment"), "--part", "test")
-    refused("HIL-EVAL-02", "evaluate", packed, data("segment"), "--part", "tset")
+def test_evaluate_a_part_of_other_data(refused: Any, packed: Path, tmp_path: Path) -> None:
+    heads.make(tmp_path / "other", 2, seed=5)
+    refused("HIL-EVAL-02", "evaluate", packed, tmp_path / "other", "--part", "test")
+    refused("HIL-EVAL-02", "evaluate", packed, tmp_path / "other", "--part", "tset")
 
 
 def test_damaged_bundle(refused: Any, hilum: Any, data: Any, packed: Path, tmp_path: Path) -> None:
@@ -363,6 +365,12 @@ def test_dicom_for_a_nifti(refused: Any, data: Any, trained: Any) -> None:
     refused("HIL-INFER-02", "predict", trained("segment").path, image, "--runtime", "abacus")
 
 
+def test_an_image_of_other_dimensions(refused: Any, data: Any, trained: Any) -> None:
+    picture = data("classify") / "healthy" / "slice_000.png"
+    assert "HIL-N10" in refused("HIL-INFER-06", "predict", trained("segment").path, picture)
+    assert "HIL-N10" in refused("HIL-INFER-06", "predict", trained("register").path, "--fixed", picture, "--moving", picture)
+
+
 def test_half_a_pair(refused: Any, data: Any, trained: Any) -> None:
     image = next(iter(sorted((data("register") / "images").iterdir())))
     refused("HIL-INFER-07", "predict", trained("register").path, "--fixed", image)
@@ -384,7 +392,7 @@ def test_compare_with_an_unknown_network_trains_nothing(refused: Any, data: Any)
     refused("HIL-CORE-02", *words, "--nets", "resnet,resnte")
     refused("HIL-EVAL-03", *words, "--nets", ",")
     refused("HIL-EVAL-03", *words, "--nets", "resnet", "--seeds", 0)
-    refused("HIL-PLAN-04", *words, "--nets", "resnet:width=8,resnet:depth=7")
+    refused("HIL-ZOO-03", *words, "--nets", "resnet:width=8,resnet:depth=7")
 
 
 # The command itself
