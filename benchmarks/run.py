@@ -19,6 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import precision
+
 from hilum.core.atomic import write_json, write_text
 
 HERE = Path(__file__).parent
@@ -47,6 +49,8 @@ def main() -> None:
     if "HILUM_DATA" not in os.environ:
         print("HILUM_DATA is not set: the cells on real images are skipped. It names the folder of the data sets.")
         return
+    if not asked.only:
+        precision.measure(_commit(), _hardware())
     rows = []
     for name in CELLS:
         if asked.only in name:

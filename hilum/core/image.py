@@ -117,7 +117,8 @@ class Case:
     id: unique within the data set. group: what must not be split (patient where known, else similarity group).
     items: {role: item}; roles come from the task card ("image", "label", "fixed", "moving", "kspace", ...).
     attributes: other columns (site, sex, ...). klass: class name where the folder or a column gives one.
-    boxes: rows (class value, low..., high...) in pixels, end exclusive, where the folder gives them.
+    boxes: rows (class value, low..., high...) in pixels, end exclusive, where the folder gives them, and the names of
+    those values in this data set: box_classes.
     """
 
     id: str
@@ -126,6 +127,7 @@ class Case:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     klass: str | None = None
     boxes: Array | None = None
+    box_classes: Mapping[int, str] = field(default_factory=dict)
 
     def read(self, role: str) -> Any:
         """The item of that role, read from disk if it is a Source."""

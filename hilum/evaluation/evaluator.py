@@ -24,7 +24,7 @@ RESAMPLES = 2000
 class Evaluation:
     """judged: every case that gave a result. missing: (case, why). metrics: as in metrics.json.
 
-    lost: {case: worst record} of the missing ones, as set metrics count them.
+    lost: the missing ones, judged as the worst answer there is.
     """
 
     judged: list[Judged]
@@ -32,19 +32,17 @@ class Evaluation:
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
     headline: str = ""
     notes: list[str] = field(default_factory=list)
-    lost: dict[str, Any] = field(default_factory=dict)
+    lost: list[Judged] = field(default_factory=list)
 
     def case_values(self) -> dict[str, float | None]:
         """{case: headline value}, for pictures and paired comparison; missing cases have the worst value."""
-        kept = {j.case: self._one(j) for j in self.judged}
-        return kept | {c.id: _worst(self.headline) for c, _ in self.missing}
+        return {j.case: self._one(j) for j in self.judged + self.lost}
 
     def _one(self, judged: Judged) -> float | None:
         name = self.headline
         if name in judged.values:
             return headline_value(judged.values[name])
-        card = catalogue.card("hilum.metrics", name.split("@")[0])
-        if card["takes"] == "features":
+        if judged.record is None or catalogue.card("hilum.metrics", name.split("@")[0])["takes"] == "features":
             return None
         return set_function(name)([judged.record])
 
@@ -63,7 +61,7 @@ def judge_all(predictor: Predictor, cases: Sequence[Case], progress: Progress = 
         raise HilumError(
             "HIL-EVAL-01", f"None of {len(cases)} cases gave a result ({missing[0][1]})", "Mend the images"
         )
-    lost = {c.id: _missed(predictor, c) for c, _ in missing}
+    lost = [_missed(predictor, c) for c, _ in missing]
     done = Evaluation(judged, missing, headline=str(predictor.task.CARD["metrics"][0]), lost=lost)
     for name in predictor.task.CARD["metrics"]:
         measured = measure(str(name), done)
@@ -72,12 +70,15 @@ def judge_all(predictor: Predictor, cases: Sequence[Case], progress: Progress = 
     return done
 
 
-def _missed(predictor: Predictor, case: Case) -> Any:
-    """The worst record of a case without a result; None where even its truth can not be read."""
+def _missed(predictor: Predictor, case: Case) -> Judged:
+    """The worst judgement of a case without a result; by the ends of the metrics where its truth can not be read."""
     try:
-        return predictor.task.missed(case)
+        worst = predictor.task.missed(case)
     except HilumError:
-        return None
+        worst = None
+    names = [str(n) for n in predictor.task.CARD["metrics"]]
+    ends = {n: {"": _worst(n)} for n in names if catalogue.card("hilum.metrics", n)["level"] == "case"}
+    return worst or Judged(case.id, case.group, ends)
 
 
 def judge_generated(predictor: Predictor, cases: Sequence[Case], basis: dict[str, Any], seed: int = 0) -> Evaluation:
@@ -109,27 +110,26 @@ def judge_generated(predictor: Predictor, cases: Sequence[Case], basis: dict[str
 def measure(name: str, done: Evaluation) -> dict[str, Any] | None:
     """One metric's row of metrics.json; None when no case could have it."""
     card = catalogue.card("hilum.metrics", name)
-    groups = [j.group for j in done.judged]
-    lost = [c.group for c, _ in done.missing]
+    everyone = done.judged + done.lost
     if card["level"] == "set":
-        counted = [(done.lost[c.id], c.group) for c, _ in done.missing if done.lost.get(c.id) is not None]
-        records = [j.record for j in done.judged] + [r for r, _ in counted]
+        counted = [j for j in everyone if j.record is not None]
+        records = [j.record for j in counted]
         module, function = catalogue.load("hilum.metrics", name), set_function(name)
         if hasattr(module, "summarise"):
             # boxes are matched once per case, not once per resample
             records, function = [module.prepare(r) for r in records], module.summarise
-        estimate = interval_of_set(records, groups + [g for _, g in counted], function, RESAMPLES // 4)
+        estimate = interval_of_set(records, [j.group for j in counted], function, RESAMPLES // 4)
         return _row(name, estimate, {})
-    rows = [j.values.get(name) for j in done.judged]
-    if all(r is None for r in rows):
+    rows = [j.values.get(name, {}) for j in everyone]
+    if not any(rows[: len(done.judged)]):
         return None
-    worst = [_worst(name)] * len(lost)
-    values = [None if r is None else headline_value(r) for r in rows] + worst
-    estimate = interval(values, groups + lost, resamples=RESAMPLES)
+    groups = [j.group for j in everyone]
+    estimate = interval([headline_value(r) for r in rows], groups, resamples=RESAMPLES)
     per_class = {}
-    for key in dict.fromkeys(k for r in rows if r for k in r if k):
-        own = [None if r is None else r.get(key) for r in rows] + worst
-        per_class[key] = _numbers(interval(own, groups + lost, resamples=RESAMPLES))
+    for key in dict.fromkeys(k for r in rows for k in r if k):
+        # a lost case without a reading of its classes has one value for all of them
+        own = [r.get(key, r.get("") if j in done.lost else None) for r, j in zip(rows, everyone, strict=True)]
+        per_class[key] = _numbers(interval(own, groups, resamples=RESAMPLES))
     return _row(name, estimate, per_class)
 
 

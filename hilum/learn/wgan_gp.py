@@ -75,7 +75,8 @@ def step(state: State, batch: dict[str, Any], k: int, update: Update) -> dict[st
         names = {"distance": float(distance.detach()), "penalty": float(penalty.detach())}
     made = -critic(generator(torch.randn(len(real), state.task.in_channels()))).mean()
     update("generator", made)
-    _follow(state.networks["net"], generator, settings.average if k >= 20 else 0.0)
+    # a young average forgets fast, or the first weights would stay in it for hundreds of steps
+    _follow(state.networks["net"], generator, min(settings.average, (1 + k) / (10 + k)))
     return names | {"generator": float(made.detach())}
 
 

@@ -104,6 +104,7 @@ def make_plan(
 
 
 def check_budget(minutes: float | None, steps: int | None) -> None:
+    """Refuse a budget that can not be meant."""
     """Refuse both at once, and less than a step."""
     if minutes is not None and steps is not None:
         raise HilumError("HIL-PLAN-06", f"Both --minutes {minutes:g} and --steps {steps} are given", "Give one of them")

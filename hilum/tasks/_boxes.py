@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 RANGE = 8
 # A level of stride s finds boxes whose farthest side lies up to RANGE * s away (FCOS: 64 at stride 8).
+FINEST = 4
+# Stride of the first level: it takes every box too small for the others.
 CENTRE = 1.5
 # Only locations within CENTRE strides of a box's centre learn it (centre sampling).
 
@@ -74,9 +76,11 @@ def assign(points: "Tensor", stride: int, last: bool, boxes: "Tensor") -> "tuple
     place = points[:, None]
     sides = torch.cat([place - low, high - place], dim=2)
     centre = (low + high) / 2
-    near = ((place - centre).abs() < CENTRE * stride).all(dim=2) & (sides > 0).all(dim=2)
+    # a box smaller than a cell of the finest level may hold no location: there it is taken as one cell large
+    half = ((high - low) / 2).clamp(min=stride / 2 if stride <= FINEST else 0)
+    near = ((place - centre).abs() < CENTRE * stride).all(dim=2) & ((place - centre).abs() < half).all(dim=2)
     far = sides.amax(dim=2)
-    least = 0 if stride <= 4 else RANGE * stride / 2
+    least = 0 if stride <= FINEST else RANGE * stride / 2
     fits = (far > least) & ((far <= RANGE * stride) | torch.tensor(last))
     area = (high - low).prod(dim=2).expand(len(points), -1).masked_fill(~(near & fits), float("inf"))
     smallest, index = area.min(dim=1)
@@ -112,7 +116,7 @@ def fcos_losses(
         found.append(torch.cat([everywhere[hit] - own_sides[hit, :2], everywhere[hit] + own_sides[hit, 2:]], dim=1))
         true.append(own[index[hit]])
         ends = torch.stack([wanted[hit, :2], wanted[hit, 2:]])
-        true_centre.append((ends.amin(dim=0) / ends.amax(dim=0)).prod(dim=1).clamp(min=0).sqrt())
+        true_centre.append((ends.amin(dim=0).clamp(min=0) / ends.amax(dim=0)).prod(dim=1).sqrt())
         predicted_centre.append(own_centre[hit])
     near, count = torch.cat(true_centre), max(1, sum(len(t) for t in true))
     classes = sigmoid_focal(logits, torch.stack(class_targets), reduction="sum") / count

@@ -103,8 +103,8 @@ class Task(ABC):
     def judge(self, result: Result, case: Case) -> Judged:
         """The result against the truth of the case."""
 
-    def missed(self, case: Case) -> Any:
-        """The record that set metrics count for a case without a result: the worst answer there is."""
+    def missed(self, case: Case) -> Judged | None:
+        """A case without a result, judged as the worst answer there is. None: by the worst end of each metric."""
         return None
 
     @abstractmethod

@@ -146,10 +146,11 @@ class Task(_task.Task):
         """record: (probabilities (K,), true place)."""
         return _task.Judged(case.id, case.group, {}, (result["scores"].vector(), self._target(case)))
 
-    def missed(self, case: Case) -> Any:
+    def missed(self, case: Case) -> _task.Judged:
         """Quite sure of a wrong class."""
         truth = self._target(case)
-        return np.eye(len(self.plan.classes))[(truth + 1) % len(self.plan.classes)], truth
+        wrong = np.eye(len(self.plan.classes))[(truth + 1) % len(self.plan.classes)]
+        return _task.Judged(case.id, case.group, {}, (wrong, truth))
 
     def show(self, result: Result, case: Case) -> list[tuple[Array, str]]:
         best = result["scores"].best

@@ -90,11 +90,18 @@ class Task(_task.Task):
         if case.boxes is not None:
             if case.boxes.size == 0:
                 return np.zeros((0, 4)), np.zeros(0, dtype=np.int64)
-            values = [c.value for c in self.plan.classes]
-            strange = sorted({int(v) for v in case.boxes[:, 0]} - set(values))
+            # by name: another data set may number the same classes otherwise
+            called = {c.value: c.name for c in self.plan.classes} | dict(case.box_classes)
+            names = [called.get(int(v), str(int(v))) for v in case.boxes[:, 0]]
+            known = [c.name for c in self.plan.classes]
+            strange = sorted(set(names) - set(known))
             if strange:
-                raise HilumError("HIL-T10", f"Case {case.id} has a box of class {strange[0]}", f"Known: {values}")
-            return case.boxes[:, 1:], np.array([values.index(int(v)) for v in case.boxes[:, 0]], dtype=np.int64)
+                raise HilumError(
+                    "HIL-T10",
+                    f"Case {case.id} has a box of class {strange[0]!r}",
+                    f"The plan knows: {', '.join(known)}",
+                )
+            return case.boxes[:, 1:], np.array([known.index(n) for n in names], dtype=np.int64)
         label = stored(case)
         same_grid(case, case.read("image"), label)
         boxes = _boxes.of_objects(label.array[0])
@@ -156,12 +163,10 @@ class Task(_task.Task):
         boxes = Boxes(found[real], scores[real], values[real], classes)
         return Result({"boxes": boxes}, warnings=prepared["warnings"], meta={"case": case.id})
 
-    def missed(self, case: Case) -> Any:
+    def missed(self, case: Case) -> _task.Judged:
         """No box found, all true ones missed."""
-        truth, places = self._truth(case)
-        values = np.array([c.value for c in self.plan.classes])[places]
-        none = {"boxes": np.zeros((0, 4)), "scores": np.zeros(0), "labels": np.zeros(0, dtype=np.int64)}
-        return none | {"true_boxes": truth, "true_labels": values}
+        none = Boxes(np.zeros((0, 4)), np.zeros(0), np.zeros(0, dtype=np.int64), {})
+        return self.judge(Result({"boxes": none}), case)
 
     def judge(self, result: Result, case: Case) -> _task.Judged:
         """record: found and true boxes with their class values."""

@@ -167,6 +167,11 @@ class Task(_task.Task):
             }
         return _task.Judged(case.id, case.group, values)
 
+    def missed(self, case: Case) -> _task.Judged:
+        """Nothing found anywhere."""
+        empty = np.zeros(stored(case).shape, dtype=np.uint8)
+        return self.judge(Result({"mask": Mask(empty, {})}), case)
+
     def show(self, result: Result, case: Case) -> list[tuple[Array, str]]:
         """The slice with the most truth: image, truth and what was found."""
         image, classes = case.read("image"), {c.value: c.name for c in self.plan.classes}

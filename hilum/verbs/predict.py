@@ -62,7 +62,9 @@ def predict(
         progress("predict", number + 1, len(cases), case.id)
     if not record["done"]:
         count = len(cases) + len(lost)
-        raise HilumError("HIL-INFER-06", f"None of {count} inputs gave a result ({record['failed'][0]['why']})", "Mend it")
+        raise HilumError(
+            "HIL-INFER-06", f"None of {count} inputs gave a result ({record['failed'][0]['why']})", "Mend it"
+        )
     return record
 
 

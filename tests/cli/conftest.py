@@ -81,7 +81,7 @@ def copy(tmp_path: Path) -> Callable[[Path], Path]:
 
 @pytest.fixture
 def plan_file(plan_of: Any, tmp_path: Path) -> Callable[..., Path]:
-    """plan_file(name of the task, **changes at the top) -> the path of an edited plan.json, unchecked as an editor leaves it."""
+    """plan_file(task, **changes at the top): the path of a plan.json, unchecked, as an editor leaves it."""
     import json
 
     def made(name: str, **changes: Any) -> Path:

@@ -368,7 +368,9 @@ def test_dicom_for_a_nifti(refused: Any, data: Any, trained: Any) -> None:
 def test_an_image_of_other_dimensions(refused: Any, data: Any, trained: Any) -> None:
     picture = data("classify") / "healthy" / "slice_000.png"
     assert "HIL-N10" in refused("HIL-INFER-06", "predict", trained("segment").path, picture)
-    assert "HIL-N10" in refused("HIL-INFER-06", "predict", trained("register").path, "--fixed", picture, "--moving", picture)
+    assert "HIL-N10" in refused(
+        "HIL-INFER-06", "predict", trained("register").path, "--fixed", picture, "--moving", picture
+    )
 
 
 def test_half_a_pair(refused: Any, data: Any, trained: Any) -> None:

@@ -54,11 +54,11 @@ def test_probabilities_are_the_softmax_in_the_plans_order(plan_of: PlanOf) -> No
 
 def test_missed_cases_count_as_the_worst_answer(plan_of: PlanOf) -> None:
     task = _task.load(plan_of("classify"))
-    probabilities, truth = task.missed(cases({"lesion": 1})[0])
+    probabilities, truth = task.missed(cases({"lesion": 1})[0]).record
     assert truth == 1 and probabilities.tolist() == [1, 0]
     detect = _task.load(plan_of("detect"))
     case = Case("a", "a", {"image": Image(np.zeros((1, 64, 64)))}, boxes=np.array([[1.0, 2, 3, 8, 9]]))
-    record = detect.missed(case)
+    record = detect.missed(case).record
     assert len(record["boxes"]) == 0 and record["true_boxes"].tolist() == [[2, 3, 8, 9]]
     for metric in ("ap50", "froc"):
         assert catalogue.load("hilum.metrics", metric).measure([record]) == 0

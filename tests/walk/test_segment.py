@@ -11,13 +11,14 @@ import pytest
 from hilum.core.run import Run
 from hilum.io import _source, dicom_seg
 
-TASK, PHANTOM, CASES, OPTIONS, STEPS = "segment", "heads", 8, {"noise": 0.01}, 50
+TASK, PHANTOM, CASES, OPTIONS, STEPS = "segment", "heads", 8, {"noise": 0.01}, 90
 THIS = sys.modules[__name__]
 SETS = {
-    "plan.patch": [24, 24, 24],
+    "plan.patch": [16, 16, 16],
+    "plan.batch": 4,
     "plan.spacing": [2.5, 2.5, 2.5],
     "plan.augment": [],
-    "features": [12, 24, 48],
+    "features": [8, 16, 32],
     "strides": [[1, 1, 1], [2, 2, 2], [2, 2, 2]],
     "kernels": [[3, 3, 3], [3, 3, 3], [3, 3, 3]],
     "deep_supervision": False,
@@ -37,7 +38,7 @@ def test_evaluate(walk: Any) -> None:
     assert walk.evaluated()["metrics"].keys() == {"dice", "hd95_mm", "nsd_1mm", "volume_error_ml"}
     learned = walk.evaluated("train")["metrics"]["dice"]["per_class"]
     # an untrained network, and an empty mask, stay under 0.05
-    assert learned.keys() == {"ventricle", "lesion"} and learned["ventricle"]["mean"] > 0.2
+    assert learned.keys() == {"ventricle", "lesion"} and learned["ventricle"]["mean"] > 0.3
     walk.look_again()
 
 
@@ -52,7 +53,8 @@ def test_predict_a_nifti(walk: Any) -> None:
     values = np.unique(np.asarray(found.dataobj))
     assert set(values) <= {0, 1, 2} and 1 in values
     truth = np.asarray(nibabel.load(walk.data / "labels" / "head_001.nii.gz").dataobj) == 1
-    assert 2 * (truth & (np.asarray(found.dataobj) == 1)).sum() / (truth.sum() + (values == 1).sum()) > 0.1
+    seen = np.asarray(found.dataobj) == 1
+    assert 2 * (truth & seen).sum() / (truth.sum() + seen.sum()) > 0.2
 
 
 def test_predict_a_dicom_head(walk: Any) -> None:
@@ -66,10 +68,8 @@ def test_predict_a_dicom_head(walk: Any) -> None:
     seen = highdicom.seg.segread(path)
     names = {d.SegmentLabel: d.SegmentNumber for d in seen.SegmentSequence}
     assert "ventricle" in names
-    files = _source.open(series).read().meta["files"]
-    assert seen.ReferencedSeriesSequence and len(files) == image.shape[2]
-    stored = sum(int((seen.pixel_array == 1).sum()) for _ in (0,))
-    assert stored == int((mask.array > 0).sum())
+    assert seen.ReferencedSeriesSequence and len(image.meta["files"]) == image.shape[2]
+    assert int((seen.pixel_array == 1).sum()) == int((mask.array > 0).sum())
 
 
 def test_predict_a_folder_and_a_table(walk: Any, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -40,7 +40,7 @@ def read(folder: Path, settings: Settings) -> Dataset:
         own = None if boxes is None else np.array(boxes.get(name, []), dtype=np.float64)
         if own is not None and own.size == 0:
             own = np.zeros((0, 0))
-        cases.append(Case(name, "", items, boxes=own))
+        cases.append(Case(name, "", items, boxes=own, box_classes=dict(enumerate(names, 1))))
     if names and not settings.classes:
         settings = settings.model_copy(update={"classes": dict(enumerate(names, 1))})
     return Dataset("", folder, "", tuple(cases), settings, _pairs(folder / "pairs.csv", set(pictures)))
