@@ -185,3 +185,18 @@ def test_wrong_paths_and_empty_folders_are_refused(tmp_path: Path) -> None:
     assert refused(tmp_path).code == "HIL-DATA-02"
     (tmp_path / "note.txt").write_text("x")
     assert refused(tmp_path / "note.txt").code == "HIL-DATA-02"
+
+
+def test_numbered_files_are_channels_of_one_case(tmp_path: Path) -> None:
+    for case in ("a", "b"):
+        for channel in range(2):
+            image = Image(np.full((1, 4, 5, 6), channel, np.float32), np.eye(4))
+            nifti.write(tmp_path / f"{case}_{channel:04d}.nii.gz", image)
+    dataset = open_dataset(tmp_path)
+    assert [c.id for c in dataset.cases] == ["a", "b"]
+    assert dataset.case("a").read("image").array[:, 0, 0, 0].tolist() == [0, 1]
+    shifted = np.diag([1.0, 1, 1, 1])
+    shifted[0, 3] = 2
+    nifti.write(tmp_path / "b_0002.nii.gz", Image(np.zeros((1, 4, 5, 6), np.float32), shifted))
+    with pytest.raises(HilumError, match="HIL-N14"):
+        open_dataset(tmp_path).case("b").read("image")

@@ -1,6 +1,7 @@
 """What the layouts share: images in a folder by case name, and reading a CSV."""
 
 import csv
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +38,20 @@ class Channels:
         warnings = tuple(dict.fromkeys(w for image in images for w in image.warnings))
         array = np.concatenate([image.array for image in images])  # type: ignore[union-attr]
         return Image(array, first.affine, warnings, first.meta)
+
+
+def sources(folder: Path) -> dict[str, Source]:
+    """{case name: source} of a folder; nnU-Net's NAME_0000, NAME_0001, ... are the channels of NAME."""
+    pictures = images(folder)
+    if not pictures or not all(re.fullmatch(r".+_\d{4}", name) for name in pictures):
+        return {name: _source.open(path) for name, path in pictures.items()}
+    cases: dict[str, list[Path]] = {}
+    for name in sorted(pictures):
+        cases.setdefault(name[:-5], []).append(pictures[name])
+    return {
+        name: _source.open(files[0]) if len(files) == 1 else Channels(tuple(_source.open(f) for f in files))
+        for name, files in cases.items()
+    }
 
 
 def stem(path: Path) -> str:

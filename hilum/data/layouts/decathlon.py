@@ -6,7 +6,7 @@ from pathlib import Path
 from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.data.dataset import Dataset, Settings
-from hilum.data.layouts._files import Channels, images
+from hilum.data.layouts._files import images, sources
 from hilum.io import _source
 
 CARD = {"about": "imagesTr/ labelsTr/ dataset.json (nnU-Net, Decathlon)", "order": 10}
@@ -18,30 +18,21 @@ def recognises(folder: Path) -> bool:
 
 
 def read(folder: Path, settings: Settings) -> Dataset:
-    """Cases with "image" (and "image_0001", ... for further channels) and "label"; class names from dataset.json."""
+    """Cases with "image" (channels of _0000, _0001, ... stacked) and "label"; class names from dataset.json."""
     written = folder / "dataset.json"
     try:
         facts = dict(json.loads(written.read_text(encoding="utf-8"))) if written.is_file() else {}
     except (TypeError, ValueError) as error:
         raise HilumError("HIL-DATA-03", f"{written} is not JSON ({error})", "Mend it") from error
-    pictures = images(folder / "imagesTr")
+    pictures = sources(folder / "imagesTr")
     labels = images(folder / "labelsTr") if (folder / "labelsTr").is_dir() else {}
-    cases, used = [], set()
-    for name, label in labels.items():
-        # nnU-Net appends the channel number to the file name, the Decathlon does not
-        first = pictures.get(f"{name}_0000", pictures.get(name))
-        if first is None:
-            raise HilumError("HIL-T10", f"The label {name!r} has no image in {folder}/imagesTr", "Add or remove it")
-        further = sorted(
-            n for n in pictures if n.startswith(f"{name}_") and n[-4:].isdigit() and not n.endswith("_0000")
-        )
-        files = [first, *[pictures[n] for n in further]]
-        image = _source.open(first) if not further else Channels(tuple(_source.open(p) for p in files))
-        cases.append(Case(name, "", {"image": image, "label": _source.open(label)}))
-        used |= {*files, label}
+    lost = sorted(labels.keys() - pictures.keys())
+    if lost:
+        raise HilumError("HIL-T10", f"The label {lost[0]!r} has no image in {folder}/imagesTr", "Add or remove it")
     # an image without a label is listed when labels are asked for, not passed over
-    cases += [
-        Case(n.removesuffix("_0000"), "", {"image": _source.open(p)}) for n, p in pictures.items() if p not in used
+    cases = [
+        Case(n, "", {"image": s} | ({"label": _source.open(labels[n])} if n in labels else {}))
+        for n, s in pictures.items()
     ]
     if not settings.classes:
         settings = settings.model_copy(update={"classes": _classes(facts.get("labels", {}))})

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from hilum.core.image import Case
 from hilum.data.dataset import Dataset, Settings
-from hilum.data.layouts._files import images, stem
+from hilum.data.layouts._files import sources, stem
 from hilum.io import _source
 
 CARD = {"about": "a flat folder of images", "order": 90}
@@ -21,5 +21,5 @@ def read(folder: Path, settings: Settings) -> Dataset:
     """Cases with "image" only."""
     if folder.is_file() or _source.is_series(folder):
         return Dataset("", folder, "", (Case(stem(folder), "", {"image": _source.open(folder)}),), settings)
-    cases = [Case(name, "", {"image": _source.open(path)}) for name, path in images(folder).items()]
+    cases = [Case(name, "", {"image": source}) for name, source in sources(folder).items()]
     return Dataset("", folder, "", tuple(cases), settings)

@@ -8,7 +8,7 @@ import numpy as np
 from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.data.dataset import Dataset, Settings
-from hilum.data.layouts._files import images, rows
+from hilum.data.layouts._files import images, rows, sources
 from hilum.io import _source
 
 CARD = {
@@ -24,7 +24,7 @@ def recognises(folder: Path) -> bool:
 
 def read(folder: Path, settings: Settings) -> Dataset:
     """Cases with "image", "label" where labels/ has the name, boxes where boxes.csv has rows, pairs from pairs.csv."""
-    pictures = images(folder / "images")
+    pictures = sources(folder / "images")
     labels = images(folder / "labels") if (folder / "labels").is_dir() else {}
     lost = sorted(labels.keys() - pictures.keys())
     if lost:
@@ -33,8 +33,8 @@ def read(folder: Path, settings: Settings) -> Dataset:
         )
     boxes, names = _boxes(folder / "boxes.csv", set(pictures))
     cases = []
-    for name, path in pictures.items():
-        items = {"image": _source.open(path)}
+    for name, source in pictures.items():
+        items = {"image": source}
         if name in labels:
             items["label"] = _source.open(labels[name])
         own = None if boxes is None else np.array(boxes.get(name, []), dtype=np.float64)
