@@ -70,7 +70,7 @@ def inspected(found: dict[str, Any]) -> None:
         print("Classes: " + ", ".join(f"{k} {v}" for k, v in found["classes"].items()))
     for problem in found["problems"]:
         print(f"Problem: {problem['problem']}")
-    if found["tasks"]:
+    if found["tasks"] and found["cases"] >= 3:
         print(
             f"It fits: {', '.join(found['tasks'])}. "
             f"Next: hilum train {found['path']} --task {found['tasks'][0]} --out run"

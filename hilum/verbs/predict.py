@@ -11,7 +11,7 @@ from hilum.core.errors import HilumError
 from hilum.core.findings import INTENDED_USE
 from hilum.core.image import Case
 from hilum.core.progress import Progress, quiet
-from hilum.core.run import Run
+from hilum.core.run import Run, write_rows
 from hilum.data.dataset import open_dataset
 from hilum.infer import export
 from hilum.infer.predictor import Predictor
@@ -60,6 +60,10 @@ def predict(
                 # where nothing gave a result, nothing is left behind
                 write_json(folder / "predictions.json", record)
         progress("predict", number + 1, len(cases), case.id)
+    table = [{"case": name} | done["scores"] for name, done in record["done"].items() if "scores" in done]
+    if table:
+        # one sheet for all cases beside the file of each
+        write_rows(folder / "scores.csv", table)
     if not record["done"]:
         count = len(cases) + len(lost)
         raise HilumError(
@@ -94,7 +98,10 @@ def _one(predictor: Predictor, case: Case, folder: Path, form: str, record: dict
         return
     record["failed"] = [f for f in record["failed"] if f["case"] != case.id]
     verdict = {"decision": result.verdict.decision, "reasons": list(result.verdict.reasons)}
-    record["done"][case.id] = {"files": files, "verdict": verdict, "warnings": list(result.warnings)}
+    done: dict[str, Any] = {"files": files, "verdict": verdict, "warnings": list(result.warnings)}
+    if "scores" in result.findings:
+        done["scores"] = {row.name: round(row.value, 6) for row in result["scores"].rows}
+    record["done"][case.id] = done
 
 
 def _record(folder: Path, key: str, predictor: Predictor) -> dict[str, Any]:

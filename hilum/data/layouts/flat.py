@@ -7,14 +7,14 @@ from hilum.data.dataset import Dataset, Settings
 from hilum.data.layouts._files import sources, stem
 from hilum.io import _source
 
-CARD = {"about": "a flat folder of images", "order": 90}
+CARD = {"about": "a flat folder of images, or of DICOM series folders", "order": 90}
 
 
 def recognises(folder: Path) -> bool:
-    """A folder with images directly inside, a DICOM series, or one image file."""
+    """A folder with images or DICOM series directly inside, a DICOM series, or one image file."""
     if not folder.is_dir():
         return _source.is_image(folder)
-    return _source.is_series(folder) or any(_source.is_image(p) for p in folder.iterdir())
+    return _source.is_series(folder) or any(_source.is_image(p) or _source.is_series(p) for p in folder.iterdir())
 
 
 def read(folder: Path, settings: Settings) -> Dataset:
