@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -117,7 +118,8 @@ def train(
             data, task, out, plan=plan, net=net, minutes=minutes, steps=steps, seed=seed,
             resume=resume, settings=_settings(set_), progress=progress,
         )  # fmt: skip
-    print(f"The run is in {out}. Next: hilum evaluate {out} {data} --out {out}-evaluation")
+    words = ["hilum", "evaluate", str(out), str(data), "--out", f"{out}-evaluation"]
+    print(f"The run is in {out}. Next: {shlex.join(words)}")
 
 
 @app.command()
@@ -291,6 +293,10 @@ def main() -> None:
         app()
     except HilumError as error:
         print(f"hilum: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        words = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+        print(f"hilum: {words}. Check the path, the rights and the space on the disk. [HIL-CORE-04]", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("hilum: stopped. What was saved is kept; training goes on with --resume.", file=sys.stderr)

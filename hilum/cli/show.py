@@ -1,6 +1,7 @@
 """How results look in a terminal: progress with the time left, tables, and what to do next."""
 
 import contextlib
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,7 +74,7 @@ def inspected(found: dict[str, Any]) -> None:
     if found["tasks"] and found["cases"] >= 3:
         print(
             f"It fits: {', '.join(found['tasks'])}. "
-            f"Next: hilum train {found['path']} --task {found['tasks'][0]} --out run"
+            f"Next: hilum train {shlex.quote(found['path'])} --task {found['tasks'][0]} --out run"
         )
 
 
@@ -93,7 +94,10 @@ def planned(plan: Any, data: Path, out: Path) -> None:
         {"setting": "groups", "value": plan.data.get("grouping", "")},
     ]
     _table(rows, str(out))
-    print(f"Edit {out} if you like. Next: hilum train {data} --task {plan.task} --plan {out} --out run")
+    print(
+        f"Edit {out} if you like. Next: hilum train {shlex.quote(str(data))} --task {plan.task} "
+        f"--plan {shlex.quote(str(out))} --out run"
+    )
 
 
 def evaluated(found: dict[str, Any], out: Path) -> None:

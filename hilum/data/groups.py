@@ -1,5 +1,6 @@
 """Which cases must stay together: by patient where known, else by a simple image hash."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -25,22 +26,28 @@ def difference_hash(image: Image) -> Array:
 
 
 def group_cases(dataset: Dataset, progress: Progress = quiet) -> tuple[Dataset, str]:
-    """The data set with every case's group set, and how: "patient" or "similarity" or "case" (no images to compare)."""
+    """The data set with every case's group set, and how: "patient" or "similarity" or "case" (no images to compare).
+
+    Where only some patients are known, look-alikes are grouped and each known patient's cases are joined as well.
+    """
     named = [patient(dataset.settings, c.id) or c.group for c in dataset.cases]
     if all(named):
         return _with(dataset, list(named)), "patient"
     role = next((r for r in ("image", "fixed") if all(r in c.items for c in dataset.cases)), None)
     if role is None:
-        return _with(dataset, [c.id for c in dataset.cases]), "case"
+        return _with(dataset, [name or c.id for name, c in zip(named, dataset.cases, strict=True)]), "case"
     hashes = []
     for number, case in enumerate(dataset.cases):
         hashes.append(difference_hash(case.read(role)))
         progress("compare images", number + 1, len(dataset.cases))
-    return _with(dataset, similar(hashes, [c.id for c in dataset.cases])), "similarity"
+    return _with(dataset, similar(hashes, [c.id for c in dataset.cases], named)), "similarity"
 
 
-def similar(hashes: list[Array], names: list[str]) -> list[str]:
-    """A group name per item: items within NEAR of each other, also by a chain, share the first one's name."""
+def similar(hashes: list[Array], names: list[str], patients: Sequence[str | None] = ()) -> list[str]:
+    """A group name per item: items within NEAR of each other, also by a chain, share the first one's name.
+
+    patients: of each item, None or "" where unknown; items of one patient are one group too.
+    """
     parent = list(range(len(hashes)))
 
     def root(i: int) -> int:
@@ -57,6 +64,11 @@ def similar(hashes: list[Array], names: list[str]) -> list[str]:
             for other in np.flatnonzero(agreement > 1 - 2 * NEAR) + number:
                 first, second = sorted((root(i), root(rows[other])))
                 parent[second] = first
+    first_of: dict[str, int] = {}
+    for i, patient_name in enumerate(patients):
+        if patient_name:
+            first, second = sorted((root(first_of.setdefault(patient_name, i)), root(i)))
+            parent[second] = first
     return [names[root(i)] for i in range(len(hashes))]
 
 

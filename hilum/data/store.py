@@ -1,5 +1,6 @@
 """Prepared cases, kept in memory while they fit."""
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -19,8 +20,14 @@ class Store:
         self._limit = limit
         self._kept: OrderedDict[str, Prepared] = OrderedDict()
         self._bytes = 0
+        self._alone = threading.Lock()
 
     def __call__(self, case: Case) -> Prepared:
+        # validation asks while the next training batches are being made on another thread
+        with self._alone:
+            return self._get(case)
+
+    def _get(self, case: Case) -> Prepared:
         if case.id in self._kept:
             self._kept.move_to_end(case.id)
             return self._kept[case.id]

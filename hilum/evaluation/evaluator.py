@@ -67,6 +67,9 @@ def judge_all(predictor: Predictor, cases: Sequence[Case], progress: Progress = 
         measured = measure(str(name), done)
         if measured is not None:
             done.metrics[str(name)] = measured
+    if done.headline not in done.metrics:
+        done.notes.append(f"{done.headline} could not be measured: no case has the labels for it.")
+        done.headline = next(iter(done.metrics))
     return done
 
 

@@ -84,6 +84,11 @@ class Training:
         each = (time.monotonic() - began - spent[0]) / max(1, count - 1) if count > 1 else spent[0]
         left = minutes * 60 - (time.monotonic() - self.began)
         steps = max(1, int(MARGIN * left / each))
+        if left < minutes * 30:
+            log.warning(
+                "preparing %d cases took over half of the %.2g minutes, which leaves %d steps: give more --minutes",
+                len(self.parts["train"]) + len(self.parts["val"]), minutes, steps,
+            )  # fmt: skip
         log.info("%.3f s a step: %d steps in %.2g minutes", each, steps, minutes)
         return steps
 
@@ -133,13 +138,13 @@ class Training:
 
         steps = self.plan.steps or 1
         every = max(1, -(-steps // ROUNDS))
-        if start == 0:
-            # from the first moment there is something to resume from
-            _checkpoint.save(self.folder / "checkpoint.safetensors", {"step": 0} | state.tree())
         update, began, sums, counted = self._updater(state), time.monotonic(), dict[str, float](), 0
         for module in state.networks.values():
             module.train()
         for k, batch in self._batches(start, steps):
+            if k == 0:
+                # there is something to resume from as soon as the data have given a first batch
+                _checkpoint.save(self.folder / "checkpoint.safetensors", {"step": 0} | state.tree())
             # dropout and latent vectors too belong to (seed, k)
             torch.manual_seed((self.plan.seed << 32) + k + 1)
             losses = self.regime.step(state, batch, k, update)

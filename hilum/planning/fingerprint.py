@@ -56,7 +56,7 @@ def case_facts(case: Case) -> tuple[dict[str, Any], Array | None]:
         if stored.shape == image.shape and (stored.array[0] > 0).any():
             inside = stored.array[0] > 0
     if case.boxes is not None:
-        row["boxes"] = len(case.boxes)
+        row |= {"boxes": len(case.boxes), "listed": True}
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(case.id.encode()).digest()[:8], "little"))
     values = np.stack([rng.choice(channel[inside], SAMPLES) for channel in image.array])
     return row, values.astype(np.float32)

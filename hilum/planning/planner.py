@@ -104,8 +104,7 @@ def make_plan(
 
 
 def check_budget(minutes: float | None, steps: int | None) -> None:
-    """Refuse a budget that can not be meant."""
-    """Refuse both at once, and less than a step."""
+    """Refuse both at once, and what can not be meant: less than a step, or more than a year."""
     if minutes is not None and steps is not None:
         raise HilumError("HIL-PLAN-06", f"Both --minutes {minutes:g} and --steps {steps} are given", "Give one of them")
     if minutes is not None and not LEAST_MINUTES <= minutes <= MOST_MINUTES:

@@ -27,8 +27,11 @@ def of_objects(label: Array) -> Array:
 
     values = np.unique(label)
     if len(values) <= 2:
-        label = ndimage.label(label != 0)[0]
-    found = [s for s in ndimage.find_objects(label.astype(np.int64)) if s is not None]
+        numbered = ndimage.label(label != 0)[0]
+    else:
+        # numbered anew: find_objects makes a slot for every number up to the largest
+        numbered = np.where(label != 0, np.searchsorted(values[values != 0], label) + 1, 0)
+    found = [s for s in ndimage.find_objects(numbered) if s is not None]
     rows = [[*[a.start for a in s], *[a.stop for a in s]] for s in found]
     return np.array(rows, dtype=np.float64).reshape(-1, 2 * label.ndim)
 

@@ -68,7 +68,7 @@ def trial(task: Task) -> None:
     try:
         with torch.inference_mode():
             made[predicting(task.plan)].eval()(*task.inputs(task.example(np.random.default_rng(0))))
-    except (TypeError, ValueError, RuntimeError, IndexError) as error:
+    except (TypeError, ValueError, RuntimeError, IndexError, MemoryError) as error:
         raise HilumError(
             "HIL-PLAN-04", f"The planned network can not take a patch of {task.plan.patch} ({error})",
             "Change patch or networks in the plan",

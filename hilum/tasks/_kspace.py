@@ -29,7 +29,10 @@ def estimate_maps(kspace: Array, centre: int = 24) -> Array:
 
 
 def from_measurement(measurement: Measurement, case: Case) -> Prepared:
-    """kspace, maps, combined complex image and root-sum-of-squares target, slice by slice."""
+    """kspace, maps, combined complex image and root-sum-of-squares target, slice by slice.
+
+    target is None where the file is undersampled and brings no fully sampled picture of the same size.
+    """
     if measurement.axes[-2:] != ("ky", "kx"):
         raise HilumError("HIL-IO-04", f"Case {case.id} has axes {measurement.axes}", "Give Cartesian k-space (ky, kx)")
     kspace = np.asarray(measurement.array, dtype=np.complex64)
@@ -39,17 +42,24 @@ def from_measurement(measurement: Measurement, case: Case) -> Prepared:
         maps = np.ones_like(kspace) if kspace.shape[1] == 1 else estimate_maps(kspace)
     maps = np.broadcast_to(np.asarray(maps, dtype=np.complex64), kspace.shape)
     full = mask is None or bool(np.asarray(mask).all())
+    if not full and np.asarray(mask).ndim > 1:
+        raise HilumError(
+            "HIL-IO-04", f"Case {case.id} is undersampled along two axes: mask {np.asarray(mask).shape}",
+            "Give k-space that leaves out whole columns",
+        )  # fmt: skip
     coils = to_image(kspace)
     image = (np.conj(maps) * coils).sum(axis=1)
-    target = np.sqrt((np.abs(coils) ** 2).sum(axis=1))
-    if not full and measurement.target is not None:
-        target = np.asarray(measurement.target).reshape(target.shape)
+    target: Array | None = np.sqrt((np.abs(coils) ** 2).sum(axis=1)).astype(np.float32)
+    if not full:
+        # what came from an undersampled scan is no truth
+        given = None if measurement.target is None else np.asarray(measurement.target, dtype=np.float32)
+        target = given if given is not None and given.shape == image.shape else None
     return {
         "kspace": kspace,
         "maps": np.ascontiguousarray(maps),
         "image": image.astype(np.complex64),
-        "target": target.astype(np.float32),
-        "mask": None if full else np.asarray(mask, dtype=np.float32).reshape(-1),
+        "target": target,
+        "mask": None if full else np.asarray(mask, dtype=np.float32),
         "seed": int(case_rng(case).integers(2**31)),
         "warnings": measurement.warnings,
     }

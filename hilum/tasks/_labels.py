@@ -1,5 +1,7 @@
 """Label maps as stored become network channels, and back; image against label in millimetres."""
 
+import logging
+
 import numpy as np
 
 from hilum.core import geometry
@@ -7,8 +9,12 @@ from hilum.core.errors import HilumError
 from hilum.core.image import Array, Case, Image
 from hilum.core.plan import Plan
 
+log = logging.getLogger(__name__)
+
 IGNORE = -1
 # Target value of voxels that are not judged and not learned from.
+MANY = 8
+# More unnamed values than this are named in a warning: often they number objects.
 
 
 def same_grid(case: Case, image: Image, label: Image) -> None:
@@ -64,9 +70,10 @@ def to_channels(values: Array, plan: Plan) -> Array:
 
 
 def from_channels(channels: Array, plan: Plan) -> Array:
-    """0..n to the class values that are written out; uint8 or uint16."""
-    values = [0, *[c.value for c in plan.classes]]
-    lookup = np.array(values, dtype=np.uint8 if max(values) < 256 else np.uint16)
+    """0..n to the class values that are written out, in the smallest of uint8, uint16 and int32 that holds them."""
+    values = np.array([0, *[c.value for c in plan.classes]], dtype=np.int64)
+    kinds = (k for k in (np.uint8, np.uint16, np.int32) if np.iinfo(k).min <= values.min())
+    lookup = values.astype(next(k for k in kinds if values.max() <= np.iinfo(k).max))
     return lookup[channels]
 
 
@@ -89,5 +96,11 @@ def class_plans(fingerprint: dict[str, object]) -> list[dict[str, object]]:
             "HIL-N15", f"The labels hold {len(values)} different values, which looks like numbered objects",
             "Say `labels: {foreground: nonzero}` in a dataset.yaml to segment all of them as one class",
         )  # fmt: skip
+    if len(values) > MANY:
+        log.warning(
+            "The labels hold %d different values without names, and each becomes a class. If they number objects, say "
+            "`labels: {foreground: nonzero}` in a dataset.yaml; if they are classes, name them under `classes`",
+            len(values),
+        )
     names = {values[0]: "foreground"} if len(values) == 1 else {v: f"class {v}" for v in values}
     return [{"value": int(v), "name": names[v]} for v in values]

@@ -85,11 +85,15 @@ def fit(shape: Sequence[float], spacing: Sequence[float], width: int, classes: i
     patch = [int(min(p, round(s))) for p, s in zip(start, shape, strict=True)]
     found = topology(patch, spacing)
     while elements(found, features(len(found.strides), width, dims), classes) > limit:
-        axis = max(range(dims), key=lambda a: found.patch[a] / shape[a])
+        # an axis of a few slices has nothing to give; the others still have
+        able = [a for a in range(dims) if found.patch[a] > MIN_EDGE]
+        if not able:
+            break
+        axis = max(able, key=lambda a: found.patch[a] / shape[a])
         patch = list(found.patch)
         step = int(np.prod([s[axis] for s in found.strides]))
         patch[axis] -= step if patch[axis] > step else max(1, patch[axis] // 4)
-        if min(patch) < MIN_EDGE:
+        if patch[axis] < MIN_EDGE:
             break
         found = topology(patch, spacing)
     return found

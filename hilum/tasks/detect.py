@@ -53,7 +53,10 @@ class Task(_task.Task):
     def rules(cls, fingerprint: dict[str, Any], budget: _task.Budget) -> dict[str, Any]:
         """Patches of the median shape up to 256 px, a multiple of 32; classes of boxes.csv, or one from masks."""
         settings = fingerprint["settings"]
-        names = settings["classes"] or dict(enumerate(settings["labels"], 1)) or {1: "object"}
+        names = settings["classes"] or dict(enumerate(settings["labels"], 1))
+        if not names or (len(names) > 1 and not any(row.get("listed") for row in fingerprint["cases"])):
+            # masks say where objects are, not of which class
+            names = {1: "object"}
         if not any(row["boxes"] for row in fingerprint["cases"]):
             raise HilumError("HIL-T10", "No case has a box", "Check boxes.csv or labels/")
         shape = np.median([row["shape"] for row in fingerprint["cases"]], axis=0)

@@ -95,6 +95,10 @@ class Task(_task.Task):
         rows = []
         for _ in range(self.plan.batch):
             ready = store(cases[int(rng.integers(len(cases)))])
+            if ready["mask"] is not None:
+                raise HilumError(
+                    "HIL-T10", "A case is undersampled, so nothing is there to learn from", "Train on full k-space"
+                )
             n = int(rng.integers(len(ready["kspace"])))
             flip = rng.random() < 0.5 if part == "train" else False
             rows.append((ready["kspace"][n], ready["maps"][n], ready["image"][n], flip))
@@ -149,7 +153,12 @@ class Task(_task.Task):
         return _task.Judged(case.id, case.group, values)
 
     def _truth(self, case: Case) -> Array:
-        target: Array = self.prepare(case)["target"]
+        target: Array | None = self.prepare(case)["target"]
+        if target is None:
+            raise HilumError(
+                "HIL-T10", f"Case {case.id} is undersampled and holds no fully sampled picture of its size",
+                "Give a target (reconstruction_rss) or full k-space",
+            )  # fmt: skip
         return target[0] if len(target) == 1 else target
 
     def show(self, result: Result, case: Case) -> list[tuple[Array, str]]:

@@ -185,7 +185,8 @@ class Task(_task.Task):
         field: Field = result["field"]
         values: dict[str, dict[str, float | None]] = {}
         folding = catalogue.load("hilum.metrics", "folding_percent").measure(field.array)
-        if "fixed_label" in case.items and "moving_label" in case.items:
+        # trained without labels, it knows no classes to judge
+        if self.plan.classes and "fixed_label" in case.items and "moving_label" in case.items:
             fixed, moving = stored(case, "fixed_label"), stored(case, "moving_label")
             truth = to_channels(fixed.array[0], self.plan)
             source = moving.like(to_channels(moving.array, self.plan))

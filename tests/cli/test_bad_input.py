@@ -418,3 +418,10 @@ def test_help_has_an_example(command: str, hilum: Any) -> None:
 def test_usage(words: tuple[str, ...], hilum: Any) -> None:
     code, _, err = hilum(*words)
     assert code == 2 and "Usage" in err and "Traceback" not in err
+
+
+def test_a_place_that_can_not_be_written_is_one_sentence(refused: Any, data: Any, trained: Any, tmp_path: Path) -> None:
+    file, segment = tmp_path / "file", data("segment")
+    file.write_text("x")
+    for words in (("plan", segment, "--task", "segment"), ("evaluate", trained("segment").path, segment)):
+        assert "file" in refused("HIL-CORE-04", *words, out=file / "inside")

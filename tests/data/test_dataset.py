@@ -1,5 +1,6 @@
 """dataset.yaml says what a folder can not; what it says wrongly is refused."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -104,3 +105,16 @@ def test_the_store_prepares_once_and_forgets_the_oldest() -> None:
     assert store(a) is store(a)
     store(b), store(a), store(c), store(a), store(b)
     assert calls == ["a", "b", "c", "b"], "a was used last, so b went when c came"
+
+
+def test_the_store_serves_two_threads_while_it_forgets() -> None:
+    def prepare(case: Case) -> dict[str, np.ndarray]:
+        return {"x": np.full(100, int(case.id), np.uint8)}
+
+    store, cases = Store(prepare, limit=250), [Case(str(n), "", {}) for n in range(6)]
+
+    def ask(start: int) -> bool:
+        return all(int(store(cases[k % 6])["x"][0]) == k % 6 for k in range(start, start + 5000))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(ask, range(4)))

@@ -72,3 +72,11 @@ def test_nan_does_not_stop_the_comparison(bad: float) -> None:
     array = np.random.default_rng(0).random((1, 32, 32)).astype(np.float32)
     array[0, 0, 0] = bad
     assert difference_hash(Image(array)).dtype == bool
+
+
+def test_a_known_patient_stays_together_also_where_others_are_unknown() -> None:
+    images = {"a": head(0), "b": head(1), "c": head(2), "d": head(3)}
+    cases = tuple(Case(name, {"a": "P1", "d": "P1"}.get(name, ""), {"image": image}) for name, image in images.items())
+    found, how = group_cases(Dataset("x", Path("x"), "table", cases, Settings()))
+    groups = {c.id: c.group for c in found.cases}
+    assert how == "similarity" and groups["a"] == groups["d"] and len(set(groups.values())) == 3

@@ -21,6 +21,7 @@ from hilum.infer.predictor import Predictor
 from hilum.planning.planner import Prepared
 from hilum.tasks._task import Judged
 from hilum.verbs.evaluate import evaluate
+from hilum.verbs.train import train
 
 TASKS = list(catalogue.cards("hilum.tasks"))
 Trained = Callable[[str], Run]
@@ -173,3 +174,22 @@ def test_features_of_one_or_of_equal_images_are_numbers() -> None:
     for vectors in (np.ones((1, 8)), np.ones((5, 8))):
         basis = features.fit(vectors)
         assert all(np.isfinite(v).all() for v in basis.values())
+
+
+def test_registration_without_labels_is_judged_by_what_can_be_measured(
+    trained: Trained, data: Callable[[str], Path], tmp_path: Path
+) -> None:
+    shutil.copytree(data("register"), tmp_path / "data")
+    shutil.rmtree(tmp_path / "data" / "labels")
+    run = trained("register")
+    bare = train(tmp_path / "data", "register", tmp_path / "run", settings=_small(run), steps=2)
+    found = evaluate(bare.path, tmp_path / "data", tmp_path / "out")
+    assert list(found["metrics"]) == ["folding_percent"]
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "dice could not be measured" in page and "folding_percent" in page
+
+
+def _small(run: Run) -> dict[str, Any]:
+    """The settings that made a tiny run small."""
+    plan = run.plan
+    return {"networks.net.options": plan.networks["net"].options, "plan.patch": plan.patch, "plan.batch": plan.batch}

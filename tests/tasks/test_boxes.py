@@ -83,6 +83,9 @@ def test_objects_of_a_mask_and_of_numbered_instances() -> None:
     assert sorted(_boxes.of_objects(label).tolist()) == wanted
     label[1:3, 5:6] = 7  # touches the first, but is another object
     assert len(_boxes.of_objects(label)) == 3
+    # a number is a name: a large one costs nothing
+    label[6:9, 7:12], label[1:3, 5:6] = 2_000_000_000, 0
+    assert sorted(_boxes.of_objects(label).tolist()) == wanted
     assert _boxes.of_objects(np.zeros((4, 4), int)).shape == (0, 4)
 
 

@@ -80,3 +80,15 @@ def test_n14_image_and_label_must_lie_on_each_other() -> None:
             same_grid(case, image, label)
         assert error.value.code == "HIL-N14"
     same_grid(case, image, Image(image.array))
+
+
+@pytest.mark.parametrize("value", [-1, 255, 65535, 100_000])
+def test_every_value_that_a_label_may_hold_can_be_written_back(value: int) -> None:
+    assert from_channels(np.array([0, 1]), plan({value: "a"})).tolist() == [0, value]
+
+
+def test_many_unnamed_values_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    class_plans(facts([0, *range(1, 9)]))
+    class_plans(facts([0, *range(1, 16)], classes={v: f"organ {v}" for v in range(1, 16)}))
+    assert not caplog.records
+    assert len(class_plans(facts([0, *range(1, 16)]))) == 15 and "number objects" in caplog.text

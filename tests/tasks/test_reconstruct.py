@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from hilum.core.errors import HilumError
+from hilum.core.findings import Picture, Result
 from hilum.core.image import Case, Image, Measurement
 from hilum.core.plan import Plan
+from hilum.data.store import Store
 from hilum.physics.coils import birdcage
 from hilum.physics.fourier import to_kspace
 from hilum.planning.planner import Prepared
@@ -86,3 +89,26 @@ def test_maps_are_estimated_where_there_are_none() -> None:
     maps = _kspace.estimate_maps(row(size=32)[0][None])
     power = (np.abs(maps) ** 2).sum(axis=1)
     assert power.max() < 1.01 and np.median(power) > 0.99
+
+
+def undersampled(target: bool, two_axes: bool = False) -> Case:
+    kspace = row()[0][None]
+    mask = np.ones((16, 16) if two_axes else 16)
+    mask[::2] = 0
+    picture = np.ones((1, 16, 16), np.float32) if target else None
+    measurement = Measurement(kspace * mask, ("slice", "coil", "ky", "kx"), {"mask": mask}, picture)
+    return Case("under", "", {"kspace": measurement})
+
+
+def test_an_undersampled_scan_is_no_truth(plan_of: PlanOf) -> None:
+    task = _task.load(plan_of("reconstruct"))
+    with pytest.raises(HilumError, match="undersampled") as error:
+        task.sample(Store(task.prepare), [undersampled(True)], "train", 0, np.random.default_rng(0))
+    assert error.value.code == "HIL-T10"
+    shape = (1, 16, 16)
+    result = Result({n: Picture(Image(np.ones(shape, np.float32))) for n in ("picture", "zero_filled")})
+    with pytest.raises(HilumError, match="no fully sampled picture"):
+        task.judge(result, undersampled(False))
+    assert task.judge(result, undersampled(True)).values["nmse"][""] == 0
+    with pytest.raises(HilumError, match="two axes"):
+        task.prepare(undersampled(False, two_axes=True), truth=False)

@@ -65,3 +65,10 @@ def test_the_patch_keeps_to_the_budget_and_is_divisible(limit: float) -> None:
 
 def test_a_tiny_image_still_has_a_patch() -> None:
     assert fit((5.0, 5.0), (1.0, 1.0), 16, 2, 12e6).patch == [5, 5]
+
+
+@pytest.mark.parametrize("slices", [1, 2, 3])
+def test_a_stack_of_few_slices_keeps_to_the_budget_too(slices: int) -> None:
+    found = fit((512, 512, slices), (1.0, 1.0, 3.0), 16, 3, 14e6)
+    assert found.patch[2] == slices and min(found.patch[:2]) >= 64
+    assert elements(found, features(len(found.strides), 16, 3), 3) <= 14e6
