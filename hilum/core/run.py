@@ -22,6 +22,7 @@ HASHED = (
     "golden.safetensors",
     "features.safetensors",
     "seen.json",
+    "log.csv",
 )
 # Files besides weights/ that a finished run is held to; the ledger chains its own hashes.
 LARGEST_MEMBER = 4 << 30

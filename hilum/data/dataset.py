@@ -129,7 +129,7 @@ def _check_roles(dataset: Dataset, roles: Iterable[str]) -> None:
         choices = role.split("|")
         lacking = [c.id for c in dataset.cases if not any(has_role(c, r) for r in choices)]
         if lacking:
-            some = ", ".join(lacking[:5]) + (", ..." if len(lacking) > 5 else "")
+            some = ", ".join(lacking[:5]) + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")
             raise HilumError(
                 "HIL-T10",
                 f"{len(lacking)} of {len(dataset.cases)} cases in {dataset.folder} have no {choices[0]}: {some}",

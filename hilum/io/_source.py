@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from hilum.core import catalogue
 from hilum.core.errors import HilumError
@@ -152,12 +151,3 @@ def open(path: str | Path, part: int | None = None) -> FileSource:
     if part is not None and catalogue.card("hilum.io", form)["reads"] != "measurement":
         raise HilumError("HIL-IO-07", f"{path} is not raw data, it has no part {part}", "Leave the part out")
     return FileSource(path, form, part)
-
-
-def module_for(path: Path, finding: str) -> Any:
-    """The format module that writes `finding` ("image", "mask") under this file name, or HIL-IO-04."""
-    form = by_name(path)
-    card = catalogue.card("hilum.io", form) if form else {"writes": []}
-    if finding not in card["writes"]:
-        raise HilumError("HIL-IO-04", f"A {finding} can not be written as {Path(path).name}", "Use .nii.gz or .png")
-    return importlib.import_module(card["module"])

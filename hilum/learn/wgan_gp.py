@@ -76,7 +76,7 @@ def step(state: State, batch: dict[str, Any], k: int, update: Update) -> dict[st
     made = -critic(generator(torch.randn(len(real), state.task.in_channels()))).mean()
     update("generator", made)
     # a young average forgets fast, or the first weights would stay in it for hundreds of steps
-    _follow(state.networks["net"], generator, min(settings.average, (1 + k) / (10 + k)))
+    _follow(state.networks["net"], generator, min(settings.average, k / (10 + k)))
     return names | {"generator": float(made.detach())}
 
 

@@ -99,7 +99,10 @@ def summary(rows: list[dict[str, Any]], samples: list[Array], dataset: Dataset) 
         "settings": settings | {"classes": {str(k): v for k, v in settings["classes"].items()}},
         "cases": rows,
     }
-    out["hash"] = hashlib.sha256(json.dumps(out, sort_keys=True).encode()).hexdigest()
+    # what the folder is called and its terms do not change what the data are
+    inside = {k: v for k, v in out.items() if k not in ("data", "settings")}
+    meaning = {k: v for k, v in settings.items() if k not in ("folder", "terms")}
+    out["hash"] = hashlib.sha256(json.dumps([inside, meaning], sort_keys=True).encode()).hexdigest()
     return out
 
 

@@ -11,7 +11,7 @@ from hilum.data.store import Prepared
 from hilum.physics.coils import smooth_phase
 from hilum.physics.fourier import to_image, to_kspace
 from hilum.physics.noise import add_complex
-from hilum.prepare import intensity, patches
+from hilum.prepare import intensity
 from hilum.tasks._task import case_rng
 
 
@@ -65,11 +65,9 @@ def from_measurement(measurement: Measurement, case: Case) -> Prepared:
     }
 
 
-def simulated(image: Image, size: Sequence[int], phase: float, noise: float, rng: np.random.Generator) -> Prepared:
-    """A magnitude image, centred in `size`, becomes one-coil k-space with smooth phase and noise, from `rng`."""
-    grey = intensity.match_channels(image.array, 1).astype(np.float32)
-    start = [(n - want) // 2 for n, want in zip(image.shape, size, strict=True)]
-    magnitude = patches.cut(grey, start, size, fill=0)[0]
+def simulated(image: Image, phase: float, noise: float, rng: np.random.Generator) -> Prepared:
+    """A magnitude image (1 or 3, H, W) becomes one-coil k-space with smooth phase and noise, from `rng`."""
+    magnitude, size = intensity.match_channels(image.array, 1).astype(np.float32)[0], image.shape
     magnitude = magnitude / max(float(magnitude.max()), 1e-6)
     truth = magnitude * np.exp(1j * smooth_phase((size[0], size[1]), rng, phase))
     kspace = add_complex(to_kspace(truth), noise, rng)

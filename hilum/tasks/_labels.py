@@ -37,7 +37,13 @@ def same_grid(case: Case, image: Image, label: Image) -> None:
 def stored(case: Case, role: str = "label") -> Image:
     """The label as stored, integers (1, *space)."""
     item = case.items[role]
-    label: Image = item.read_labels() if hasattr(item, "read_labels") else item
+    if not hasattr(item, "read_labels"):
+        whole: Image = item
+        return whole
+    # a DICOM SEG leaves empty slices out: it needs its image's grid
+    seg = getattr(item, "format", "") == "dicom" and item.path.is_file()
+    like = case.read("image" if role == "label" else role.removesuffix("_label")) if seg else None
+    label: Image = item.read_labels(like) if seg else item.read_labels()
     return label
 
 

@@ -79,9 +79,7 @@ class Task(_task.Task):
         if image.dims != 2:
             raise HilumError("HIL-N10", f"Case {case.id} is {image.dims}-D", "Give 2-D magnitude images or k-space")
         options = self.options
-        return _kspace.simulated(
-            image, self.plan.patch, options.phase, options.noise, _task.case_rng(case, self.plan.seed)
-        )
+        return _kspace.simulated(image, options.phase, options.noise, _task.case_rng(case, self.plan.seed))
 
     def _mask(self, width: int, rng: np.random.Generator) -> Array:
         from hilum.physics import masks
@@ -92,9 +90,13 @@ class Task(_task.Task):
 
     def sample(self, store: Store, cases: Sequence[Case], part: str, k: int, rng: np.random.Generator) -> _task.Batch:
         """One random slice per batch place, a fresh mask each; everything divided by the zero-filled maximum."""
-        rows = []
-        for _ in range(self.plan.batch):
-            ready = store(cases[int(rng.integers(len(cases)))])
+        rows: list[tuple[Array, Array, Array, bool]] = []
+        first = store(cases[int(rng.integers(len(cases)))])
+        for number in range(self.plan.batch):
+            ready = store(cases[int(rng.integers(len(cases)))]) if number else first
+            if ready["kspace"].shape[1:] != first["kspace"].shape[1:]:
+                # a batch is of one size: where sizes differ, the first case gives the rest of it
+                ready = first
             if ready["mask"] is not None:
                 raise HilumError(
                     "HIL-T10", "A case is undersampled, so nothing is there to learn from", "Train on full k-space"

@@ -1,5 +1,6 @@
 """evaluate: a run or bundle against labelled data; metrics.json, cases.csv and report.html."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run, new_folder, write_rows
-from hilum.data.dataset import Dataset, open_dataset
+from hilum.data.dataset import Dataset, has_role, open_dataset
 from hilum.data.groups import group_cases
 from hilum.data.splits import PARTS
 from hilum.evaluation import report
@@ -19,6 +20,8 @@ from hilum.planning.fingerprint import content_hash
 from hilum.planning.planner import look
 from hilum.tasks import _task
 from hilum.verbs.train import same_data
+
+log = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -74,9 +77,12 @@ def _cases(run: Run, data: Path | str, part: str | None, progress: Progress) -> 
     if part is not None and part not in PARTS:
         raise HilumError("HIL-EVAL-02", f"There is no part {part!r}", f"Parts: {', '.join(PARTS)}")
     roles = catalogue.card("hilum.tasks", plan.task)["roles"]
-    dataset = open_dataset(data, roles)
+    dataset = open_dataset(data)
     seen: dict[str, str] = run.json("seen.json") if run.has("seen.json") else {}
     shared = {c.id: seen[h] for c in dataset.cases if (h := content_hash(c)) in seen} if seen else {}
+    labelled = [c for c in dataset.cases if all(any(has_role(c, r) for r in role.split("|")) for role in roles)]
+    if shared or not labelled:
+        dataset = open_dataset(data, roles)
     if shared:
         units = _own(run, dataset, shared, data, progress)
         if units is None:
@@ -91,7 +97,10 @@ def _cases(run: Run, data: Path | str, part: str | None, progress: Progress) -> 
         raise HilumError(
             "HIL-EVAL-02", f"{data} is not the run's own data, so it has no {part} part", "Leave --part out"
         )
-    grouped, _ = group_cases(dataset, progress)
+    if len(labelled) < len(dataset.cases):
+        lacking = len(dataset.cases) - len(labelled)
+        log.warning("%d of %d cases have no truth to judge by and are left out", lacking, len(dataset.cases))
+    grouped, _ = group_cases(dataset.only(c.id for c in labelled), progress)
     units = _task.kind(plan.task).units(grouped, {c.id: "test" for c in grouped.cases}, plan.split_seed)
     return [c for c, _ in units], "all"
 

@@ -51,6 +51,7 @@ def predict(
     seen = [[c.id, [_stamp(item) for item in c.items.values()]] for c in cases]
     key = hashlib.sha256(json.dumps([run.hashes(), seen, format, runtime]).encode()).hexdigest()
     record = _record(folder, key, predictor)
+    known = len(record["done"])
     for name, error in lost:
         _failed(record, name, error)
     for number, case in enumerate(cases):
@@ -61,7 +62,7 @@ def predict(
                 write_json(folder / "predictions.json", record)
         progress("predict", number + 1, len(cases), case.id)
     table = [{"case": name} | done["scores"] for name, done in record["done"].items() if "scores" in done]
-    if table:
+    if table and len(table) != known:
         # one sheet for all cases beside the file of each
         write_rows(folder / "scores.csv", table)
     if not record["done"]:

@@ -15,6 +15,7 @@ from hilum.core.errors import HilumError
 from hilum.core.findings import INTENDED_USE
 from hilum.core.image import Case
 from hilum.core.run import Run
+from hilum.data.phantoms import heads
 from hilum.evaluation import features
 from hilum.evaluation.evaluator import Evaluation, confusion, headline_value, judge_all, measure, picked
 from hilum.infer.predictor import Predictor
@@ -193,3 +194,13 @@ def _small(run: Run) -> dict[str, Any]:
     """The settings that made a tiny run small."""
     plan = run.plan
     return {"networks.net.options": plan.networks["net"].options, "plan.patch": plan.patch, "plan.batch": plan.batch}
+
+
+def test_of_other_data_every_labelled_case_is_judged(
+    trained: Trained, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    heads.make(tmp_path / "other", 3, seed=77)
+    (tmp_path / "other" / "labels" / "head_001.nii.gz").unlink()
+    shutil.copytree(trained("segment").path, tmp_path / "run")
+    found = evaluate(tmp_path / "run", tmp_path / "other", tmp_path / "out")
+    assert (found["part"], found["cases"]) == ("all", 2) and "1 of 3 cases" in caplog.text

@@ -134,7 +134,7 @@ def test_the_critic_is_trained_more_often_and_the_average_follows(plan_of: PlanO
     for a, b in zip(net.parameters(), generator.parameters(), strict=True):
         assert torch.equal(a, b), "it starts as a copy"
     old = [p.clone() for p in net.parameters()]
-    module.step(state, made, 20, plain_update(state, used))
+    module.step(state, made, 2000, plain_update(state, used))
     for before, after, goal in zip(old, net.parameters(), generator.parameters(), strict=True):
         torch.testing.assert_close(after, before + (goal - before) * (1 - state.learning.average))
 

@@ -1,14 +1,18 @@
 """Labels as stored, as channels and back; what is no class, or lies elsewhere, is refused."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from hilum.core.errors import HilumError
+from hilum.core.findings import Mask
 from hilum.core.image import Case, Image
 from hilum.core.plan import Plan
-from hilum.tasks._labels import IGNORE, class_plans, from_channels, same_grid, to_channels
+from hilum.data.phantoms import heads
+from hilum.io import _source, dicom_seg
+from hilum.tasks._labels import IGNORE, class_plans, from_channels, same_grid, stored, to_channels
 
 
 def plan(classes: dict[int, str], **data: Any) -> Plan:
@@ -92,3 +96,13 @@ def test_many_unnamed_values_are_warned_of(caplog: pytest.LogCaptureFixture) -> 
     class_plans(facts([0, *range(1, 16)], classes={v: f"organ {v}" for v in range(1, 16)}))
     assert not caplog.records
     assert len(class_plans(facts([0, *range(1, 16)]))) == 15 and "number objects" in caplog.text
+
+
+def test_a_dicom_seg_with_its_empty_slices_left_out_is_a_label(tmp_path: Path) -> None:
+    heads.make(tmp_path, 4)
+    series = _source.open(tmp_path / "images" / "head_003")
+    image, wanted = series.read(), _source.open(tmp_path / "labels" / "head_003.nii.gz").read_labels()
+    mask = Mask(wanted.array[0].astype(np.uint8), heads.CLASSES, wanted.affine)
+    dicom_seg.write(tmp_path / "seg.dcm", mask, [Path(f) for f in image.meta["files"]])
+    found = stored(Case("a", "", {"image": series, "label": _source.open(tmp_path / "seg.dcm")}))
+    np.testing.assert_array_equal(found.array, wanted.array)
