@@ -174,8 +174,14 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 def new_folder(path: Path) -> Path:
     """A folder to write into: made when missing; refused when it holds something (HIL-CORE-03)."""
+    path = free_folder(path)
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def free_folder(path: Path) -> Path:
+    """The path, refused when something is there other than an empty folder (HIL-CORE-03). Makes nothing."""
     path = Path(path)
     if path.is_file() or (path.is_dir() and any(path.iterdir())):
         raise HilumError("HIL-CORE-03", f"{path} exists and is not an empty folder", "Choose another --out or empty it")
-    path.mkdir(parents=True, exist_ok=True)
     return path

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -132,7 +132,7 @@ def measure(name: str, done: Evaluation) -> dict[str, Any] | None:
     for key in dict.fromkeys(k for r in rows for k in r if k):
         # a lost case without a reading of its classes has one value for all of them
         own = [r.get(key, r.get("") if j in done.lost else None) for r, j in zip(rows, everyone, strict=True)]
-        per_class[key] = _numbers(interval(own, groups, resamples=RESAMPLES))
+        per_class[key] = _numbers(_honest(interval(own, groups, resamples=RESAMPLES), name))
     return _row(name, estimate, per_class)
 
 
@@ -172,8 +172,25 @@ def _numbers(estimate: Estimate) -> dict[str, Any]:
     }
 
 
+def _honest(estimate: Estimate, name: str) -> Estimate:
+    """An interval of no width is no certainty: n equal values only rule out what would have shown in n groups.
+
+    At an end of the metric's range the exact binomial limit for g groups without an exception takes its place (5 of 5
+    right: 0.48 to 1); elsewhere there is no interval.
+    """
+    if estimate.mean is None or estimate.low is None or estimate.low != estimate.high:
+        return estimate
+    low, high = catalogue.card("hilum.metrics", name)["range"]
+    share = 0.025 ** (1 / max(1, estimate.groups))
+    if (low, high) == (0, 1) and estimate.mean == 1:
+        return replace(estimate, low=share)
+    if (low, high) == (0, 1) and estimate.mean == 0:
+        return replace(estimate, high=1 - share)
+    return replace(estimate, low=None, high=None)
+
+
 def _row(name: str, estimate: Estimate, per_class: dict[str, Any]) -> dict[str, Any]:
-    return _numbers(estimate) | {
+    return _numbers(_honest(estimate, name)) | {
         "better": catalogue.card("hilum.metrics", name)["better"],
         "per_class": per_class,
     }

@@ -32,6 +32,8 @@ def write(
     if done.missing:
         words = "; ".join(f"{c.id}: {why}" for c, why in done.missing[:5])
         page.note("warning", f"{len(done.missing)} cases gave no result and count as worst. {words}")
+    if plan.spacing is None and any("_m" in name for name in done.metrics):
+        page.text("These images have no physical spacing: mm and ml in the names of metrics mean pixels here.")
     for note in done.notes:
         page.text(note)
     page.heading("Numbers").table(_rows(done), caption="Mean and 95 % interval, groups resampled.")

@@ -120,13 +120,25 @@ def _minutes_of(steps: int | None) -> float:
     return 30.0 if steps is None else steps / 120
 
 
+def _as_system(plan: Plan, regime: str, defaults: dict[str, str]) -> Plan:
+    """The plan with a regime of several networks, at that regime's defaults unless it is the plan's own already."""
+    if plan.regime == regime:
+        return plan
+    return plan.edited({"regime": regime, "networks": {role: {"name": name} for role, name in defaults.items()}})
+
+
 def edit(plan: Plan, net: str | None, settings: dict[str, Any]) -> Plan:
     """--net name:key=value and --set key=value. Bare keys are options of the predicting network, dotted ones paths."""
     role = _build.predicting(plan)
     changes: dict[str, Any] = {}
     if net is not None:
         name, options = parse_net(net)
-        catalogue.card("hilum.zoo", name)
+        systems = {n: c["defaults"] for n, c in catalogue.cards("hilum.learn").items() if c["defaults"]}
+        if name in systems:
+            plan, name = _as_system(plan, name, systems[name]), systems[name]["net"]
+        known_nets = [*catalogue.cards("hilum.zoo"), *systems]
+        if name not in known_nets:
+            raise HilumError("HIL-CORE-02", f"There is no network named {name!r}", near(name, known_nets))
         known = plan.networks.get(role)
         kept = known.options if known is not None and known.name == name else {}
         changes[f"networks.{role}"] = {"name": name, "options": kept | options}

@@ -36,7 +36,9 @@ def units(dataset: Dataset, parts: dict[str, str], seed: int, partners: int) -> 
     for part in ("val", "test"):
         inside = [c for c in dataset.cases if parts[c.id] == part]
         if len(inside) == 1:
-            raise HilumError("HIL-T08", f"The {part} part has one image, a pair needs two", "Add images")
+            raise HilumError(
+                "HIL-T08", f"The {part} part has one image, a pair needs two", "About 20 images fill all parts"
+            )
         for fixed in inside:
             others = sorted(
                 (c for c in inside if c.id != fixed.id),

@@ -53,8 +53,9 @@ class Judged:
 class Task(ABC):
     """A task, made from its plan. Subclasses are named `Task` in tasks/<name>.py, beside the file's CARD.
 
-    CARD: about, roles (needed to train), predicts_from (roles needed to predict), network (default), regime,
-    infer ("windows", "whole" or "sampler"), metrics (first one is the headline), dims.
+    CARD: about, order (in listings), roles (needed to train), predicts_from (roles needed to predict), network
+    (default), regime, infer ("windows", "whole" or "sampler"), reduce (of merged windows: "argmax", else "none"),
+    metrics (the first is the headline), dims.
     """
 
     Options: ClassVar[type[Strict]] = Strict

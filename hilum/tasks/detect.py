@@ -27,7 +27,7 @@ CARD = {
     "network": "fcos",
     "regime": "supervised",
     "infer": "whole",
-    "reduce": "nms",
+    "reduce": "none",
     "metrics": ["ap50", "froc"],
     "dims": [2],
 }

@@ -41,6 +41,8 @@ def compare(
     """
     if len(nets) < 1 or seeds < 1:
         raise HilumError("HIL-EVAL-03", f"{len(nets)} networks and {seeds} seeds", "Give at least one of each")
+    if len(set(nets)) < len(nets):
+        raise HilumError("HIL-EVAL-03", f"A network is named twice: {', '.join(nets)}", "Name each once; use --seeds")
     if minutes is None and steps is None:
         steps = 200
     folder = Path(out)
@@ -164,5 +166,9 @@ def _page(path: Path, content: dict[str, Any]) -> None:
     for sentence in content["sentences"]:
         page.text(sentence)
     card = catalogue.card("hilum.metrics", headline.split("@")[0])
+    page.text(
+        "Differences are means of the values of single cases, on the test part; the best network was chosen on the "
+        "same part, so its lead is a little flattering."
+    )
     page.text(f"{headline}: {card['better']} is better; {card['source']}.")
     page.write(path)

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from hilum.core import catalogue
-from hilum.core.errors import HilumError
 from hilum.core.findings import INTENDED_USE
 from hilum.core.progress import Progress, quiet
+from hilum.core.run import Run, free_folder
 from hilum.verbs.bundle import bundle
 from hilum.verbs.evaluate import evaluate
 from hilum.verbs.plan import plan
@@ -66,17 +66,13 @@ def _words(metric: dict[str, Any]) -> str:
 
 
 def _rows(run: Path) -> list[dict[str, str]]:
-    from hilum.core.run import Run
-
     return Run(run).split()
 
 
 def _folder(out: Path | str | None) -> Path:
     """`out`, which must be new; by default hilum-demo or the next free name."""
     if out is not None:
-        if Path(out).exists():
-            raise HilumError("HIL-CORE-03", f"{out} exists", "Choose another --out or leave it away")
-        return Path(out)
+        return free_folder(Path(out))
     number = 1
     while True:
         name = Path("hilum-demo" if number == 1 else f"hilum-demo-{number}")

@@ -9,7 +9,7 @@ from hilum.core.atomic import write_json
 from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.core.progress import Progress, quiet
-from hilum.core.run import Run, new_folder, write_rows
+from hilum.core.run import Run, free_folder, write_rows
 from hilum.data.dataset import Dataset, has_role, open_dataset
 from hilum.data.groups import group_cases
 from hilum.data.splits import PARTS
@@ -34,12 +34,12 @@ def evaluate(
     run = Run(Path(model))
     predictor = Predictor(run)
     cases, used = _cases(run, data, part, progress)
-    folder = new_folder(Path(out))
-    return judged(predictor, cases, used, folder, progress)
+    free_folder(Path(out))
+    return _judged(predictor, cases, used, Path(out), progress)
 
 
-def judged(predictor: Predictor, cases: list[Case], part: str, folder: Path, progress: Progress) -> dict[str, Any]:
-    """Evaluate `cases` into `folder`."""
+def _judged(predictor: Predictor, cases: list[Case], part: str, folder: Path, progress: Progress) -> dict[str, Any]:
+    """Evaluate `cases` into `folder`, which is made when there is something to write."""
     if predictor.task.CARD["infer"] == "sampler":
         from safetensors.numpy import load
 

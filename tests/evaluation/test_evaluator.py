@@ -17,7 +17,8 @@ from hilum.core.image import Case
 from hilum.core.run import Run
 from hilum.data.phantoms import heads
 from hilum.evaluation import features
-from hilum.evaluation.evaluator import Evaluation, confusion, headline_value, judge_all, measure, picked
+from hilum.evaluation.bootstrap import Estimate
+from hilum.evaluation.evaluator import Evaluation, _honest, confusion, headline_value, judge_all, measure, picked
 from hilum.infer.predictor import Predictor
 from hilum.planning.planner import Prepared
 from hilum.tasks._task import Judged
@@ -204,3 +205,12 @@ def test_of_other_data_every_labelled_case_is_judged(
     shutil.copytree(trained("segment").path, tmp_path / "run")
     found = evaluate(tmp_path / "run", tmp_path / "other", tmp_path / "out")
     assert (found["part"], found["cases"]) == ("all", 2) and "1 of 3 cases" in caplog.text
+
+
+def test_no_interval_is_without_width() -> None:
+    all_right = _honest(Estimate(1.0, 1.0, 1.0, 5, 5), "accuracy")
+    assert all_right.low == pytest.approx(0.478, abs=1e-3) and all_right.high == 1
+    assert _honest(Estimate(0.0, 0.0, 0.0, 2, 2), "dice").high == pytest.approx(1 - 0.025**0.5)
+    assert _honest(Estimate(0.5, 0.5, 0.5, 4, 4), "dice").low is None
+    assert _honest(Estimate(0.0, 0.0, 0.0, 4, 4), "hd95_mm").high is None
+    assert _honest(Estimate(0.9, 0.8, 1.0, 4, 4), "dice").low == 0.8
