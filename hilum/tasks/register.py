@@ -190,13 +190,21 @@ class Task(_task.Task):
             fixed, moving = stored(case, "fixed_label"), stored(case, "moving_label")
             truth = to_channels(fixed.array[0], self.plan)
             source = moving.like(to_channels(moving.array, self.plan))
-            moved = _pairs.pull_labels(source, field, len(self.plan.classes))
+            still = _pairs.still(case.read("fixed"), case.read("moving"))
             for name in ("dice", "hd95_mm"):
-                measure = catalogue.load("hilum.metrics", name).measure
-                values[name] = {
-                    c.name: measure(moved == n, truth == n, fixed.spacing) for n, c in enumerate(self.plan.classes, 1)
-                }
+                after = self._by_class(name, source, field, truth, fixed.spacing)
+                before = self._by_class(name, source, still, truth, fixed.spacing)
+                # what laying centre on centre gives stands beside it: the floor to be above
+                values[name] = {"": _mean(after)} | after | {"before registration": _mean(before)}
         return _task.Judged(case.id, case.group, values | {"folding_percent": {"": folding}})
+
+    def _by_class(
+        self, name: str, source: Image, field: Field, truth: Array, spacing: tuple[float, ...]
+    ) -> dict[str, float | None]:
+        """{class: metric} of the label pulled through a field, against the fixed label."""
+        measure = catalogue.load("hilum.metrics", name).measure
+        moved = _pairs.pull_labels(source, field, len(self.plan.classes))
+        return {c.name: measure(moved == n, truth == n, spacing) for n, c in enumerate(self.plan.classes, 1)}
 
     def show(self, result: Result, case: Case) -> list[tuple[Array, str]]:
         """Fixed, moving, moved and the bent grid, in the middle slice."""
@@ -221,3 +229,9 @@ class Task(_task.Task):
 
         shape = (1, 1, *self.plan.patch)
         return {s: torch.from_numpy(rng.random(shape).astype(np.float32)) for s in ("fixed", "moving")}
+
+
+def _mean(values: dict[str, float | None]) -> float | None:
+    """Of the values that are defined."""
+    known = [v for v in values.values() if v is not None]
+    return float(np.mean(known)) if known else None
