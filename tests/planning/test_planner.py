@@ -167,3 +167,17 @@ def test_ct_is_normalised_by_the_data_set_anything_else_by_the_image(modality: s
 
     facts = ready("segment").facts | {"modality": modality}
     assert [r["scheme"] for r in normalisation(facts)] == ["ct" if modality == "CT" else "zscore"]
+
+
+def test_a_system_of_networks_can_be_named_like_a_network(ready: Ready) -> None:
+    plan = make_plan(ready("generate"), "generate", net="wgan_gp", steps=5)
+    assert plan.regime == "wgan_gp" and plan.networks.keys() == {"net", "critic"}
+    assert code(ready("classify"), "classify", net="wgan_gp", steps=5) == "HIL-PLAN-05"
+    with pytest.raises(HilumError, match="wgan_gp"):
+        make_plan(ready("generate"), "generate", net="wgan_pg", steps=5)
+
+
+def test_what_the_folder_is_called_does_not_change_what_it_is(data: Callable[[str], Path], tmp_path: Path) -> None:
+    moved = tmp_path / "another name"
+    shutil.copytree(data("classify"), moved)
+    assert look(moved, "classify", 0).facts["hash"] == look(data("classify"), "classify", 0).facts["hash"]
