@@ -10,7 +10,7 @@ from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.core.plan import Plan
 from hilum.core.progress import Progress, quiet
-from hilum.core.run import Run, new_folder, write_rows
+from hilum.core.run import Run, free_folder, new_folder, write_rows
 from hilum.learn._loop import Training
 from hilum.planning.planner import Prepared, check_budget, edit, look
 from hilum.prepare import augment
@@ -39,6 +39,7 @@ def train(
     resume: go on in `out` from its last checkpoint, with the plan that lies there.
     """
     out = Path(out)
+    fresh = not out.exists()
     if resume:
         if plan is not None or net is not None or minutes is not None or steps is not None or settings:
             raise HilumError(
@@ -48,21 +49,10 @@ def train(
             )
         made, units = _again(data, task, out, progress)
     else:
-        if out.is_file() or (out.is_dir() and any(out.iterdir())):
-            raise HilumError(
-                "HIL-CORE-03", f"{out} exists and is not an empty folder", "Choose another --out, or --resume"
-            )
+        free_folder(out)
         made, ready = _new(data, task, plan, net, minutes, steps, seed, settings, progress)
         units = ready.units(made)
-        # the whole plan must be trainable before anything is written
-        augment.check(made.augment)
-        _build.trial(_task.load(made))
-        fresh = not out.exists()
-        new_folder(out)
-        made.write(out / "plan.json")
-        write_json(out / "fingerprint.json", ready.facts)
-        write_json(out / "seen.json", {row["hash"]: ready.parts[row["id"]] for row in ready.facts["cases"]})
-        write_rows(out / "split.csv", split_rows(units))
+        _begin(out, made, ready, units)
     try:
         training = Training(out, made, units, progress)
         state = training.run(resume)
@@ -76,6 +66,17 @@ def train(
     counts = {p: len(c) for p, c in training.parts.items()}
     run.record("train", {"steps": state.steps, "resumed": resume, "cases": counts, "data": made.data["name"]})
     return run
+
+
+def _begin(out: Path, made: Plan, ready: Prepared, units: list[tuple[Case, str]]) -> None:
+    """Write what a run starts from; the whole plan must be trainable before anything is written."""
+    augment.check(made.augment)
+    _build.trial(_task.load(made))
+    new_folder(out)
+    made.write(out / "plan.json")
+    write_json(out / "fingerprint.json", ready.facts)
+    write_json(out / "seen.json", {row["hash"]: ready.parts[row["id"]] for row in ready.facts["cases"]})
+    write_rows(out / "split.csv", split_rows(units))
 
 
 def _take_back(out: Path, fresh: bool) -> None:
