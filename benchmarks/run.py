@@ -142,6 +142,7 @@ def _write(rows: list[dict[str, Any]], only: str) -> None:
         f"{_hardware()}; Python {platform.python_version()}, torch {rows[0]['plan']['versions']['torch']}. Seed 0.",
         "Patients are unknown unless the data say otherwise: groups are by similarity of the images.",
         "Steps were frozen after a short timing; where `train s` is far above the minutes, others used the cores.",
+        "Pictures have no physical spacing: there `mm` in a metric's name means pixels.",
         "The last column is what simple methods reached on other splits of the same data: a floor, not a paired peer.",
         "",
         "| cell | metric | mean | 95 % interval | n (groups) | minutes | steps | train s | load | commit | floor |",
