@@ -11,7 +11,7 @@ import pytest
 from hilum.core.run import Run
 from hilum.io import _source, dicom_seg
 
-TASK, PHANTOM, CASES, OPTIONS, STEPS = "segment", "heads", 8, {"noise": 0.01}, 90
+TASK, PHANTOM, CASES, OPTIONS, STEPS = "segment", "heads", 8, {"noise": 0.01}, 200
 THIS = sys.modules[__name__]
 SETS = {
     "plan.patch": [16, 16, 16],
