@@ -31,7 +31,7 @@ class Budget:
 
     @property
     def width(self) -> int:
-        """Channels of the first stage that learn enough within the time on two CPU cores (measured on hippocampus)."""
+        """Channels of the first stage: a choice for two CPU cores, where a wide network would see too few steps."""
         if (self.minutes or 0) >= 90:
             return 32
         return 16 if (self.minutes or 0) > 2 else 12
