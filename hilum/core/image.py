@@ -103,7 +103,7 @@ class Text:
 class Source(Protocol):
     """A lazy handle: what lies on disk, read when asked for, whole or by region."""
 
-    def read(self, region: tuple[slice, ...] | None = None, level: int = 0) -> "Image | Measurement":
+    def read(self, region: tuple[slice, ...] | None = None, level: int = 0) -> "Image | Measurement | Table":
         """region: spatial slices at that level, or None for everything; level: 0 is full resolution."""
 
 

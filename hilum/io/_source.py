@@ -1,110 +1,143 @@
 """`open`: a path becomes a lazy source; the format is chosen by the CARDs of this folder, never by an edited list."""
 
 import builtins
-import importlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 from hilum.core import catalogue
 from hilum.core.errors import HilumError
-from hilum.core.image import Image, Measurement
+from hilum.core.image import Image, Measurement, Table
+from hilum.io import _names, _workers
 from hilum.io._guard import full_only, reading
 
-HEAD = 132
-# Bytes that tell the format of a file without a known extension: DICOM's mark ends at 132.
+HEAD = 352
+# Bytes that tell the format of a file without a known extension: DICOM's mark ends at 132, NIfTI's at 348.
+ORDER = 50
+# Of formats that share an extension, those with a lower "order" in their CARD are asked first.
 
 
 @dataclass(frozen=True)
 class FileSource:
-    """A file or a DICOM series folder, read when asked for.
+    """A file or a DICOM series folder, read when asked for, in a guarded decoding process.
 
     path: where. format: the name of a file in hilum/io. part: one slice of a k-space file, None for the whole.
+    options: what else that format's `read` takes, plain data ({"series": uid, "accept": ["D21"]}).
     """
 
     path: Path
     format: str
     part: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
-        """What `read` gives: "image" or "measurement"."""
+        """What `read` gives: "image", "measurement" or "table"."""
         return str(catalogue.card("hilum.io", self.format)["reads"])
 
-    @property
-    def _module(self) -> ModuleType:
-        return importlib.import_module(catalogue.card("hilum.io", self.format)["module"])
-
-    def read(self, region: tuple[slice, ...] | None = None, level: int = 0) -> Image | Measurement:
-        """The image (or measurement); any failure is a HilumError that names the file."""
+    def ask(self, function: str, **options: Any) -> Any:
+        """What a function of the format's module says of this file: `levels` of a slide, `count` of k-space slices."""
         with reading(self.path):
-            if self.kind == "measurement":
-                full_only(self.path, level)
-                if region is not None:
-                    raise HilumError("HIL-IO-07", f"{self.path} is raw data and has no image regions", "Read it whole")
-                measurement: Measurement = self._module.read(self.path, slice=self.part)
-                return measurement
-            image: Image = self._module.read(self.path, region, level)
+            return _workers.decode(catalogue.card("hilum.io", self.format)["module"], function, self.path, options)
+
+    def read(self, region: tuple[slice, ...] | None = None, level: int = 0) -> Image | Measurement | Table:
+        """The image (or measurement, or table); any failure is a HilumError that names the file."""
+        if self.kind == "image":
+            image: Image = self.ask("read", region=region, level=level, **self.options)
             return image
+        full_only(self.path, level)
+        if region is not None:
+            raise HilumError("HIL-IO-07", f"{self.path} is no image and has no regions", "Read it whole")
+        part = {} if self.kind == "table" else {"slice": self.part}
+        found: Measurement | Table = self.ask("read", **part, **self.options)
+        return found
 
     def read_labels(self, like: Image | None = None) -> Image:
         """The file as whole-number labels (1, *space) int32, values exactly as stored.
 
         like: the image that the labels belong to; a DICOM SEG, which leaves empty slices out, is put on its grid.
         """
-        with reading(self.path):
-            if self.format == "dicom" and self.path.is_file():
-                from hilum.io import dicom_seg
+        if self.format == "dicom" and self.path.is_file():
+            mask = self._mask(like)
+            if mask is not None:
+                return mask
+        if not hasattr(catalogue.load("hilum.io", self.format), "read_labels"):
+            raise HilumError("HIL-IO-04", f"{self.path} ({self.format}) can not hold labels", "Give NIfTI, PNG or TIFF")
+        labels: Image = self.ask("read_labels")
+        return labels
 
-                if dicom_seg.is_seg(self.path):
-                    mask = dicom_seg.read(self.path, like=like)
-                    if mask.stacked:
-                        raise HilumError("HIL-D43", f"{self.path} has overlapping segments", "Export them one by one")
-                    return Image(
-                        mask.array[None], mask.affine, meta={"path": str(self.path), "classes": dict(mask.classes)}
-                    )
-            if not hasattr(self._module, "read_labels"):
-                raise HilumError(
-                    "HIL-IO-04", f"{self.path} ({self.format}) can not hold labels", "Give NIfTI, PNG or TIFF"
-                )
-            labels: Image = self._module.read_labels(self.path)
-            return labels
+    def _mask(self, like: Image | None) -> Image | None:
+        """The label map of a DICOM object that holds masks, or None where the file is none."""
+        for name, card in catalogue.cards("hilum.io").items():
+            if card["reads"] != "mask" or not _recognises(name, self.path):
+                continue
+            with reading(self.path):
+                mask = _workers.decode(card["module"], "read", self.path, {"like": like})
+            if mask.stacked:
+                raise HilumError("HIL-D43", f"{self.path} has overlapping segments", "Export them one by one")
+            return Image(mask.array[None], mask.affine, meta={"path": str(self.path), "classes": dict(mask.classes)})
+        return None
 
 
-def _extensions() -> list[tuple[str, str]]:
-    """(extension, format) that read something, longest extension first so that .nii.gz wins over .gz."""
+def _recognises(name: str, path: Path) -> bool:
+    """Whether a format that shares its extension with others finds its own content in the file."""
+    return bool(_workers.decode(catalogue.card("hilum.io", name)["module"], "recognises", path, {}))
+
+
+def _readable() -> list[tuple[str, dict[str, Any]]]:
+    """(name, CARD) of the formats that a path can be opened as, in the order in which they are asked."""
+    cards = catalogue.cards("hilum.io").items()
+    kept = [(name, card) for name, card in cards if card["reads"] in ("image", "measurement", "table")]
+    return sorted(kept, key=lambda pair: pair[1].get("order", ORDER))
+
+
+def _named(path: Path) -> list[str]:
+    """Formats with the longest extension that fits the file's name (.nii.gz before .gz), first asked first."""
+    name = Path(path).name.lower()
     found = [
-        (extension, name)
-        for name, card in catalogue.cards("hilum.io").items()
-        if card["reads"]
+        (len(extension), form)
+        for form, card in _readable()
         for extension in card["extensions"]
+        if name.endswith(extension) and not name.startswith(".")
     ]
-    return sorted(found, key=lambda pair: -len(pair[0]))
+    most = max((length for length, _ in found), default=0)
+    return [form for length, form in found if length == most]
 
 
 def by_name(path: Path) -> str | None:
-    """The format that the file's name speaks of, or None."""
-    name = Path(path).name.lower()
-    if name.startswith("."):
-        return None
-    return next((form for extension, form in _extensions() if name.endswith(extension)), None)
+    """The format that the file's name speaks of, or None; looks at nothing but the name."""
+    return next(iter(reversed(_named(path))), None)
 
 
 def sniff(path: Path) -> str | None:
     """The format that the file's first bytes speak of, or None."""
+    return next(iter(reversed(_marked(path))), None)
+
+
+def _marked(path: Path) -> list[str]:
+    """Formats whose mark stands in the file's first bytes, first asked first."""
     with builtins.open(path, "rb") as stream:
         head = stream.read(HEAD)
-    for name, card in catalogue.cards("hilum.io").items():
-        for offset, mark in card.get("magic", ()):
-            if card["reads"] and head[offset : offset + len(mark)] == mark:
-                return name
+    return [
+        form
+        for form, card in _readable()
+        if any(head[offset : offset + len(mark)] == mark for offset, mark in card.get("magic", ()))
+    ]
+
+
+def _format(path: Path) -> str | None:
+    """The format of an existing file: by name, else by its first bytes; formats with a question are asked."""
+    for form in _named(path) or _marked(path):
+        if not catalogue.card("hilum.io", form).get("recognises") or _recognises(form, path):
+            return form
     return None
 
 
 def is_image(path: Path) -> bool:
     """Whether a file's name speaks of something we read; looks at nothing else, ignores names that start with "."."""
-    return by_name(path) is not None
+    form = by_name(path)
+    return form is not None and catalogue.card("hilum.io", form)["reads"] != "table"
 
 
 def _visible_files(folder: Path) -> Iterator[Path]:
@@ -126,23 +159,26 @@ def is_series(path: Path) -> bool:
 
 
 def _known() -> str:
-    return ", ".join(sorted({extension for extension, _ in _extensions()})) + ", or a folder with one DICOM series"
+    extensions = {extension for _, card in _readable() for extension in card["extensions"]}
+    return ", ".join(sorted(extensions)) + ", or a folder with one DICOM series"
 
 
-def open(path: str | Path, part: int | None = None) -> FileSource:
+def open(path: str | Path, part: int | None = None, options: Mapping[str, Any] | None = None) -> FileSource:
     """A lazy source for a file or a DICOM series folder.
 
-    part: one slice of a k-space file. Refused: nothing there (HIL-IO-02), nothing we understand (HIL-IO-01).
+    part: one slice of a k-space file. options: what else the format's `read` takes, plain data (series, accept, ...).
+    Refused: nothing there (HIL-IO-02), nothing we understand (HIL-IO-01), a device or an unusable name (HIL-I12).
     """
     path = Path(path)
     if not path.exists():
         raise HilumError("HIL-IO-02", f"There is no file or folder {path}", "Check the path")
+    _names.usable(path, None)
     if path.is_dir():
         if is_series(path):
-            return FileSource(path, "dicom")
+            return FileSource(path, "dicom", options=options or {})
         raise HilumError("HIL-IO-01", f"The folder {path} holds no DICOM files", f"Give one of: {_known()}")
     with reading(path):
-        form = by_name(path) or sniff(path)
+        form = _format(path)
     if form is None:
         kind = f"the extension {path.suffix!r}" if path.suffix else "no extension"
         raise HilumError(
@@ -150,4 +186,4 @@ def open(path: str | Path, part: int | None = None) -> FileSource:
         )
     if part is not None and catalogue.card("hilum.io", form)["reads"] != "measurement":
         raise HilumError("HIL-IO-07", f"{path} is not raw data, it has no part {part}", "Leave the part out")
-    return FileSource(path, form, part)
+    return FileSource(path, form, part, options or {})

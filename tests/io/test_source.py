@@ -24,7 +24,8 @@ def test_importing_io_is_cheap() -> None:
 def test_every_card_is_kept() -> None:
     for name, card in cards("hilum.io").items():
         module = load("hilum.io", name)
-        assert card["reads"] in ("image", "measurement", "") and hasattr(module, "read")
+        assert card["reads"] in ("image", "measurement", "table", "mask", "field", "scores")
+        assert hasattr(module, "read") and (not card.get("recognises") or hasattr(module, "recognises"))
         assert all(extension.startswith(".") for extension in card["extensions"])
         assert not card["writes"] or hasattr(module, "write") or hasattr(module, "write_series")
 

@@ -1,0 +1,116 @@
+"""Decoding processes: pixels come back uncopied; a crash, a panic, a loop or a bomb costs that file only."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hilum.core.errors import HilumError
+from hilum.core.image import Image, Measurement
+from hilum.io import _workers, kspace, nifti
+from hilum.io import open as open_path
+
+BAD = """
+import ctypes, os, time
+import numpy as np
+from hilum.core.errors import HilumError
+from hilum.core.image import Image
+
+class Panic(BaseException):
+    pass
+
+def segfault(path): ctypes.string_at(0)
+def leave(path): os._exit(3)
+def panic(path): raise Panic("index out of bounds")
+def loop(path):
+    while True: pass
+def bomb(path): return np.ones(1 << 40, np.uint8)
+def large(path): return Image(np.ones((1, 200, 300, 1000), np.uint8))
+def refuse(path): raise HilumError("HIL-N01", f"{path} is cut short", "Copy it again")
+def foreign(path): raise KeyError("x")
+def region(path, region): return [[s.start, s.stop] for s in region]
+def views(path):
+    volume = np.arange(24, dtype=">i2").reshape(2, 3, 4)
+    array = volume.transpose(2, 1, 0)[None, ::-1]
+    return Image(array, np.diag([2.0, 1, 1, 1]), ("HIL-N05: w",), {"a": {"b": [1, None]}})
+"""
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_workers.Pool]:
+    folder = tmp_path_factory.mktemp("bad")
+    (folder / "bad_codec.py").write_text(BAD)
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = str(folder)
+    # the pool reads the variable again whenever it replaces a process
+    pool = _workers.Pool(1, memory=3 << 30, seconds=2.0)
+    yield pool
+    pool.close()
+    os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
+
+
+@pytest.mark.parametrize(
+    ("codec", "code", "word"),
+    [
+        ("segfault", "HIL-D45", "signal 11"),
+        ("leave", "HIL-D45", "status 3"),
+        ("panic", "HIL-D45", "index out of bounds"),
+        ("loop", "HIL-D45", "within 2 s"),
+        ("bomb", "HIL-IO-09", "memory"),
+        ("refuse", "HIL-N01", "cut short"),
+        ("foreign", "HIL-IO-03", "KeyError"),
+    ],
+)
+def test_d45_a_codec_that_fails_costs_its_file_only(
+    codec: str, code: str, word: str, pool: _workers.Pool, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"x")
+    began = time.monotonic()
+    with pytest.raises(HilumError, match=word) as caught:
+        pool.decode("bad_codec", codec, path, {})
+    assert caught.value.code == code and "a.bin" in str(caught.value) and time.monotonic() - began < 30
+    assert pool.decode("bad_codec", "region", path, {"region": (slice(1, 3), slice(0, 2))}) == [[1, 3], [0, 2]]
+
+
+def test_views_come_back_as_they_are(pool: _workers.Pool, tmp_path: Path) -> None:
+    seen = pool.decode("bad_codec", "views", tmp_path, {})
+    assert isinstance(seen, Image) and seen.warnings == ("HIL-N05: w",) and seen.meta == {"a": {"b": [1, None]}}
+    np.testing.assert_array_equal(seen.array[0], np.arange(24).reshape(2, 3, 4).transpose(2, 1, 0)[::-1])
+    assert seen.affine is not None and seen.affine[0, 0] == 2 and seen.affine.flags.writeable
+
+
+def test_pixels_are_mapped_not_copied(pool: _workers.Pool, tmp_path: Path) -> None:
+    seen = pool.decode("bad_codec", "large", tmp_path, {})
+    assert seen.array.sum() == 6 * 10**7 and type(seen.array.base).__name__ == "mmap"
+
+
+def test_every_format_reads_alike_here_and_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    volume = Image(np.random.default_rng(0).integers(0, 99, (1, 9, 8, 7)).astype(np.int16), np.diag([1.0, 2, 3, 1]))
+    nifti.write(tmp_path / "a.nii.gz", volume)
+    raw = np.random.default_rng(1).normal(size=(2, 3, 8, 6)).astype(np.complex64)
+    kspace.write(
+        tmp_path / "b.h5", Measurement(raw, ("slice", "coil", "ky", "kx"), {"name": "fourier"}, abs(raw[:, 0]))
+    )
+    for name in ("a.nii.gz", "b.h5"):
+        there = open_path(tmp_path / name).read()
+        with monkeypatch.context() as patch:
+            patch.setenv("HILUM_DECODE", "inline")
+            here = open_path(tmp_path / name).read()
+        assert type(here) is type(there) and here.warnings == there.warnings and dict(here.meta) == dict(there.meta)
+        np.testing.assert_array_equal(here.array, there.array)
+        assert here.array.dtype == there.array.dtype and there.array.flags.writeable
+
+
+def test_nothing_is_left_behind(tmp_path: Path) -> None:
+    nifti.write(tmp_path / "a.nii", Image(np.ones((1, 40, 40, 40), np.int16), np.eye(4)))
+    source = open_path(tmp_path / "a.nii")
+    source.read()
+    before = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").is_dir() else 0
+    for _ in range(20):
+        source.read()
+    after = len(os.listdir("/proc/self/fd")) if before else 0
+    assert after <= before + 2
