@@ -1,9 +1,11 @@
 """PNG, JPEG, TIFF, BMP, WebP: ordinary pictures (C, row, column) in pixel space, values exactly as stored.
 
-Grey gives C = 1, colour C = 3, dtype as in the file (uint8, uint16, float32, ...): nothing is clipped or rescaled.
-EXIF orientation is applied once, for images and labels alike.
+Grey gives C = 1, colour C = 3, dtype as in the file (uint8, uint16, float32, ...): nothing is clipped or rescaled, but
+grey of 1, 2 and 4 bits spreads over 0 to 255. EXIF orientation is applied once, for images and labels alike.
 """
 
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,75 +15,105 @@ from hilum.core.atomic import writing
 from hilum.core.errors import HilumError
 from hilum.core.findings import Mask
 from hilum.core.image import Array, Image
+from hilum.io import _raster_labels, _raster_marks, _raster_pillow, _raster_png, _raster_tiff
 from hilum.io._guard import cropped, full_only, labels_of, reading, same, smallest
+from hilum.io._raster_colour import profile
+from hilum.io._raster_decoded import MOST_BYTES, MOST_PIXELS, Decoded
 
 CARD = {
     "extensions": [".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"],
     "reads": "image",
     "writes": ["image", "mask"],
     "magic": [
-        [0, b"\x89PNG\r\n\x1a\n"], [0, b"\xff\xd8\xff"], [0, b"II*\x00"], [0, b"MM\x00*"], [0, b"BM"], [8, b"WEBP"],
+        [0, b"\x89PNG\r\n\x1a\n"], [0, b"\xff\xd8\xff"], [0, b"II*\x00"], [0, b"MM\x00*"], [0, b"II+\x00"],
+        [0, b"MM\x00+"], [0, b"BM"], [8, b"WEBP"],
     ],
     "about": "ordinary pictures, 8 or 16 bit",
 }  # fmt: skip
 ALLOWED = ["PNG", "JPEG", "TIFF", "BMP", "WEBP"]
-MOST_PIXELS = 1 << 27
-# Refused before decoding (faults.md I05); larger pictures belong in a pyramid.
+NAMES = {
+    ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP", ".webp": "WEBP",
+}  # fmt: skip
+OTHERS = (
+    (4, b"ftyphei", "HEIC"), (4, b"ftypmif1", "HEIC"), (4, b"ftypavif", "AVIF"), (0, b"%PDF", "PDF"),
+    (0, b"GIF8", "GIF"), (128, b"DICM", "DICOM"), (0, b"\x1f\x8b", "gzip"),
+    (0, b"8BPS", "Photoshop"), (0, b"%!PS", "PostScript"),
+    (4, b"jP  ", "JPEG 2000"), (0, b"\xff\x4f\xff\x51", "JPEG 2000"), (0, b"<svg", "SVG"),
+    (0, b"<?xml", "XML or SVG"), (0, b"<", "a web page or XML"),
+    (0, b"PK\x03\x04", "a zip archive"), (0, b"\x89HDF", "HDF5"),
+)  # fmt: skip
+# What refused files are, for the sentence only; the list that decides is ALLOWED.
 
 
 def read(path: Path, region: tuple[slice, ...] | None = None, level: int = 0) -> Image:
-    """A picture (1 or 3, row, column); a palette becomes RGB, CMYK becomes RGB, MINISWHITE is turned.
+    """A picture (1 or 3, row, column); a palette becomes RGB, CMYK becomes RGB, white-is-zero is turned.
 
-    Refused: several pages, see-through (HIL-I04), too large (I05), cut (I06), another format (I07), LAB (I02).
+    meta: kind, bits, orientation as found, stored (palette, CMYK, YCCK), icc (what the profile calls itself).
+    Warned: CMYK and other profiles (HIL-I02), the name of another format (I07), an unknown orientation (I01).
+    Refused: kinds of pixels we do not know (I02), several pages or see-through (I04), too large (I05), damaged (I06),
+    another format (I07).
     """
     path = Path(path)
     with reading(path):
         full_only(path, level)
-        array, kind = _decode(path, labels=False)
-        return cropped(Image(array, meta={"path": str(path), "format": "raster", "kind": kind}), region)
+        return cropped(_image(path, _decode(path, labels=False)), region)
 
 
 def read_labels(path: Path) -> Image:
-    """Label values (1, row, column) int32: palette indices and 1-bit pictures as they are, grey values as they are.
+    """Label values (1, row, column) int32: palette indices, 1-, 2- and 4-bit values and grey values as stored.
 
-    Refused: coloured (HIL-I08), grey edges from JPEG (I08), fractions (N15).
+    Refused beyond what `read` refuses: colours, lossy codecs, softened edges (HIL-I08, with counts), fractions (N15).
     """
     path = Path(path)
     with reading(path):
-        array, kind = _decode(path, labels=True)
-        if array.shape[0] == 3:
-            if (array != array[:1]).any():
-                colours = len(np.unique(array.reshape(3, -1), axis=1).T)
-                raise HilumError(
-                    "HIL-I08", f"{path} is a colour picture with {colours} colours", "Save values, not colours"
-                )
-            array = array[:1]
-        values = np.unique(array)
-        if kind == "JPEG" and len(values) > 2:
-            raise HilumError(
-                "HIL-I08",
-                f"{path} is a JPEG label with {len(values)} grey values: its edges are blurred",
-                "Save it as PNG",
-            )
-        return labels_of(Image(array, meta={"path": str(path), "format": "raster", "kind": kind}))
+        decoded = _decode(path, labels=True)
+        decoded.array = _raster_labels.plain_values(path, decoded)
+        return labels_of(_image(path, decoded))
 
 
-def write(path: Path, thing: Image | Mask) -> None:
-    """Write PNG (8 or 16 bit; colour 8 bit) or TIFF (also float32); read back and compared before it appears."""
+def provenance(path: Path) -> dict[str, str]:
+    """The facts that `write` put into a PNG or TIFF; empty where there are none."""
+    path = Path(path)
+    with reading(path):
+        return _raster_marks.read(path)
+
+
+def write(path: Path, thing: Image | Mask, provenance: Mapping[str, str] | None = None) -> None:
+    """Write PNG (8 or 16 bit; colour 8 bit) or TIFF (also float32); equal input gives equal bytes.
+
+    provenance: plain facts kept inside the file, beside Hilum's version and the intended use. Before the file appears
+    it is read back by our decoder and by SimpleITK, and compared. Refused: what would lose values (HIL-IO-04).
+    """
     path = Path(path)
     array = _plain(path, thing)
+    facts = _raster_marks.facts(path, provenance)
     pixels = array[0] if array.shape[0] == 1 else np.ascontiguousarray(np.moveaxis(array, 0, -1))
     with writing(path) as part:
         if path.suffix.lower() == ".png":
             from PIL import Image as Pillow
 
-            Pillow.fromarray(pixels).save(part, format="PNG")
+            Pillow.fromarray(pixels).save(part, format="PNG", pnginfo=_raster_marks.chunks(facts))
         else:
             import tifffile
 
-            tifffile.imwrite(part, pixels, photometric="rgb" if pixels.ndim == 3 else "minisblack", software="Hilum")
-        seen, _ = _decode(part, labels=isinstance(thing, Mask))
-        same(path, array, seen)
+            kind = "rgb" if pixels.ndim == 3 else "minisblack"
+            tifffile.imwrite(
+                part, pixels, photometric=kind, metadata=None, software=facts["Software"],
+                description=_raster_marks.line(facts),
+            )  # fmt: skip
+        same(path, array, _decode(part, labels=isinstance(thing, Mask)).array)
+        same(path, pixels, _by_other(part))
+        if _raster_marks.read(part) != facts:
+            raise HilumError("HIL-IO-05", f"{path} was not written: its facts differ", "Report this as a bug in Hilum")
+
+
+def _by_other(path: Path) -> Array:
+    """What a second decoder sees: SimpleITK, which shares no code with the first."""
+    import SimpleITK
+
+    name = "PNGImageIO" if path.suffix.lower() == ".png" else "TIFFImageIO"
+    seen: Array = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path), imageIO=name))
+    return seen
 
 
 def _plain(path: Path, thing: Image | Mask) -> Array:
@@ -105,125 +137,84 @@ def _plain(path: Path, thing: Image | Mask) -> Array:
     return np.ascontiguousarray(kept)
 
 
-def _decode(path: Path, labels: bool) -> tuple[Array, str]:
-    """(C, row, column) and the format's name."""
+def _image(path: Path, decoded: Decoded) -> Image:
+    facts = dict(decoded.facts)
+    notes = list(decoded.warnings)
+    if "profile_bytes" in facts:
+        facts["icc"] = profile(facts.pop("profile_bytes"), decoded.array.shape[0], notes)
+    if NAMES.get(path.suffix.lower(), decoded.kind) != decoded.kind:
+        notes.append(f"HIL-I07: {path.name} is {decoded.kind} by its contents, not what its name says.")
+    meta: dict[str, Any] = {"path": str(path), "format": "raster", "kind": decoded.kind, **facts}
+    return Image(decoded.array, None, tuple(notes), meta)
+
+
+def _decode(path: Path, labels: bool) -> Decoded:
+    """The picture by its contents, whatever its name says; every failure has its code."""
     from PIL import Image as Pillow
     from PIL import UnidentifiedImageError
 
+    with open(path, "rb") as stream:
+        head = stream.read(132)
     try:
-        with Pillow.open(path, formats=ALLOWED) as opened:
-            kind = str(opened.format)
-            if opened.size[0] * opened.size[1] > MOST_PIXELS:
-                raise HilumError(
-                    "HIL-I05", f"{path} has {opened.size[0]} x {opened.size[1]} pixels", "Cut or shrink it"
-                )
-            pages = int(getattr(opened, "n_frames", 1))
-            if pages > 1:
-                raise HilumError("HIL-I04", f"{path} has {pages} pages", "Save the one page that is meant")
-            deep = _bits(path, opened)
-            if kind == "TIFF" and (deep > 8 or _misread(opened)):
-                return _deep_tiff(path, opened), kind
-            if deep > 8 and kind == "PNG" and opened.mode not in ("I;16", "I"):
-                return _deep_png(path), kind
-            return _shallow(path, opened, labels), kind
+        if head.startswith(_raster_png.MARK):
+            return _png(path, labels)
+        if head[:4] in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"):
+            return _raster_tiff.decode(path, labels) or _by_pillow(path, labels, 8)
+        return _by_pillow(path, labels, 8)
+    except HilumError:
+        raise
     except Pillow.DecompressionBombError as error:
         raise HilumError("HIL-I05", f"{path} has too many pixels", "Cut or shrink it") from error
     except UnidentifiedImageError as error:
-        raise HilumError("HIL-I07", f"{path} is not a picture we know", f"Save it as {', '.join(ALLOWED)}") from error
-    except (OSError, SyntaxError) as error:
-        # Pillow says "truncated" for cut data and "broken" for bad checksums
-        raise HilumError("HIL-I06", f"{path} is damaged or cut short ({error})", "Copy or save it again") from error
+        raise _not_allowed(path, head) from error
+    except MemoryError:
+        raise
+    except Exception as error:
+        # decoders say "truncated", "broken data stream", bad checksums and much else
+        words = " ".join(str(error).split())[:200] or type(error).__name__
+        raise HilumError("HIL-I06", f"{path} is damaged or cut short ({words})", "Copy or save it again") from error
 
 
-def _bits(path: Path, opened: Any) -> int:
-    """Bits per channel as stored; Pillow's mode hides 16-bit colour."""
-    if opened.format == "PNG":
-        with open(path, "rb") as stream:
-            return stream.read(25)[24]
-    if opened.format == "TIFF":
-        bits = opened.tag_v2.get(258, (1,))
-        return int(max(bits) if isinstance(bits, tuple) else bits)
-    return 8
+def _png(path: Path, labels: bool) -> Decoded:
+    from PIL import Image as Pillow
+
+    known = _raster_png.facts(path)
+    _small_enough(path, known.size, 8)
+    if known.frames > 1:
+        raise HilumError("HIL-I04", f"{path} has {known.frames} frames", "Save the one page that is meant")
+    if not known.deep_colour:
+        return _by_pillow(path, labels, known.bits)
+    with _quiet(), Pillow.open(path, formats=["PNG"]) as opened:
+        return _raster_pillow.deep(path, _raster_png.deep(path, known), opened)
 
 
-def _misread(opened: Any) -> bool:
-    """An uncompressed TIFF on its side: Pillow 13.0 scrambles its pixels (seen with orientations 5 to 8)."""
-    return bool(opened.tag_v2.get(259, 1) == 1 and opened.tag_v2.get(274, 1) >= 5)
+def _by_pillow(path: Path, labels: bool, bits: int) -> Decoded:
+    from PIL import Image as Pillow
+
+    with _quiet(), Pillow.open(_raster_pillow.stream(path), formats=ALLOWED) as opened:
+        _small_enough(path, opened.size, len(opened.getbands()))
+        pages = int(getattr(opened, "n_frames", 1))
+        if pages > 1:
+            raise HilumError("HIL-I04", f"{path} has {pages} pages", "Save the one page that is meant")
+        return _raster_pillow.decode(path, opened, labels, bits)
 
 
-def _shallow(path: Path, opened: Any, labels: bool) -> Array:
-    """Up to 8 bits per channel, and 16-bit grey, by Pillow."""
-    from PIL import ImageOps
-
-    picture = ImageOps.exif_transpose(opened)
-    mode = picture.mode
-    if picture.has_transparency_data and not (labels and mode == "P"):
-        alpha = np.asarray(picture.convert("RGBA").getchannel("A"))
-        _opaque(path, alpha, 255)
-        picture = picture.convert("L" if mode in ("LA", "L", "1") else "RGB")
-    elif mode == "1":
-        picture = picture if labels else picture.convert("L")
-    elif mode in ("CMYK", "YCbCr") or (mode == "P" and not labels):
-        picture = picture.convert("RGB")
-    elif mode == "P":
-        picture = picture.copy()
-    if picture.mode not in ("1", "L", "P", "RGB", "I;16", "I", "F"):
-        raise HilumError("HIL-I02", f"{path} is stored as {picture.mode}", "Save it as grey or RGB")
-    array = np.asarray(picture)
-    if picture.mode == "1":
-        array = array.astype(np.uint8)
-    elif picture.mode == "I":
-        array = smallest(array)
-    return np.ascontiguousarray(array[None] if array.ndim == 2 else np.moveaxis(array, -1, 0))
+def _quiet() -> Any:
+    """Pillow warns of sizes below our own limit, and of EXIF oddities that are judged here."""
+    return warnings.catch_warnings(action="ignore")
 
 
-def _opaque(path: Path, alpha: Array, top: int) -> None:
-    if (alpha != top).any():
-        share = float((alpha != top).mean())
-        raise HilumError("HIL-I04", f"{path} is see-through in {share:.1%} of its pixels", "Flatten it on a background")
+def _small_enough(path: Path, size: tuple[int, int], channels: int) -> None:
+    pixels = size[0] * size[1]
+    if pixels > MOST_PIXELS or pixels * channels > MOST_BYTES:
+        raise HilumError("HIL-I05", f"{path} has {size[0]} x {size[1]} pixels", "Cut or shrink it")
 
 
-def _deep_png(path: Path) -> Array:
-    """16-bit colour PNG, which Pillow would cut to 8 bits."""
-    try:
-        import SimpleITK
-    except ImportError as error:
-        raise HilumError("HIL-I03", f"{path} is 16-bit colour PNG", "Install SimpleITK, or save it as TIFF") from error
-    pixels = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path), imageIO="PNGImageIO"))
-    if pixels.ndim == 2:
-        return np.ascontiguousarray(pixels[None])
-    if pixels.shape[-1] in (2, 4):
-        _opaque(path, pixels[..., -1], np.iinfo(pixels.dtype).max)
-        pixels = pixels[..., :-1]
-    return np.ascontiguousarray(np.moveaxis(pixels, -1, 0))
-
-
-def _deep_tiff(path: Path, opened: Any) -> Array:
-    """TIFF of more than 8 bits, or on its side: any numeric type, white-is-zero turned, EXIF orientation applied."""
-    import tifffile
-
-    with tifffile.TiffFile(path) as file:
-        page: Any = file.pages[0]
-        pixels = page.asarray()
-        if page.photometric.name not in ("MINISBLACK", "MINISWHITE", "RGB"):
-            raise HilumError("HIL-I02", f"{path} is a TIFF of kind {page.photometric.name}", "Save it as grey or RGB")
-        if page.photometric.name == "MINISWHITE":
-            pixels = np.iinfo(pixels.dtype).max - pixels
-        if page.planarconfig == 2 and pixels.ndim == 3:
-            pixels = np.moveaxis(pixels, 0, -1)
-    if pixels.ndim == 3 and pixels.shape[-1] in (2, 4):
-        _opaque(path, pixels[..., -1], np.iinfo(pixels.dtype).max)
-        pixels = pixels[..., :-1]
-    pixels = _turned(pixels, int(opened.tag_v2.get(274, 1)))
-    return np.ascontiguousarray(pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0))
-
-
-def _turned(pixels: Array, orientation: int) -> Array:
-    """EXIF orientation 1-8 on rows and columns."""
-    if orientation >= 5:
-        pixels = np.swapaxes(pixels, 0, 1)
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    return pixels
+def _not_allowed(path: Path, head: bytes) -> HilumError:
+    if not head:
+        return HilumError("HIL-I06", f"{path} is empty", "Copy or save it again")
+    trimmed = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    names = (word for at, mark, word in OTHERS if (trimmed if mark[:1] == b"<" else head)[at:].startswith(mark))
+    kind = next(names, None)
+    what = f"is {kind} by its contents" if kind else "is not a picture we know"
+    return HilumError("HIL-I07", f"{path} {what}", f"Save it as {', '.join(ALLOWED)}")

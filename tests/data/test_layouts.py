@@ -1,6 +1,7 @@
 """Every way a folder can be laid out, on a tiny folder; and what is wrong in it is named."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +158,32 @@ def test_table(tmp_path: Path) -> None:
     assert found.cases[0].klass == "ill" and found.cases[0].attributes == {"site": "x"}
 
 
+def test_a_table_with_readings_of_several_raters(tmp_path: Path) -> None:
+    for name in ("a", "b", "a_anna", "a_ben", "b_anna"):
+        png(tmp_path / "files" / f"{name}.png", 1)
+    path = tmp_path / "cases.tsv"
+    rows = [
+        ["case", "image", "label@anna", "label@ben", "patient", "split", "site", "rater", "class", "fold", "device"],
+        ["one", "files/a.png", "files/a_anna.png", "files/a_ben.png", "p1", "train", "x", "anna", "ill", "3", "D1"],
+        ["two", "files/b.png", "files/b_anna.png", "", "p2", "", "y", "", "", "1", ""],
+    ]
+    path.write_text("\n".join("\t".join(row) for row in rows))
+    one, two = open_dataset(path).cases
+    assert set(one.items) == {"image", "label@anna", "label@ben"} and set(two.items) == {"image", "label@anna"}
+    assert one.attributes == {"site": "x", "rater": "anna", "fold": "3", "device": "D1"}
+    assert (one.klass, one.group) == ("ill", "p1") and two.klass is None and two.attributes["fold"] == "1"
+    assert one.read("label@ben").shape == (8, 9) and open_dataset(path).parts == {"one": "train"}
+    path.write_text("image\tlabel@\nfiles/a.png\tfiles/b.png\n")
+    assert refused(path).code == "HIL-I11" and "names no rater" in refused(path).seen
+
+
+def test_the_case_is_called_like_its_file(tmp_path: Path) -> None:
+    png(tmp_path / "a.b.png")
+    nii(tmp_path / "two words.nii.gz")
+    (tmp_path / "cases.csv").write_text("image\na.b.png\ntwo words.nii.gz\n")
+    assert names(open_dataset(tmp_path / "cases.csv")) == ["a.b", "two words"]
+
+
 def test_i11_every_bad_row_of_a_table_is_listed(tmp_path: Path) -> None:
     png(tmp_path / "a.png")
     path = tmp_path / "cases.csv"
@@ -165,10 +192,96 @@ def test_i11_every_bad_row_of_a_table_is_listed(tmp_path: Path) -> None:
     assert error.code == "HIL-I11"
     for words in ("line 3", "line 4", "line 5"):
         assert words in error.seen
+    assert "3 faults" in error.seen and "is missing" in error.seen and "again, as in line 2" in error.seen
+    path.write_text("image\n" + "x.png\n" * 9)
+    assert "(and 12 more)" in refused(path).seen
     path.write_text("picture\na.png\n")
     assert refused(path).code == "HIL-I11"
     path.write_text("")
     assert refused(path).code == "HIL-I11"
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        ("one,../a.png", "HIL-I12"), ("one,/etc/passwd", "HIL-I12"), ("one,link.png", "HIL-I12"),
+        ("one,pipe.png", "pipe"), ("one,", "no file"), ("one,a.png,x", "3 cells"), ("=one,a.png", "formula"),
+        ("../one,a.png", "'..'"), ("/one,a.png", "''"), ("CASE,a.png", "again, as in line 2"),
+        ("one,note.txt", "HIL-IO-01"), ("one,sub", "HIL-IO-01"), ("one,cases.csv", "is a table"),
+    ],
+)  # fmt: skip
+def test_i11_paths_and_names_in_a_table_stay_inside(tmp_path: Path, cells: str, words: str) -> None:
+    folder = tmp_path / "data"
+    png(tmp_path / "a.png")
+    png(folder / "a.png")
+    (folder / "sub").mkdir()
+    (folder / "note.txt").write_text("no picture")
+    (folder / "link.png").symlink_to(tmp_path / "a.png")
+    os.mkfifo(folder / "pipe.png")
+    path = folder / "cases.csv"
+    path.write_text(f"case,image\ncase,a.png\n{cells}\n")
+    error = refused(path)
+    assert error.code == "HIL-I11" and "line 3" in error.seen and words in error.seen
+
+
+def test_i11_the_same_table_in_another_form_gives_the_same_cases(tmp_path: Path) -> None:
+    for name in ("a", "e\u0301"):
+        png(tmp_path / f"{name}.png")
+    path = tmp_path / "cases.csv"
+    text = "image{0}site\na.png{0}x \n\u00e9.png{0} y\n"
+    seen = []
+    for form, encoding in ((",", "utf-8"), (";", "utf-8-sig"), ("\t", "utf-16")):
+        path.write_bytes(text.format(form).encode(encoding))
+        seen.append([(c.id, c.attributes, c.read("image").array.tobytes()) for c in open_dataset(path).cases])
+    assert seen[0] == seen[1] == seen[2] and [row[0] for row in seen[0]] == ["a", "\u00e9"]
+    path.write_bytes(text.format(",").encode("latin-1"))
+    assert "line 3" in refused(path).seen
+
+
+def test_i12_image_and_label_in_two_unicode_forms_belong_together(tmp_path: Path) -> None:
+    png(tmp_path / "images" / "Gro\u0308sse e\u0301 \u5199.png")
+    png(tmp_path / "labels" / "Gr\u00f6sse \u00e9 \u5199.png", 1)
+    found = open_dataset(tmp_path, ("image", "label"))
+    assert names(found) == ["Gr\u00f6sse \u00e9 \u5199"] and found.cases[0].read("label").shape == (8, 9)
+
+
+@pytest.mark.parametrize(("one", "other"), [("A.png", "a.png"), ("a.PNG", "a.png"), ("e\u0301.png", "\u00e9.png")])
+def test_i12_names_that_differ_only_by_case_or_form_are_refused(tmp_path: Path, one: str, other: str) -> None:
+    png(tmp_path / "images" / "z.png")
+    for name in (one, other):
+        (tmp_path / "images" / name).write_bytes((tmp_path / "images" / "z.png").read_bytes())
+    if len(list((tmp_path / "images").iterdir())) < 3:
+        pytest.skip("this file system takes the two names for one")
+    assert refused(tmp_path).code == "HIL-I12"
+
+
+@pytest.mark.parametrize("name", ["a\nb.png", "a\x1bb.png", "-a.png", "x" * 251 + ".png", "a\u202eb.png"])
+def test_i12_unsafe_names_are_refused_where_files_are_listed(tmp_path: Path, name: str) -> None:
+    png(tmp_path / "images" / "good.png")
+    (tmp_path / "images" / name).write_bytes((tmp_path / "images" / "good.png").read_bytes())
+    assert refused(tmp_path).code == "HIL-I12"
+
+
+@pytest.mark.parametrize("kind", ["link out", "lost link", "pipe", "folder"])
+def test_i12_what_is_no_file_of_this_folder_is_refused(tmp_path: Path, kind: str) -> None:
+    inside, path = tmp_path / "data" / "images", tmp_path / "data" / "images" / "a.png"
+    png(inside / "good.png")
+    if kind == "link out":
+        path.symlink_to(png(tmp_path / "outside.png"))
+    elif kind == "lost link":
+        path.symlink_to("nowhere.png")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    error = refused(tmp_path / "data")
+    assert error.code == "HIL-I12" and "a.png" in error.seen
+
+
+def test_i12_a_link_inside_the_folder_is_followed(tmp_path: Path) -> None:
+    png(tmp_path / "images" / "a.png")
+    (tmp_path / "images" / "b.png").symlink_to("a.png")
+    assert names(open_dataset(tmp_path)) == ["a", "b"]
 
 
 @pytest.mark.parametrize("name", ["cases.csv", "boxes.csv", "pairs.csv"])

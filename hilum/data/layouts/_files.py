@@ -1,6 +1,5 @@
 """What the layouts share: images in a folder by case name, and reading a CSV."""
 
-import csv
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 from hilum.core import geometry
 from hilum.core.errors import HilumError
 from hilum.core.image import Image, Source
-from hilum.io import _source
+from hilum.io import _names, _source, table
 
 
 @dataclass(frozen=True)
@@ -21,11 +20,13 @@ class Channels:
 
     def read(self, region: tuple[slice, ...] | None = None, level: int = 0) -> Image:
         """All files; refused when one lies elsewhere than the first (N14)."""
-        images = [source.read(region, level) for source in self.sources]
+        images: list[Image] = []
+        for source in self.sources:
+            image = source.read(region, level)
+            assert isinstance(image, Image)
+            images.append(image)
         first = images[0]
-        assert isinstance(first, Image)
         for other in images[1:]:
-            assert isinstance(other, Image)
             apart = other.shape != first.shape or (
                 first.affine is not None
                 and other.affine is not None
@@ -36,7 +37,7 @@ class Channels:
                 names = f"{first.meta.get('path', 'the first channel')} and {other.meta.get('path', 'another')}"
                 raise HilumError("HIL-N14", f"{names} do not lie on one grid", "Resample the channels to one grid")
         warnings = tuple(dict.fromkeys(w for image in images for w in image.warnings))
-        array = np.concatenate([image.array for image in images])  # type: ignore[union-attr]
+        array = np.concatenate([image.array for image in images])
         return Image(array, first.affine, warnings, first.meta)
 
 
@@ -62,27 +63,39 @@ def stem(path: Path) -> str:
     return name[:-7] if name.lower().endswith(".nii.gz") else Path(name).stem
 
 
-def images(folder: Path) -> dict[str, Path]:
-    """{case name: path} of the images (files, or folders with a DICOM series) directly inside `folder`."""
+def images(folder: Path, root: Path | None = None) -> dict[str, Path]:
+    """{case name: path} of the images (files, or folders with a DICOM series) directly inside `folder`.
+
+    Names are in one unicode form, so that an image and its label find each other. Refused: two files of one case
+    (HIL-DATA-04), names that are unsafe or differ only by case or unicode form, links out of `root` (I12).
+    root: the data folder; `folder` itself where not given.
+    """
     found: dict[str, Path] = {}
+    known: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or not (_source.is_image(path) or _source.is_series(path)):
             continue
-        name = stem(path)
-        if name in found:
+        _names.usable(path, root or folder)
+        if path.is_dir() and not _source.is_series(path):
+            raise HilumError("HIL-I12", f"{path} is named like an image but is a folder", "Rename it")
+        name = _names.plain(stem(path))
+        other = known.get(_names.folded(name))
+        apart = other is not None and _names.folded(other.name) != _names.folded(path.name)
+        if other is not None and apart and _names.plain(stem(other)) == name:
             raise HilumError(
-                "HIL-DATA-04", f"{found[name].name} and {path.name} in {folder} are both called {name!r}", "Rename one"
+                "HIL-DATA-04", f"{other.name} and {path.name} in {folder} are both called {name!r}", "Rename one"
             )
+        if other is not None:
+            raise HilumError(
+                "HIL-I12", f"{other.name!a} and {path.name!a} in {folder} differ only by case or unicode form",
+                "Rename one: other computers take them for one file",
+            )  # fmt: skip
+        known[_names.folded(name)] = path
         found[name] = path
     return found
 
 
 def rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Column names and rows of a CSV, spaces around cells removed; a file that is no CSV in UTF-8 is refused (I11)."""
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            found = [{k.strip(): (v or "").strip() for k, v in row.items() if k} for row in reader]
-            return [name.strip() for name in reader.fieldnames or [] if name], found
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise HilumError("HIL-I11", f"{path} is not a CSV in UTF-8 ({error})", "Save it as CSV, UTF-8") from error
+    """Column names and rows of a CSV or TSV, spaces around cells removed; what is no table is refused (I11)."""
+    sheet = table.sheet(path)
+    return list(sheet.columns), list(sheet.rows)

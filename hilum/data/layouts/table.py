@@ -3,45 +3,87 @@
 from pathlib import Path
 
 from hilum.core.errors import HilumError
-from hilum.core.image import Case
+from hilum.core.image import Case, Source
 from hilum.data.dataset import Dataset, Settings
-from hilum.data.layouts import _files
-from hilum.io import _source
+from hilum.data.layouts._files import stem
+from hilum.io import _names, _source
+from hilum.io import table as tables
 
 CARD = {"about": "a CSV with columns for roles (image, label, fixed, moving, ...), class, patient, split", "order": 5}
 ROLES = ("image", "label", "fixed", "moving", "kspace")
+ENDS = (".csv", ".tsv")
 
 
 def recognises(folder: Path) -> bool:
-    """A .csv file."""
-    return folder.is_file() and folder.suffix.lower() == ".csv"
+    """A .csv or .tsv file."""
+    return folder.is_file() and folder.suffix.lower() in ENDS
 
 
 def read(folder: Path, settings: Settings) -> Dataset:
-    """Paths are relative to the CSV. Every bad row is listed, not only the first (I11)."""
-    _, rows = _files.rows(folder)
-    if not rows or not any(role in rows[0] for role in ROLES):
-        raise HilumError(
-            "HIL-I11", f"{folder} has no column of {', '.join(ROLES)}", "Name the columns in the first line"
-        )
-    faults, seen, cases, parts = [], set(), [], {}
-    for number, row in enumerate(rows, 2):
-        roles = {r: folder.parent / row[r] for r in row if r.split("@")[0] in ROLES and row[r]}
-        name = row.get("case") or Path(next(iter(roles.values()), Path(f"row{number}"))).name.split(".")[0]
-        missing = [str(p) for p in roles.values() if not p.exists()]
-        if missing:
-            faults.append(f"line {number}: {missing[0]} is missing")
-        if name in seen:
-            faults.append(f"line {number}: case {name!r} again")
-        seen.add(name)
-        if not missing:
-            items = {r: _source.open(p) for r, p in roles.items()}
-            known = {*roles, "case", "patient", "class", "split"}
-            rest = {k: v for k, v in row.items() if k not in known}
-            cases.append(Case(name, row.get("patient", ""), items, rest, row.get("class") or None))
-            if row.get("split"):
-                parts[name] = row["split"]
+    """Cases in the order of the rows; paths are relative to the table and stay inside its folder.
+
+    Columns: roles (image, label, fixed, moving, kspace; label@anna is anna's reading of that role), case (its id, else
+    the first file's name), patient, class, split. All others, site, rater and fold too, become attributes.
+    Every bad row is listed, not only the first (I11).
+    """
+    sheet = tables.sheet(folder)
+    roles = _roles(folder, sheet)
+    faults: list[str] = []
+    known: dict[str, int] = {}
+    cases, parts = [], {}
+    for line, row in zip(sheet.lines, sheet.rows, strict=True):
+        given = {role: row[role] for role in roles if row[role]}
+        items, wrong = _items(folder.parent, given)
+        name = row.get("case") or (_names.plain(stem(Path(next(iter(given.values()))))) if given else f"row{line}")
+        wrong += _name_faults(name, known)
+        known.setdefault(_names.folded(name), line)
+        faults += [f"line {line}: {fault}" for fault in wrong]
+        if wrong:
+            continue
+        rest = {k: v for k, v in row.items() if k not in {*roles, "case", "patient", "class", "split"}}
+        cases.append(Case(name, row.get("patient", ""), items, rest, row.get("class") or None))
+        if row.get("split"):
+            parts[name] = row["split"]
     if faults:
-        more = f" (and {len(faults) - 5} more)" if len(faults) > 5 else ""
-        raise HilumError("HIL-I11", f"{folder}: " + "; ".join(faults[:5]) + more, "Mend these rows")
+        raise tables.refused(folder, faults)
     return Dataset("", folder, "", tuple(cases), settings, parts=parts)
+
+
+def _roles(path: Path, sheet: tables.Sheet) -> list[str]:
+    """The columns that hold files, plain roles before those of raters."""
+    found = [c for c in sheet.columns if c.split("@")[0] in ROLES]
+    for column in found:
+        if "@" in column and (column.count("@") > 1 or not column.split("@")[1].strip()):
+            raise HilumError("HIL-I11", f"{path}: the column {column!r} names no rater", "Write it as label@name")
+    if not found or not sheet.rows:
+        seen = ", ".join(repr(c) for c in sheet.columns[:8])
+        what = f"has no column of {', '.join(ROLES)}, it has {seen}" if not found else "has no rows"
+        raise HilumError("HIL-I11", f"{path} {what}", "Name the columns in the first line, one case on each line after")
+    return sorted(found, key=lambda c: "@" in c)
+
+
+def _items(root: Path, given: dict[str, str]) -> tuple[dict[str, Source], list[str]]:
+    """The sources of a row, and what is wrong with its paths."""
+    items: dict[str, Source] = {}
+    wrong = [] if given else ["it names no file"]
+    for role, written in given.items():
+        path = _names.find(root / written)
+        try:
+            _names.usable(path, root)
+            source = _source.open(path)
+            if source.kind == "table":
+                wrong.append(f"{role}: {path} is a table")
+            items[role] = source
+        except HilumError as error:
+            wrong.append(f"{path} is missing" if error.code == "HIL-IO-02" else f"{role}: {error.seen} [{error.code}]")
+    return items, wrong
+
+
+def _name_faults(name: str, known: dict[str, int]) -> list[str]:
+    """A case is called once, and by a name that files can be written under."""
+    fault = next((f for f in map(_names.name_fault, name.split("/")) if f), "")
+    if fault:
+        return [f"the case name {name!a} {fault}"]
+    if _names.folded(name) in known:
+        return [f"case {name!r} again, as in line {known[_names.folded(name)]}"]
+    return []
