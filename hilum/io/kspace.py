@@ -13,16 +13,25 @@ import numpy as np
 from hilum.core.atomic import writing
 from hilum.core.errors import HilumError
 from hilum.core.image import Array, Measurement
-from hilum.io._guard import MOST_BYTES, reading, same
+from hilum.io import _hdf5
+from hilum.io._guard import reading, same
 
 CARD = {
     "extensions": [".h5", ".hdf5"],
     "reads": "measurement",
     "writes": ["measurement"],
     "magic": [[0, b"\x89HDF\r\n\x1a\n"]],
+    "recognises": True,
     "about": "MR k-space as fastMRI-style HDF5",
 }
 TARGETS = ("reconstruction_rss", "reconstruction_esc")
+
+
+def recognises(path: Path) -> bool:
+    """Every HDF5 file that is no ISMRMRD file: one without `kspace`, or damaged, is told so when it is read."""
+    from hilum.io import ismrmrd
+
+    return not ismrmrd.recognises(path)
 
 
 def count(path: Path) -> int:
@@ -30,7 +39,7 @@ def count(path: Path) -> int:
     import h5py
 
     with reading(Path(path)), h5py.File(path, "r") as file:
-        return int(_member(file, "kspace").shape[0])
+        return int(_kspace(Path(path), file).shape[0])
 
 
 def read(path: Path, slice: int | None = None) -> Measurement:
@@ -44,32 +53,20 @@ def read(path: Path, slice: int | None = None) -> Measurement:
 
     path = Path(path)
     with reading(path), h5py.File(path, "r") as file:
-        data = _member(file, "kspace")
-        if data is None or data.ndim not in (3, 4) or data.dtype.kind != "c":
-            raise HilumError(
-                "HIL-IO-08", f"{path} has no complex `kspace` (slice, coil, H, W)", f"It has: {_inside(file)}"
-            )
+        data = _kspace(path, file)
         if slice is not None and not 0 <= slice < data.shape[0]:
             raise HilumError(
                 "HIL-IO-07", f"{path} has slices 0 to {data.shape[0] - 1}, not {slice}", "Choose one of them"
             )
-        chosen: Any = Ellipsis if slice is None else slice
-        array = np.asarray(data[chosen], dtype=np.complex64)
+        array = _hdf5.load(data, slice, np.complex64)
+        _hdf5.finite(array, f"{path}: `kspace`")
         if data.ndim == 3:
             array = np.expand_dims(array, -3)
-        if not np.isfinite(array).all():
-            raise HilumError("HIL-N09", f"{path} has NaN or infinite samples", "Export it again")
         maps = _maps(path, file, data.shape, slice, array.shape)
-        target = next((_member(file, name) for name in TARGETS if _member(file, name) is not None), None)
-        if target is not None and (target.ndim != 3 or target.shape[0] != data.shape[0]):
-            raise HilumError(
-                "HIL-IO-08", f"{path}: target {target.shape} beside k-space {data.shape}", "Export it again"
-            )
-        picture = None if target is None else np.asarray(target[chosen], dtype=np.float32)
-        if picture is not None and slice is not None:
-            picture = picture[None]
+        picture = _target(path, file, data.shape, slice)
         operator = {"name": "fourier", "mask": _mask(path, file, array.shape), "maps": maps}
-        meta = {"path": str(path), "format": "kspace", "slice": slice, "slices": int(data.shape[0])}
+        part = None if slice is None else int(slice)
+        meta = {"path": str(path), "format": "kspace", "slice": part, "slices": int(data.shape[0])}
         axes = ("coil", "ky", "kx") if slice is not None else ("slice", "coil", "ky", "kx")
         return Measurement(array, axes, operator, picture, meta=meta)
 
@@ -101,17 +98,13 @@ def write(path: Path, measurement: Measurement) -> None:
         same(path, array, seen.array)
 
 
-def _member(file: Any, name: str) -> Any:
-    """A data set that lies in this very file; soft and external links are not followed."""
-    import h5py
-
-    if name not in file or not isinstance(file.get(name, getlink=True), h5py.HardLink):
-        return None
-    data = file[name]
-    if not isinstance(data, h5py.Dataset) or data.external or data.is_virtual:
-        return None
-    if data.size is not None and data.size * data.dtype.itemsize > MOST_BYTES:
-        raise HilumError("HIL-IO-08", f"`{name}` claims {data.size * data.dtype.itemsize} bytes", "Refused")
+def _kspace(path: Path, file: Any) -> Any:
+    data = _hdf5.dataset(file, "kspace")
+    if data is None or data.ndim not in (3, 4) or data.dtype.kind != "c" or 0 in data.shape:
+        seen = "" if data is None else f", but {data.dtype} {data.shape}"
+        raise HilumError(
+            "HIL-IO-08", f"{path} has no complex `kspace` (slice, coil, H, W){seen}", f"It has: {_inside(file)}"
+        )
     return data
 
 
@@ -119,28 +112,50 @@ def _inside(file: Any) -> str:
     return ", ".join(sorted(file.keys())[:10]) or "nothing"
 
 
+def _target(path: Path, file: Any, stored: tuple[int, ...], slice: int | None) -> Array | None:
+    """Magnitude (slice, h, w), or (1, h, w) of one slice, or None."""
+    target = next((found for name in TARGETS if (found := _hdf5.dataset(file, name)) is not None), None)
+    if target is None:
+        return None
+    if target.ndim != 3 or target.shape[0] != stored[0] or target.dtype.kind not in "fiu":
+        raise HilumError(
+            "HIL-IO-08", f"{path}: target {target.dtype} {target.shape} beside k-space {stored}", "Export it again"
+        )
+    picture = _hdf5.load(target, slice, np.float32)
+    _hdf5.finite(picture, f"{path}: the target")
+    return picture if slice is None else picture[None]
+
+
 def _mask(path: Path, file: Any, shape: tuple[int, ...]) -> Array:
     """Sampling (W,) or (H, W) float32; where the file states none, every column counts as sampled."""
-    mask = _member(file, "mask")
-    if mask is None:
+    stored = _hdf5.dataset(file, "mask")
+    if stored is None:
         return np.ones(shape[-1], dtype=np.float32)
-    mask = np.squeeze(np.asarray(mask))
-    if mask.shape not in ((shape[-1],), tuple(shape[-2:])):
-        raise HilumError("HIL-IO-08", f"{path}: mask {mask.shape} for k-space {shape}", "Export it again")
+    wanted = ((shape[-1],), tuple(shape[-2:]))
+    # with axes of length 1 a mask still has no more values than one picture
+    fits = stored.dtype.kind in "biuf" and stored.size <= shape[-2] * shape[-1]
+    mask = np.squeeze(np.asarray(stored)) if fits else np.empty(0)
+    mask = mask.reshape(shape[-1]) if shape[-1] == 1 and mask.size == 1 else mask
+    if mask.shape not in wanted:
+        raise HilumError(
+            "HIL-IO-08", f"{path}: mask {stored.dtype} {stored.shape} for k-space {shape}", "Export it again"
+        )
     return (mask != 0).astype(np.float32)
 
 
 def _maps(path: Path, file: Any, stored: tuple[int, ...], slice: int | None, shape: tuple[int, ...]) -> Array | None:
     """Coil maps with the shape of the k-space that is returned, or None."""
-    maps = _member(file, "sensitivity_maps")
+    maps = _hdf5.dataset(file, "sensitivity_maps")
     if maps is None:
         return None
+    fits = maps.ndim == 3 or (maps.ndim == 4 and maps.shape[0] in (1, stored[0]))
+    if not fits or maps.shape[-3:] != shape[-3:] or maps.dtype.kind not in "cf":
+        raise HilumError(
+            "HIL-IO-08", f"{path}: maps {maps.dtype} {maps.shape} beside k-space {stored}", "Export it again"
+        )
     per_slice = maps.ndim == 4 and maps.shape[0] == stored[0]
-    if maps.ndim == 4 and maps.shape[0] not in (1, stored[0]):
-        raise HilumError("HIL-IO-08", f"{path}: maps {maps.shape} beside k-space {stored}", "Export it again")
-    array = np.asarray(maps[slice] if per_slice and slice is not None else maps, dtype=np.complex64)
+    array = _hdf5.load(maps, slice if per_slice else None, np.complex64)
+    _hdf5.finite(array, f"{path}: `sensitivity_maps`")
     if slice is not None and array.ndim == 4:
         array = array[0]
-    if array.shape[-3:] != shape[-3:]:
-        raise HilumError("HIL-IO-08", f"{path}: maps {maps.shape} beside k-space {stored}", "Export it again")
     return np.broadcast_to(array, shape).copy() if array.shape != shape else array

@@ -1,6 +1,9 @@
 """k-space files: what is written is what is read, whole or slice by slice."""
 
+import json
+import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -8,7 +11,7 @@ import pytest
 
 from hilum.core.errors import HilumError
 from hilum.core.image import Measurement
-from hilum.io import kspace
+from hilum.io import _buffer, kspace
 from hilum.io import open as open_path
 
 RNG = np.random.default_rng(0)
@@ -66,3 +69,147 @@ def test_cut_files_and_wrong_slices_are_refused(tmp_path: Path) -> None:
         path.write_bytes(whole[: int(len(whole) * share)])
         with pytest.raises(HilumError, match=r"a\.h5"):
             open_path(path).read()
+
+
+def test_meta_is_plain_data(tmp_path: Path) -> None:
+    kspace.write(tmp_path / "a.h5", measurement())
+    meta = dict(kspace.read(tmp_path / "a.h5", slice=np.int64(1)).meta)  # type: ignore[arg-type]
+    assert json.loads(json.dumps(meta)) == meta and meta["slice"] == 1
+
+
+def test_double_precision_becomes_single(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["kspace"] = measurement().array.astype(np.complex128)
+    assert kspace.read(tmp_path / "a.h5").array.dtype == np.complex64
+
+
+def test_n09_nan_is_refused_wherever_it_lies(tmp_path: Path) -> None:
+    for name, array in (
+        ("kspace", measurement().array.copy()),
+        ("sensitivity_maps", measurement().array.copy()),
+        ("reconstruction_rss", np.ones((3, 8, 6), np.float32)),
+    ):
+        array[2, ..., 3, 3] = np.nan
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file[name] = array
+            if name != "kspace":
+                file["kspace"] = measurement().array
+        with pytest.raises(HilumError, match=rf"{name}\.h5.*NaN.*HIL-N09"):
+            kspace.read(tmp_path / f"{name}.h5")
+        assert kspace.read(tmp_path / f"{name}.h5", slice=0).axes == ("coil", "ky", "kx")
+
+
+def linked(file: Any, name: str, kind: str) -> None:
+    """Values that do not lie in this file under this name."""
+    if kind == "soft":
+        file["other"] = np.ones((3, 2, 8, 6), np.complex64)
+        file[name] = h5py.SoftLink("/other")
+    elif kind == "dangling":
+        file[name] = h5py.SoftLink("/nothing")
+    elif kind == "external link":
+        file[name] = h5py.ExternalLink("b.h5", "kspace")
+    elif kind == "external values":
+        file.create_dataset(name, (3, 2, 8, 6), np.complex64, external=[("/dev/zero", 0, 10**4)])
+    elif kind == "group":
+        file.create_group(name)
+    elif kind == "no values":
+        file[name] = h5py.Empty("c8")
+    else:
+        layout = h5py.VirtualLayout((3, 2, 8, 6), np.complex64)
+        layout[:] = h5py.VirtualSource("b.h5", "kspace", (3, 2, 8, 6))
+        file.create_virtual_dataset(name, layout)
+
+
+@pytest.mark.parametrize(
+    "kind", ["soft", "dangling", "external link", "external values", "virtual", "group", "no values"]
+)
+@pytest.mark.parametrize("name", ["kspace", "mask", "sensitivity_maps", "reconstruction_rss"])
+def test_n16_values_that_lie_elsewhere_are_refused(tmp_path: Path, name: str, kind: str) -> None:
+    """Also a linked mask: without it the slice would pass as fully sampled."""
+    kspace.write(tmp_path / "b.h5", measurement())
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        linked(file, name, kind)
+        if name != "kspace":
+            file["kspace"] = measurement().array
+    with pytest.raises(HilumError, match=rf"a\.h5.*`{name}`.*HIL-IO-08"):
+        kspace.read(tmp_path / "a.h5", slice=0)
+
+
+GZIP: dict[str, Any] = {"compression": "gzip", "data": np.complex64(0)}
+
+
+@pytest.mark.parametrize("slice", [None, 0])
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [
+        ((1000, 32, 640, 320), {"chunks": (1, 1, 640, 320)}),
+        ((10**5, 32, 640, 320), {"chunks": (1, 1, 640, 320)}),
+        ((3, 2, 640, 320), {}),
+        ((3, 2, 640, 320), {"chunks": (1, 1, 640, 320), "fillvalue": np.complex64(1)}),
+        ((2, 2, 1000, 1000), {"chunks": (1, 1, 1000, 1000), **GZIP}),
+        ((1, 1, 2, 2), {"chunks": (1, 1, 2000, 2000), "maxshape": (None,) * 4, **GZIP}),
+    ],
+)
+def test_n03_a_bomb_is_refused_before_allocating(
+    tmp_path: Path, shape: tuple[int, ...], options: dict[str, Any], slice: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = options | ({"data": np.broadcast_to(options["data"], shape)} if "data" in options else {})
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("kspace", shape, np.complex64, **kept)
+    assert (tmp_path / "a.h5").stat().st_size < 200_000
+    monkeypatch.setattr(_buffer, "empty", lambda *_: pytest.fail("allocated before it was refused"))
+    with pytest.raises(HilumError, match=r"a\.h5: `kspace` .* claims \d+ bytes, \d+ are stored.*HIL-IO-08"):
+        kspace.read(tmp_path / "a.h5", slice=slice)
+
+
+def test_compressed_kspace_is_read(tmp_path: Path) -> None:
+    array = np.zeros((2, 4, 256, 128), np.complex64)
+    array[..., ::8] = (RNG.normal(size=(2, 4, 256, 16)) + 1j).astype(np.complex64)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("kspace", data=array, chunks=(1, 1, 256, 128), compression="gzip", shuffle=True)
+    np.testing.assert_array_equal(kspace.read(tmp_path / "a.h5").array, array)
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("kspace", np.ones((3, 2, 8, 6), np.float32)),
+        ("kspace", np.ones((8, 6), np.complex64)),
+        ("kspace", np.ones((0, 2, 8, 6), np.complex64)),
+        ("kspace", np.array([b"text"])),
+        ("mask", np.ones(7, np.float32)),
+        ("mask", np.array([b"abc"] * 6)),
+        ("mask", np.ones(1 << 17, np.float32)),
+        ("sensitivity_maps", np.ones((2, 2, 8, 6), np.complex64)),
+        ("sensitivity_maps", np.ones((2, 9, 6), np.complex64)),
+        ("reconstruction_rss", np.ones((2, 8, 6), np.float32)),
+        ("reconstruction_rss", np.ones((3, 8, 6), np.complex64)),
+    ],
+)
+def test_contradicting_shapes_and_kinds_are_refused(tmp_path: Path, name: str, array: np.ndarray[Any, Any]) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file[name] = array
+        if name != "kspace":
+            file["kspace"] = measurement().array
+    with pytest.raises(HilumError, match=r"a\.h5.*HIL-IO-08"):
+        kspace.read(tmp_path / "a.h5")
+
+
+def test_reading_takes_little_more_memory_than_the_values(tmp_path: Path) -> None:
+    array = np.ones((8, 4, 256, 128), np.complex64)
+    kspace.write(tmp_path / "a.h5", Measurement(array, ("slice", "coil", "ky", "kx"), {}))
+    kspace.read(tmp_path / "a.h5", slice=0)
+    tracemalloc.start()
+    kspace.read(tmp_path / "a.h5")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.3 * array.nbytes
+
+
+def test_recognises_leaves_damaged_files_to_its_own_sentence(tmp_path: Path) -> None:
+    kspace.write(tmp_path / "a.h5", measurement())
+    assert kspace.recognises(tmp_path / "a.h5")
+    (tmp_path / "b.h5").write_bytes((tmp_path / "a.h5").read_bytes()[:900])
+    assert kspace.recognises(tmp_path / "b.h5")
+    with pytest.raises(HilumError, match=r"b\.h5 can not be read.*truncated"):
+        open_path(tmp_path / "b.h5").read()
