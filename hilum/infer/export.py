@@ -1,26 +1,58 @@
-"""Findings become files: masks as NIfTI, PNG or DICOM SEG, the others as CSV, NIfTI or PNG."""
+"""Findings become files: NIfTI, PNG and CSV, or DICOM objects that refer to the images they were made from.
+
+dicom: masks are a SEG, with a measurement report (SR) of every class's volume beside it; scores that are quantities
+join that report; displacement fields are a Deformable Spatial Registration. Whatever has no DICOM form stays as it is.
+"""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hilum.core.atomic import write_text
+from hilum.core import geometry
+from hilum.core.atomic import write_text, writing
 from hilum.core.errors import HilumError
 from hilum.core.findings import Boxes, Field, Mask, Picture, Result, Scores
-from hilum.core.image import Case, Image
+from hilum.core.image import Array, Case, Image
 from hilum.core.run import write_rows
-from hilum.io import dicom_seg, nifti, raster
+from hilum.io import dicom_registration, dicom_seg, dicom_sr, nifti, raster
 
 
 def export(result: Result, case: Case, folder: Path, form: str = "nifti") -> list[str]:
-    """Write every finding under `folder`; file names returned. form: "nifti" or "dicom" (masks of DICOM images)."""
+    """Write every finding under `folder`; file names returned. form: "nifti" or "dicom".
+
+    dicom adds `<case>_measurements.dcm` where there are volumes or quantities of a DICOM series.
+    """
+    written: list[Path] = []
+    try:
+        _written(result, case, folder, form, written)
+    except BaseException:
+        # half of what was found in a case is not a result
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
+    return [path.name for path in written]
+
+
+def _written(result: Result, case: Case, folder: Path, form: str, written: list[Path]) -> None:
+    """Write every finding, then the report of numbers; paths are noted in `written` as they appear."""
     name = case.id.replace("/", "_")
-    written = []
+    rows: list[dicom_sr.Measured] = []
+    segs: list[Path] = []
     for kind, finding in result.findings.items():
         base = folder / (name if len(result.findings) == 1 else f"{name}_{kind}")
-        written.append(_one(finding, case, base, form).name)
-    return written
+        path = _one(finding, case, base, form)
+        written.append(path)
+        if form == "dicom" and isinstance(finding, Mask):
+            segs.append(path)
+            rows += _volumes(finding, path)
+        elif form == "dicom" and isinstance(finding, Scores):
+            rows += [dicom_sr.Measured(r.name, r.value, r.unit) for r in finding.rows if r.kind == "quantity"]
+    files = _slices(case, "image") if rows else []
+    if files:
+        report = folder / f"{name}_measurements.dcm"
+        dicom_sr.write(report, rows, files, segs)
+        written.append(report)
 
 
 def _one(finding: Any, case: Case, base: Path, form: str) -> Path:
@@ -32,23 +64,57 @@ def _one(finding: Any, case: Case, base: Path, form: str) -> Path:
     if isinstance(finding, Boxes):
         return _table(base, _box_rows(finding), "class,score\n")
     if isinstance(finding, Field):
-        return _field(finding, base)
+        return _registration(finding, case, base) if form == "dicom" else _field(finding, base)
     if isinstance(finding, Picture):
         return _picture(finding.image, base)
     raise TypeError(f"no file form for {type(finding).__name__}")
 
 
+def _slices(case: Case, role: str) -> list[Path]:
+    """Files of the DICOM series of a role; empty where it is none."""
+    image = case.read(role) if role in case.items else None
+    placed = isinstance(image, Image) and image.affine is not None and image.meta.get("format", "dicom") == "dicom"
+    return [Path(file) for file in image.meta.get("files") or ()] if placed and image is not None else []
+
+
+def _series(case: Case, role: str) -> list[Path]:
+    """The same, refused where it is none (HIL-INFER-05)."""
+    files = _slices(case, role)
+    if not files:
+        raise HilumError("HIL-INFER-05", f"{case.id} is not a DICOM series", "Use --format nifti")
+    return files
+
+
 def _mask(mask: Mask, case: Case, base: Path, form: str) -> Path:
-    image = case.read("image")
-    files = image.meta.get("files")
     if form == "dicom":
-        if not files:
-            raise HilumError("HIL-INFER-05", f"{case.id} is not a DICOM series", "Use --format nifti")
+        files = _series(case, "image")
         path = base.with_name(base.name + ".dcm")
-        dicom_seg.write(path, mask, [Path(f) for f in files])
+        dicom_seg.write(path, mask, files)
         return path
     path = base.with_name(base.name + (".png" if mask.affine is None else ".nii.gz"))
     (raster if mask.affine is None else nifti).write(path, mask)
+    return path
+
+
+def _volumes(mask: Mask, seg: Path) -> list[dicom_sr.Measured]:
+    """Volume in ml of every class, each pointing at its segment of the file `seg`; empty classes say 0."""
+    import pydicom
+
+    voxel = abs(float(np.linalg.det(np.asarray(mask.affine)[:3, :3]))) / 1000
+    instance = str(pydicom.dcmread(seg, specific_tags=["SOPInstanceUID"], stop_before_pixels=True).SOPInstanceUID)
+    rows = []
+    for number, value in enumerate(sorted(mask.classes), 1):
+        layer = mask.array[number - 1] if mask.stacked else mask.array == value
+        ml = int(np.count_nonzero(layer)) * voxel
+        rows.append(dicom_sr.Measured("Volume", ml, "ml", (instance, number), str(mask.classes[value])))
+    return rows
+
+
+def _registration(field: Field, case: Case, base: Path) -> Path:
+    """A Deformable Spatial Registration from the fixed to the moving series."""
+    fixed, moving = _series(case, "fixed"), _series(case, "moving")
+    path = base.with_name(base.name + ".dcm")
+    dicom_registration.write(path, field, fixed, moving)
     return path
 
 
@@ -72,21 +138,50 @@ def _box_rows(boxes: Boxes) -> list[dict[str, Any]]:
 
 
 def _field(field: Field, base: Path) -> Path:
-    """Volumes: NIfTI with mm along RAS+ axes as channels of the 4th axis. Pictures: .npy (2, H, W) pixels."""
-    from hilum.core.atomic import writing
+    """Volumes: NIfTI with mm along RAS+ axes as channels of the 4th axis. Pictures: .npy (2, H, W) pixels.
 
+    Read back and compared before it appears: volumes by SimpleITK, which did not write them (HIL-IO-05).
+    """
     if field.affine is None:
         path = base.with_name(base.name + ".npy")
         with writing(path) as part:
             np.save(part, field.array, allow_pickle=False)
+            _unchanged(path, field.array, np.load(part, allow_pickle=False))
         return path
     import nibabel
 
     path = base.with_name(base.name + ".nii.gz")
     with writing(path) as part:
         stack = np.moveaxis(field.physical().astype(np.float32), 0, -1)
-        nibabel.save(nibabel.Nifti1Image(stack, field.affine), part)
+        volume = nibabel.Nifti1Image(stack, field.affine)
+        volume.header.set_xyzt_units("mm")
+        nibabel.save(volume, part)
+        seen, affine = _seen(part, field.array.shape[0])
+        _unchanged(path, stack, seen)
+        far = geometry.corner_distance(np.asarray(field.affine), stack.shape[:-1], affine, stack.shape[:-1])
+        if far > geometry.GEOMETRY_TOLERANCE_MM:
+            raise HilumError(
+                "HIL-IO-05", f"{path} was not written: a corner moved by {far:.3f} mm", "Report it as a bug"
+            )
     return path
+
+
+def _seen(part: Path, d: int) -> tuple[Array, Array]:
+    """A vector field (*space, d) and its RAS+ affine as SimpleITK finds them."""
+    import SimpleITK
+
+    image = SimpleITK.ReadImage(str(part))
+    values = SimpleITK.GetArrayFromImage(image).transpose()
+    n = image.GetDimension()
+    turned = np.array(image.GetDirection()).reshape(n, n)[:3, :3] * np.array(image.GetSpacing()[:3])
+    lps = np.eye(4)
+    lps[:3, :3], lps[:3, 3] = turned, image.GetOrigin()[:3]
+    return values.reshape(*values.shape[:3], d), geometry.flip_lps_ras(lps)
+
+
+def _unchanged(path: Path, wanted: Array, seen: Array) -> None:
+    if wanted.shape != seen.shape or not np.array_equal(wanted, seen, equal_nan=True):
+        raise HilumError("HIL-IO-05", f"{path} was not written: read back, its values differ", "Report this as a bug")
 
 
 def _picture(image: Image, base: Path) -> Path:

@@ -2,12 +2,11 @@
 
 A series folder -> Image (1, i, j, k): i runs along a row of pixels, j down the rows, k along the slice normal; affine
 RAS+ mm. A single radiograph or ultrasound picture -> Image (C, row, column) in pixel space. Stored values are rescaled
-slice by slice (HU for CT). What can not be placed without guessing is refused.
+slice by slice (HU for CT). What can not be placed without guessing is refused; what was resampled says so.
 """
 
 import hashlib
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,10 @@ from hilum.core import geometry
 from hilum.core.atomic import writing_folder
 from hilum.core.errors import HilumError
 from hilum.core.image import Array, Image
-from hilum.io import _dicom_stack
+from hilum.io import _buffer, _dicom_even, _dicom_file, _dicom_pixels
+from hilum.io._dicom_choose import choose
+from hilum.io._dicom_frames import Slice, not_an_image
+from hilum.io._dicom_series import Volume, looks_like_dicom, triage
 from hilum.io._dicom_write import CT_OFFSET, checked, one_slice
 from hilum.io._guard import cropped, full_only, labels_of, reading, same
 
@@ -28,31 +30,59 @@ CARD = {
     "magic": [[128, b"DICM"]],
     "about": "a folder with one CT or MR series, or one DICOM picture",
 }
-MOST_PIXELS = 1 << 28
-# Rows x columns beyond this are refused before decoding (faults.md D11).
+BRIDGED = ("D21", "HIL-D21")
+# What `accept` may name.
 AIR_HU = -1024
-# What padding outside the scanner's circle becomes.
-VOLUMES = {"CT", "MR", "PT", "NM"}
+# What lies beside a tilted CT slice once it has been put upright.
 
 
-def read(path: Path, region: tuple[slice, ...] | None = None, level: int = 0, series: str | None = None) -> Image:
-    """One series from a folder, or one file.
+def read(
+    path: Path,
+    region: tuple[slice, ...] | None = None,
+    level: int = 0,
+    series: str | None = None,
+    volume: str | None = None,
+    accept: Collection[str] = (),
+    files: Sequence[str] | None = None,
+) -> Image:
+    """One volume or picture of a folder, or of one file.
 
-    series: SeriesInstanceUID where a folder holds several. Refused: several series (HIL-D27), gap (D21), same position
-    twice (D22), uneven steps (D23), tilt (D24), two orientations (D25), two sizes (D26), several time points (D30),
-    multi-frame (D29), cut pixel data (D01). meta: modality, series_uid, files (paths in slice order), inverted.
+    series, volume: SeriesInstanceUID and key (as the refusal lists them) where a folder holds several. files: only
+    these, relative to `path`. accept: ["D21"] bridges gaps by interpolation instead of refusing them.
+
+    Refused: several series (HIL-D27) or volumes (D25, D26, D30) and none chosen, gap (D21), different slices at one
+    place (D22), broken multi-frame (D29), no image (D31). Resampled with a warning and meta["resampled"]: uneven steps
+    (D23), tilt (D24), accepted gaps (D21). Files that can not be read are left out with a warning where a volume
+    remains. meta: modality, series_uid, study_uid, volume, files and frames (in slice order), inverted, padding_voxels.
     """
     path = Path(path)
     with reading(path):
         full_only(path, level)
-        found = headers(path)
-        chosen = _one_series(path, found, series)
-        first = chosen[0][1]
-        if len(chosen) == 1 and not (_placed(first) and first.get("Modality") in VOLUMES):
-            image = _picture(*chosen[0])
-        else:
-            image = _volume(path, chosen)
-        return cropped(image, region)
+        _known(accept, files)
+        one = choose(_looked(path, accept, files), series, volume)
+        if one.refusal is not None:
+            raise one.refusal
+        if one.kind == "picture":
+            return cropped(_picture(path, one), region)
+        return _volume(path, one, region)
+
+
+def _known(accept: Collection[str], files: Sequence[str] | None) -> None:
+    """Refuse what can not be accepted, and files outside the folder (HIL-IO-07)."""
+    strange = [code for code in accept if code not in BRIDGED]
+    if strange:
+        raise HilumError("HIL-IO-07", f"{strange[0]!r} can not be accepted", f"Known: {', '.join(BRIDGED)}")
+    outside = [name for name in files or () if Path(name).is_absolute() or ".." in Path(name).parts]
+    if outside:
+        raise HilumError("HIL-IO-07", f"The file {outside[0]!r} lies outside the folder", "Name files inside it")
+
+
+def _looked(path: Path, accept: Collection[str], files: Sequence[str] | None) -> Any:
+    """What lies at the path; of a folder the files directly inside, or all below where none does."""
+    if files is None and path.is_dir():
+        inside = sorted(file.name for file in path.iterdir() if looks_like_dicom(file))
+        files = inside or None
+    return triage(path, accept, files, keep=True)
 
 
 def read_labels(path: Path) -> Image:
@@ -83,175 +113,111 @@ def write_series(folder: Path, image: Image, tags: Mapping[str, Any] | None = No
 
 
 def headers(path: Path) -> list[tuple[Path, Any]]:
-    """(file, data set without pixels) of every DICOM image in a folder, or of one file; other objects are left out."""
+    """(file, data set without pixels) of every DICOM image in a folder, or of one file; other objects are left out.
+
+    The first file that can not be read is refused with its reason; no image at all is HIL-D31.
+    """
     path = Path(path)
-    files = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.is_file() and _dicom(p))
-    found = []
+    files = [path] if path.is_file() else sorted(file for file in path.iterdir() if looks_like_dicom(file))
+    found, kinds = [], set()
     for file in files:
-        header = _header(file)
-        if "Rows" not in header and getattr(header.get("SOPClassUID"), "name", "").endswith("Image Storage"):
-            raise HilumError("HIL-D01", f"{file} is cut short or has no pixels", "Export it again")
-        if "Rows" in header and "Columns" in header and header.get("Modality") != "SEG":
+        header = _dicom_file.header(file)
+        kind = not_an_image(header)
+        if kind is None:
             found.append((file, header))
+        else:
+            kinds.add(kind)
     if not found:
-        kind = f" ({_header(files[0]).get('Modality', 'unknown kind')})" if files else ""
-        raise HilumError("HIL-D31", f"{path} holds no DICOM image{kind}", "Give a folder with a CT or MR series")
+        named = f" ({', '.join(sorted(kinds))})" if kinds else ""
+        raise HilumError("HIL-D31", f"{path} holds no DICOM image{named}", "Give a folder with a CT or MR series")
     return found
 
 
-def _dicom(file: Path) -> bool:
-    """DICOM by name or by its mark; hidden files and DICOMDIR are not images."""
-    if file.name.startswith(".") or file.name.upper() == "DICOMDIR":
-        return False
-    if file.suffix.lower() in CARD["extensions"]:
-        return True
-    with open(file, "rb") as stream:
-        return stream.read(132)[128:] == b"DICM"
-
-
-def _header(file: Path) -> Any:
-    import pydicom
-
-    with reading(file):
-        try:
-            return pydicom.dcmread(file, stop_before_pixels=True)
-        except pydicom.errors.InvalidDicomError as error:
-            raise HilumError(
-                "HIL-D02", f"{file} is not DICOM, whatever its name", "Remove or export it again"
-            ) from error
-        except EOFError as error:
-            raise HilumError("HIL-D01", f"{file} is cut short", "Export it again") from error
-
-
-def _placed(header: Any) -> bool:
-    """Whether a slice says where it lies."""
-    return all(header.get(tag) for tag in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"))
-
-
-def _one_series(path: Path, found: list[tuple[Path, Any]], series: str | None) -> list[tuple[Path, Any]]:
-    """The files of the one series (or of the one asked for)."""
-    uids = Counter(str(header.get("SeriesInstanceUID", "")) for _, header in found)
-    if series is not None:
-        chosen = [pair for pair in found if pair[1].get("SeriesInstanceUID") == series]
-        if not chosen:
-            raise HilumError("HIL-D27", f"{path} has no series {series}", f"It has: {', '.join(uids)}")
-    elif len(uids) > 1:
-        names = {str(h.get("SeriesInstanceUID", "")): str(h.get("SeriesDescription", "no name")) for _, h in found}
-        shown = "; ".join(f"{names[uid]!r} with {n} files" for uid, n in sorted(uids.items())[:6])
-        raise HilumError(
-            "HIL-D27", f"{path} holds {len(uids)} series: {shown}", "Put each series in a folder of its own"
-        )
+def _volume(path: Path, one: Volume, region: tuple[slice, ...] | None) -> Image:
+    """A stack of slices as one volume; of a region only the slices in it are decoded."""
+    stack, record = one.stack, _dicom_pixels.Record()
+    assert stack is not None
+    affine, slices, rest = stack.affine, stack.slices, region
+    meta = _meta(path, one)
+    if stack.even is not None:
+        outside = float(AIR_HU) if one.modality == "CT" else 0.0
+        planes = _dicom_even.resampled(_planes(slices, record), stack.even, stack.shape, outside)
+        meta["resampled"] = {
+            "why": list(stack.even.why),
+            "slices": len(slices),
+            "positions_mm": [float(v) for v in stack.even.along * geometry.spacing(affine)[2]],
+            "aside_voxels": [[float(v) for v in row] for row in stack.even.aside],
+            "size": [slices[0].size[1], slices[0].size[0]],
+            "outside": outside,
+            "interpolation": "linear",
+        }
     else:
-        chosen = found
-    patients = {str(header.get("PatientID", "")) for _, header in chosen}
-    if len(patients) > 1:
-        raise HilumError("HIL-D27", f"{path} holds {len(patients)} patients under one series", "Separate the patients")
-    many = [file for file, header in chosen if int(header.get("NumberOfFrames", 1) or 1) > 1]
-    if many:
-        raise HilumError("HIL-D29", f"{many[0]} has many frames", "Convert it to a classic series or NIfTI")
-    return chosen
+        if region is not None and len(region) == 3 and region[2].step in (None, 1):
+            low, high, _ = region[2].indices(len(slices))
+            if high > low:
+                affine = affine.copy()
+                affine[:3, 3] += affine[:3, 2] * low
+                slices, rest = slices[low:high], (*region[:2], slice(None))
+        planes = _decoded(slices, record)
+    meta |= {"inverted": record.inverted, "padding_voxels": record.padding_voxels}
+    # planes are (k, rows, columns) as they are stored; the image is (i, j, k): a view, nothing is copied
+    image = Image(planes.T[None], affine, _all(one.warnings, record.warnings), meta)
+    return cropped(image, rest)
 
 
-def _volume(path: Path, chosen: list[tuple[Path, Any]]) -> Image:
-    """A stack of slices as one volume."""
-    lost = [file for file, header in chosen if not _placed(header)]
-    if lost:
-        raise HilumError(
-            "HIL-IO-06", f"{lost[0]} does not say where it lies", "Give slices with position and orientation"
-        )
-    stack = _dicom_stack.sort(path, chosen)
-    slices, warnings = [], list(stack.warnings)
-    padded = 0
-    for file, _ in stack.slices:
-        values, filled = _rescaled(*_pixels(file), warnings)
-        if values.ndim != 2:
-            raise HilumError("HIL-D26", f"{file} is a colour picture inside a series", "Remove it")
-        slices.append(values.T)
-        padded += filled
-    kind = np.result_type(*{one.dtype for one in slices})
-    array = np.stack([one.astype(kind, copy=False) for one in slices], axis=-1)
-    first = stack.slices[0][1]
-    meta = _meta(path, first) | {"files": [str(file) for file, _ in stack.slices], "padding_voxels": padded}
-    return Image(np.ascontiguousarray(array[None]), stack.affine, tuple(dict.fromkeys(warnings)), meta)
+def _decoded(slices: Sequence[Slice], record: _dicom_pixels.Record) -> Array:
+    """(k, rows, columns) in the smallest kind that holds every slice."""
+    kinds = {id(one.header): _dicom_pixels.kind(one.header) for one in slices}
+    planes = _buffer.empty((len(slices), *slices[0].size), _dicom_pixels.common(kinds.values()))
+    for number, frame in enumerate(_planes(slices, record)):
+        planes[number] = frame
+    return planes
 
 
-def _picture(file: Path, header: Any) -> Image:
+def _planes(slices: Sequence[Slice], record: _dicom_pixels.Record) -> Iterator[Array]:
+    """Modality values (rows, columns) of each slice; frames of one file that follow each other in one go."""
+    start = 0
+    for number in range(1, len(slices) + 1):
+        if number < len(slices) and slices[number].header is slices[start].header:
+            continue
+        first = slices[start]
+        warnings = first.header.hilum_warnings
+        record.warnings += [said for said in warnings if said not in record.warnings]
+        for frame in _dicom_pixels.frames(first.file, first.header, [s.frame for s in slices[start:number]], record):
+            if frame.shape != first.size:
+                raise HilumError("HIL-D26", f"{first.file} is a colour picture inside a series", "Remove it")
+            yield frame
+        start = number
+
+
+def _picture(path: Path, one: Volume) -> Image:
     """One radiograph or ultrasound picture (C, row, column) in pixel space."""
-    warnings: list[str] = []
-    values, _ = _rescaled(*_pixels(file), warnings)
+    first, record = one.slices[0], _dicom_pixels.Record()
+    values = next(iter(_dicom_pixels.frames(first.file, first.header, [first.frame], record)))
     array = values[None] if values.ndim == 2 else np.moveaxis(values, -1, 0)
-    spacing = header.get("PixelSpacing") or header.get("ImagerPixelSpacing")
-    meta = _meta(file, header) | {"files": [str(file)], "pixel_mm": [float(v) for v in spacing] if spacing else None}
-    return Image(np.ascontiguousarray(array), None, tuple(dict.fromkeys(warnings)), meta)
+    spacing = first.header.get("PixelSpacing") or first.header.get("ImagerPixelSpacing")
+    meta = _meta(path if path.is_file() else first.file, one) | {
+        "pixel_mm": [float(v) for v in spacing] if spacing else None,
+        "inverted": record.inverted,
+        "padding_voxels": record.padding_voxels,
+    }
+    return Image(
+        np.ascontiguousarray(array), None, _all(one.warnings, first.header.hilum_warnings, record.warnings), meta
+    )
 
 
-def _meta(path: Path, header: Any) -> dict[str, Any]:
+def _all(*warnings: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(said for several in warnings for said in several))
+
+
+def _meta(path: Path, one: Volume) -> dict[str, Any]:
     return {
         "path": str(path),
         "format": "dicom",
-        "modality": str(header.get("Modality", "")),
-        "series_uid": str(header.get("SeriesInstanceUID", "")),
-        "inverted": header.get("PhotometricInterpretation") == "MONOCHROME1",
+        "modality": one.modality,
+        "series_uid": one.series_uid,
+        "study_uid": one.study_uid,
+        "volume": one.key,
+        "files": [str(file) for file in one.files],
+        "frames": [frame for _, frame in one.frames],
     }
-
-
-def _pixels(file: Path) -> tuple[Any, Array]:
-    """Data set and stored values (rows, columns[, 3]); MONOCHROME1 is turned so that bright means more, once."""
-    import pydicom
-
-    with reading(file):
-        data = pydicom.dcmread(file)
-        if int(data.Rows) * int(data.Columns) > MOST_PIXELS or not int(data.Rows) * int(data.Columns):
-            raise HilumError("HIL-D11", f"{file} claims {data.Rows} x {data.Columns} pixels", "Refused")
-        if "PixelData" not in data:
-            raise HilumError("HIL-D01", f"{file} has no pixels", "Export it again")
-        try:
-            stored = np.asarray(data.pixel_array)
-        except ValueError as error:
-            raise HilumError(
-                "HIL-D01", f"{file}: pixel data are short or contradict the header", "Export it again"
-            ) from error
-        except (NotImplementedError, RuntimeError) as error:
-            name = data.file_meta.TransferSyntaxUID.name
-            raise HilumError("HIL-D06", f"{file} can not be decoded ({name})", "Export it uncompressed") from error
-    if data.get("PhotometricInterpretation") == "PALETTE COLOR":
-        raise HilumError("HIL-D16", f"{file} is a palette picture", "Export it as RGB")
-    if data.get("PhotometricInterpretation") == "MONOCHROME1":
-        bits = int(data.BitsStored)
-        top = -1 if int(data.get("PixelRepresentation", 0)) else 2**bits - 1
-        stored = (top - stored.astype(np.int32)).astype(stored.dtype)
-    return data, stored
-
-
-def _rescaled(data: Any, stored: Array, warnings: list[str]) -> tuple[Array, int]:
-    """Values after rescale slope and intercept (whole numbers stay integers) and how many padding pixels became air."""
-    if "ModalityLUTSequence" in data:
-        raise HilumError("HIL-D19", f"{data.filename} has a modality lookup table", "Export it with a rescale slope")
-    has = "RescaleSlope" in data and "RescaleIntercept" in data
-    slope, intercept = float(data.get("RescaleSlope", 1) or 0), float(data.get("RescaleIntercept", 0) or 0)
-    if data.get("Modality") == "CT" and not has:
-        warnings.append("HIL-D18: a CT slice has no rescale slope and intercept; values may not be Hounsfield units")
-    if slope == 0 or not np.isfinite([slope, intercept]).all():
-        raise HilumError(
-            "HIL-D18", f"{data.filename} has rescale slope {slope}, intercept {intercept}", "Mend the header"
-        )
-    if slope == 1 and intercept == 0:
-        values = stored
-    elif slope == round(slope) and intercept == round(intercept) and stored.dtype.itemsize <= 2:
-        values = stored.astype(np.int32) * int(slope) + int(intercept)
-    else:
-        values = (stored.astype(np.float64) * slope + intercept).astype(np.float32)
-    return _without_padding(data, stored, values, slope, intercept)
-
-
-def _without_padding(data: Any, stored: Array, values: Array, slope: float, intercept: float) -> tuple[Array, int]:
-    """CT padding (below any tissue) becomes air, so that it does not stretch intensities."""
-    padding = data.get("PixelPaddingValue")
-    if data.get("Modality") != "CT" or not isinstance(padding, int) or padding * slope + intercept >= AIR_HU:
-        return values, 0
-    outside = stored == np.int64(padding)
-    if not outside.any():
-        return values, 0
-    values = values.astype(np.int32) if values.dtype.kind in "iu" else values.copy()
-    values[outside] = AIR_HU
-    return values, int(outside.sum())

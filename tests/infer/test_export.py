@@ -2,14 +2,18 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 
 from hilum.core.errors import HilumError
 from hilum.core.findings import Boxes, Field, Mask, Picture, Result, Score, Scores
 from hilum.core.image import Case, Image
+from hilum.infer import export as module
 from hilum.infer.export import export
+from hilum.io import dicom, dicom_registration, dicom_seg, dicom_sr
 from hilum.io import open as open_path
 
 AFFINE = np.diag([1.0, 2.0, 3.0, 1.0])
@@ -68,3 +72,113 @@ def test_several_findings_have_their_names(tmp_path: Path) -> None:
     assert files == ["s_picture.png", "s_zero_filled.png"]
     found = open_path(tmp_path / "s_picture.png").read()
     np.testing.assert_allclose(found.array / 65535, image.array, atol=1e-4)  # type: ignore[union-attr]
+
+
+LPS = np.array([[-1.0, 0, 0, 20.5], [0, -1.5, 0, 33.0], [0, 0, 2.5, -8.0], [0, 0, 0, 1]])
+
+
+def series(folder: Path, **tags: Any) -> Image:
+    values = np.random.default_rng(1).integers(0, 900, (1, 8, 6, 5)).astype(np.int16)
+    dicom.write_series(folder, Image(values, LPS), {"Modality": "MR", "PatientID": "p7", **tags})
+    return dicom.read(folder)
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_a_dicom_mask_has_its_volumes_beside_it(tmp_path: Path, stacked: bool) -> None:
+    image = series(tmp_path / "s")
+    labels = np.zeros(image.shape, np.uint8)
+    labels[1:4, 2:4, 1:3] = 4
+    labels[6, 5, 4] = 9
+    array = np.stack([labels == 2, labels == 4, labels > 0]) if stacked else labels
+    mask = Mask(array, {2: "cyst", 4: "kidney", 9: "stone"}, image.affine, stacked=stacked)
+    out = tmp_path / "out"
+    assert export(Result({"mask": mask}), Case("a/b", "", {"image": image}), out, "dicom") == [
+        "a_b.dcm", "a_b_measurements.dcm",
+    ]  # fmt: skip
+    report = dicom_sr.read(out / "a_b_measurements.dcm")
+    seg = pydicom.dcmread(out / "a_b.dcm")
+    wanted = {"cyst": 0.0, "kidney": 12 * 3.75 / 1000, "stone": (13 if stacked else 1) * 3.75 / 1000}
+    assert {row.tracking: pytest.approx(row.value) for row in report} == wanted
+    assert {(row.name, row.unit) for row in report} == {("Volume", "mL")}
+    names = {int(s.SegmentNumber): s.SegmentLabel for s in seg.SegmentSequence}
+    assert {row.segment: row.tracking for row in report} == {(seg.SOPInstanceUID, n): name for n, name in names.items()}
+    np.testing.assert_array_equal(dicom_seg.read(out / "a_b.dcm", image).array, array)
+
+
+def test_quantities_join_the_report_and_probabilities_do_not(tmp_path: Path) -> None:
+    image = series(tmp_path / "s")
+    mask = Mask(np.ones(image.shape, np.uint8), {1: "brain"}, image.affine)
+    scores = Scores((Score("ill", 0.25), Score("brain age", 71.5, "quantity", "year")))
+    case = Case("c", "", {"image": image})
+    files = export(Result({"mask": mask, "scores": scores}), case, tmp_path / "out", "dicom")
+    assert files == ["c_mask.dcm", "c_scores.csv", "c_measurements.dcm"]
+    report = dicom_sr.read(tmp_path / "out" / "c_measurements.dcm")
+    assert {(r.name, r.unit) for r in report} == {("Volume", "mL"), ("brain age", "a")}
+    assert [r["name"] for r in rows(tmp_path / "out" / "c_scores.csv")] == ["ill", "brain age"]
+    # without a series there is no patient to whom a report could belong
+    assert export(Result({"scores": scores}), VOLUME, tmp_path / "other", "dicom") == ["a_b.csv"]
+
+
+def test_a_dicom_field_is_a_registration_of_both_series(tmp_path: Path) -> None:
+    fixed, moving = series(tmp_path / "f"), series(tmp_path / "m", SeriesDescription="later")
+    field = Field(np.random.default_rng(0).normal(size=(3, *fixed.shape)).astype(np.float32), fixed.affine)
+    case = Case("f__m", "", {"fixed": fixed, "moving": moving})
+    assert export(Result({"field": field}), case, tmp_path / "out", "dicom") == ["f__m.dcm"]
+    seen = dicom_registration.read(tmp_path / "out" / "f__m.dcm")
+    point = (LPS @ [3, 2, 1, 1])[None, :3]
+    np.testing.assert_allclose(seen.points(point)[0], point[0] + field.physical()[:, 3, 2, 1], atol=1e-4)
+    plain = Case("x", "", {"fixed": fixed, "moving": VOLUME.items["image"]})
+    with pytest.raises(HilumError, match="HIL-INFER-05"):
+        export(Result({"field": field}), plain, tmp_path / "out", "dicom")
+    assert export(Result({"field": field}), plain, tmp_path / "out") == ["x.nii.gz"]
+
+
+def test_results_belong_to_the_patient_and_carry_nothing_else(tmp_path: Path) -> None:
+    image = series(tmp_path / "s", PatientName="Doe^Jane", ImageComments="rumours")
+    for file in image.meta["files"]:
+        data = pydicom.dcmread(file)
+        data.private_block(0x0009, "SECRET", create=True).add_new(1, "LO", "hidden words")
+        data.preamble = b"MZ" + bytes(126)
+        data.save_as(file)
+    mask = Mask(np.ones(image.shape, np.uint8), {1: "brain"}, image.affine)
+    field = Field(np.zeros((3, *image.shape), np.float32), image.affine)
+    case = Case("c", "", {"image": image, "fixed": image, "moving": image})
+    source = pydicom.dcmread(image.meta["files"][0])
+    files = export(Result({"mask": mask, "field": field}), case, tmp_path / "out", "dicom")
+    assert len(files) == 3
+    for name in files:
+        raw, data = (tmp_path / "out" / name).read_bytes(), pydicom.dcmread(tmp_path / "out" / name)
+        assert raw[:132] == bytes(128) + b"DICM" and b"hidden words" not in raw and b"rumours" not in raw
+        assert not any(element.tag.is_private for element in data.iterall())
+        assert (data.PatientName, data.PatientID) == ("Doe^Jane", "p7")
+        assert data.StudyInstanceUID == source.StudyInstanceUID != data.SeriesInstanceUID
+
+
+def test_half_a_result_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = series(tmp_path / "s")
+    mask = Mask(np.ones(image.shape, np.uint8), {1: "brain"}, image.affine)
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(dicom_sr, "write", full)
+    with pytest.raises(OSError, match="No space"):
+        export(Result({"mask": mask}), Case("c", "", {"image": image}), tmp_path / "out", "dicom")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("fault", ["value", "place"])
+def test_a_field_that_reads_back_differently_is_not_released(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    seen = module._seen
+
+    def changed(part: Path, d: int) -> tuple[np.ndarray, np.ndarray]:
+        values, affine = seen(part, d)
+        return (values + np.float32(fault == "value"), affine + np.eye(4) * (fault == "place"))
+
+    monkeypatch.setattr(module, "_seen", changed)
+    field = Field(np.ones((3, 3, 4, 5), np.float32), AFFINE)
+    with pytest.raises(HilumError, match="HIL-IO-05"):
+        export(Result({"field": field}), VOLUME, tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,7 @@
 """DICOM series: written and read back to the same place in mm; unclear stacks are refused by their fault code."""
 
 import shutil
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -87,26 +88,54 @@ def test_d22_exact_copies_are_dropped_and_others_refused(tmp_path: Path) -> None
         dicom.read(folder)
 
 
-def test_d23_uneven_steps_are_refused(tmp_path: Path) -> None:
+def test_d23_uneven_steps_are_resampled_and_said(tmp_path: Path) -> None:
     folder = series(tmp_path / "s")
     edit(folder, 5, ImagePositionPatient=[-20.5, -33.0, 2.6])
-    with pytest.raises(HilumError, match="HIL-D23"):
-        dicom.read(folder)
+    seen = dicom.read(folder)
+    assert [words[:7] for words in seen.warnings] == ["HIL-D23"] and seen.meta["resampled"]["why"] == ["HIL-D23"]
+    assert seen.affine is not None
+    np.testing.assert_allclose(seen.affine @ [7, 5, 4, 1], [13.5, 25.5, 2.6, 1], atol=1e-6)
+    # first and last slice lie on the grid, so they are as they were
+    np.testing.assert_array_equal(seen.array[..., [0, -1]], image().array[..., [0, -1]])
 
 
-def test_d24_a_tilted_gantry_is_refused(tmp_path: Path) -> None:
+def test_d24_a_tilted_gantry_is_put_upright_and_said(tmp_path: Path) -> None:
     folder = series(tmp_path / "s")
     for number in range(1, 6):
-        edit(folder, number, ImagePositionPatient=[-20.5, -33.0 + 0.4 * number, -8.0 + 2.5 * (number - 1)])
-    with pytest.raises(HilumError, match="HIL-D24"):
-        dicom.read(folder)
+        edit(folder, number, ImagePositionPatient=[-20.5, -33.0 + 1.5 * number, -8.0 + 2.5 * (number - 1)])
+    seen = dicom.read(folder)
+    assert [words[:7] for words in seen.warnings] == ["HIL-D24"] and seen.shape == (8, 10, 5)
+    for k in range(5):
+        np.testing.assert_array_equal(seen.array[0, :, k : k + 6, k], image().array[0, :, :, k])
 
 
-def test_d25_two_orientations_are_refused(tmp_path: Path) -> None:
+def test_d24_a_mask_is_not_written_for_slices_that_were_resampled(tmp_path: Path) -> None:
+    folder = series(tmp_path / "s")
+    edit(folder, 5, ImagePositionPatient=[-20.5, -33.0, 2.6])
+    seen = dicom.read(folder)
+    mask = Mask(np.ones(seen.shape, np.uint8), {1: "lesion"}, seen.affine)
+    with pytest.raises(HilumError):
+        dicom_seg.write(tmp_path / "m.dcm", mask, seen.meta["files"])
+    assert not (tmp_path / "m.dcm").exists()
+
+
+def test_d25_two_orientations_are_split(tmp_path: Path) -> None:
     folder = series(tmp_path / "s")
     edit(folder, 2, ImageOrientationPatient=[0, 1, 0, 0, 0, -1])
-    with pytest.raises(HilumError, match="HIL-D25"):
+    with pytest.raises(HilumError, match=r"axial.*sagittal.*HIL-D25|sagittal.*axial.*HIL-D25"):
         dicom.read(folder)
+
+
+def test_a_volume_lies_in_memory_once(tmp_path: Path) -> None:
+    """Decoded into its place: no second copy of the pixels, and the array is a view in the order of the file."""
+    big = Image(np.zeros((1, 512, 512, 16), np.int16), LPS)
+    dicom.write_series(tmp_path / "s", big, {"Modality": "MR"})
+    dicom.read(tmp_path / "s", (slice(0, 4), slice(0, 4), slice(0, 2)))
+    tracemalloc.start()
+    seen = dicom.read(tmp_path / "s")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.3 * seen.array.nbytes and seen.array[0].T.flags.c_contiguous
 
 
 def test_d26_two_sizes_are_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hilum.core.errors import HilumError
-from hilum.io import dicom_seg
+from hilum.io import dicom_seg, dicom_sr
 from hilum.verbs.demo import _folder, demo
 from hilum.verbs.verify import verify
 
@@ -27,8 +27,11 @@ def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert read.shape == image.shape and np.array_equal(read.affine, image.affine)
     written = [f for d in ("predictions", "dicom") for f in (folder / d).iterdir() if f.suffix != ".json"]
     assert any(f.name.endswith(".nii.gz") for f in written)
-    (seg,) = (folder / "dicom").glob("*.dcm")
-    assert dicom_seg.is_seg(seg) and dicom_seg.read(seg).classes
+    objects = list((folder / "dicom").glob("*.dcm"))
+    (seg,) = [path for path in objects if dicom_seg.is_seg(path)]
+    assert dicom_seg.read(seg).classes
+    (report,) = [path for path in objects if path != seg]
+    assert {row.unit for row in dicom_sr.read(report)} == {"ml"}
     assert verify(folder / "model.hilum")["task"] == "segment"
     assert {row["what"] for row in found["rows"]} >= {"run", "masks", "DICOM SEG", "bundle", "time"}
     # a second demo takes the next free name, a named one must be new

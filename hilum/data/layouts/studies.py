@@ -1,0 +1,151 @@
+"""A folder of DICOM studies, at any depth and under any names: every volume is a case, SEG objects are its labels."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hilum.core.errors import HilumError
+from hilum.core.image import Case
+from hilum.data.dataset import Dataset, Settings
+from hilum.io import _source
+from hilum.io._dicom_file import header
+from hilum.io._dicom_patients import digest
+from hilum.io._dicom_series import Triage, Volume, looks_like_dicom, may_belong, triage
+
+CARD = {"about": "a folder of DICOM studies, with DICOM SEG as labels", "order": 35}
+# Before class_folders, which would take a patient's folder with a preview picture in it for a class.
+
+
+def recognises(folder: Path) -> bool:
+    """DICOM in every sub-folder that holds images, or several series directly inside; one series alone is `flat`."""
+    if not folder.is_dir():
+        return False
+    inner = [p for p in sorted(folder.iterdir()) if p.is_dir() and not p.name.startswith(".")]
+    deep = [p for p in inner if any(_source.is_series(q) for q in _folders(p))]
+    if _source.is_series(folder):
+        return bool(deep) or _several(folder)
+    if any(p.is_file() and _source.is_image(p) for p in folder.iterdir()):
+        return False
+    rest = [p for p in inner if p not in deep and any(q.is_file() and _source.is_image(q) for q in p.iterdir())]
+    return bool(deep) and not rest
+
+
+def _folders(folder: Path) -> Iterator[Path]:
+    """The folder and all below it."""
+    for where, inner, _ in os.walk(folder):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        yield Path(where)
+
+
+def _several(folder: Path) -> bool:
+    """Whether files directly inside belong to more than one series."""
+    import pydicom
+
+    seen: set[str] = set()
+    for file in sorted(folder.iterdir()):
+        if not looks_like_dicom(file):
+            continue
+        try:
+            found = pydicom.dcmread(file, specific_tags=["SeriesInstanceUID"], stop_before_pixels=True)
+            seen.add(str(found.get("SeriesInstanceUID") or ""))
+        except Exception:
+            # whatever is wrong with it is said when the folder is read
+            continue
+        if len(seen - {""}) > 1:
+            return True
+    return False
+
+
+def read(folder: Path, settings: Settings) -> Dataset:
+    """Cases named patient/series with "image", and "label" where one SEG refers to that volume.
+
+    group: the patient's opaque key where known. attributes: study, modality, description, and what sets a volume apart
+    in its series. Two segmentations of one volume become label@1 and label@2; one without its volume, and files that
+    can not be read and have no volume to warn, are cases of their own, so that nothing is passed over.
+    """
+    found = triage(folder)
+    cases = {volume.key: _case(found, volume) for volume in found.volumes}
+    labels: dict[str, list[Path]] = {}
+    for file, kind in found.others:
+        if kind == "segmentation":
+            labels.setdefault(_owner(found, file), []).append(file)
+    out = []
+    for key, case in cases.items():
+        files = labels.get(key, [])
+        names = ["label"] if len(files) == 1 else [f"label@{n + 1}" for n in range(len(files))]
+        items = {**case.items, **{n: _source.open(f) for n, f in zip(names, files, strict=True)}}
+        out.append(Case(case.id, case.group, items, case.attributes))
+    for number, file in enumerate(labels.get("", []), 1):
+        out.append(Case(f"segmentation-without-image-{number}", "", {"label": _source.open(file)}))
+    return Dataset("", folder, "", (*out, *_unread(found)), settings)
+
+
+def _case(found: Triage, volume: Volume) -> Case:
+    attributes = {
+        "study": digest(volume.study_uid, length=8) if volume.study_uid else "",
+        "modality": volume.modality,
+        "description": volume.description,
+    }
+    if volume.apart:
+        attributes["part"] = volume.apart
+    if volume.localiser:
+        attributes["localiser"] = "yes"
+    name = f"{volume.patient}/{volume.key}" if volume.patient else volume.key
+    return Case(name, volume.patient, {"image": _image(found, volume)}, attributes)
+
+
+def _image(found: Triage, volume: Volume) -> _source.FileSource:
+    """The files of the volume's series, those that could not be read too, and which of its volumes is meant."""
+    if volume.kind == "picture":
+        return _files(volume.files, {})
+    kin = [one for one in found.volumes if one.kind == "volume" and _series(one) == _series(volume)]
+    options = {"volume": volume.key} if len(kin) > 1 else {}
+    lost = [file for file, _ in found.quarantined if may_belong(file, found.series_of.get(file, ""), volume)]
+    return _files([*(file for one in kin for file in one.files), *lost], options)
+
+
+def _series(volume: Volume) -> tuple[str, str, str, Path | None]:
+    alone = None if volume.series_uid else volume.files[0].parent
+    return volume.patient, volume.study_uid, volume.series_uid, alone
+
+
+def _files(files: list[Path], options: dict[str, Any]) -> _source.FileSource:
+    """A source for some files of the folder that holds them all."""
+    root = Path(os.path.commonpath([file.parent for file in files]))
+    names = sorted({str(file.relative_to(root)) for file in files})
+    return _source.FileSource(root, "dicom", options={"files": names, **options})
+
+
+def _owner(found: Triage, file: Path) -> str:
+    """The key of the volume that a segmentation was made from, or ""."""
+    try:
+        data = header(file)
+    except HilumError:
+        return ""
+    referred = data.get("ReferencedSeriesSequence") or []
+    series = {str(item.get("SeriesInstanceUID") or "") for item in referred}
+    instances = {
+        str(one.get("ReferencedSOPInstanceUID") or "")
+        for item in referred
+        for one in item.get("ReferencedInstanceSequence") or []
+    }
+    fitting = [one for one in found.volumes if one.series_uid and one.series_uid in series]
+    if len(fitting) > 1:
+        fitting = [one for one in fitting if any(s.facts["SOPInstanceUID"] in instances for s in one.slices)]
+    frame = str(data.get("FrameOfReferenceUID") or "")
+    if not series and frame:
+        fitting = [one for one in found.volumes if one.frame_of_reference == frame]
+    return fitting[0].key if len(fitting) == 1 else ""
+
+
+def _unread(found: Triage) -> Iterator[Case]:
+    """Files that can not be read and that no volume warns of, by their folder."""
+    volumes = [volume for volume in found.volumes if volume.kind == "volume"]
+    lost: dict[Path, list[Path]] = {}
+    for file, _ in found.quarantined:
+        if any(may_belong(file, found.series_of.get(file, ""), volume) for volume in volumes):
+            continue
+        lost.setdefault(file.parent, []).append(file)
+    for number, files in enumerate(lost.values(), 1):
+        yield Case(f"unreadable-{number}", "", {"image": _files(files, {})})

@@ -1,0 +1,170 @@
+"""A folder of DICOM studies becomes cases: one per volume, with its segmentation, its patient and its reasons."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+
+from hilum.core.errors import HilumError
+from hilum.core.findings import Mask
+from hilum.core.image import Image
+from hilum.data.dataset import Dataset, open_dataset
+from hilum.data.layouts import studies
+from hilum.io import dicom, dicom_seg, raster
+from hilum.verbs.inspect import inspect
+
+AFFINE = np.diag([-1.0, -1.5, 2.0, 1.0])
+
+
+def series(
+    folder: Path, number: int = 1, patient: str = "p1", study: str = "1.2.1", seed: int = 0, **tags: Any
+) -> Path:
+    array = np.random.default_rng([seed, number]).integers(0, 900, (1, 8, 6, 4)).astype(np.int16)
+    dicom.write_series(
+        folder, Image(array, AFFINE),
+        {"Modality": "MR", "PatientID": patient, "StudyInstanceUID": study, "SeriesNumber": number,
+         "SeriesDescription": f"Series {number}", **tags},
+    )  # fmt: skip
+    return folder
+
+
+def seg(path: Path, folder: Path, value: int = 1) -> Path:
+    source = dicom.read(folder)
+    labels = np.zeros(source.shape, np.uint8)
+    labels[2:5, 1:4, 1:3] = value
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dicom_seg.write(path, Mask(labels, {value: "lesion"}, source.affine), source.meta["files"])
+    return path
+
+
+def by_description(dataset: Dataset) -> dict[str, Any]:
+    return {str(case.attributes["description"]): case for case in dataset.cases if "description" in case.attributes}
+
+
+def test_studies_with_segmentations(tmp_path: Path) -> None:
+    first = series(tmp_path / "anna" / "day 1" / "t1", 3)
+    series(tmp_path / "anna" / "day 1" / "t2", 4)
+    series(tmp_path / "bert" / "IM", 3, "p2", "1.2.2", seed=1)
+    seg(tmp_path / "anna" / "results" / "m.dcm", first)
+    (tmp_path / "anna" / "preview.txt").write_text("no image")
+    found = open_dataset(tmp_path)
+    assert found.layout == "studies" and len(found.cases) == 3
+    assert len({case.group for case in found.cases}) == 2 and all(case.group for case in found.cases)
+    labelled = [case for case in found.cases if "label" in case.items]
+    assert len(labelled) == 1 and labelled[0].attributes["description"] == "Series 3"
+    case = labelled[0]
+    assert case.id.startswith(f"{case.group}/3-series-3-") and case.attributes["modality"] == "MR"
+    image = case.read("image")
+    np.testing.assert_array_equal(image.array, dicom.read(first).array)
+    labels = case.items["label"].read_labels(like=image)
+    assert labels.shape == image.shape and labels.array.sum() == 3 * 3 * 2
+    assert [c.id for c in open_dataset(tmp_path).cases] == [c.id for c in found.cases]
+    assert not any("anna" in c.id or "p1" in c.id for c in found.cases)
+
+
+def test_several_series_directly_inside_are_studies_and_one_is_flat(tmp_path: Path) -> None:
+    folder = series(tmp_path / "s")
+    assert not studies.recognises(folder) and open_dataset(folder).layout == "flat"
+    other = series(tmp_path / "t", 2)
+    for file in other.iterdir():
+        shutil.move(file, folder / f"t{file.name}")
+    found = open_dataset(folder)
+    assert found.layout == "studies" and [c.read("image").shape for c in found.cases] == [(8, 6, 4)] * 2
+
+
+def test_a_series_with_more_below_it_is_not_taken_for_one(tmp_path: Path) -> None:
+    series(series(tmp_path / "s") / "more", 2)
+    assert open_dataset(tmp_path / "s").layout == "studies" and len(open_dataset(tmp_path / "s").cases) == 2
+
+
+def test_a_preview_picture_does_not_make_patients_into_classes(tmp_path: Path) -> None:
+    for number, name in enumerate(("anna", "bert"), 1):
+        series(tmp_path / name / "scan", number, f"p{number}", f"1.2.{number}")
+        raster.write(tmp_path / name / "preview.png", Image(np.zeros((1, 8, 9), np.uint8)))
+    found = open_dataset(tmp_path)
+    assert found.layout == "studies" and len(found.cases) == 2 and not any(c.klass for c in found.cases)
+
+
+def test_class_folders_and_folders_of_pictures_stay_what_they_are(tmp_path: Path) -> None:
+    for name in ("ill", "well"):
+        (tmp_path / name).mkdir()
+        raster.write(tmp_path / name / "a.png", Image(np.zeros((1, 8, 9), np.uint8)))
+    assert not studies.recognises(tmp_path) and open_dataset(tmp_path).layout == "class_folders"
+    series(tmp_path / "ill" / "raw")
+    assert not studies.recognises(tmp_path), "well/ holds pictures and no DICOM"
+    assert not studies.recognises(tmp_path / "well" / "a.png")
+
+
+def test_d30_times_of_one_series_are_cases(tmp_path: Path) -> None:
+    one = series(tmp_path / "a" / "s")
+    for file in sorted(one.iterdir()):
+        data = pydicom.dcmread(file)
+        data.TemporalPositionIdentifier = 1
+        data.save_as(file)
+        data.TemporalPositionIdentifier, data.SOPInstanceUID = 2, f"{data.SOPInstanceUID[:-2]}.2"
+        data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
+        data.PixelData = bytes(len(data.PixelData))
+        data.save_as(one / f"second{file.name}")
+    found = open_dataset(tmp_path)
+    assert [case.attributes["part"] for case in found.cases] == ["time 1", "time 2"]
+    first, second = (case.read("image") for case in found.cases)
+    assert first.array.any() and not second.array.any() and first.shape == second.shape == (8, 6, 4)
+
+
+def test_d21_a_volume_that_is_refused_is_listed_by_inspect(tmp_path: Path) -> None:
+    series(tmp_path / "a" / "good")
+    (series(tmp_path / "a" / "gap", 2) / "0002.dcm").unlink()
+    facts = inspect(tmp_path)
+    assert facts["layout"] == "studies" and len(facts["rows"]) == 1 and facts["cases"] == 2
+    (problem,) = facts["problems"]
+    assert problem["code"] == "HIL-D21" and "2-series-2" in problem["case"]
+
+
+def test_bad_files_are_warned_of_or_listed(tmp_path: Path) -> None:
+    folder = series(tmp_path / "a" / "good")
+    (folder / "bad.dcm").write_text("no image")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "lost.dcm").write_text("no image")
+    found = open_dataset(tmp_path)
+    assert len(found.cases) == 2
+    seen = by_description(found)["Series 1"].read("image")
+    assert len(seen.warnings) == 1 and "bad.dcm" in seen.warnings[0]
+    with pytest.raises(HilumError, match=r"lost\.dcm.*HIL-D02"):
+        found.case("unreadable-1").read("image")
+
+
+def test_two_segmentations_of_one_volume_are_two_readings(tmp_path: Path) -> None:
+    folder = series(tmp_path / "a" / "s")
+    seg(tmp_path / "a" / "x" / "one.dcm", folder)
+    seg(tmp_path / "a" / "x" / "two.dcm", folder, 2)
+    (case,) = open_dataset(tmp_path).cases
+    assert sorted(case.items) == ["image", "label@1", "label@2"]
+
+
+def test_d43_a_segmentation_without_its_image_is_listed(tmp_path: Path) -> None:
+    series(tmp_path / "a" / "s")
+    seg(tmp_path / "a" / "m.dcm", series(tmp_path.parent / f"{tmp_path.name}-other", 7, "p9", "1.2.9"))
+    found = open_dataset(tmp_path)
+    assert [list(case.items) for case in found.cases] == [["image"], ["label"]]
+    with pytest.raises(HilumError, match=r"HIL-T10"):
+        open_dataset(tmp_path, ("image",))
+
+
+def test_pictures_are_cases(tmp_path: Path) -> None:
+    for number in (1, 2):
+        one = series(tmp_path / f"{number}", number, f"p{number}")
+        for file in sorted(one.iterdir())[1:]:
+            file.unlink()
+        (file,) = one.iterdir()
+        data = pydicom.dcmread(file)
+        data.Modality = "CR"
+        del data.ImagePositionPatient
+        data.save_as(file)
+    found = open_dataset(tmp_path)
+    assert [case.read("image").dims for case in found.cases] == [2, 2]
+    (tmp_path / "1" / "bad.dcm").write_text("no image")
+    found = open_dataset(tmp_path)
+    assert [case.id for case in found.cases if case.id.startswith("unreadable")] == ["unreadable-1"]

@@ -1,0 +1,347 @@
+"""DICOM SEG: three kinds, decoded by two libraries; what points elsewhere or means something else is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import highdicom
+import numpy as np
+import pydicom
+import pytest
+
+from hilum.core import geometry
+from hilum.core.errors import HilumError
+from hilum.core.findings import Mask
+from hilum.core.image import Image
+from hilum.io import _dicom_origin, _dicom_seg_write, dicom, dicom_seg
+from hilum.io import open as open_path
+
+AFFINE = np.array([[-1.0, 0, 0, 20.5], [0, -1.5, 0, 33.0], [0, 0, 2.5, -8.0], [0, 0, 0, 1]])
+SHAPE = (9, 7, 6)
+CLASSES = {3: "Hirnventrikel (groß)", 7: "lesion"}
+
+
+def series(folder: Path, **tags: Any) -> Image:
+    values = np.random.default_rng(1).integers(0, 900, (1, *SHAPE)).astype(np.int16)
+    dicom.write_series(folder, Image(values, AFFINE), {"Modality": "MR", "PatientID": "p", **tags})
+    return dicom.read(folder)
+
+
+def edit(path: Path, **tags: Any) -> None:
+    data = pydicom.dcmread(path)
+    for keyword, value in tags.items():
+        setattr(data, keyword, value)
+    data.save_as(path)
+
+
+def labels() -> np.ndarray:
+    array = np.zeros(SHAPE, np.uint8)
+    array[1:4, 2:5, 1:4], array[5:7, 0:2, 5] = 3, 7
+    return array
+
+
+def overlapping() -> np.ndarray:
+    return np.stack([labels() == 3, labels() > 0])
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
+    return series(tmp_path_factory.mktemp("s") / "s")
+
+
+def written(path: Path, image: Image, kind: str = "binary") -> Path:
+    fractions = np.random.default_rng(0).random((2, *SHAPE), dtype=np.float32)
+    array = fractions if kind == "fractional" else labels()
+    mask = Mask(array, CLASSES, image.affine, stacked=kind == "fractional")
+    dicom_seg.write(path, mask, image.meta["files"], kind)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["binary", "labelmap"])
+def test_masks_come_back_on_their_grid(tmp_path: Path, image: Image, kind: str) -> None:
+    path = written(tmp_path / "m.dcm", image, kind)
+    assert dicom_seg.is_seg(path) and dicom_seg.recognises(path)
+    seen = dicom_seg.read(path, image)
+    np.testing.assert_array_equal(seen.array, labels())
+    assert dict(seen.classes) == CLASSES and not seen.stacked
+    slab = dicom_seg.read(path)
+    np.testing.assert_array_equal(slab.array, labels()[..., 1:6])
+    assert slab.affine is not None
+    np.testing.assert_allclose(slab.affine @ [0, 0, 0, 1], AFFINE @ [0, 0, 1, 1], atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["binary", "labelmap"])
+def test_an_empty_mask_stays_empty(tmp_path: Path, image: Image, kind: str) -> None:
+    mask = Mask(np.zeros(SHAPE, np.uint8), {1: "lesion"}, image.affine)
+    dicom_seg.write(tmp_path / "m.dcm", mask, image.meta["files"], kind)
+    assert not dicom_seg.read(tmp_path / "m.dcm", image).array.any()
+
+
+def test_fractions_come_back_within_half_a_step(tmp_path: Path, image: Image) -> None:
+    path = written(tmp_path / "f.dcm", image, "fractional")
+    wanted = np.random.default_rng(0).random((2, *SHAPE), dtype=np.float32)
+    seen = dicom_seg.probabilities(path, image)
+    assert seen.stacked and dict(seen.classes) == CLASSES and seen.array.dtype == np.float32
+    assert 0 < np.abs(seen.array - wanted).max() <= 0.5 / 255 + 1e-6
+    assert pydicom.dcmread(path).MaximumFractionalValue == 255
+    with pytest.raises(HilumError, match="HIL-D43"):
+        dicom_seg.probabilities(written(tmp_path / "b.dcm", image), image)
+
+
+def enhanced(path: Path, image: Image, order: list[int]) -> list[Any]:
+    """The series as one Enhanced MR file, its frames in the order given; the per-frame items returned."""
+    slices = [pydicom.dcmread(image.meta["files"][k]) for k in order]
+    whole = slices[0]
+    shared, turned, measures = pydicom.Dataset(), pydicom.Dataset(), pydicom.Dataset()
+    turned.ImageOrientationPatient = whole.ImageOrientationPatient
+    measures.PixelSpacing, measures.SliceThickness = whole.PixelSpacing, whole.SliceThickness
+    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [turned], [measures]
+    items = []
+    for data in slices:
+        item, place = pydicom.Dataset(), pydicom.Dataset()
+        place.ImagePositionPatient = data.ImagePositionPatient
+        item.PlanePositionSequence = [place]
+        items.append(item)
+    whole.SharedFunctionalGroupsSequence, whole.PerFrameFunctionalGroupsSequence = [shared], items
+    whole.PixelData = b"".join(data.PixelData for data in slices)
+    whole.NumberOfFrames = len(slices)
+    whole.SOPClassUID = whole.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.4.1"
+    del whole.ImagePositionPatient, whole.ImageOrientationPatient, whole.PixelSpacing
+    whole.save_as(path)
+    return items
+
+
+def test_an_enhanced_source_with_its_frames_in_any_order(tmp_path: Path, image: Image) -> None:
+    frames = enhanced(tmp_path / "whole.dcm", image, [3, 0, 5, 1, 4, 2])
+    mask = Mask(labels(), CLASSES, image.affine)
+    dicom_seg.write(tmp_path / "m.dcm", mask, [tmp_path / "whole.dcm"])
+    np.testing.assert_array_equal(dicom_seg.read(tmp_path / "m.dcm", Image(image.array, AFFINE)).array, labels())
+    seg = pydicom.dcmread(tmp_path / "m.dcm")
+    for item in seg.PerFrameFunctionalGroupsSequence:
+        source = item.DerivationImageSequence[0].SourceImageSequence[0]
+        there = frames[int(source.ReferencedFrameNumber) - 1].PlanePositionSequence[0].ImagePositionPatient
+        np.testing.assert_allclose(there, item.PlanePositionSequence[0].ImagePositionPatient)
+
+
+def by_hand(path: Path) -> dict[int, np.ndarray]:
+    """Voxel centres (n, 3) LPS mm of every segment, unpacked bit by bit."""
+    data = pydicom.dcmread(path)
+    size = int(data.Rows) * int(data.Columns)
+    bits = np.unpackbits(np.frombuffer(data.PixelData, np.uint8), bitorder="little")
+    shared = data.SharedFunctionalGroupsSequence[0]
+    across, down = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float).reshape(2, 3)
+    row_mm, column_mm = (float(v) for v in shared.PixelMeasuresSequence[0].PixelSpacing)
+    found: dict[int, list[np.ndarray]] = {}
+    for n, item in enumerate(data.PerFrameFunctionalGroupsSequence):
+        rows, columns = np.nonzero(bits[n * size : (n + 1) * size].reshape(data.Rows, data.Columns))
+        corner = np.array(item.PlanePositionSequence[0].ImagePositionPatient, float)
+        points = corner + np.outer(columns * column_mm, across) + np.outer(rows * row_mm, down)
+        found.setdefault(int(item.SegmentIdentificationSequence[0].ReferencedSegmentNumber), []).append(points)
+    return {number: np.concatenate(parts) for number, parts in found.items()}
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_three_decoders_agree_on_volume_place_and_overlap(tmp_path: Path, image: Image, stacked: bool) -> None:
+    mask = Mask(overlapping() if stacked else labels(), CLASSES, image.affine, stacked=stacked)
+    dicom_seg.write(tmp_path / "m.dcm", mask, image.meta["files"])
+    points = by_hand(tmp_path / "m.dcm")
+    other = highdicom.seg.segread(tmp_path / "m.dcm")
+    for number, value in enumerate(sorted(CLASSES), 1):
+        layer = mask.array[number - 1] if stacked else labels() == value
+        wanted = np.argwhere(layer) @ AFFINE[:3, :3].T + AFFINE[:3, 3]
+        ras = points[number] * [-1, -1, 1]
+        assert {tuple(p) for p in ras.round(3)} == {tuple(p) for p in wanted.round(3)}
+        volume = other.get_volume(segment_numbers=[number])
+        theirs = np.argwhere(volume.array[..., 0]) @ volume.affine[:3, :3].T + volume.affine[:3, 3]
+        np.testing.assert_allclose(theirs.mean(axis=0) * [-1, -1, 1], wanted.mean(axis=0), atol=1e-4)
+        assert volume.array.sum() * abs(np.linalg.det(volume.affine[:3, :3])) == pytest.approx(layer.sum() * 3.75)
+
+
+def test_simpleitk_unpacks_the_same_bits(tmp_path: Path) -> None:
+    SimpleITK = pytest.importorskip("SimpleITK")
+
+    # frames of whole bytes: GDCM takes each frame to begin with one
+    array = np.random.default_rng(3).random((8, 6, 5)) > 0.5
+    dicom.write_series(tmp_path / "s", Image(array[None].astype(np.int16), AFFINE))
+    files = dicom.read(tmp_path / "s").meta["files"]
+    dicom_seg.write(tmp_path / "m.dcm", Mask(array.astype(np.uint8), {1: "a"}, AFFINE), files)
+    frames = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(tmp_path / "m.dcm")))
+    np.testing.assert_array_equal(frames > 0, pydicom.dcmread(tmp_path / "m.dcm").pixel_array > 0)
+    assert int((frames > 0).sum()) == int(array.sum())
+
+
+def test_the_same_mask_gets_the_same_identifiers(tmp_path: Path, image: Image) -> None:
+    same = [pydicom.dcmread(written(tmp_path / f"{n}.dcm", image)) for n in range(2)]
+    assert same[0].SOPInstanceUID == same[1].SOPInstanceUID
+    kinds = {pydicom.dcmread(written(tmp_path / "k.dcm", image, k)).SOPInstanceUID for k in _dicom_seg_write.KINDS}
+    assert len(kinds) == 3
+
+
+@pytest.mark.parametrize("kind", ["binary", "labelmap", "fractional"])
+def test_a_file_that_reads_back_differently_is_not_released(
+    tmp_path: Path, image: Image, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = _dicom_seg_write._object
+
+    def shifted(mask: Mask, frames: np.ndarray, *rest: Any) -> Any:
+        return build(mask, np.roll(frames, 1, axis=1), *rest)
+
+    monkeypatch.setattr(_dicom_seg_write, "_object", shifted)
+    with pytest.raises(HilumError, match="HIL-IO-05"):
+        written(tmp_path / "m.dcm", image, kind)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("fault", ["moved", "grown", "swapped", "another place"])
+def test_the_second_reader_sees_every_kind_of_fault(tmp_path: Path, image: Image, fault: str) -> None:
+    path = written(tmp_path / "m.dcm", image)
+    source = _dicom_origin.origin(image.meta["files"], "DICOM SEG")
+    array = labels()
+    _dicom_seg_write.check(path, path, Mask(array, CLASSES), source)
+    if fault == "moved":
+        array = np.roll(array, 1, axis=0)
+    elif fault == "grown":
+        array[8, 6, 0] = 3
+    elif fault == "swapped":
+        # volume and centroid stay
+        array[1:4, 3, 2], array[0:5:4, 3, 2] = [3, 0, 3], 3
+        array[2, 3, 2], array[1, 3, 2], array[3, 3, 2], array[2, 2, 2], array[2, 4, 2] = 3, 0, 0, 3, 3
+    else:
+        source = _dicom_origin.Origin(source.headers, geometry.rescaled(AFFINE, (2, 2, 2), (2, 2, 1)), source.shape)
+    with pytest.raises(HilumError, match="HIL-IO-05"):
+        _dicom_seg_write.check(path, path, Mask(array, CLASSES), source)
+
+
+@pytest.mark.parametrize(
+    ("mask", "kind", "words"),
+    [
+        (Mask(labels(), {3: "a" * 65, 7: "b"}), "binary", "class name"),
+        (Mask(labels(), {3: "a"}), "labelmap", "no class name"),
+        (Mask(labels(), CLASSES, instances=True), "binary", "Name classes"),
+        (Mask(overlapping(), CLASSES, stacked=True), "labelmap", "overlapping"),
+        (Mask(labels(), CLASSES), "fractional", "fractions"),
+        (Mask(overlapping() * np.float32(1.5), CLASSES, stacked=True), "fractional", "within 0..1"),
+        (Mask(overlapping() * np.float32(np.nan), CLASSES, stacked=True), "fractional", "within 0..1"),
+        (Mask(overlapping()[:1], CLASSES, stacked=True), "binary", "2 classes"),
+        (Mask(labels(), CLASSES), "octree", "octree"),
+    ],
+)
+def test_what_can_not_be_said_is_refused(tmp_path: Path, image: Image, mask: Mask, kind: str, words: str) -> None:
+    with pytest.raises(HilumError, match=rf"{words}.*HIL-IO-04"):
+        dicom_seg.write(tmp_path / "m.dcm", mask, image.meta["files"], kind)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_slices_of_two_series_are_refused(tmp_path: Path, image: Image) -> None:
+    other = series(tmp_path / "t", SeriesInstanceUID="1.2.3")
+    files = [*image.meta["files"][:-1], other.meta["files"][-1]]
+    with pytest.raises(HilumError, match=r"2 series.*HIL-IO-04"):
+        dicom_seg.write(tmp_path / "m.dcm", Mask(labels(), CLASSES), files)
+
+
+def test_d36_d40_no_preamble_and_no_private_tags_of_the_source(tmp_path: Path) -> None:
+    image = series(tmp_path / "s", PatientName="Müller^Jürgen", ImageComments="seen by Dr Who")
+    for file in image.meta["files"]:
+        data = pydicom.dcmread(file)
+        data.private_block(0x0009, "SECRET", create=True).add_new(1, "LO", "hidden words")
+        data.SpecificCharacterSet = "ISO_IR 100"
+        data.preamble = b"MZ" + b"\x90" * 126
+        data.save_as(file)
+    path = written(tmp_path / "m.dcm", image)
+    raw, data = path.read_bytes(), pydicom.dcmread(path)
+    assert raw[:128] == bytes(128) and raw[128:132] == b"DICM"
+    assert b"hidden words" not in raw and b"Dr Who" not in raw
+    assert not any(element.tag.is_private for element in data.iterall())
+    # the result belongs to its patient, whatever the alphabet of the source
+    assert str(data.PatientName) == "Müller^Jürgen" and data.PatientID == "p"
+
+
+def test_d43_a_seg_of_an_absent_series_is_refused(tmp_path: Path, image: Image) -> None:
+    other = series(tmp_path / "t", SeriesInstanceUID="1.2.3")
+    path = written(tmp_path / "m.dcm", other)
+    with pytest.raises(HilumError, match=r"m\.dcm belongs to the absent series 1\.2\.3.*HIL-D43"):
+        dicom_seg.read(path, image)
+
+
+def test_d43_a_seg_in_another_frame_of_reference_is_refused(tmp_path: Path, image: Image) -> None:
+    path = written(tmp_path / "m.dcm", image)
+    edit(path, FrameOfReferenceUID="1.2.3")
+    with pytest.raises(HilumError, match=r"frame of reference 1\.2\.3.*HIL-D43"):
+        dicom_seg.read(path, image)
+
+
+def test_d43_a_seg_on_another_grid_is_refused(tmp_path: Path, image: Image) -> None:
+    moved = AFFINE.copy()
+    moved[0, 3] += 3
+    with pytest.raises(HilumError, match=r"grid.*HIL-D43"):
+        dicom_seg.read(written(tmp_path / "m.dcm", image), Image(image.array, moved))
+
+
+def test_d43_a_fractional_seg_is_no_mask_until_a_threshold_is_given(tmp_path: Path, image: Image) -> None:
+    path = written(tmp_path / "f.dcm", image, "fractional")
+    with pytest.raises(HilumError, match=r"fractional.*threshold.*HIL-D43"):
+        dicom_seg.read(path, image)
+    seen = dicom_seg.read(path, image, threshold=0.5)
+    stored = np.around(np.random.default_rng(0).random((2, *SHAPE), dtype=np.float32) * 255)
+    np.testing.assert_array_equal(seen.array, stored >= 127.5)
+    with pytest.raises(HilumError, match="HIL-D43"):
+        dicom_seg.read(path, image, threshold=0)
+
+
+def test_d43_overlapping_segments_are_no_label_map(tmp_path: Path, image: Image) -> None:
+    mask = Mask(overlapping(), CLASSES, image.affine, stacked=True)
+    dicom_seg.write(tmp_path / "m.dcm", mask, image.meta["files"])
+    seen = dicom_seg.read(tmp_path / "m.dcm", image)
+    assert seen.stacked
+    np.testing.assert_array_equal(seen.array, overlapping())
+    with pytest.raises(HilumError, match=r"overlapping.*HIL-D43"):
+        open_path(tmp_path / "m.dcm").read_labels(image)
+
+
+@pytest.mark.parametrize("kind", ["binary", "labelmap"])
+def test_d43_segments_that_are_not_described_are_refused(tmp_path: Path, image: Image, kind: str) -> None:
+    path = written(tmp_path / "m.dcm", image, kind)
+    data = pydicom.dcmread(path)
+    data.SegmentSequence = list(data.SegmentSequence)[:-1]
+    data.save_as(path)
+    with pytest.raises(HilumError, match=r"undescribed.*HIL-D43"):
+        dicom_seg.read(path, image)
+
+
+def test_d43_a_value_above_the_largest_fraction_is_refused(tmp_path: Path, image: Image) -> None:
+    path = written(tmp_path / "f.dcm", image, "fractional")
+    edit(path, MaximumFractionalValue=100)
+    with pytest.raises(HilumError, match="HIL-D43"):
+        dicom_seg.probabilities(path, image)
+
+
+def test_d43_an_image_is_no_segmentation(image: Image) -> None:
+    with pytest.raises(HilumError, match="HIL-D43"):
+        dicom_seg.read(Path(image.meta["files"][0]), image)
+    assert not dicom_seg.recognises(Path(image.meta["files"][0]))
+
+
+@pytest.mark.parametrize("kind", ["binary", "labelmap", "fractional"])
+def test_d01_short_pixels_are_refused(tmp_path: Path, image: Image, kind: str) -> None:
+    path = written(tmp_path / "m.dcm", image, kind)
+    data = pydicom.dcmread(path)
+    data.PixelData = data.PixelData[: len(data.PixelData) // 4 * 2]
+    data.save_as(path)
+    with pytest.raises(HilumError, match="HIL-D01"):
+        (dicom_seg.probabilities if kind == "fractional" else dicom_seg.read)(path, image)
+
+
+def test_d12_more_frames_than_described_are_refused_before_decoding(tmp_path: Path, image: Image) -> None:
+    path = written(tmp_path / "m.dcm", image)
+    edit(path, NumberOfFrames=10**9)
+    with pytest.raises(HilumError, match=r"1000000000 frames.*HIL-D43"):
+        dicom_seg.read(path, image)
+
+
+def test_a_wrong_thickness_does_not_make_a_giant_grid(tmp_path: Path, image: Image) -> None:
+    path = written(tmp_path / "m.dcm", image)
+    data = pydicom.dcmread(path)
+    measures = data.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    measures.SpacingBetweenSlices = measures.SliceThickness = "1e-7"
+    data.save_as(path)
+    with pytest.raises(HilumError, match="HIL-D43"):
+        dicom_seg.read(path)

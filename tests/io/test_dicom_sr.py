@@ -1,0 +1,144 @@
+"""DICOM SR: every number comes back with its unit, and points at the segment it was measured on."""
+
+import dataclasses
+from pathlib import Path
+
+import highdicom
+import numpy as np
+import pydicom
+import pytest
+
+from hilum.core.errors import HilumError
+from hilum.core.findings import INTENDED_USE, Mask
+from hilum.core.image import Image
+from hilum.io import dicom, dicom_seg, dicom_sr
+from hilum.io.dicom_sr import Measured
+
+AFFINE = np.array([[-1.0, 0, 0, 20.5], [0, -1.5, 0, 33.0], [0, 0, 2.5, -8.0], [0, 0, 0, 1]])
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    files: list[str]
+    seg: Path
+    instance: str
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    folder = tmp_path_factory.mktemp("s")
+    values = np.random.default_rng(1).integers(0, 900, (1, 8, 6, 5)).astype(np.int16)
+    dicom.write_series(folder / "s", Image(values, AFFINE), {"Modality": "MR", "PatientID": "p"})
+    files = dicom.read(folder / "s").meta["files"]
+    labels = np.zeros((8, 6, 5), np.uint8)
+    labels[2:5, 2:4, 1:3], labels[6, 0, 4] = 3, 7
+    dicom_seg.write(folder / "m.dcm", Mask(labels, {3: "ventricle", 7: "lesion"}, AFFINE), files)
+    return Study(files, folder / "m.dcm", str(pydicom.dcmread(folder / "m.dcm").SOPInstanceUID))
+
+
+def rows(study: Study) -> list[Measured]:
+    return [
+        Measured("Volume", 1234.567890123, "ml", (study.instance, 1), "ventricle", "brain"),
+        Measured("Größter Durchmesser", 1.5e-7, "mm", (study.instance, 2), "lesion 1"),
+        Measured("brain age", -71.25, "year"),
+        Measured("mean density", 41.0, "HU", site="liver"),
+        Measured("odd score", 3.0, "blobs"),
+        Measured("count", 0.0),
+    ]
+
+
+def test_every_row_comes_back(tmp_path: Path, study: Study) -> None:
+    dicom_sr.write(tmp_path / "r.dcm", rows(study), study.files, [study.seg])
+    seen = dicom_sr.read(tmp_path / "r.dcm")
+    assert dicom_sr.read.__doc__ and [row.name for row in seen] == [row.name for row in rows(study)]
+    assert [row.unit for row in seen] == ["mL", "mm", "a", "[hnsf'U]", "{blobs}", "1"]
+    for row, found in zip(rows(study), seen, strict=True):
+        assert found.value == pytest.approx(row.value, rel=1e-12)
+        assert (found.segment, found.site, found.tracking) == (row.segment, row.site, row.tracking or row.name)
+
+
+def test_the_report_says_what_it_is(tmp_path: Path, study: Study) -> None:
+    dicom_sr.write(tmp_path / "r.dcm", rows(study), study.files, [study.seg])
+    data = pydicom.dcmread(tmp_path / "r.dcm")
+    source = pydicom.dcmread(study.files[0])
+    assert data.ContentTemplateSequence[0].TemplateIdentifier == "1500"
+    assert (data.VerificationFlag, data.PreliminaryFlag, data.PatientID) == ("UNVERIFIED", "PRELIMINARY", "p")
+    assert data.StudyInstanceUID == source.StudyInstanceUID
+    words = [item.TextValue for item in data.ContentSequence if item.ValueType == "TEXT"]
+    assert INTENDED_USE in words
+    evidence = data.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+    named = {i.ReferencedSOPInstanceUID for series in evidence for i in series.ReferencedSOPSequence}
+    assert {study.instance, *(pydicom.dcmread(f).SOPInstanceUID for f in study.files)} == named
+
+
+def test_highdicom_finds_the_segment_and_the_algorithm(tmp_path: Path, study: Study) -> None:
+    dicom_sr.write(tmp_path / "r.dcm", rows(study), study.files, [study.seg])
+    groups = highdicom.sr.srread(tmp_path / "r.dcm").content.get_volumetric_roi_measurement_groups()
+    assert [g.tracking_identifier for g in groups] == ["ventricle", "lesion 1"]
+    assert groups[1].referenced_segment.referenced_sop_instance_uid == study.instance
+    assert list(groups[1].referenced_segment.referenced_segment_numbers) == [2]
+    assert "Hilum" in str(pydicom.dcmread(tmp_path / "r.dcm").ContentSequence[-2])
+
+
+def test_the_same_numbers_get_the_same_identifiers(tmp_path: Path, study: Study) -> None:
+    for name in "ab":
+        dicom_sr.write(tmp_path / f"{name}.dcm", rows(study), study.files, [study.seg])
+    a, b = (pydicom.dcmread(tmp_path / f"{name}.dcm") for name in "ab")
+    assert (a.SOPInstanceUID, a.SeriesInstanceUID) == (b.SOPInstanceUID, b.SeriesInstanceUID)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        Measured("Volume", float("nan"), "ml"),
+        Measured("Volume", float("inf"), "ml"),
+        Measured("", 1.0),
+        Measured("a" * 65, 1.0),
+        Measured("a\\b", 1.0),
+        Measured("a", 1.0, "two words"),
+        Measured("a", 1.0, "ml", ("1.2.3", 1)),
+    ],
+)
+def test_what_a_report_can_not_say_is_refused(tmp_path: Path, study: Study, row: Measured) -> None:
+    with pytest.raises(HilumError, match="HIL-IO-04"):
+        dicom_sr.write(tmp_path / "r.dcm", [row], study.files, [study.seg])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_d43_a_segment_that_the_seg_lacks_is_refused(tmp_path: Path, study: Study) -> None:
+    with pytest.raises(HilumError, match="no segment"):
+        dicom_sr.write(tmp_path / "r.dcm", [Measured("v", 1.0, "ml", (study.instance, 3))], study.files, [study.seg])
+
+
+@pytest.mark.parametrize("reader", ["read", "_seen_otherwise"])
+@pytest.mark.parametrize("change", [{"value": 2.0}, {"unit": "mm"}, {"segment": None}, {"name": "x"}])
+def test_a_number_that_changes_is_not_released(
+    tmp_path: Path, study: Study, monkeypatch: pytest.MonkeyPatch, reader: str, change: dict[str, object]
+) -> None:
+    found = getattr(dicom_sr, reader)
+    monkeypatch.setattr(
+        dicom_sr, reader, lambda path: [dataclasses.replace(row, **change) for row in found(path)]  # type: ignore[arg-type]
+    )  # fmt: skip
+    with pytest.raises(HilumError, match="HIL-IO-05"):
+        dicom_sr.write(tmp_path / "r.dcm", rows(study)[:1], study.files, [study.seg])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_d31_an_image_is_no_report(study: Study) -> None:
+    with pytest.raises(HilumError, match="HIL-IO-04"):
+        dicom_sr.read(Path(study.files[0]))
+
+
+def test_d08_a_tree_without_end_is_refused(tmp_path: Path, study: Study) -> None:
+    dicom_sr.write(tmp_path / "r.dcm", rows(study), study.files, [study.seg])
+    data = pydicom.dcmread(tmp_path / "r.dcm")
+    inner = data.ContentSequence[-2]
+    for _ in range(70):
+        outer = pydicom.Dataset()
+        outer.ValueType, outer.ConceptNameCodeSequence = "CONTAINER", inner.ConceptNameCodeSequence
+        outer.ContentSequence = [inner]
+        inner = outer
+    data.ContentSequence.append(inner)
+    data.save_as(tmp_path / "deep.dcm")
+    with pytest.raises(HilumError, match="HIL-D08"):
+        dicom_sr.read(tmp_path / "deep.dcm")
