@@ -1,0 +1,137 @@
+"""20,000 seeded damaged files: what Hilum makes of them, beside the libraries that its users would call.
+
+    .venv/bin/python benchmarks/reading/mutations.py [--files 20000] [--seed 1]
+
+A reader may refuse, warn, or accept silently. Counted: crashes of a decoding process, answers later than 10 s, errors
+that are no HilumError, and the share accepted without a warning. Damage to pixels that no checksum covers can not be
+told from an image, so that share is not to be 0; it is to be far below what the libraries accept on the same files.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+import mutate
+
+from hilum.core.errors import HilumError
+from hilum.io import _workers
+from hilum.io import open as open_path
+
+PEERS = {
+    ".nii": ["nibabel", "simpleitk"], ".nii.gz": ["nibabel", "simpleitk"], ".dcm": ["pydicom", "simpleitk"],
+    ".png": ["pillow", "simpleitk"], ".jpg": ["pillow", "simpleitk"], ".tif": ["pillow", "simpleitk"],
+    ".mha": ["simpleitk"], ".nrrd": ["simpleitk"],
+}  # fmt: skip
+LATE = 10.0
+
+
+def run(files: int, seed: int, folder: Path, peers: bool = True) -> dict[str, Any]:
+    """Counts by format and reader, and every late, crashed or foreign case by its number."""
+    kinds = [(path, path.read_bytes()) for path in mutate.seeds(folder / "seeds")]
+    for path, _ in kinds:
+        if (seen := _hilum(path)) != ("silent", ""):
+            raise SystemExit(f"{path.name} is to be whole, but it is {seen}")
+    counts: dict[str, Counter[str]] = {}
+    odd: list[dict[str, Any]] = []
+    beside = _beside() if peers else None
+    for number in range(files):
+        path, whole = kinds[number % len(kinds)]
+        raw = mutate.damaged(whole, path.name, seed, number)
+        if raw == whole:
+            continue
+        target = folder / f"x{path.name}"
+        target.write_bytes(raw)
+        end = ".nii.gz" if path.name.endswith(".gz") else path.suffix
+        readers = {"hilum": _hilum} | ({name: _peer(beside, name) for name in PEERS[end]} if beside else {})
+        for reader, read in readers.items():
+            began = time.monotonic()
+            outcome, detail = read(target)
+            seconds = time.monotonic() - began
+            counts.setdefault(f"{end} {reader}", Counter())[outcome] += 1
+            if reader == "hilum" and (outcome in ("crashed", "foreign") or seconds > LATE):
+                odd.append(
+                    {"number": number, "seed file": path.name, "outcome": outcome, "seconds": seconds, "why": detail}
+                )
+    if beside:
+        beside.close()
+    return {"files": files, "seed": seed, "counts": {k: dict(v) for k, v in counts.items()}, "odd": odd}
+
+
+def _hilum(path: Path) -> tuple[str, str]:
+    try:
+        found = open_path(path).read()
+    except HilumError as error:
+        if error.code == "HIL-D45":
+            return ("late" if "within" in error.seen else "crashed"), error.seen
+        # a sentence with a reason counts as one only where it is ours, not a library's passed on
+        return ("refused by a library's words" if error.code == "HIL-IO-03" else "refused"), error.code
+    except BaseException as error:
+        return "foreign", repr(error)[:200]
+    return ("warned" if found.warnings else "silent"), ""
+
+
+def _beside() -> _workers.Pool:
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    # a peer's import counts as its first answer, so it is given more time than ours
+    return _workers.Pool(1, seconds=30.0)
+
+
+def _peer(pool: _workers.Pool, name: str) -> Any:
+    def read(path: Path) -> tuple[str, str]:
+        try:
+            found = pool.decode("peers", name, path, {})
+        except HilumError as error:
+            if error.code == "HIL-D45":
+                return ("late" if "within" in error.seen else "crashed"), error.seen
+            return "refused", error.seen[:100]
+        return ("warned" if "warned" in found else "silent"), ""
+
+    return read
+
+
+def shares(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row per format and reader: share silent, warned, refused, and counts of crashes and late answers."""
+    rows = []
+    for key, counts in found["counts"].items():
+        n = sum(counts.values())
+        refused = counts.get("refused", 0) + counts.get("refused by a library's words", 0)
+        row = {"format": key.split()[0], "reader": key.split()[1], "files": n, "silent": counts.get("silent", 0) / n}
+        row |= {"warned": counts.get("warned", 0) / n, "refused": refused / n}
+        rows.append(row | {word: counts.get(word, 0) for word in ("crashed", "late", "foreign")})
+    return rows
+
+
+def main() -> None:
+    """Run, print, and leave the table in benchmarks/results."""
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("--files", type=int, default=20_000)
+    words.add_argument("--seed", type=int, default=1)
+    asked = words.parse_args()
+    from results import write
+
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.monotonic()
+        found = run(asked.files, asked.seed, Path(folder))
+    rows = shares(found)
+    every = [r for r in rows if r["reader"] == "hilum"]
+    crashed, late = sum(r["crashed"] for r in every), sum(r["late"] for r in every)
+    foreign, own = sum(r["foreign"] for r in every), found["odd"]
+    note = (
+        f"Hilum on {asked.files:,} files: {crashed} crashes, {late} answers later than 10 s, {foreign} foreign errors."
+    )
+    write(
+        "reading_mutations", "Damaged files", __doc__, rows, notes=[note],
+        facts={"odd": own, "counts": found["counts"]},
+        command=f"benchmarks/reading/mutations.py --files {asked.files} --seed {asked.seed}",
+        seconds=time.monotonic() - began,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Dated tables of the reading benchmarks: one Markdown page and one JSON each, with what is needed to repeat them."""
+
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from hilum.core.atomic import write_json, write_text
+
+HERE = Path(__file__).parents[1]
+PACKAGES = ("numpy", "nibabel", "pydicom", "SimpleITK", "pillow", "highdicom", "nilearn", "dipy", "scikit-image")
+
+
+def write(
+    name: str,
+    title: str,
+    about: str | None,
+    rows: list[dict[str, Any]],
+    *,
+    command: str,
+    seconds: float,
+    notes: list[str] | None = None,
+    facts: dict[str, Any] | None = None,
+) -> None:
+    """results/NAME.md and NAME.json."""
+    origin = {
+        "date": f"{datetime.now(UTC):%Y-%m-%d}", "commit": commit(), "hardware": hardware(), "load": os.getloadavg()[0],
+        "python": platform.python_version(), "command": command, "seconds": round(seconds),
+        "versions": {package: _version(package) for package in PACKAGES},
+    }  # fmt: skip
+    words = " ".join((about or "").split("\n\n")[0].split())
+    lines = [f"# {title}, {origin['date']}", "", words, "", *_table(rows), "", *(notes or []), ""]
+    versions = ", ".join(f"{k} {v}" for k, v in origin["versions"].items())
+    lines += [f"Commit {origin['commit']}; {origin['hardware']}, load {origin['load']:.1f}; {versions}.", ""]
+    lines += [f"Command: `{command}` ({origin['seconds']} s).", ""]
+    write_text(HERE / "results" / f"{name}.md", "\n".join(lines))
+    write_json(HERE / "results" / f"{name}.json", origin | {"rows": rows, "notes": notes or [], **(facts or {})})
+    print("\n".join(lines))
+
+
+def _table(rows: list[dict[str, Any]]) -> list[str]:
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    body = ["| " + " | ".join(_cell(row.get(c)) for c in columns) + " |" for row in rows]
+    return ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns), *body]
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    words = f"{value:.3f}" if isinstance(value, float) else str(value)
+    return " ".join(words.replace("|", "/").split())
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except ModuleNotFoundError:
+        return "not installed"
+
+
+def commit() -> str:
+    """The commit that is measured, "+" where files were changed since."""
+    words = ["git", "-C", str(HERE), "describe", "--always", "--dirty=+", "--exclude=*"]
+    return subprocess.run(words, capture_output=True, text=True).stdout.strip() or "unknown"
+
+
+def hardware() -> str:
+    """Processors by name."""
+    names = [ln.split(":")[1].strip() for ln in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in ln]
+    return f"{len(names)} x {names[0]}" if names else platform.processor()
