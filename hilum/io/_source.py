@@ -1,8 +1,8 @@
 """`open`: a path becomes a lazy source; the format is chosen by the CARDs of this folder, never by an edited list."""
 
 import builtins
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,11 @@ class FileSource:
     def kind(self) -> str:
         """What `read` gives: "image", "measurement" or "table"."""
         return str(catalogue.card("hilum.io", self.format)["reads"])
+
+    def accepting(self, rows: Iterable[str]) -> "FileSource":
+        """The same source with those faults (D21) bridged instead of refused, where its format can do that."""
+        known = sorted(set(rows) & set(catalogue.card("hilum.io", self.format).get("accepts", ())))
+        return replace(self, options={**self.options, "accept": known}) if known else self
 
     def ask(self, function: str, **options: Any) -> Any:
         """What a function of the format's module says of this file: `levels` of a slide, `count` of k-space slices."""

@@ -16,11 +16,13 @@ from hilum.core import geometry
 from hilum.core.atomic import writing_folder
 from hilum.core.errors import HilumError
 from hilum.core.image import Array, Image
-from hilum.io import _buffer, _dicom_even, _dicom_file, _dicom_pixels
-from hilum.io._dicom_choose import choose
-from hilum.io._dicom_frames import Slice, not_an_image
-from hilum.io._dicom_series import Volume, looks_like_dicom, triage
-from hilum.io._dicom_write import CT_OFFSET, checked, one_slice
+from hilum.io import _buffer
+from hilum.io._dicom import even, pixels
+from hilum.io._dicom.choose import choose
+from hilum.io._dicom.file import header as read_header
+from hilum.io._dicom.frames import Slice, not_an_image
+from hilum.io._dicom.series import Volume, looks_like_dicom, triage
+from hilum.io._dicom.write import CT_OFFSET, checked, one_slice
 from hilum.io._guard import cropped, full_only, labels_of, reading, same
 
 CARD = {
@@ -28,6 +30,7 @@ CARD = {
     "reads": "image",
     "writes": ["image"],
     "magic": [[128, b"DICM"]],
+    "accepts": ["D21"],
     "about": "a folder with one CT or MR series, or one DICOM picture",
 }
 BRIDGED = ("D21", "HIL-D21")
@@ -121,7 +124,7 @@ def headers(path: Path) -> list[tuple[Path, Any]]:
     files = [path] if path.is_file() else sorted(file for file in path.iterdir() if looks_like_dicom(file))
     found, kinds = [], set()
     for file in files:
-        header = _dicom_file.header(file)
+        header = read_header(file)
         kind = not_an_image(header)
         if kind is None:
             found.append((file, header))
@@ -135,13 +138,13 @@ def headers(path: Path) -> list[tuple[Path, Any]]:
 
 def _volume(path: Path, one: Volume, region: tuple[slice, ...] | None) -> Image:
     """A stack of slices as one volume; of a region only the slices in it are decoded."""
-    stack, record = one.stack, _dicom_pixels.Record()
+    stack, record = one.stack, pixels.Record()
     assert stack is not None
     affine, slices, rest = stack.affine, stack.slices, region
     meta = _meta(path, one)
     if stack.even is not None:
         outside = float(AIR_HU) if one.modality == "CT" else 0.0
-        planes = _dicom_even.resampled(_planes(slices, record), stack.even, stack.shape, outside)
+        planes = even.resampled(_planes(slices, record), stack.even, stack.shape, outside)
         meta["resampled"] = {
             "why": list(stack.even.why),
             "slices": len(slices),
@@ -165,16 +168,16 @@ def _volume(path: Path, one: Volume, region: tuple[slice, ...] | None) -> Image:
     return cropped(image, rest)
 
 
-def _decoded(slices: Sequence[Slice], record: _dicom_pixels.Record) -> Array:
+def _decoded(slices: Sequence[Slice], record: pixels.Record) -> Array:
     """(k, rows, columns) in the smallest kind that holds every slice."""
-    kinds = {id(one.header): _dicom_pixels.kind(one.header) for one in slices}
-    planes = _buffer.empty((len(slices), *slices[0].size), _dicom_pixels.common(kinds.values()))
+    kinds = {id(one.header): pixels.kind(one.header) for one in slices}
+    planes = _buffer.empty((len(slices), *slices[0].size), pixels.common(kinds.values()))
     for number, frame in enumerate(_planes(slices, record)):
         planes[number] = frame
     return planes
 
 
-def _planes(slices: Sequence[Slice], record: _dicom_pixels.Record) -> Iterator[Array]:
+def _planes(slices: Sequence[Slice], record: pixels.Record) -> Iterator[Array]:
     """Modality values (rows, columns) of each slice; frames of one file that follow each other in one go."""
     start = 0
     for number in range(1, len(slices) + 1):
@@ -183,7 +186,7 @@ def _planes(slices: Sequence[Slice], record: _dicom_pixels.Record) -> Iterator[A
         first = slices[start]
         warnings = first.header.hilum_warnings
         record.warnings += [said for said in warnings if said not in record.warnings]
-        for frame in _dicom_pixels.frames(first.file, first.header, [s.frame for s in slices[start:number]], record):
+        for frame in pixels.frames(first.file, first.header, [s.frame for s in slices[start:number]], record):
             if frame.shape != first.size:
                 raise HilumError("HIL-D26", f"{first.file} is a colour picture inside a series", "Remove it")
             yield frame
@@ -192,8 +195,8 @@ def _planes(slices: Sequence[Slice], record: _dicom_pixels.Record) -> Iterator[A
 
 def _picture(path: Path, one: Volume) -> Image:
     """One radiograph or ultrasound picture (C, row, column) in pixel space."""
-    first, record = one.slices[0], _dicom_pixels.Record()
-    values = next(iter(_dicom_pixels.frames(first.file, first.header, [first.frame], record)))
+    first, record = one.slices[0], pixels.Record()
+    values = next(iter(pixels.frames(first.file, first.header, [first.frame], record)))
     array = values[None] if values.ndim == 2 else np.moveaxis(values, -1, 0)
     spacing = first.header.get("PixelSpacing") or first.header.get("ImagerPixelSpacing")
     meta = _meta(path if path.is_file() else first.file, one) | {

@@ -19,8 +19,8 @@ from hilum.core.atomic import writing
 from hilum.core.errors import HilumError
 from hilum.core.findings import INTENDED_USE, Field
 from hilum.core.image import Array
-from hilum.io import _dicom_origin
-from hilum.io._dicom_origin import Origin
+from hilum.io._dicom import origin
+from hilum.io._dicom.origin import Origin
 from hilum.io._guard import reading
 
 CARD = {
@@ -93,16 +93,16 @@ def write(
     fixed grid (HIL-N14), values that are not finite, a singular matrix (HIL-IO-04).
     """
     path = Path(path)
-    fixed = _dicom_origin.origin(fixed_files, "registration")
-    moving = _dicom_origin.origin(moving_files, "registration")
+    fixed = origin.origin(fixed_files, "registration")
+    moving = origin.origin(moving_files, "registration")
     whole = transform.array if isinstance(transform, Field) else np.asarray(transform, dtype=np.float64)
     if not np.isfinite(whole).all():
         raise HilumError("HIL-IO-04", f"{path.name}: the transform holds NaN or infinity", "Register again")
     series = (fixed.first.SeriesInstanceUID, moving.first.SeriesInstanceUID)
     seed = (*series, hashlib.sha256(np.ascontiguousarray(whole).tobytes()).hexdigest(), hilum.__version__)
     sop_class = DEFORMABLE if isinstance(transform, Field) else SPATIAL
-    data = _dicom_origin.begin(fixed, sop_class, "REG", 9004, "Hilum registration, research use", seed)
-    data.ContentDate, data.ContentTime = _dicom_origin.now(data)
+    data = origin.begin(fixed, sop_class, "REG", 9004, "Hilum registration, research use", seed)
+    data.ContentDate, data.ContentTime = origin.now(data)
     data.ContentLabel, data.ContentDescription = "HILUM", INTENDED_USE[:64].rsplit(".", 1)[0]
     data.ContentCreatorName = None
     if isinstance(transform, Field):
@@ -110,9 +110,9 @@ def write(
     else:
         pull = _checked(path, whole)
         data.RegistrationSequence = [_matrix(fixed, np.eye(4)), _matrix(moving, np.linalg.inv(pull))]
-    _dicom_origin.referenced(data, fixed, moving)
+    origin.referenced(data, fixed, moving)
     with writing(path) as part:
-        _dicom_origin.save(data, part)
+        origin.save(data, part)
         _compare(path, transform, fixed, moving, read(part))
 
 
@@ -130,7 +130,7 @@ def _matrix(source: Origin, push: Array) -> Any:
 
     item, registration = Dataset(), Dataset()
     item.FrameOfReferenceUID = source.first.FrameOfReferenceUID
-    item.ReferencedImageSequence = [_dicom_origin.refer(header) for header in source.headers]
+    item.ReferencedImageSequence = [origin.refer(header) for header in source.headers]
     registration.MatrixSequence = [_numbers(FLIP @ push @ FLIP)]
     registration.RegistrationTypeCodeSequence = []
     item.MatrixRegistrationSequence = [registration]
@@ -160,7 +160,7 @@ def _grid(path: Path, transform: Field, fixed: Origin, moving: Origin) -> Any:
 
     if transform.affine is None or transform.array.ndim != 4 or transform.array.shape[0] != 3:
         raise HilumError("HIL-IO-04", f"{path.name}: no field of a volume in mm", "Write it as .npy")
-    _dicom_origin.fits(path.name, transform.array.shape[1:], transform.affine, fixed)
+    origin.fits(path.name, transform.array.shape[1:], transform.affine, fixed)
     vectors, lps = transform.physical() * np.array([-1.0, -1.0, 1.0])[:, None, None, None], FLIP @ transform.affine
     if np.linalg.det(lps[:3, :3]) < 0:
         # the third axis of a DICOM grid is the cross product of the others
@@ -175,7 +175,7 @@ def _grid(path: Path, transform: Field, fixed: Origin, moving: Origin) -> Any:
     # the vector is innermost, then columns, rows and planes
     held.VectorGridData = np.ascontiguousarray(vectors.transpose(3, 2, 1, 0).astype("<f4")).tobytes()
     item.SourceFrameOfReferenceUID = moving.first.FrameOfReferenceUID
-    item.ReferencedImageSequence = [_dicom_origin.refer(header) for header in moving.headers]
+    item.ReferencedImageSequence = [origin.refer(header) for header in moving.headers]
     item.RegistrationTypeCodeSequence = []
     item.DeformableRegistrationGridSequence = [held]
     return item
@@ -268,7 +268,7 @@ def _compare(path: Path, wanted: Field | Array, fixed: Origin, moving: Origin, s
         points = _moved(fixed.affine, index.astype(np.float64))
         there = _moved(np.asarray(wanted, dtype=np.float64), points)
     far = float(np.abs(seen.points(points) - there).max())
-    if (seen.fixed, seen.moving) != frames or off > _dicom_origin.OFF_MM or not far < CLOSE_MM:
+    if (seen.fixed, seen.moving) != frames or off > origin.OFF_MM or not far < CLOSE_MM:
         raise HilumError(
             "HIL-IO-05", f"{path} was not written: read back, points lie {far:.4f} mm off", "Report this as a bug"
         )

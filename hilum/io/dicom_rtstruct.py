@@ -20,8 +20,9 @@ from hilum.core.atomic import writing
 from hilum.core.errors import HilumError
 from hilum.core.findings import INTENDED_USE, Mask
 from hilum.core.image import Array, Image
-from hilum.io import _buffer, _dicom_origin
-from hilum.io._dicom_contours import filled, filled_otherwise, outlines
+from hilum.io import _buffer
+from hilum.io._dicom import origin
+from hilum.io._dicom.contours import filled, filled_otherwise, outlines
 from hilum.io._guard import MOST_BYTES, reading
 
 CARD = {
@@ -70,21 +71,21 @@ def write(path: Path, mask: Mask, source_files: Sequence[Path | str]) -> None:
     source_files: as for dicom_seg.write. Refused: another grid (HIL-N14), instances, unnamed values (HIL-IO-04).
     """
     path = Path(path)
-    source = _dicom_origin.origin(source_files, "structure set")
+    source = origin.origin(source_files, "structure set")
     layers = _layers(path, mask, source)
     seed = (source.first.SeriesInstanceUID, _digest(mask), dict(mask.classes), hilum.__version__, "rtstruct")
     about = "Hilum contours, research use"
-    data = _dicom_origin.begin(source, RTSTRUCT, "RTSTRUCT", 9002, about, seed)
+    data = origin.begin(source, RTSTRUCT, "RTSTRUCT", 9002, about, seed)
     _describe(data, mask, source)
     data.ROIContourSequence = [
         _roi(number, value, layer(), source) for number, (value, layer) in enumerate(layers.items())
     ]
-    _dicom_origin.referenced(data, source)
+    origin.referenced(data, source)
     # explicit VR can not hold a contour of more than 64 kB
     data.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2"
     grid = Image(np.broadcast_to(np.uint8(0), (1, *source.shape)), source.affine)
     with writing(path) as part:
-        _dicom_origin.save(data, part)
+        origin.save(data, part)
         for fill in (filled, filled_otherwise):
             seen = _read(part, grid, None, fill)
             if dict(seen.classes) != {value: str(name) for value, name in mask.classes.items()}:
@@ -98,9 +99,9 @@ def _digest(mask: Mask) -> str:
     return hashlib.sha256(np.ascontiguousarray(mask.array).tobytes()).hexdigest()
 
 
-def _layers(path: Path, mask: Mask, source: _dicom_origin.Origin) -> dict[int, Callable[[], Array]]:
+def _layers(path: Path, mask: Mask, source: origin.Origin) -> dict[int, Callable[[], Array]]:
     """{class value: what gives its voxels (i, j, k)}; one at a time, because there may be many."""
-    _dicom_origin.fits(path.name, mask.array.shape[-3:], mask.affine, source)
+    origin.fits(path.name, mask.array.shape[-3:], mask.affine, source)
     values = sorted(mask.classes)
     if mask.instances or not values or min(values) < 1 or mask.array.dtype.kind not in "iub":
         raise HilumError("HIL-IO-04", f"{path.name}: classes {dict(mask.classes)} as ROIs", "Name classes from 1 up")
@@ -117,16 +118,16 @@ def _layers(path: Path, mask: Mask, source: _dicom_origin.Origin) -> dict[int, C
     return {value: partial(np.equal, mask.array, value) for value in values}
 
 
-def _describe(data: Any, mask: Mask, source: _dicom_origin.Origin) -> None:
+def _describe(data: Any, mask: Mask, source: origin.Origin) -> None:
     """Names of the ROIs, the frame of reference and every slice that contours may lie on."""
     from pydicom.dataset import Dataset
 
     data.StructureSetLabel, data.StructureSetName = "HILUM", "Hilum contours"
     data.StructureSetDescription, data.OperatorsName, data.ApprovalStatus = INTENDED_USE, None, "UNAPPROVED"
-    data.StructureSetDate, data.StructureSetTime = _dicom_origin.now(data)
+    data.StructureSetDate, data.StructureSetTime = origin.now(data)
     frame, study, series = Dataset(), Dataset(), Dataset()
     series.SeriesInstanceUID = source.first.SeriesInstanceUID
-    series.ContourImageSequence = [_dicom_origin.refer(header) for header in source.headers]
+    series.ContourImageSequence = [origin.refer(header) for header in source.headers]
     study.ReferencedSOPClassUID, study.ReferencedSOPInstanceUID = STUDY, source.first.StudyInstanceUID
     study.RTReferencedSeriesSequence = [series]
     frame.FrameOfReferenceUID, frame.RTReferencedStudySequence = source.first.FrameOfReferenceUID, [study]
@@ -143,7 +144,7 @@ def _describe(data: Any, mask: Mask, source: _dicom_origin.Origin) -> None:
     data.StructureSetROISequence, data.RTROIObservationsSequence = rois, observations
 
 
-def _roi(number: int, value: int, layer: Array, source: _dicom_origin.Origin) -> Any:
+def _roi(number: int, value: int, layer: Array, source: origin.Origin) -> Any:
     """All contours of one class."""
     from pydicom.dataset import Dataset
 
@@ -238,7 +239,7 @@ def _of_this_image(path: Path, data: Any, wanted: list[Any], like: Image) -> Non
         for study in frame.get("RTReferencedStudySequence", [])
         for row in study.get("RTReferencedSeriesSequence", [])
     }
-    _dicom_origin.belongs(path, frames.pop(), series, like)
+    origin.belongs(path, frames.pop(), series, like)
 
 
 def _slices(path: Path, name: str, contours: Any, like: Image, fill: Fill) -> Iterator[tuple[int, Array]]:

@@ -15,8 +15,8 @@ from hilum.core.atomic import writing
 from hilum.core.errors import HilumError
 from hilum.core.findings import Mask
 from hilum.core.image import Array, Image
-from hilum.io import _dicom_origin, _dicom_seg_read, _dicom_seg_write
-from hilum.io._dicom_seg_read import LABELMAP, SEG
+from hilum.io._dicom import origin, seg_read, seg_write
+from hilum.io._dicom.seg_read import LABELMAP, SEG
 from hilum.io._guard import reading, same
 
 CARD = {
@@ -54,8 +54,8 @@ def write(path: Path, mask: Mask, source_files: Sequence[Path | str], kind: str 
     a class name, overlap in a label map, fractions outside 0..1 (HIL-IO-04).
     """
     path = Path(path)
-    source = _dicom_origin.origin(source_files, "DICOM SEG")
-    segmentation = _dicom_seg_write.build(path, mask, source, kind)
+    source = origin.origin(source_files, "DICOM SEG")
+    segmentation = seg_write.build(path, mask, source, kind)
     with writing(path) as part:
         segmentation.save_as(part)
         grid = Image(np.broadcast_to(np.uint8(0), (1, *source.shape)), source.affine)
@@ -69,7 +69,7 @@ def write(path: Path, mask: Mask, source_files: Sequence[Path | str], kind: str 
             raise HilumError(
                 "HIL-IO-05", f"{path} was not written: it names {dict(seen.classes)}", "Report this as a bug in Hilum"
             )
-        _dicom_seg_write.check(part, path, mask, source)
+        seg_write.check(part, path, mask, source)
 
 
 def _flat(mask: Mask) -> Array:
@@ -97,7 +97,7 @@ def read(path: Path, like: Image | None = None, threshold: float | None = None) 
     """
     path = Path(path)
     with reading(path):
-        found = _dicom_seg_read.load(path, like)
+        found = seg_read.load(path, like)
         if found.kind == "FRACTIONAL":
             if threshold is None:
                 raise HilumError(
@@ -106,10 +106,10 @@ def read(path: Path, like: Image | None = None, threshold: float | None = None) 
                 )  # fmt: skip
             if not 0 < threshold <= 1:
                 raise HilumError("HIL-D43", f"{path}: the threshold {threshold} is not within 0 to 1", "Give 0.5")
-            return Mask(_dicom_seg_read.stack(found, threshold), found.classes, found.affine, stacked=True)
-        array = _dicom_seg_read.labels(found)
+            return Mask(seg_read.stack(found, threshold), found.classes, found.affine, stacked=True)
+        array = seg_read.labels(found)
         if array is None:
-            return Mask(_dicom_seg_read.stack(found), found.classes, found.affine, stacked=True)
+            return Mask(seg_read.stack(found), found.classes, found.affine, stacked=True)
         return Mask(array, found.classes, found.affine)
 
 
@@ -121,7 +121,7 @@ def probabilities(path: Path, like: Image | None = None) -> Mask:
     """
     path = Path(path)
     with reading(path):
-        found = _dicom_seg_read.load(path, like)
+        found = seg_read.load(path, like)
         if found.kind != "FRACTIONAL":
             raise HilumError("HIL-D43", f"{path} is a {found.kind} segmentation, not fractional", "Use dicom_seg.read")
-        return Mask(_dicom_seg_read.stack(found, fractions=True), found.classes, found.affine, stacked=True)
+        return Mask(seg_read.stack(found, fractions=True), found.classes, found.affine, stacked=True)

@@ -16,8 +16,8 @@ import hilum
 from hilum.core.atomic import writing
 from hilum.core.errors import HilumError
 from hilum.core.findings import INTENDED_USE
-from hilum.io import _dicom_origin
-from hilum.io._dicom_write import uid
+from hilum.io._dicom import origin
+from hilum.io._dicom.write import uid
 from hilum.io._guard import reading
 
 CARD = {
@@ -71,7 +71,7 @@ def write(
     import pydicom
 
     path = Path(path)
-    source = _dicom_origin.origin(source_files, "measurement report")
+    source = origin.origin(source_files, "measurement report")
     segs = {}
     for file in segmentations:
         with reading(Path(file)):
@@ -87,7 +87,7 @@ def write(
                 "HIL-IO-04", f"{path.name}: the source slices do not allow a DICOM SR ({error})", "Write CSV instead"
             ) from error
         with writing(path) as part:
-            _dicom_origin.save(report, part)
+            origin.save(report, part)
             _compare(path, rows, read(part), _seen_otherwise(part))
 
 
@@ -110,7 +110,7 @@ def _checked(path: Path, rows: Sequence[Measured], segs: dict[str, Any]) -> None
                 raise HilumError("HIL-IO-04", f"{path.name}: {row.name} points at no segment here", "Give its SEG file")
 
 
-def _report(rows: Sequence[Measured], source: _dicom_origin.Origin, segs: dict[str, Any]) -> Any:
+def _report(rows: Sequence[Measured], source: origin.Origin, segs: dict[str, Any]) -> Any:
     """The highdicom object; identifiers come from the content."""
     import highdicom.sr as sr
     from pydicom.sr.codedict import codes
@@ -136,11 +136,11 @@ def _report(rows: Sequence[Measured], source: _dicom_origin.Origin, segs: dict[s
         series_number=9003, sop_instance_uid=uid(*seed, "instance"), instance_number=1, manufacturer="Hilum",
         is_complete=True, is_final=False, is_verified=False, manufacturer_model_name="Hilum",
         series_description="Hilum measurements, research use", software_versions=hilum.__version__,
-        specific_character_set=_dicom_origin.UTF8,
+        specific_character_set=origin.UTF8,
     )  # fmt: skip
 
 
-def _group(row: Measured, source: _dicom_origin.Origin, segs: dict[str, Any]) -> Any:
+def _group(row: Measured, source: origin.Origin, segs: dict[str, Any]) -> Any:
     """One measurement group: of a segment, or of the whole series."""
     import highdicom.sr as sr
 

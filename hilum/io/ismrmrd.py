@@ -9,7 +9,7 @@ from pathlib import Path
 from hilum.core.errors import HilumError
 from hilum.core.image import Measurement
 from hilum.io._guard import reading
-from hilum.io._ismrmrd_scan import Scan, groups
+from hilum.io._raw.ismrmrd_scan import Scan, groups
 
 CARD = {
     "extensions": [".h5", ".hdf5", ".mrd"],

@@ -13,8 +13,8 @@ import numpy as np
 from hilum.core.atomic import writing
 from hilum.core.errors import HilumError
 from hilum.core.image import Array, Measurement
-from hilum.io import _hdf5
 from hilum.io._guard import reading, same
+from hilum.io._raw import hdf5
 
 CARD = {
     "extensions": [".h5", ".hdf5"],
@@ -58,8 +58,8 @@ def read(path: Path, slice: int | None = None) -> Measurement:
             raise HilumError(
                 "HIL-IO-07", f"{path} has slices 0 to {data.shape[0] - 1}, not {slice}", "Choose one of them"
             )
-        array = _hdf5.load(data, slice, np.complex64)
-        _hdf5.finite(array, f"{path}: `kspace`")
+        array = hdf5.load(data, slice, np.complex64)
+        hdf5.finite(array, f"{path}: `kspace`")
         if data.ndim == 3:
             array = np.expand_dims(array, -3)
         maps = _maps(path, file, data.shape, slice, array.shape)
@@ -99,7 +99,7 @@ def write(path: Path, measurement: Measurement) -> None:
 
 
 def _kspace(path: Path, file: Any) -> Any:
-    data = _hdf5.dataset(file, "kspace")
+    data = hdf5.dataset(file, "kspace")
     if data is None or data.ndim not in (3, 4) or data.dtype.kind != "c" or 0 in data.shape:
         seen = "" if data is None else f", but {data.dtype} {data.shape}"
         raise HilumError(
@@ -114,21 +114,21 @@ def _inside(file: Any) -> str:
 
 def _target(path: Path, file: Any, stored: tuple[int, ...], slice: int | None) -> Array | None:
     """Magnitude (slice, h, w), or (1, h, w) of one slice, or None."""
-    target = next((found for name in TARGETS if (found := _hdf5.dataset(file, name)) is not None), None)
+    target = next((found for name in TARGETS if (found := hdf5.dataset(file, name)) is not None), None)
     if target is None:
         return None
     if target.ndim != 3 or target.shape[0] != stored[0] or target.dtype.kind not in "fiu":
         raise HilumError(
             "HIL-IO-08", f"{path}: target {target.dtype} {target.shape} beside k-space {stored}", "Export it again"
         )
-    picture = _hdf5.load(target, slice, np.float32)
-    _hdf5.finite(picture, f"{path}: the target")
+    picture = hdf5.load(target, slice, np.float32)
+    hdf5.finite(picture, f"{path}: the target")
     return picture if slice is None else picture[None]
 
 
 def _mask(path: Path, file: Any, shape: tuple[int, ...]) -> Array:
     """Sampling (W,) or (H, W) float32; where the file states none, every column counts as sampled."""
-    stored = _hdf5.dataset(file, "mask")
+    stored = hdf5.dataset(file, "mask")
     if stored is None:
         return np.ones(shape[-1], dtype=np.float32)
     wanted = ((shape[-1],), tuple(shape[-2:]))
@@ -145,7 +145,7 @@ def _mask(path: Path, file: Any, shape: tuple[int, ...]) -> Array:
 
 def _maps(path: Path, file: Any, stored: tuple[int, ...], slice: int | None, shape: tuple[int, ...]) -> Array | None:
     """Coil maps with the shape of the k-space that is returned, or None."""
-    maps = _hdf5.dataset(file, "sensitivity_maps")
+    maps = hdf5.dataset(file, "sensitivity_maps")
     if maps is None:
         return None
     fits = maps.ndim == 3 or (maps.ndim == 4 and maps.shape[0] in (1, stored[0]))
@@ -154,8 +154,8 @@ def _maps(path: Path, file: Any, stored: tuple[int, ...], slice: int | None, sha
             "HIL-IO-08", f"{path}: maps {maps.dtype} {maps.shape} beside k-space {stored}", "Export it again"
         )
     per_slice = maps.ndim == 4 and maps.shape[0] == stored[0]
-    array = _hdf5.load(maps, slice if per_slice else None, np.complex64)
-    _hdf5.finite(array, f"{path}: `sensitivity_maps`")
+    array = hdf5.load(maps, slice if per_slice else None, np.complex64)
+    hdf5.finite(array, f"{path}: `sensitivity_maps`")
     if slice is not None and array.ndim == 4:
         array = array[0]
     return np.broadcast_to(array, shape).copy() if array.shape != shape else array

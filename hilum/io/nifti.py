@@ -17,10 +17,10 @@ from hilum.core.errors import HilumError
 from hilum.core.findings import Mask
 from hilum.core.image import Array, Image
 from hilum.io._guard import cropped, full_only, labels_of, reading, same
-from hilum.io._nifti_header import LONG, SHORT, Header, made, newer, parse
-from hilum.io._stream import Stream, is_gzip
-from hilum.io._upright import upright
-from hilum.io._voxels import blocks, fill, plain, second
+from hilum.io._volume.nifti_header import LONG, SHORT, Header, made, newer, parse
+from hilum.io._volume.stream import Stream, is_gzip
+from hilum.io._volume.upright import upright
+from hilum.io._volume.voxels import blocks, fill, plain, second
 
 CARD = {
     "extensions": [".nii", ".nii.gz", ".hdr", ".hdr.gz"],

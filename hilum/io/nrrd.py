@@ -18,9 +18,9 @@ from hilum.core.errors import HilumError
 from hilum.core.findings import Mask
 from hilum.core.image import Array, Image
 from hilum.io._guard import cropped, full_only, labels_of, reading, same
-from hilum.io._stream import Stream
-from hilum.io._text_header import beside, lie, lines, numbers, sizes, volume, whole
-from hilum.io._voxels import blocks, plain, second, three_axes
+from hilum.io._volume.stream import Stream
+from hilum.io._volume.text_header import beside, lie, lines, numbers, sizes, volume, whole
+from hilum.io._volume.voxels import blocks, plain, second, three_axes
 
 CARD = {
     "extensions": [".nrrd", ".nhdr"],

@@ -15,10 +15,10 @@ from hilum.core.atomic import writing
 from hilum.core.errors import HilumError
 from hilum.core.findings import Mask
 from hilum.core.image import Array, Image
-from hilum.io import _raster_labels, _raster_marks, _raster_pillow, _raster_png, _raster_tiff
 from hilum.io._guard import cropped, full_only, labels_of, reading, same, smallest
-from hilum.io._raster_colour import profile
-from hilum.io._raster_decoded import MOST_BYTES, MOST_PIXELS, Decoded
+from hilum.io._raster import labels, marks, pillow, png, tiff
+from hilum.io._raster.colour import profile
+from hilum.io._raster.decoded import MOST_BYTES, MOST_PIXELS, Decoded
 
 CARD = {
     "extensions": [".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"],
@@ -67,7 +67,7 @@ def read_labels(path: Path) -> Image:
     path = Path(path)
     with reading(path):
         decoded = _decode(path, labels=True)
-        decoded.array = _raster_labels.plain_values(path, decoded)
+        decoded.array = labels.plain_values(path, decoded)
         return labels_of(_image(path, decoded))
 
 
@@ -75,7 +75,7 @@ def provenance(path: Path) -> dict[str, str]:
     """The facts that `write` put into a PNG or TIFF; empty where there are none."""
     path = Path(path)
     with reading(path):
-        return _raster_marks.read(path)
+        return marks.read(path)
 
 
 def write(path: Path, thing: Image | Mask, provenance: Mapping[str, str] | None = None) -> None:
@@ -86,24 +86,24 @@ def write(path: Path, thing: Image | Mask, provenance: Mapping[str, str] | None 
     """
     path = Path(path)
     array = _plain(path, thing)
-    facts = _raster_marks.facts(path, provenance)
+    facts = marks.facts(path, provenance)
     pixels = array[0] if array.shape[0] == 1 else np.ascontiguousarray(np.moveaxis(array, 0, -1))
     with writing(path) as part:
         if path.suffix.lower() == ".png":
             from PIL import Image as Pillow
 
-            Pillow.fromarray(pixels).save(part, format="PNG", pnginfo=_raster_marks.chunks(facts))
+            Pillow.fromarray(pixels).save(part, format="PNG", pnginfo=marks.chunks(facts))
         else:
             import tifffile
 
             kind = "rgb" if pixels.ndim == 3 else "minisblack"
             tifffile.imwrite(
                 part, pixels, photometric=kind, metadata=None, software=facts["Software"],
-                description=_raster_marks.line(facts),
+                description=marks.line(facts),
             )  # fmt: skip
         same(path, array, _decode(part, labels=isinstance(thing, Mask)).array)
         same(path, pixels, _by_other(part))
-        if _raster_marks.read(part) != facts:
+        if marks.read(part) != facts:
             raise HilumError("HIL-IO-05", f"{path} was not written: its facts differ", "Report this as a bug in Hilum")
 
 
@@ -156,10 +156,10 @@ def _decode(path: Path, labels: bool) -> Decoded:
     with open(path, "rb") as stream:
         head = stream.read(132)
     try:
-        if head.startswith(_raster_png.MARK):
+        if head.startswith(png.MARK):
             return _png(path, labels)
         if head[:4] in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"):
-            return _raster_tiff.decode(path, labels) or _by_pillow(path, labels, 8)
+            return tiff.decode(path, labels) or _by_pillow(path, labels, 8)
         return _by_pillow(path, labels, 8)
     except HilumError:
         raise
@@ -178,25 +178,25 @@ def _decode(path: Path, labels: bool) -> Decoded:
 def _png(path: Path, labels: bool) -> Decoded:
     from PIL import Image as Pillow
 
-    known = _raster_png.facts(path)
+    known = png.facts(path)
     _small_enough(path, known.size, 8)
     if known.frames > 1:
         raise HilumError("HIL-I04", f"{path} has {known.frames} frames", "Save the one page that is meant")
     if not known.deep_colour:
         return _by_pillow(path, labels, known.bits)
     with _quiet(), Pillow.open(path, formats=["PNG"]) as opened:
-        return _raster_pillow.deep(path, _raster_png.deep(path, known), opened)
+        return pillow.deep(path, png.deep(path, known), opened)
 
 
 def _by_pillow(path: Path, labels: bool, bits: int) -> Decoded:
     from PIL import Image as Pillow
 
-    with _quiet(), Pillow.open(_raster_pillow.stream(path), formats=ALLOWED) as opened:
+    with _quiet(), Pillow.open(pillow.stream(path), formats=ALLOWED) as opened:
         _small_enough(path, opened.size, len(opened.getbands()))
         pages = int(getattr(opened, "n_frames", 1))
         if pages > 1:
             raise HilumError("HIL-I04", f"{path} has {pages} pages", "Save the one page that is meant")
-        return _raster_pillow.decode(path, opened, labels, bits)
+        return pillow.decode(path, opened, labels, bits)
 
 
 def _quiet() -> Any:

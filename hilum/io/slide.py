@@ -13,9 +13,10 @@ import numpy as np
 
 from hilum.core.errors import HilumError
 from hilum.core.image import Array, Image
-from hilum.io import _buffer, _slide_open
+from hilum.io import _buffer
 from hilum.io._guard import labels_of, reading
-from hilum.io._slide_tiff import TiffSlide
+from hilum.io._slide import others
+from hilum.io._slide.tiff import TiffSlide
 
 CARD = {
     "extensions": [".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".bif", ".tif", ".tiff"],
@@ -112,8 +113,8 @@ def thumbnail(path: Path, most: int = 512) -> Image:
 
 def _opened(path: Path) -> Any:
     """The slide, by our own reader where its tiles simply lie side by side, else by OpenSlide."""
-    maker = _slide_open.vendor(path) if _slide_open.available() else None
-    if path.suffix.lower() not in FOREIGN and maker in (None, *_slide_open.SOLID):
+    maker = others.vendor(path) if others.available() else None
+    if path.suffix.lower() not in FOREIGN and maker in (None, *others.SOLID):
         slide = TiffSlide(path)
         try:
             if not slide.exotic:
@@ -125,8 +126,8 @@ def _opened(path: Path) -> Any:
                 raise
         slide.close()
     if maker is not None:
-        return _slide_open.OpenSlide(path)
-    if _slide_open.available():
+        return others.OpenSlide(path)
+    if others.available():
         raise HilumError("HIL-I07", f"{path} is no slide that OpenSlide knows", "Export it as tiled TIFF")
     raise HilumError(
         "HIL-I09", f"{path} is a slide of a kind that needs OpenSlide", "Install it: pip install 'hilum[slides]'"

@@ -10,7 +10,8 @@ import pytest
 from hilum.core.errors import HilumError
 from hilum.core.findings import Mask
 from hilum.core.image import Image
-from hilum.io import _dicom_contours, dicom, dicom_rtstruct
+from hilum.io import dicom, dicom_rtstruct
+from hilum.io._dicom import contours
 
 AFFINE = np.array([[-1.0, 0, 0, 20.5], [0, -1.5, 0, 33.0], [0, 0, 2.5, -8.0], [0, 0, 0, 1]])
 TURNED = np.array([[0.0, 0, -2.0, 4.0], [-1.0, 0, 0, 6.0], [0, -1.25, 0, 8.0], [0, 0, 0, 1]])
@@ -89,7 +90,7 @@ def test_an_empty_class_stays_empty(tmp_path: Path, image: Image) -> None:
 def test_no_contour_lies_inside_another_so_that_no_rule_for_holes_is_needed() -> None:
     from matplotlib.path import Path as Line
 
-    lines = list(_dicom_contours.outlines(shapes()[:, :, 1] == 2))
+    lines = list(contours.outlines(shapes()[:, :, 1] == 2))
     assert len(lines) >= 3
     times = np.zeros(SHAPE[:2], int)
     centres = np.argwhere(np.ones(SHAPE[:2], bool))

@@ -12,8 +12,9 @@ from hilum.core import geometry
 from hilum.core.errors import HilumError
 from hilum.core.findings import Mask
 from hilum.core.image import Image
-from hilum.io import _dicom_origin, _dicom_seg_write, dicom, dicom_seg
+from hilum.io import dicom, dicom_seg
 from hilum.io import open as open_path
+from hilum.io._dicom import origin, seg_write
 
 AFFINE = np.array([[-1.0, 0, 0, 20.5], [0, -1.5, 0, 33.0], [0, 0, 2.5, -8.0], [0, 0, 0, 1]])
 SHAPE = (9, 7, 6)
@@ -172,7 +173,7 @@ def test_simpleitk_unpacks_the_same_bits(tmp_path: Path) -> None:
 def test_the_same_mask_gets_the_same_identifiers(tmp_path: Path, image: Image) -> None:
     same = [pydicom.dcmread(written(tmp_path / f"{n}.dcm", image)) for n in range(2)]
     assert same[0].SOPInstanceUID == same[1].SOPInstanceUID
-    kinds = {pydicom.dcmread(written(tmp_path / "k.dcm", image, k)).SOPInstanceUID for k in _dicom_seg_write.KINDS}
+    kinds = {pydicom.dcmread(written(tmp_path / "k.dcm", image, k)).SOPInstanceUID for k in seg_write.KINDS}
     assert len(kinds) == 3
 
 
@@ -180,12 +181,12 @@ def test_the_same_mask_gets_the_same_identifiers(tmp_path: Path, image: Image) -
 def test_a_file_that_reads_back_differently_is_not_released(
     tmp_path: Path, image: Image, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build = _dicom_seg_write._object
+    build = seg_write._object
 
     def shifted(mask: Mask, frames: np.ndarray, *rest: Any) -> Any:
         return build(mask, np.roll(frames, 1, axis=1), *rest)
 
-    monkeypatch.setattr(_dicom_seg_write, "_object", shifted)
+    monkeypatch.setattr(seg_write, "_object", shifted)
     with pytest.raises(HilumError, match="HIL-IO-05"):
         written(tmp_path / "m.dcm", image, kind)
     assert list(tmp_path.iterdir()) == []
@@ -194,9 +195,9 @@ def test_a_file_that_reads_back_differently_is_not_released(
 @pytest.mark.parametrize("fault", ["moved", "grown", "swapped", "another place"])
 def test_the_second_reader_sees_every_kind_of_fault(tmp_path: Path, image: Image, fault: str) -> None:
     path = written(tmp_path / "m.dcm", image)
-    source = _dicom_origin.origin(image.meta["files"], "DICOM SEG")
+    source = origin.origin(image.meta["files"], "DICOM SEG")
     array = labels()
-    _dicom_seg_write.check(path, path, Mask(array, CLASSES), source)
+    seg_write.check(path, path, Mask(array, CLASSES), source)
     if fault == "moved":
         array = np.roll(array, 1, axis=0)
     elif fault == "grown":
@@ -206,9 +207,9 @@ def test_the_second_reader_sees_every_kind_of_fault(tmp_path: Path, image: Image
         array[1:4, 3, 2], array[0:5:4, 3, 2] = [3, 0, 3], 3
         array[2, 3, 2], array[1, 3, 2], array[3, 3, 2], array[2, 2, 2], array[2, 4, 2] = 3, 0, 0, 3, 3
     else:
-        source = _dicom_origin.Origin(source.headers, geometry.rescaled(AFFINE, (2, 2, 2), (2, 2, 1)), source.shape)
+        source = origin.Origin(source.headers, geometry.rescaled(AFFINE, (2, 2, 2), (2, 2, 1)), source.shape)
     with pytest.raises(HilumError, match="HIL-IO-05"):
-        _dicom_seg_write.check(path, path, Mask(array, CLASSES), source)
+        seg_write.check(path, path, Mask(array, CLASSES), source)
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,9 @@ from PIL import ImageCms, ImageOps
 from hilum.core.errors import HilumError
 from hilum.core.findings import INTENDED_USE, Mask
 from hilum.core.image import Image
-from hilum.io import _raster_decoded, raster
 from hilum.io import open as open_source
+from hilum.io import raster
+from hilum.io._raster import decoded
 
 RNG = np.random.default_rng(0)
 ALL = ["a.png", "a.jpg", "a.tif", "a.bmp", "a.webp"]
@@ -512,12 +513,12 @@ def test_i05_a_strip_that_unpacks_to_far_more_than_its_rows_is_cut_off(tmp_path:
 
 
 def test_i05_the_limit_counts_bytes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hilum.io import _raster_tiff
+    from hilum.io._raster import tiff as raster_tiff
 
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((100, 100, 3), np.float64), photometric="rgb")
-    monkeypatch.setattr(_raster_tiff, "MOST_BYTES", 100 * 100 * 8)
+    monkeypatch.setattr(raster_tiff, "MOST_BYTES", 100 * 100 * 8)
     refused(tmp_path / "a.tif", "HIL-I05")
-    assert _raster_decoded.MOST_PIXELS < 2e9
+    assert decoded.MOST_PIXELS < 2e9
 
 
 # I06: damaged

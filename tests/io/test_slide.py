@@ -15,8 +15,9 @@ from PIL import Image as Pillow
 
 from hilum.core.errors import HilumError
 from hilum.core.image import Array, Source
-from hilum.io import _slide_open, _slide_tiff, raster, slide
 from hilum.io import open as open_path
+from hilum.io import raster, slide
+from hilum.io._slide import others, tiff
 
 TILE = 64
 MPP = {"resolution": (20000, 40000), "resolutionunit": "CENTIMETER"}
@@ -121,7 +122,7 @@ def test_both_readers_see_the_same_tiles(tmp_path: Path) -> None:
     pytest.importorskip("openslide")
     path = tmp_path / "a.tif"
     made = pyramid(path, (320, 256))
-    with _slide_tiff.TiffSlide(path) as ours, _slide_open.OpenSlide(path) as theirs:
+    with tiff.TiffSlide(path) as ours, others.OpenSlide(path) as theirs:
         assert ours.shapes == theirs.shapes and ours.mpp == theirs.mpp
         for number, level in enumerate(made):
             for top in range(0, level.shape[0] - TILE + 1, TILE):
@@ -194,7 +195,7 @@ def test_jpeg_tiles_with_shared_tables(tmp_path: Path, either: str, rgb: bool) -
     # colours that were mixed up would be off by tens
     assert np.abs(image.array.astype(int) - channels_first(picture)).mean() < (2 if rgb else 6)
     if either == "with OpenSlide":
-        with _slide_open.OpenSlide(path) as theirs:
+        with others.OpenSlide(path) as theirs:
             seen = np.zeros_like(image.array)
             theirs.fill(0, 0, 0, seen)
         np.testing.assert_array_equal(image.array, seen)
@@ -257,13 +258,13 @@ def test_thumbnails_come_from_the_smallest_level_that_is_large_enough(
     path = tmp_path / "a.tif"
     made = pyramid(path, (640, 480), (1, 2, 4))
     asked: list[int] = []
-    fill = _slide_tiff.TiffSlide.fill
+    fill = tiff.TiffSlide.fill
 
     def noted(self: Any, level: int, *rest: Any) -> int:
         asked.append(level)
         return fill(self, level, *rest)
 
-    monkeypatch.setattr(_slide_tiff.TiffSlide, "fill", noted)
+    monkeypatch.setattr(tiff.TiffSlide, "fill", noted)
     small = slide.thumbnail(path, 80)
     assert asked == [2] and small.array.shape == (3, 80, 60)
     blocks = made[2].reshape(80, 2, 60, 2, 3).mean(axis=(1, 3))
@@ -327,7 +328,7 @@ def test_i09_openslide_names_the_missing_tile_too(tmp_path: Path) -> None:
     pyramid(path, (256, 256))
     patch(path, 325, 0, 0, item=6)
     with (
-        _slide_open.OpenSlide(path) as theirs,
+        others.OpenSlide(path) as theirs,
         pytest.raises(HilumError, match=r"tile \(row 1, column 2\) of level 0 is missing.*HIL-I09"),
     ):
         theirs.fill(0, 0, 0, np.zeros((3, 256, 256), np.uint8))
@@ -338,8 +339,8 @@ def test_i09_what_a_maker_leaves_out_is_white(tmp_path: Path, monkeypatch: pytes
     path = tmp_path / "a.tif"
     made = pyramid(path, (256, 256))
     patch(path, 325, 0, 0, item=6)
-    monkeypatch.setattr(_slide_open, "vendor", lambda path: "mirax")
-    monkeypatch.setattr(_slide_open, "SOLID", ())
+    monkeypatch.setattr(others, "vendor", lambda path: "mirax")
+    monkeypatch.setattr(others, "SOLID", ())
     image = slide.read(path)
     assert image.meta["backend"] == "openslide" and image.meta["empty"] == 1 / 16
     assert (image.array[:, 64:128, 128:192] == 255).all()
@@ -405,7 +406,7 @@ def test_i09_makers_whose_tiles_do_not_lie_side_by_side_are_not_guessed(
 
 def test_i09_an_index_that_names_files_elsewhere_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("openslide")
-    monkeypatch.setattr(_slide_open, "vendor", lambda path: "hamamatsu-vms")
+    monkeypatch.setattr(others, "vendor", lambda path: "hamamatsu-vms")
     for value in ("../secret.jpg", "/etc/passwd", "C:\\x.jpg"):
         (tmp_path / "a.vms").write_text(f"[Virtual Microscope Specimen]\nNoLayers=1\nImageFile={value}\n")
         with pytest.raises(HilumError, match=r"a\.vms: ImageFile names.*outside.*HIL-I09"):
@@ -423,7 +424,7 @@ def test_i05_a_level_above_the_cap_is_refused_with_the_level_that_fits(
     path = tmp_path / "a.tif"
     pyramid(path)
     monkeypatch.setattr(slide, "MOST_PIXELS", 5000)
-    monkeypatch.setattr(_slide_tiff.TiffSlide, "fill", lambda *_: pytest.fail("read before it was refused"))
+    monkeypatch.setattr(tiff.TiffSlide, "fill", lambda *_: pytest.fail("read before it was refused"))
     with pytest.raises(
         HilumError, match=r"301 x 235 pixels at level 0.*Use level 2 or a region of at most 5000.*HIL-I05"
     ):

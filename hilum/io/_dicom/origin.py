@@ -1,0 +1,264 @@
+"""What a DICOM result hangs on: the slices it was made from, their patient and study, and references to them."""
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import hilum
+from hilum.core import geometry
+from hilum.core.errors import HilumError
+from hilum.core.image import Array, Image
+from hilum.io._dicom.write import CLASSES, uid
+from hilum.io._guard import reading
+
+NEEDED = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID")
+PLACED = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+# What a source slice must state for a result to point at it.
+MAY_BE_EMPTY = (
+    "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime",
+    "AccessionNumber", "ReferringPhysicianName", "PositionReferenceIndicator",
+)  # fmt: skip
+# Tags that must be there but may be empty (type 2); anonymised slices often lack them.
+CARRIED = (*MAY_BE_EMPTY, "StudyInstanceUID", "StudyDescription", "PatientAge", "PatientSize", "PatientWeight")
+ANONYMISED = ("PatientIdentityRemoved", "DeidentificationMethod", "LongitudinalTemporalInformationModified")
+# Nothing but these comes from the source: no private tags, no preamble, no comments.
+UTF8 = "ISO_IR 192"
+OFF_MM = 0.1
+# How far a mask may lie from its slices.
+
+
+@dataclass(frozen=True)
+class Origin:
+    """headers: one per file. affine: RAS+ mm of (i, j, k). frames: number of the frame of every slice, in one file."""
+
+    headers: list[Any]
+    affine: Array
+    shape: tuple[int, int, int]
+    frames: tuple[int, ...] = ()
+
+    @property
+    def first(self) -> Any:
+        """The header that speaks for the series."""
+        return self.headers[0]
+
+    def at(self, k: int) -> Any:
+        """A data set that refers to slice k (class, instance, frame)."""
+        return refer(self.headers[0 if self.frames else k], self.frames[k] if self.frames else None)
+
+
+def refer(header: Any, frame: int | None = None) -> Any:
+    """SOP class and instance of a header, and a frame of it."""
+    from pydicom.dataset import Dataset
+
+    item = Dataset()
+    item.ReferencedSOPClassUID = header.SOPClassUID
+    item.ReferencedSOPInstanceUID = header.SOPInstanceUID
+    if frame is not None:
+        item.ReferencedFrameNumber = frame
+    return item
+
+
+def origin(files: Sequence[Path | str], what: str) -> Origin:
+    """The source slices in the order of k, as in meta["files"]: classic slices, or one multi-frame file.
+
+    what: the object that points at them, for the sentence. Refused: none, or slices that lack what a reference
+    needs, of several series, or that are no even stack (HIL-IO-04).
+    """
+    if not files:
+        raise HilumError("HIL-IO-04", f"A {what} needs the slices it was made from", 'Give image.meta["files"]')
+    headers = [_header(Path(file)) for file in files]
+    series = {str(header.SeriesInstanceUID) for header in headers}
+    if len(series) > 1 or len({str(header.FrameOfReferenceUID) for header in headers}) > 1:
+        raise HilumError("HIL-IO-04", f"{files[0]} and others are of {len(series)} series", "Give one series")
+    if int(headers[0].get("NumberOfFrames", 1) or 1) > 1:
+        return _enhanced(Path(files[0]), headers)
+    positions = np.array([[float(v) for v in header.ImagePositionPatient] for header in headers])
+    first = headers[0]
+    thick = first.get("SpacingBetweenSlices") or first.get("SliceThickness")
+    affine = _affine(first.ImageOrientationPatient, first.PixelSpacing, thick, positions)
+    _even(Path(files[0]), affine, positions)
+    return Origin(headers, affine, (int(first.Columns), int(first.Rows), len(headers)))
+
+
+def _header(file: Path) -> Any:
+    import pydicom
+
+    with reading(file):
+        header: Any = pydicom.dcmread(file, stop_before_pixels=True)
+        if not header.get("SOPClassUID"):
+            # some anonymisers empty it; the modality says as much for classic images
+            header.SOPClassUID = CLASSES.get(str(header.get("Modality")), "")
+        for tag in MAY_BE_EMPTY:
+            if tag not in header:
+                setattr(header, tag, None)
+        many = int(header.get("NumberOfFrames", 1) or 1) > 1
+        needed = (*NEEDED, "Rows", "Columns", *(("PerFrameFunctionalGroupsSequence",) if many else PLACED))
+        missing = [tag for tag in needed if not header.get(tag)]
+        if missing:
+            raise HilumError("HIL-IO-04", f"{file} lacks {', '.join(missing)}", "Write NIfTI, or restore the tags")
+        return header
+
+
+def _enhanced(file: Path, headers: list[Any]) -> Origin:
+    """One multi-frame file: its frames in order along the normal."""
+    if len(headers) > 1:
+        raise HilumError("HIL-IO-04", f"{file} is one of {len(headers)} multi-frame files", "Give one file")
+    with reading(file):
+        header = headers[0]
+        shared = header.SharedFunctionalGroupsSequence[0] if "SharedFunctionalGroupsSequence" in header else {}
+        frames = list(header.PerFrameFunctionalGroupsSequence)
+
+        def group(item: Any, name: str) -> Any:
+            return (item if name in item else shared)[name][0]
+
+        positions = np.array(
+            [[float(v) for v in group(f, "PlanePositionSequence").ImagePositionPatient] for f in frames]
+        )
+        turned = [list(group(f, "PlaneOrientationSequence").ImageOrientationPatient) for f in frames]
+        measures = group(frames[0], "PixelMeasuresSequence")
+        if np.ptp(np.array(turned, float), axis=0).max() > 1e-3:
+            raise HilumError("HIL-IO-04", f"{file} has frames of several orientations", "Write NIfTI instead")
+        normal = np.cross(*np.array(turned[0], float).reshape(2, 3))
+        order = np.argsort(positions @ normal, kind="stable")
+        thick = measures.get("SpacingBetweenSlices") or measures.get("SliceThickness")
+        affine = _affine(turned[0], measures.PixelSpacing, thick, positions[order])
+        _even(file, affine, positions[order])
+        shape = (int(header.Columns), int(header.Rows), len(frames))
+        return Origin(headers, affine, shape, tuple(int(n) + 1 for n in order))
+
+
+def _affine(turned: Any, spacing: Any, thick: Any, positions: Array) -> Array:
+    """RAS+ affine of slices at `positions` (LPS mm), in that order."""
+    across, down = np.array(turned, float).reshape(2, 3)
+    n = len(positions)
+    step = (positions[-1] - positions[0]) / (n - 1) if n > 1 else np.cross(across, down) * float(thick or 1)
+    lps = np.eye(4)
+    lps[:3, 0], lps[:3, 1] = across * float(spacing[1]), down * float(spacing[0])
+    lps[:3, 2], lps[:3, 3] = step, positions[0]
+    return geometry.check_affine(geometry.flip_lps_ras(lps))
+
+
+def _even(file: Path, affine: Array, positions: Array) -> None:
+    """Refuse slices that do not lie where the affine of the stack says."""
+    lps = geometry.flip_lps_ras(affine)
+    step = float(np.linalg.norm(lps[:3, 2]))
+    off = np.abs(lps[:3, 3] + np.arange(len(positions))[:, None] * lps[:3, 2] - positions).max()
+    if off > max(OFF_MM, 0.05 * step):
+        raise HilumError(
+            "HIL-IO-04", f"{file} and the other slices are no even stack ({off:.2f} mm off)", "Write NIfTI instead"
+        )
+
+
+def fits(name: str, shape: tuple[int, ...], affine: Any, source: Origin) -> None:
+    """Refuse a mask or field that does not lie on the grid of its slices (HIL-N14)."""
+    if tuple(shape) != source.shape:
+        raise HilumError("HIL-N14", f"{name}: a grid of {tuple(shape)} for slices of {source.shape}", "Use their grid")
+    if affine is not None:
+        far = geometry.corner_distance(np.asarray(affine), source.shape, source.affine, source.shape)
+        if far > OFF_MM:
+            raise HilumError("HIL-N14", f"{name}: the grid lies {far:.2f} mm from its slices", "Use their grid")
+
+
+def begin(source: Origin, sop_class: str, modality: str, number: int, about: str, seed: tuple[object, ...]) -> Any:
+    """A data set with patient, study, series, equipment and identifiers; these come from `seed`, dates from the clock.
+
+    Everything that identifies the patient is copied from the source, because that is where the result belongs.
+    """
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    data = Dataset()
+    data.SpecificCharacterSet = UTF8
+    for tag in (*CARRIED, *ANONYMISED):
+        if tag in source.first and (tag in MAY_BE_EMPTY or source.first.get(tag)):
+            setattr(data, tag, source.first.get(tag))
+    data.SOPClassUID, data.SOPInstanceUID = sop_class, uid(*seed, "instance")
+    data.SeriesInstanceUID, data.SeriesNumber, data.InstanceNumber = uid(*seed, "series"), number, 1
+    data.Modality, data.SeriesDescription = modality, about
+    data.FrameOfReferenceUID = source.first.FrameOfReferenceUID
+    data.Manufacturer = data.ManufacturerModelName = "Hilum"
+    data.SoftwareVersions, data.DeviceSerialNumber = hilum.__version__, "0"
+    now = datetime.datetime.now()
+    data.InstanceCreationDate, data.InstanceCreationTime = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
+    data.file_meta = FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID
+    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
+    data.preamble = b"\x00" * 128
+    return data
+
+
+def now(data: Any) -> tuple[str, str]:
+    """Date and time at which `data` was begun."""
+    return str(data.InstanceCreationDate), str(data.InstanceCreationTime)
+
+
+def referenced(data: Any, *sources: Origin) -> None:
+    """Name every source instance in the common references: of this study, and of others."""
+    from pydicom.dataset import Dataset
+
+    studies: dict[str, dict[str, list[Any]]] = {}
+    for source in sources:
+        series = studies.setdefault(str(source.first.StudyInstanceUID), {})
+        series[str(source.first.SeriesInstanceUID)] = [refer(header) for header in source.headers]
+    for study, found in studies.items():
+        rows = []
+        for series_uid, items in found.items():
+            row = Dataset()
+            row.SeriesInstanceUID, row.ReferencedInstanceSequence = series_uid, items
+            rows.append(row)
+        if study == str(data.StudyInstanceUID):
+            data.ReferencedSeriesSequence = rows
+        else:
+            other = Dataset()
+            other.StudyInstanceUID, other.ReferencedSeriesSequence = study, rows
+            others = data.get("StudiesContainingOtherReferencedInstancesSequence", [])
+            data.StudiesContainingOtherReferencedInstancesSequence = [*others, other]
+
+
+def save(data: Any, path: Path) -> None:
+    """Write the file as the standard wants it: an empty preamble, the mark, meta information."""
+    data.save_as(path, enforce_file_format=True)
+
+
+def frame_of(like: Image) -> str:
+    """Frame of reference of an image read from DICOM, "" where it is not known."""
+    import pydicom
+
+    known = like.meta.get("frame_uid")
+    files = like.meta.get("files") or ()
+    if known or not files or like.meta.get("format") not in (None, "dicom"):
+        return str(known or "")
+    with reading(Path(files[0])):
+        header = pydicom.dcmread(files[0], specific_tags=["FrameOfReferenceUID"], stop_before_pixels=True)
+        return str(header.get("FrameOfReferenceUID") or "")
+
+
+def belongs(path: Path, frame: str, series: set[str], like: Image) -> None:
+    """Refuse an object that speaks of another frame of reference, or of a series that is not here (HIL-D43).
+
+    Only an image read from DICOM has a series and a frame; for others the grid alone decides.
+    """
+    wanted = str(like.meta.get("series_uid") or "")
+    if wanted and series and wanted not in series:
+        raise HilumError(
+            "HIL-D43", f"{path} belongs to the absent series {', '.join(sorted(series))}, not to {wanted}",
+            "Give the series it was made from",
+        )  # fmt: skip
+    here = frame_of(like)
+    if here and frame and here != frame:
+        raise HilumError(
+            "HIL-D43",
+            f"{path} has the frame of reference {frame}, its image {here}",
+            "Give the series it was made from",
+        )
+
+
+def series_named(data: Any) -> set[str]:
+    """Every series that the common references of an object name."""
+    groups = [data, *data.get("StudiesContainingOtherReferencedInstancesSequence", [])]
+    return {str(row.SeriesInstanceUID) for group in groups for row in group.get("ReferencedSeriesSequence", [])}

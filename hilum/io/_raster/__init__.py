@@ -1,0 +1,1 @@
+"""How pictures are decoded, format by format, and checked before they are."""

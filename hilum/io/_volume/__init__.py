@@ -1,0 +1,1 @@
+"""What the volume formats share: headers, streams, voxels, upright grids."""
