@@ -2,18 +2,22 @@
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from hilum.core import catalogue
 from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.core.plan import Strict, checked
+from hilum.io._source import FileSource
+
+LISTED = 50
+# Names written out in a sentence.
 
 
 class Settings(Strict):
@@ -24,6 +28,10 @@ class Settings(Strict):
     ignore: label value that is neither class nor background. patients: "case" (one case, one patient), a regular
     expression whose first group is the patient in the case id, or None: unknown, grouped by similarity.
     terms: licence of the data, carried into bundles.
+    channels: names of the image's channels, in order. roles: {role: folder beside the images}, for example
+    {validity: fov, flair: flair}: files of the same case names, as further items; {label: labels@anna} picks one of
+    several raters. accept: rows of faults that are known and meant, and become warnings: "T09" (the same patient or
+    image in two parts), "D21" (a slice is missing).
     """
 
     folder: str | None = None
@@ -34,6 +42,19 @@ class Settings(Strict):
     patients: str | None = None
     leave_out: list[str] = Field(default_factory=list)
     terms: str = "unknown"
+    channels: list[str] = Field(default_factory=list)
+    roles: dict[str, str] = Field(default_factory=dict)
+    accept: list[str] = Field(default_factory=list)
+
+    @field_validator("accept")
+    @classmethod
+    def _row(cls, value: list[str]) -> list[str]:
+        """Row ids like T09, with or without HIL-."""
+        rows = [row.upper().removeprefix("HIL-") for row in value]
+        odd = [row for row in rows if not re.fullmatch(r"[A-Z]\d\d", row)]
+        if odd:
+            raise ValueError(f"{odd[0]!r} is no row of the table of errors, such as T09 or D21")
+        return rows
 
 
 @dataclass(frozen=True)
@@ -41,6 +62,7 @@ class Dataset:
     """Cases with what is known about them.
 
     pairs: (fixed id, moving id) where the folder lists them. parts: {case id: part} where a table gives the split.
+    aside: {"what", "kind"} of files that are kept but are no cases (a report, a presentation state).
     """
 
     name: str
@@ -50,6 +72,7 @@ class Dataset:
     settings: Settings = field(default_factory=Settings)
     pairs: tuple[tuple[str, str], ...] = ()
     parts: Mapping[str, str] = field(default_factory=dict)
+    aside: tuple[Mapping[str, str], ...] = ()
 
     def case(self, name: str) -> Case:
         """The case of that id."""
@@ -61,12 +84,18 @@ class Dataset:
         return replace(self, cases=tuple(c for c in self.cases if c.id in wanted))
 
 
-def open_dataset(path: Path | str, roles: Iterable[str] = ()) -> Dataset:
-    """Read a folder, a dataset.yaml or a CSV. roles: what the task needs; a case that lacks one is listed."""
+def open_dataset(path: Path | str, roles: Iterable[str] = (), accept: Iterable[str] = ()) -> Dataset:
+    """Read a folder, a dataset.yaml or a CSV. roles: what the task needs; a case that lacks one is listed.
+
+    accept: rows of faults that are known and meant, besides those of the settings.
+    """
     path = Path(path)
     if not path.exists():
         raise HilumError("HIL-DATA-01", f"There is nothing at {path}", "Check the path")
     folder, settings = _settings(path)
+    if accept:
+        every = settings.model_dump() | {"accept": [*settings.accept, *accept]}
+        settings = checked(Settings, every, "--accept")
     layout = _layout(folder, settings)
     dataset: Dataset = catalogue.load("hilum.data.layouts", layout).read(folder, settings)
     left_out = set(settings.leave_out)
@@ -78,9 +107,17 @@ def open_dataset(path: Path | str, roles: Iterable[str] = ()) -> Dataset:
     cases = tuple(c for c in sorted(dataset.cases, key=lambda c: c.id) if c.id not in left_out)
     if not cases:
         raise HilumError("HIL-DATA-02", f"{folder} holds no images", f"Understood folders: {_layout_help()}")
+    if settings.accept:
+        cases = tuple(_accepting(case, settings.accept) for case in cases)
     dataset = replace(dataset, name=folder.name, folder=folder, layout=layout, cases=cases)
     _check_roles(dataset, roles)
     return dataset
+
+
+def _accepting(case: Case, rows: list[str]) -> Case:
+    """The case with its files read under those exceptions."""
+    items = {r: item.accepting(rows) if isinstance(item, FileSource) else item for r, item in case.items.items()}
+    return replace(case, items=items)
 
 
 def _settings(path: Path) -> tuple[Path, Settings]:
@@ -124,17 +161,29 @@ def _layout_help() -> str:
 
 
 def _check_roles(dataset: Dataset, roles: Iterable[str]) -> None:
-    """Every case must have every role ("a|b": one of them); all that lack one are counted, the first named (T10)."""
+    """Every case must have every role ("a|b": one of them); all that lack one are listed (T10)."""
     for role in roles:
         choices = role.split("|")
         lacking = [c.id for c in dataset.cases if not any(has_role(c, r) for r in choices)]
         if lacking:
-            some = ", ".join(lacking[:5]) + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")
+            remedy = f"Add the missing {choices[0]}, or list the cases under leave_out in a dataset.yaml"
+            raters = sorted({r for c in dataset.cases for r in c.items if r.startswith(f"{choices[0]}@")})
+            if raters:
+                folder = raters[0].replace("label@", "labels@")
+                remedy = (
+                    f"There is {listed(raters)}: choose one by `roles: {{{choices[0]}: {folder}}}` in a dataset.yaml"
+                )
             raise HilumError(
                 "HIL-T10",
-                f"{len(lacking)} of {len(dataset.cases)} cases in {dataset.folder} have no {choices[0]}: {some}",
-                f"Add the missing {choices[0]}, or list the cases under leave_out in a dataset.yaml",
-            )  # fmt: skip
+                f"{len(lacking)} of {len(dataset.cases)} cases in {dataset.folder} have no {choices[0]}: "
+                f"{listed(lacking)}",
+                remedy,
+            )
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names for a sentence: all, up to 50."""
+    return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
 
 
 def has_role(case: Case, role: str) -> bool:

@@ -1,54 +1,59 @@
-"""Which cases must stay together: by patient where known, else by a simple image hash."""
+"""Which cases must stay together: by patient where known, else because their images are the same once more."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
-
-from hilum.core.image import Array, Case, Image
+from hilum.core.image import Case
 from hilum.core.progress import Progress, quiet
-from hilum.core.warp import resize
 from hilum.data.dataset import Dataset, patient
+from hilum.data.likeness import Look, alike, look_at
 
-BITS = 16
-# Pictures are hashed at 16 x 16 brightness steps along each axis (512 bits), volumes at 8 x 8 x 8 (1536 bits).
-NEAR = 0.08
-# Two images whose hashes differ in fewer than this share of bits are one group.
-
-
-def difference_hash(image: Image) -> Array:
-    """Is each cell of a coarse grid brighter than the one before it, along every axis: bool (bits,)."""
-    side = BITS if image.dims == 2 else BITS // 2
-    grey = np.nan_to_num(image.array.astype(np.float32)).mean(axis=0, keepdims=True)
-    small = resize(grey, (side + 1,) * image.dims)[0]
-    inner = (slice(0, side),) * image.dims
-    return np.concatenate([(np.diff(small, axis=a)[inner] > 0).ravel() for a in range(image.dims)])
+Looks = Mapping[str, Look]
+# What is kept of each case's image for comparison, by case id.
 
 
-def group_cases(dataset: Dataset, progress: Progress = quiet) -> tuple[Dataset, str]:
+def seen_role(dataset: Dataset) -> str | None:
+    """The role whose images are compared, None where there is none that all cases have."""
+    roles = ("image", "fixed", "kspace")
+    return next((r for r in roles if all(r in c.items for c in dataset.cases)), None)
+
+
+def looks(dataset: Dataset, progress: Progress = quiet) -> Looks:
+    """Every case's image read once, and what is kept of it; empty where the cases share no role with pixels."""
+    role, found = seen_role(dataset), {}
+    for number, case in enumerate(dataset.cases if role else ()):
+        found[case.id] = look_at(case.read(str(role)))
+        progress("compare images", number + 1, len(dataset.cases))
+    return found
+
+
+def patients_of(dataset: Dataset) -> list[str]:
+    """The patient of each case by the settings, else as the layout gave it; "" where unknown."""
+    return [patient(dataset.settings, c.id) or c.group for c in dataset.cases]
+
+
+def group_cases(dataset: Dataset, progress: Progress = quiet, seen: Looks | None = None) -> tuple[Dataset, str]:
     """The data set with every case's group set, and how: "patient" or "similarity" or "case" (no images to compare).
 
     Where only some patients are known, look-alikes are grouped and each known patient's cases are joined as well.
+    seen: from `looks`, where the images were read already.
     """
-    named = [patient(dataset.settings, c.id) or c.group for c in dataset.cases]
+    named = patients_of(dataset)
     if all(named):
-        return _with(dataset, list(named)), "patient"
-    role = next((r for r in ("image", "fixed") if all(r in c.items for c in dataset.cases)), None)
-    if role is None:
+        return _with(dataset, named), "patient"
+    if seen_role(dataset) in (None, "kspace"):
         return _with(dataset, [name or c.id for name, c in zip(named, dataset.cases, strict=True)]), "case"
-    hashes = []
-    for number, case in enumerate(dataset.cases):
-        hashes.append(difference_hash(case.read(role)))
-        progress("compare images", number + 1, len(dataset.cases))
-    return _with(dataset, similar(hashes, [c.id for c in dataset.cases], named)), "similarity"
+    seen = looks(dataset, progress) if seen is None else seen
+    pairs = [(p.first, p.second) for p in alike([seen[c.id] for c in dataset.cases])]
+    return _with(dataset, joined(pairs, [c.id for c in dataset.cases], named)), "similarity"
 
 
-def similar(hashes: list[Array], names: list[str], patients: Sequence[str | None] = ()) -> list[str]:
-    """A group name per item: items within NEAR of each other, also by a chain, share the first one's name.
+def joined(pairs: Iterable[tuple[int, int]], names: list[str], patients: Sequence[str] = ()) -> list[str]:
+    """A group name per item: items linked by pairs, also by a chain, share the first one's name.
 
-    patients: of each item, None or "" where unknown; items of one patient are one group too.
+    patients: of each item, "" where unknown; items of one patient are one group too.
     """
-    parent = list(range(len(hashes)))
+    parent = list(range(len(names)))
 
     def root(i: int) -> int:
         while parent[i] != i:
@@ -56,20 +61,12 @@ def similar(hashes: list[Array], names: list[str], patients: Sequence[str | None
             i = parent[i]
         return i
 
-    for size in {len(h) for h in hashes}:
-        rows = [i for i, h in enumerate(hashes) if len(h) == size]
-        signs = np.stack([hashes[i] for i in rows]).astype(np.float32) * 2 - 1
-        for number, i in enumerate(rows):
-            agreement = signs[number:] @ signs[number] / size
-            for other in np.flatnonzero(agreement > 1 - 2 * NEAR) + number:
-                first, second = sorted((root(i), root(rows[other])))
-                parent[second] = first
     first_of: dict[str, int] = {}
-    for i, patient_name in enumerate(patients):
-        if patient_name:
-            first, second = sorted((root(first_of.setdefault(patient_name, i)), root(i)))
-            parent[second] = first
-    return [names[root(i)] for i in range(len(hashes))]
+    same = [(first_of.setdefault(name, i), i) for i, name in enumerate(patients) if name]
+    for one, other in [*pairs, *same]:
+        first, second = sorted((root(one), root(other)))
+        parent[second] = first
+    return [names[root(i)] for i in range(len(names))]
 
 
 def _with(dataset: Dataset, groups: list[str]) -> Dataset:

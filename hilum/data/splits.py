@@ -1,10 +1,13 @@
-"""Train, validation and test parts: 70 / 10 / 20 by a seeded hash of the group, no group in two parts."""
+"""Train, validation and test parts: 70 / 10 / 20 by a seeded hash of the group, or k folds; no group in two parts."""
 
 import hashlib
+import logging
 from collections import defaultdict
 
 from hilum.core.errors import HilumError
 from hilum.data.dataset import Dataset
+
+log = logging.getLogger(__name__)
 
 PARTS = ("train", "val", "test")
 SHARES = (0.7, 0.1, 0.2)
@@ -14,11 +17,7 @@ def split(dataset: Dataset, seed: int) -> dict[str, str]:
     """{case id: part}. A split column in the data wins; else groups in hash order, cut within each class."""
     if dataset.parts:
         return _given(dataset)
-    members: dict[str, list[str]] = defaultdict(list)
-    stratum: dict[str, str] = {}
-    for case in dataset.cases:
-        members[case.group].append(case.id)
-        stratum.setdefault(case.group, case.klass or "")
+    members, stratum = _members(dataset)
     if len(members) < 3:
         raise HilumError(
             "HIL-T08", f"{dataset.folder} has {len(dataset.cases)} cases in {len(members)} independent groups",
@@ -33,12 +32,110 @@ def split(dataset: Dataset, seed: int) -> dict[str, str]:
     return {case.id: parts[case.id] for case in dataset.cases}
 
 
-def _fill(parts: dict[str, str], members: dict[str, list[str]], seed: int) -> None:
+def folds(dataset: Dataset, k: int, seed: int) -> list[dict[str, str]]:
+    """k splits {case id: part}; every group is in the test part of exactly one, classes spread evenly.
+
+    The validation part is about an eighth of what the test part leaves, so that five folds are 70 / 10 / 20. A `fold`
+    column in the data wins: its values, sorted, are the test parts. Refused (HIL-T08): k below 2, fewer groups than
+    folds, a column with another number of folds; a group in two folds (T09); a case without one (I11).
+    """
+    members, stratum = _members(dataset)
+    if k < 2 or len(members) < max(k, 3):
+        raise HilumError(
+            "HIL-T08", f"{dataset.folder} has {len(members)} independent groups for {k} folds",
+            f"Ask for 2 to {max(2, len(members))} folds" if len(members) >= 3 else "Add cases",
+        )  # fmt: skip
+    given = _fold_column(dataset, k)
+    place = given or _placed(members, stratum, k, seed)
+    found = []
+    for number in range(k):
+        parts = {case.id: "test" for case in dataset.cases if place[case.id] == number}
+        left = {g: [name for name in names if name not in parts] for g, names in members.items()}
+        left = {g: names for g, names in left.items() if names}
+        if len(left) < 2:
+            raise HilumError(
+                "HIL-T08", f"Test part {number + 1} of {k} leaves {len(left)} of {len(members)} independent groups",
+                "Training and validation need one each: ask for more folds, or add cases",
+            )  # fmt: skip
+        parts |= _validation(left, stratum, seed, number)
+        _fill(parts, left, seed, ("train", "val"))
+        found.append({case.id: parts[case.id] for case in dataset.cases})
+    return found
+
+
+def _validation(members: dict[str, list[str]], stratum: dict[str, str], seed: int, number: int) -> dict[str, str]:
+    """{case: "train" or "val"} of what fold `number` leaves, the share cut within each class."""
+    parts: dict[str, str] = {}
+    for kind in sorted({stratum[g] for g in members}):
+        own = sorted((g for g in members if stratum[g] == kind), key=lambda g: _hash(seed, f"val:{number}:{g}"))
+        share = SHARES[1] / (SHARES[0] + SHARES[1]) * sum(len(members[g]) for g in own)
+        done = 0.0
+        for group in own:
+            part = "val" if done + len(members[group]) / 2 < share else "train"
+            parts.update(dict.fromkeys(members[group], part))
+            done += len(members[group])
+    return parts
+
+
+def _members(dataset: Dataset) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """{group: case ids} and {group: class of its first case}."""
+    members: dict[str, list[str]] = defaultdict(list)
+    stratum: dict[str, str] = {}
+    for case in dataset.cases:
+        members[case.group].append(case.id)
+        stratum.setdefault(case.group, case.klass or "")
+    return members, stratum
+
+
+def _placed(members: dict[str, list[str]], stratum: dict[str, str], k: int, seed: int) -> dict[str, int]:
+    """{case: fold}: within each class large groups first, then by hash, each into the emptiest fold."""
+    place: dict[str, int] = {}
+    total = [0] * k
+    for kind in sorted(set(stratum.values())):
+        own = sorted((g for g in members if stratum[g] == kind), key=lambda g: (-len(members[g]), _hash(seed, g)))
+        if len(own) < k and kind:
+            log.warning("HIL-T08: class %r has %d independent groups, so some of %d folds lack it", kind, len(own), k)
+        filled = [0] * k
+        for group in own:
+            fold = min(range(k), key=lambda f: (filled[f], total[f], f))
+            filled[fold] += len(members[group])
+            total[fold] += len(members[group])
+            place.update(dict.fromkeys(members[group], fold))
+    return place
+
+
+def _fold_column(dataset: Dataset, k: int) -> dict[str, int]:
+    """{case: fold} from the attribute `fold`, {} where no case has one."""
+    words = {c.id: str(c.attributes.get("fold", "")).strip() for c in dataset.cases}
+    if not any(words.values()):
+        return {}
+    lacking = [name for name, word in words.items() if not word]
+    if lacking:
+        raise HilumError(
+            "HIL-I11", f"{len(lacking)} cases have no fold, the first is {lacking[0]}", "Fill the fold column"
+        )
+    values = sorted(set(words.values()), key=lambda w: (not w.isdigit(), int(w) if w.isdigit() else 0, w))
+    if len(values) != k:
+        raise HilumError(
+            "HIL-T08", f"The fold column of {dataset.folder} has {len(values)} folds, {k} were asked for",
+            f"Ask for {len(values)} folds, or take the column out",
+        )  # fmt: skip
+    owner: dict[str, str] = {}
+    for case in dataset.cases:
+        if owner.setdefault(case.group, words[case.id]) != words[case.id] and "T09" not in dataset.settings.accept:
+            raise HilumError(
+                "HIL-T09", f"Group {case.group!r} (case {case.id}) is in fold {owner[case.group]} and {words[case.id]}",
+                "Put all cases of one patient, and near-identical images, into one fold",
+            )  # fmt: skip
+    return {name: values.index(word) for name, word in words.items()}
+
+
+def _fill(parts: dict[str, str], members: dict[str, list[str]], seed: int, among: tuple[str, ...] = PARTS) -> None:
     """A part that no class was large enough to fill takes a group, the last by hash, of the part with most groups."""
-    for wanted in PARTS:
+    for wanted in among:
         if wanted not in parts.values():
-            owned = {p: [g for g in members if parts[members[g][0]] == p] for p in PARTS}
-            giver = max(PARTS, key=lambda p: len(owned[p]))
+            owned = {p: [g for g in members if parts[members[g][0]] == p] for p in among}
+            giver = max(among, key=lambda p: len(owned[p]))
             group = max(owned[giver], key=lambda g: _hash(seed, g))
             parts.update(dict.fromkeys(members[group], wanted))
 
@@ -61,21 +158,27 @@ def _cut(sizes: list[int]) -> list[str]:
     return out
 
 
-def _given(dataset: Dataset) -> dict[str, str]:
-    """The split column, checked: known words, every case, no group in two parts (T09)."""
+def given(dataset: Dataset) -> dict[str, str]:
+    """{case: part} of the split column; refused where a case has none or another word (HIL-I11)."""
     words = {"train": "train", "training": "train", "val": "val", "validation": "val", "valid": "val", "test": "test"}
+    parts = {case.id: words.get(dataset.parts.get(case.id, "").lower(), "") for case in dataset.cases}
+    for name, part in parts.items():
+        if not part:
+            raise HilumError("HIL-I11", f"Case {name} has no split (train, val or test)", "Fill the split column")
+    return parts
+
+
+def _given(dataset: Dataset) -> dict[str, str]:
+    """The split column, checked: known words, every case, no group in two parts unless T09 is accepted."""
+    parts = given(dataset)
     owner: dict[str, str] = {}
-    parts: dict[str, str] = {}
     for case in dataset.cases:
-        part = words.get(dataset.parts.get(case.id, "").lower())
-        if part is None:
-            raise HilumError("HIL-I11", f"Case {case.id} has no split (train, val or test)", "Fill the split column")
-        if owner.setdefault(case.group, part) != part:
+        part = parts[case.id]
+        if owner.setdefault(case.group, part) != part and "T09" not in dataset.settings.accept:
             raise HilumError(
                 "HIL-T09", f"Group {case.group!r} (case {case.id}) is in {owner[case.group]} and in {part}",
                 "Put all cases of one patient, and near-identical images, into one part",
             )  # fmt: skip
-        parts[case.id] = part
     for part in PARTS:
         if part not in parts.values():
             raise HilumError("HIL-T08", f"The split column has no {part} case", "Name some")

@@ -1,6 +1,7 @@
 """A data set, a task and a budget become a plan."""
 
-from dataclasses import dataclass, replace
+import logging
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -10,11 +11,15 @@ from hilum.core.image import Case
 from hilum.core.plan import Plan, checked, parse_net
 from hilum.core.progress import Progress, quiet
 from hilum.data.dataset import Dataset, open_dataset
-from hilum.data.groups import group_cases
-from hilum.data.splits import split
+from hilum.data.groups import group_cases, looks
+from hilum.data.labels import counted
+from hilum.data.leaks import Leaks, leaks
+from hilum.data.splits import given, split
 from hilum.planning.fingerprint import fingerprint
 from hilum.tasks import _build, _task
 from hilum.tasks._pairs import connected
+
+log = logging.getLogger(__name__)
 
 LEAST_MINUTES = 0.05
 # Three seconds: below this not even the timing of a step fits.
@@ -24,12 +29,13 @@ MOST_MINUTES = 525_600
 
 @dataclass(frozen=True)
 class Prepared:
-    """A data set ready to be learned from. units: (case or pair, part)."""
+    """A data set ready to be learned from. units: (case or pair, part). leaks: what is accepted, with its warnings."""
 
     dataset: Dataset
     parts: dict[str, str]
     facts: dict[str, Any]
     grouping: str
+    leaks: Leaks = field(default_factory=Leaks)
 
     def units(self, plan: Plan) -> list[tuple[Case, str]]:
         """What the task learns from and is judged on."""
@@ -37,15 +43,33 @@ class Prepared:
 
 
 def look(path: Any, task: str, seed: int, progress: Progress = quiet) -> Prepared:
-    """Open, check the roles, group, split and fingerprint a data set."""
+    """Open, check the roles, group, split, look for leaks and fingerprint a data set."""
     card = catalogue.card("hilum.tasks", task)
     dataset = open_dataset(path, card["roles"])
-    dataset, grouping = group_cases(dataset, progress)
+    seen = looks(dataset, progress)
+    dataset, grouping = group_cases(dataset, progress, seen)
+    # before the parts are checked by group: this names the pairs, and what was done to the images
+    found = leaks(dataset, given(dataset), seen) if dataset.parts else Leaks()
     if dataset.pairs:
         linked = connected(dataset.pairs, {c.id: c.group for c in dataset.cases})
         dataset = replace(dataset, cases=tuple(replace(c, group=linked[c.id]) for c in dataset.cases))
     parts = split(dataset, seed)
-    return Prepared(dataset, parts, fingerprint(dataset, parts, progress), grouping)
+    if not dataset.parts and grouping != "similarity":
+        # groups by similarity can not leak; known patients can, where one image is filed under two of them
+        found = leaks(dataset, parts, seen)
+    for warning in found.warnings:
+        log.warning("%s", warning)
+    return Prepared(dataset, parts, _facts(dataset, parts, progress), grouping, found)
+
+
+def _facts(dataset: Dataset, parts: dict[str, str], progress: Progress) -> dict[str, Any]:
+    """The fingerprint; where a label stops it, all labels are looked at, so that every bad one is named (N15)."""
+    try:
+        return fingerprint(dataset, parts, progress)
+    except HilumError as error:
+        if error.code in ("HIL-N09", "HIL-N15", "HIL-I08"):
+            counted(dataset, progress)
+        raise
 
 
 def make_plan(

@@ -1,13 +1,15 @@
 """Label maps as stored become network channels, and back; image against label in millimetres."""
 
 import logging
+from typing import Any
 
 import numpy as np
 
-from hilum.core import geometry
 from hilum.core.errors import HilumError
 from hilum.core.image import Array, Case, Image
 from hilum.core.plan import Plan
+from hilum.data import labels
+from hilum.data.dataset import Settings
 
 log = logging.getLogger(__name__)
 
@@ -17,21 +19,12 @@ MANY = 8
 # More unnamed values than this are named in a warning: often they number objects.
 
 
-def same_grid(case: Case, image: Image, label: Image) -> None:
-    """Refuse a label that does not lie on its image (N14), with the difference in mm."""
-    if image.shape != label.shape:
-        raise HilumError(
-            "HIL-N14", f"Case {case.id}: image {image.shape} and label {label.shape} differ in shape",
-            "Give a label on the image's grid, or leave the case out",
-        )  # fmt: skip
-    if image.affine is None or label.affine is None:
-        return
-    far = geometry.corner_distance(image.affine, image.shape, label.affine, label.shape)
-    if far > geometry.GEOMETRY_TOLERANCE_MM:
-        raise HilumError(
-            "HIL-N14", f"Case {case.id}: the corners of image and label lie {far:.3f} mm apart",
-            "Resample the label to the image's grid, or leave the case out",
-        )  # fmt: skip
+def same_grid(case: Case, image: Image, label: Image) -> tuple[str, ...]:
+    """Refuse a label that does not lie on its image (N14), with the difference; warnings where it nearly does."""
+    warnings = labels.compare_grids(image, label, f"Case {case.id}")
+    for warning in warnings:
+        log.warning("%s", warning)
+    return warnings
 
 
 def stored(case: Case, role: str = "label") -> Image:
@@ -91,6 +84,7 @@ def class_plans(fingerprint: dict[str, object]) -> list[dict[str, object]]:
     values = [v for v in seen if v not in (0, settings["ignore"])]
     if not values:
         raise HilumError("HIL-N15", "Every label is background only", "Check that labels/ holds the right files")
+    _check_rows(fingerprint.get("cases", []), settings)
     if settings["labels"]:
         return [{"value": i, "name": name} for i, name in enumerate(settings["labels"], 1)]
     if settings["classes"]:
@@ -110,3 +104,11 @@ def class_plans(fingerprint: dict[str, object]) -> list[dict[str, object]]:
         )
     names = {values[0]: "foreground"} if len(values) == 1 else {v: f"class {v}" for v in values}
     return [{"value": int(v), "name": names[v]} for v in values]
+
+
+def _check_rows(rows: Any, settings: dict[str, Any]) -> None:
+    """Values that are no class are refused with all cases that hold them; a case of background only is warned of."""
+    known = {k: settings[k] for k in ("classes", "labels", "ignore") if k in settings}
+    seen = {row["id"]: row["labels"] for row in rows if row.get("labels")}
+    for warning in labels.check_values(seen, Settings.model_validate(known)):
+        log.warning("%s", warning)

@@ -62,6 +62,7 @@ def test_hilum_data_names_the_folder_of_folders(folder: Path, tmp_path: Path, mo
         ("layout: strange\n", "HIL-CORE-02"),
         ("leave_out: [nobody]\n", "HIL-DATA-06"),
         ("- a\n- b\n", "HIL-DATA-03"),
+        ("accept: [leaks]\n", "HIL-PLAN-03"),
         ("a: [\n", "HIL-DATA-03"),
         ("a: !!python/object/apply:os.getcwd []\n", "HIL-DATA-03"),
     ],
@@ -69,6 +70,10 @@ def test_hilum_data_names_the_folder_of_folders(folder: Path, tmp_path: Path, mo
 def test_what_it_says_wrongly_is_refused(text: str, wanted: str, folder: Path) -> None:
     written(folder / "dataset.yaml", text)
     assert code(folder) == wanted
+
+
+def test_accepted_rows_are_written_with_or_without_hil() -> None:
+    assert Settings(accept=["t09", "HIL-D21"]).accept == ["T09", "D21"] and Settings().accept == []
 
 
 def test_leave_out(folder: Path) -> None:

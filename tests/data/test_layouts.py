@@ -204,13 +204,13 @@ def test_i11_every_bad_row_of_a_table_is_listed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cells", "words"),
     [
-        ("one,../a.png", "HIL-I12"), ("one,/etc/passwd", "HIL-I12"), ("one,link.png", "HIL-I12"),
+        ("one,../missing.png", "is missing"), ("one,/etc/passwd", "HIL-IO-01"), ("one,link.png", "HIL-I12"),
         ("one,pipe.png", "pipe"), ("one,", "no file"), ("one,a.png,x", "3 cells"), ("=one,a.png", "formula"),
         ("../one,a.png", "'..'"), ("/one,a.png", "''"), ("CASE,a.png", "again, as in line 2"),
         ("one,note.txt", "HIL-IO-01"), ("one,sub", "HIL-IO-01"), ("one,cases.csv", "is a table"),
     ],
 )  # fmt: skip
-def test_i11_paths_and_names_in_a_table_stay_inside(tmp_path: Path, cells: str, words: str) -> None:
+def test_i11_paths_and_names_in_a_table_are_checked(tmp_path: Path, cells: str, words: str) -> None:
     folder = tmp_path / "data"
     png(tmp_path / "a.png")
     png(folder / "a.png")
@@ -222,6 +222,14 @@ def test_i11_paths_and_names_in_a_table_stay_inside(tmp_path: Path, cells: str, 
     path.write_text(f"case,image\ncase,a.png\n{cells}\n")
     error = refused(path)
     assert error.code == "HIL-I11" and "line 3" in error.seen and words in error.seen
+
+
+def test_a_path_that_says_that_it_leads_elsewhere_is_followed(tmp_path: Path) -> None:
+    png(tmp_path / "a.png")
+    (tmp_path / "data").mkdir()
+    path = tmp_path / "data" / "cases.csv"
+    path.write_text(f"case,image\none,../a.png\ntwo,{tmp_path / 'a.png'}\n")
+    assert [case.read("image").shape for case in open_dataset(path).cases] == [(8, 9)] * 2
 
 
 def test_i11_the_same_table_in_another_form_gives_the_same_cases(tmp_path: Path) -> None:

@@ -2,14 +2,15 @@
 
 import itertools
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hilum.core.errors import HilumError
 from hilum.core.image import Case
-from hilum.data.dataset import Dataset
-from hilum.data.splits import PARTS, split
+from hilum.data.dataset import Dataset, Settings
+from hilum.data.splits import PARTS, folds, split
 
 
 def dataset(groups: list[str], kinds: list[str] | None = None, parts: dict[str, str] | None = None) -> Dataset:
@@ -85,3 +86,79 @@ def test_i11_a_given_split_must_name_every_case_and_t08_every_part() -> None:
     assert code(dataset(["a", "b", "c"], parts=words)) == "HIL-I11"
     assert code(dataset(["a", "b", "c"], parts=words | {"c0002": "holdout"})) == "HIL-I11"
     assert code(dataset(["a", "b", "c"], parts=words | {"c0002": "val"})) == "HIL-T08"
+
+
+def in_folds(groups: list[str], folds_of: list[str], **settings: object) -> Dataset:
+    names = zip(groups, folds_of, strict=True)
+    cases = tuple(Case(f"c{n}", g, {}, {"fold": f}) for n, (g, f) in enumerate(names))
+    return Dataset("x", Path("x"), "table", cases, Settings.model_validate(settings))
+
+
+@pytest.mark.parametrize(("count", "k"), [(37, 5), (10, 10), (3, 3), (4, 2), (200, 4)])
+def test_every_group_is_in_the_test_part_of_exactly_one_fold(count: int, k: int) -> None:
+    data = dataset([f"g{n % count}" for n in range(2 * count + 1)])
+    made = folds(data, k, 1)
+    assert len(made) == k and all(set(parts.values()) == set(PARTS) for parts in made)
+    tested = Counter(case.group for parts in made for case in data.cases if parts[case.id] == "test")
+    assert tested == Counter(case.group for case in data.cases)
+    for parts in made:
+        assert len({(c.group, parts[c.id]) for c in data.cases}) == count and list(parts) == [c.id for c in data.cases]
+
+
+def test_folds_are_alike_in_size_and_classes_and_five_give_the_usual_shares() -> None:
+    kinds = ["rare" if n < 20 else "common" for n in range(200)]
+    made = folds(dataset([f"g{n}" for n in range(200)], kinds), 5, 0)
+    for parts in made:
+        counts = Counter(parts.values())
+        assert counts["test"] == 40 and abs(counts["val"] - 20) <= 1
+        assert Counter(parts[f"c{n:04d}"] for n in range(20)) == {"test": 4, "val": 2, "train": 14}
+
+
+def test_folds_are_the_same_in_any_order_and_differ_by_seed() -> None:
+    data = dataset([f"g{n // 2}" for n in range(60)])
+    turned = Dataset("x", Path("x"), "flat", data.cases[::-1])
+    assert folds(data, 4, 3) == folds(turned, 4, 3) != folds(data, 4, 4)
+
+
+@pytest.mark.parametrize(("groups", "k"), [(4, 5), (2, 2), (3, 2), (9, 1), (9, 0), (1, 1)])
+def test_t08_fewer_groups_than_folds_are_refused(groups: int, k: int) -> None:
+    with pytest.raises(HilumError) as error:
+        folds(dataset([f"g{n}" for n in range(groups)] * 3), k, 0)
+    assert error.value.code == "HIL-T08" and str(groups) in error.value.seen
+
+
+def test_t08_a_class_that_some_folds_lack_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    folds(dataset([f"g{n}" for n in range(20)], ["rare" if n < 2 else "common" for n in range(20)]), 5, 0)
+    assert "HIL-T08" in caplog.text and "'rare'" in caplog.text and "common" not in caplog.text
+
+
+def test_a_fold_column_is_taken_as_it_is() -> None:
+    data = in_folds(list("abcdef"), ["10", "2", "2", "10", "1", "1"])
+    made = folds(data, 3, 0)
+    assert [sorted(c for c, p in parts.items() if p == "test") for parts in made] == [
+        ["c4", "c5"], ["c1", "c2"], ["c0", "c3"],
+    ]  # fmt: skip
+    assert all(set(parts.values()) == set(PARTS) for parts in made)
+
+
+@pytest.mark.parametrize(
+    ("groups", "column", "code_"),
+    [("abcd", "1 2 1 2", "HIL-T08"), ("abcd", "1 2 3", "HIL-I11"), ("aabc", "1 2 3 3", "HIL-T09")],
+)
+def test_t09_a_fold_column_that_leaks_or_lacks_something_is_refused(groups: str, column: str, code_: str) -> None:
+    words = [*column.split(), ""][: len(groups)]
+    with pytest.raises(HilumError) as error:
+        folds(in_folds(list(groups), words), 3, 0)
+    assert error.value.code == code_
+
+
+def test_t09_an_accepted_leak_splits_and_folds() -> None:
+    made = folds(in_folds(list("aabcd"), ["1", "2", "3", "3", "1"], accept=["T09"]), 3, 0)
+    assert [sorted(c for c, p in parts.items() if p == "test") for parts in made] == [
+        ["c0", "c4"],
+        ["c1"],
+        ["c2", "c3"],
+    ]
+    words = {"c0000": "train", "c0001": "val", "c0002": "test", "c0003": "test"}
+    data = dataset(["a", "b", "c", "a"], parts=words)
+    assert split(replace(data, settings=Settings(accept=["T09"])), 0) == words

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from hilum.core.image import Case
 from hilum.data.dataset import Dataset, Settings
+from hilum.data.layouts import _beside
 from hilum.data.layouts._files import images
 from hilum.io import _source
 
@@ -31,4 +32,4 @@ def read(folder: Path, settings: Settings) -> Dataset:
         for inner in _classes(folder)
         for name, path in images(inner).items()
     ]
-    return Dataset("", folder, "", tuple(cases), settings)
+    return _beside.described(Dataset("", folder, "", tuple(cases), settings))

@@ -1,12 +1,15 @@
-"""nnU-Net and Medical Segmentation Decathlon: imagesTr/, labelsTr/, dataset.json."""
+"""nnU-Net and Medical Segmentation Decathlon: imagesTr/, labelsTr/, dataset.json; imagesTs/ is not read."""
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 from hilum.core.errors import HilumError
-from hilum.core.image import Case
-from hilum.data.dataset import Dataset, Settings
-from hilum.data.layouts._files import images, sources
+from hilum.core.image import Case, Source
+from hilum.data.dataset import Dataset, Settings, listed
+from hilum.data.layouts import _beside
+from hilum.data.layouts._files import Channels, images, sources
 from hilum.io import _source
 
 CARD = {"about": "imagesTr/ labelsTr/ dataset.json (nnU-Net, Decathlon)", "order": 10}
@@ -18,29 +21,96 @@ def recognises(folder: Path) -> bool:
 
 
 def read(folder: Path, settings: Settings) -> Dataset:
-    """Cases with "image" (channels of _0000, _0001, ... stacked) and "label"; class names from dataset.json."""
-    written = folder / "dataset.json"
-    try:
-        facts = dict(json.loads(written.read_text(encoding="utf-8"))) if written.is_file() else {}
-    except (TypeError, ValueError) as error:
-        raise HilumError("HIL-DATA-03", f"{written} is not JSON ({error})", "Mend it") from error
-    pictures = sources(folder / "imagesTr")
-    labels = images(folder / "labelsTr") if (folder / "labelsTr").is_dir() else {}
-    lost = sorted(labels.keys() - pictures.keys())
-    if lost:
-        raise HilumError("HIL-T10", f"The label {lost[0]!r} has no image in {folder}/imagesTr", "Add or remove it")
+    """Cases with "image" (channels of _0000, _0001, ... stacked) and "label".
+
+    dataset.json gives class names (`labels`, either way round), channel names (`channel_names`, or the Decathlon's
+    `modality`) and `file_ending`. Refused: regions, that is labels of several values (HIL-DATA-09), an ending Hilum
+    can not read (IO-01), cases with too few or too many channels and labels without an image (T10), all listed.
+    """
+    facts = _facts(folder / "dataset.json")
+    ending, channels = str(facts.get("file_ending", "")), _channels(facts)
+    pictures = _sources(folder / "imagesTr", ending, len(channels) if "channel_names" in facts else None)
+    place = folder / "labelsTr"
+    labels = {n: p for n, p in _files(place, ending).items()} if place.is_dir() else {}
+    _beside.owned(place, labels, set(pictures))
+    more = _beside.items(folder, settings, pictures)
     # an image without a label is listed when labels are asked for, not passed over
     cases = [
-        Case(n, "", {"image": s} | ({"label": _source.open(labels[n])} if n in labels else {}))
+        Case(n, "", {"image": s} | ({"label": _source.open(labels[n])} if n in labels else {}) | more.get(n, {}))
         for n, s in pictures.items()
     ]
     if not settings.classes:
-        settings = settings.model_copy(update={"classes": _classes(facts.get("labels", {}))})
-    return Dataset("", folder, "", tuple(cases), settings)
+        settings = settings.model_copy(update={"classes": _classes(facts, folder / "dataset.json")})
+    if not settings.channels:
+        settings = settings.model_copy(update={"channels": channels})
+    return _beside.described(Dataset("", folder, "", tuple(cases), settings))
 
 
-def _classes(labels: dict[str, object]) -> dict[int, str]:
+def _facts(path: Path) -> dict[str, Any]:
+    """dataset.json, {} where there is none."""
+    if not path.is_file():
+        return {}
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise HilumError("HIL-DATA-03", f"{path} is not JSON ({error})", "Mend it") from error
+    if not isinstance(facts, dict):
+        raise HilumError("HIL-DATA-03", f"{path} is no JSON object", "Mend it")
+    return facts
+
+
+def _files(folder: Path, ending: str) -> dict[str, Path]:
+    """{name: file} of those with this ending, or of all that can be read where none is stated."""
+    if not ending:
+        return images(folder)
+    found = sorted(p for p in folder.iterdir() if p.name.endswith(ending) and not p.name.startswith("."))
+    if found and not _source.is_image(found[0]):
+        raise HilumError("HIL-IO-01", f"dataset.json says {ending!r}, which Hilum can not read", "Convert to .nii.gz")
+    known = images(folder)
+    # the same checks of names as everywhere, by the one that knows them
+    return {name: path for name, path in known.items() if path in set(found)}
+
+
+def _sources(folder: Path, ending: str, channels: int | None) -> dict[str, Source]:
+    """{case: source}; with named channels every case has all of them, numbered from _0000."""
+    if channels is None and not ending:
+        return sources(folder)
+    cases: dict[str, dict[int, Path]] = {}
+    files = _files(folder, ending)
+    numbered = bool(files) and all(re.fullmatch(r".+_\d{4}", name) for name in files)
+    for name, path in files.items():
+        case, number = (name[:-5], int(name[-4:])) if numbered else (name, 0)
+        cases.setdefault(case, {})[number] = path
+    wanted = list(range(channels)) if channels is not None else None
+    odd = [f"{case} has {sorted(own)}" for case, own in cases.items() if wanted and sorted(own) != wanted]
+    if odd:
+        raise HilumError(
+            "HIL-T10", f"dataset.json names {channels} channels, {len(odd)} cases in {folder} differ: {listed(odd)}",
+            "Add the missing files (NAME_0000, NAME_0001, ...) or mend channel_names",
+        )  # fmt: skip
+    opened = {case: [_source.open(own[n]) for n in sorted(own)] for case, own in cases.items()}
+    return {case: own[0] if len(own) == 1 else Channels(tuple(own)) for case, own in opened.items()}
+
+
+def _channels(facts: dict[str, Any]) -> list[str]:
+    """Channel names in order of their numbers."""
+    named = facts.get("channel_names", facts.get("modality", {}))
+    if not isinstance(named, dict) or not all(str(k).isdigit() for k in named):
+        return []
+    return [str(named[key]) for key in sorted(named, key=lambda k: int(k))]
+
+
+def _classes(facts: dict[str, Any], path: Path) -> dict[int, str]:
     """{value: name} from either order: the Decathlon writes {"1": "liver"}, nnU-Net {"liver": 1}."""
+    labels = facts.get("labels", {})
+    if not isinstance(labels, dict):
+        raise HilumError("HIL-DATA-03", f"{path}: labels is no object", 'Write it as {"background": 0, "liver": 1}')
+    regions = [str(name) for name, value in labels.items() if isinstance(value, list)]
+    if regions or facts.get("regions_class_order"):
+        raise HilumError(
+            "HIL-DATA-09", f"{path} defines regions of several values ({', '.join(regions) or 'regions_class_order'})",
+            "Name the single values under `classes`, or merge values under `labels`, in a dataset.yaml",
+        )  # fmt: skip
     out: dict[int, str] = {}
     for key, value in labels.items():
         if str(key).isdigit():

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from hilum.core.image import Case
 from hilum.data.dataset import Dataset, Settings
+from hilum.data.layouts import _beside
 from hilum.data.layouts._files import sources, stem
 from hilum.io import _source
 
@@ -22,4 +23,4 @@ def read(folder: Path, settings: Settings) -> Dataset:
     if folder.is_file() or _source.is_series(folder):
         return Dataset("", folder, "", (Case(stem(folder), "", {"image": _source.open(folder)}),), settings)
     cases = [Case(name, "", {"image": source}) for name, source in sources(folder).items()]
-    return Dataset("", folder, "", tuple(cases), settings)
+    return _beside.described(Dataset("", folder, "", tuple(cases), settings))

@@ -1,4 +1,4 @@
-"""images/ with labels/, boxes.csv or pairs.csv beside it."""
+"""images/ with labels/, labels@NAME/, boxes.csv, pairs.csv or cases.csv beside it."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -8,6 +8,7 @@ import numpy as np
 from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.data.dataset import Dataset, Settings
+from hilum.data.layouts import _beside
 from hilum.data.layouts._files import images, rows, sources
 from hilum.io import _source
 
@@ -23,27 +24,30 @@ def recognises(folder: Path) -> bool:
 
 
 def read(folder: Path, settings: Settings) -> Dataset:
-    """Cases with "image", "label" where labels/ has the name, boxes where boxes.csv has rows, pairs from pairs.csv."""
+    """Cases with "image", "label" where labels/ has the name, boxes where boxes.csv has rows, pairs from pairs.csv.
+
+    labels@anna/ gives "label@anna" (one rater's reading), `roles` in dataset.yaml further items, cases.csv patient,
+    class, split and attributes. Refused: files without an image, all listed (HIL-T10); bad rows of a table (I11).
+    """
     pictures = sources(folder / "images")
-    labels = images(folder / "labels") if (folder / "labels").is_dir() else {}
-    lost = sorted(labels.keys() - pictures.keys())
-    if lost:
-        raise HilumError(
-            "HIL-T10", f"{len(lost)} labels have no image, the first is {lost[0]!r}", "Remove or rename them"
-        )
+    labels = images(folder / "labels", folder) if (folder / "labels").is_dir() else {}
+    _beside.owned(folder / "labels", labels, set(pictures))
+    more = _beside.items(folder, settings, pictures)
     boxes, names = _boxes(folder / "boxes.csv", set(pictures))
     cases = []
     for name, source in pictures.items():
         items = {"image": source}
         if name in labels:
             items["label"] = _source.open(labels[name])
+        items |= more.get(name, {})
         own = None if boxes is None else np.array(boxes.get(name, []), dtype=np.float64)
         if own is not None and own.size == 0:
             own = np.zeros((0, 0))
         cases.append(Case(name, "", items, boxes=own, box_classes=dict(enumerate(names, 1))))
     if names and not settings.classes:
         settings = settings.model_copy(update={"classes": dict(enumerate(names, 1))})
-    return Dataset("", folder, "", tuple(cases), settings, _pairs(folder / "pairs.csv", set(pictures)))
+    pairs = _pairs(folder / "pairs.csv", set(pictures))
+    return _beside.described(Dataset("", folder, "", tuple(cases), settings, pairs))
 
 
 def _rows(path: Path, columns: list[str]) -> list[dict[str, str]]:

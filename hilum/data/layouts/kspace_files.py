@@ -4,6 +4,7 @@ from pathlib import Path
 
 from hilum.core.image import Case
 from hilum.data.dataset import Dataset, Settings
+from hilum.data.layouts import _beside
 from hilum.io import _source
 
 CARD = {"about": "k-space as fastMRI-style HDF5 files", "order": 30}
@@ -22,4 +23,4 @@ def recognises(folder: Path) -> bool:
 def read(folder: Path, settings: Settings) -> Dataset:
     """Cases with "kspace"."""
     cases = [Case(path.stem, "", {"kspace": _source.open(path)}) for path in _files(folder)]
-    return Dataset("", folder, "", tuple(cases), settings)
+    return _beside.described(Dataset("", folder, "", tuple(cases), settings))

@@ -9,16 +9,16 @@ from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.data.dataset import Dataset, Settings
 from hilum.io import _source
-from hilum.io._dicom_file import header
-from hilum.io._dicom_patients import digest
-from hilum.io._dicom_series import Triage, Volume, looks_like_dicom, may_belong, triage
+from hilum.io._dicom.file import header
+from hilum.io._dicom.patients import digest
+from hilum.io._dicom.series import Triage, Volume, looks_like_dicom, may_belong, triage
 
 CARD = {"about": "a folder of DICOM studies, with DICOM SEG as labels", "order": 35}
 # Before class_folders, which would take a patient's folder with a preview picture in it for a class.
 
 
 def recognises(folder: Path) -> bool:
-    """DICOM in every sub-folder that holds images, or several series directly inside; one series alone is `flat`."""
+    """DICOM in every sub-folder that holds images, or several images directly inside; one volume alone is `flat`."""
     if not folder.is_dir():
         return False
     inner = [p for p in sorted(folder.iterdir()) if p.is_dir() and not p.name.startswith(".")]
@@ -39,22 +39,9 @@ def _folders(folder: Path) -> Iterator[Path]:
 
 
 def _several(folder: Path) -> bool:
-    """Whether files directly inside belong to more than one series."""
-    import pydicom
-
-    seen: set[str] = set()
-    for file in sorted(folder.iterdir()):
-        if not looks_like_dicom(file):
-            continue
-        try:
-            found = pydicom.dcmread(file, specific_tags=["SeriesInstanceUID"], stop_before_pixels=True)
-            seen.add(str(found.get("SeriesInstanceUID") or ""))
-        except Exception:
-            # whatever is wrong with it is said when the folder is read
-            continue
-        if len(seen - {""}) > 1:
-            return True
-    return False
+    """Whether files directly inside make more than one image; one image, or none, is read as it always was."""
+    files = [file.name for file in sorted(folder.iterdir()) if looks_like_dicom(file)]
+    return len(triage(folder, files=files).volumes) > 1
 
 
 def read(folder: Path, settings: Settings) -> Dataset:
@@ -78,7 +65,10 @@ def read(folder: Path, settings: Settings) -> Dataset:
         out.append(Case(case.id, case.group, items, case.attributes))
     for number, file in enumerate(labels.get("", []), 1):
         out.append(Case(f"segmentation-without-image-{number}", "", {"label": _source.open(file)}))
-    return Dataset("", folder, "", (*out, *_unread(found)), settings)
+    aside = tuple(
+        {"what": str(f.relative_to(folder)), "kind": kind} for f, kind in found.others if kind != "segmentation"
+    )
+    return Dataset("", folder, "", (*out, *_unread(found)), settings, aside=aside)
 
 
 def _case(found: Triage, volume: Volume) -> Case:

@@ -20,7 +20,7 @@ def recognises(folder: Path) -> bool:
 
 
 def read(folder: Path, settings: Settings) -> Dataset:
-    """Cases in the order of the rows; paths are relative to the table and stay inside its folder.
+    """Cases in the order of the rows; paths are whole, or relative to the table. A link may not lead out of its folder.
 
     Columns: roles (image, label, fixed, moving, kspace; label@anna is anna's reading of that role), case (its id, else
     the first file's name), patient, class, split. All others, site, rater and fold too, become attributes.
@@ -68,8 +68,10 @@ def _items(root: Path, given: dict[str, str]) -> tuple[dict[str, Source], list[s
     wrong = [] if given else ["it names no file"]
     for role, written in given.items():
         path = _names.find(root / written)
+        # a path that says itself that it leads elsewhere is meant so; a link inside the folder does not say it
+        inside = not (Path(written).is_absolute() or ".." in Path(written).parts)
         try:
-            _names.usable(path, root)
+            _names.usable(path, root if inside else None)
             source = _source.open(path)
             if source.kind == "table":
                 wrong.append(f"{role}: {path} is a table")

@@ -1,0 +1,91 @@
+"""What may lie beside the images of any layout: cases.csv with facts about the cases, and folders of further items."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from hilum.core.errors import HilumError
+from hilum.core.image import Source
+from hilum.data.dataset import Dataset, Settings, listed
+from hilum.data.layouts._files import images
+from hilum.io import _names, _source, table
+
+OWN = {"case", "patient", "class", "split"}
+# Columns of cases.csv with a meaning; all others are attributes.
+FILES = {"image", "label", "fixed", "moving", "kspace"}
+# Columns that make a CSV a data set by itself.
+
+
+def described(dataset: Dataset) -> Dataset:
+    """The data set with cases.csv of its folder: patient, class and split, and further columns as attributes.
+
+    Any case may be left out of the table. Every bad row is named (HIL-I11): an unknown case, one there twice.
+    """
+    path = dataset.folder / "cases.csv"
+    if not path.is_file():
+        return dataset
+    sheet = table.sheet(path)
+    if "case" not in sheet.columns:
+        own = FILES & set(sheet.columns)
+        remedy = f"Open the table itself: {path}" if own else "Name the cases in a column `case`"
+        raise HilumError("HIL-I11", f"{path} lacks the column case", remedy)
+    known = {c.id for c in dataset.cases}
+    rows: dict[str, dict[str, str]] = {}
+    faults = []
+    for line, row in zip(sheet.lines, sheet.rows, strict=True):
+        name = _names.plain(row["case"])
+        if name not in known:
+            faults.append(f"line {line}: there is no case {name!r}")
+        elif name in rows:
+            faults.append(f"line {line}: case {name!r} again")
+        rows[name] = row
+    if faults:
+        raise table.refused(path, faults)
+    cases = []
+    for case in dataset.cases:
+        row = rows.get(case.id, {})
+        rest = {k: v for k, v in row.items() if k not in OWN}
+        klass = row.get("class") or case.klass
+        patient = row.get("patient") or case.group
+        cases.append(replace(case, group=patient, klass=klass, attributes={**case.attributes, **rest}))
+    parts = {name: row["split"] for name, row in rows.items() if row.get("split")}
+    return replace(dataset, cases=tuple(cases), parts={**dataset.parts, **parts})
+
+
+def items(folder: Path, settings: Settings, known: Iterable[str]) -> dict[str, dict[str, Source]]:
+    """{case: {role: source}} of labels@NAME/ folders and of the folders under `roles` in dataset.yaml."""
+    places = {f"label@{p.name[7:]}": p for p in sorted(folder.glob("labels@?*")) if p.is_dir()}
+    for role, inner in settings.roles.items():
+        places[role] = _place(folder, role, inner)
+    known = set(known)
+    found: dict[str, dict[str, Source]] = {}
+    for role, place in places.items():
+        files = images(place, folder)
+        owned(place, files, known)
+        for name, file in files.items():
+            found.setdefault(name, {})[role] = _source.open(file)
+    return found
+
+
+def owned(place: Path, names: Iterable[str], known: set[str]) -> None:
+    """Refuse (HIL-T10) items that have no image, all of them listed."""
+    lost = sorted(set(names) - known)
+    if lost:
+        raise HilumError(
+            "HIL-T10",
+            f"{len(lost)} files in {place} have no image: {listed([repr(n) for n in lost])}",
+            "Remove or rename them",
+        )
+
+
+def _place(folder: Path, role: str, inner: str) -> Path:
+    """The folder of a role: inside the data folder and there."""
+    path = PurePosixPath(inner)
+    if role == "image" or not role.strip():
+        raise HilumError("HIL-DATA-03", f"roles: {role!r} can not be chosen", "Images lie in images/; name other roles")
+    place = folder / path
+    if path.is_absolute() or ".." in path.parts or not place.resolve().is_relative_to(folder.resolve()):
+        raise HilumError("HIL-DATA-03", f"roles: {inner!r} leads out of {folder}", "Name a folder beside the images")
+    if not place.is_dir():
+        raise HilumError("HIL-DATA-03", f"roles: {folder} has no folder {inner!r} for {role!r}", "Mend dataset.yaml")
+    return place

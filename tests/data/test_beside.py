@@ -1,0 +1,170 @@
+"""What lies beside the images: cases.csv, raters, further roles; and dataset.json of nnU-Net and the Decathlon."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hilum.core.errors import HilumError
+from hilum.core.image import Image
+from hilum.data.dataset import open_dataset
+from hilum.io import nifti, raster
+
+
+def png(path: Path, value: int = 1) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    raster.write(path, Image(np.full((1, 8, 9), value, np.uint8)))
+
+
+def nii(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nifti.write(path, Image(np.ones((1, 3, 4, 5), np.int16), np.eye(4)))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("a", "b", "c"):
+        png(tmp_path / "images" / f"{name}.png")
+    return tmp_path
+
+
+def refused(path: Path, roles: tuple[str, ...] = ()) -> HilumError:
+    with pytest.raises(HilumError) as error:
+        open_dataset(path, roles)
+    return error.value
+
+
+def test_cases_csv_gives_patients_parts_classes_and_attributes(folder: Path) -> None:
+    rows = ["case,patient,split,class,site,rater,fold", "b,P2,test,ill,Oslo,anna,1", "a,P1,train,well,,ben,0"]
+    (folder / "cases.csv").write_text("\n".join(rows))
+    found = open_dataset(folder)
+    a, b, c = found.cases
+    assert (a.group, a.klass, b.group, c.group, c.klass) == ("P1", "well", "P2", "", None)
+    assert b.attributes == {"site": "Oslo", "rater": "anna", "fold": "1"} and c.attributes == {}
+    assert found.parts == {"a": "train", "b": "test"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ("case,site\nz,x\na,x\nq,x\na,y\n", ["line 2", "'z'", "line 4", "line 5", "again"]),
+        ("site\nx\n", ["lacks the column case"]),
+    ],
+)
+def test_i11_bad_rows_of_cases_csv_are_all_named(folder: Path, rows: str, words: list[str]) -> None:
+    (folder / "cases.csv").write_text(rows)
+    error = refused(folder)
+    assert error.code == "HIL-I11" and all(word in error.seen for word in words)
+
+
+def test_i11_a_table_that_is_a_data_set_is_opened_by_itself(folder: Path) -> None:
+    (folder / "cases.csv").write_text("image,site\nimages/a.png,x\n")
+    assert "Open the table itself" in refused(folder).remedy
+    assert [c.id for c in open_dataset(folder / "cases.csv").cases] == ["a"]
+
+
+def test_cases_csv_lies_in_class_folders_and_flat_folders_too(tmp_path: Path) -> None:
+    png(tmp_path / "classes" / "ill" / "a.png")
+    (tmp_path / "classes" / "cases.csv").write_text("case,patient\nill/a,P1\n")
+    png(tmp_path / "flat" / "a.png")
+    (tmp_path / "flat" / "cases.csv").write_text("case;patient\na;P2\n")
+    for kind, patient in (("classes", "P1"), ("flat", "P2")):
+        assert [c.group for c in open_dataset(tmp_path / kind).cases] == [patient]
+
+
+def test_t10_readings_of_several_raters_are_items_and_one_is_chosen(folder: Path) -> None:
+    for rater in ("anna", "ben"):
+        for name in "abc":
+            png(folder / f"labels@{rater}" / f"{name}.png")
+    found = open_dataset(folder)
+    assert all(set(c.items) == {"image", "label@anna", "label@ben"} for c in found.cases)
+    error = refused(folder, ("image", "label"))
+    assert error.code == "HIL-T10" and "roles: {label: labels@anna}" in error.remedy
+    (folder / "dataset.yaml").write_text("roles: {label: labels@anna}\n")
+    chosen = open_dataset(folder, ("image", "label"))
+    assert set(chosen.cases[0].items) == {"image", "label", "label@anna", "label@ben"}
+
+
+def test_t10_files_without_an_image_are_all_listed(folder: Path) -> None:
+    for name in ("x", "y"):
+        png(folder / "labels@anna" / f"{name}.png")
+    error = refused(folder)
+    assert error.code == "HIL-T10" and "2 files" in error.seen and "'x', 'y'" in error.seen
+
+
+def test_t10_every_image_without_a_label_is_listed(tmp_path: Path) -> None:
+    for number in range(30):
+        png(tmp_path / "images" / f"n{number:02d}.png")
+    png(tmp_path / "labels" / "n03.png")
+    error = refused(tmp_path, ("image", "label"))
+    assert error.code == "HIL-T10" and "29 of 30" in error.seen
+    assert all(f"n{n:02d}" in error.seen for n in range(30) if n != 3) and "n03" not in error.seen
+
+
+def test_further_roles_come_from_folders_beside_the_images(folder: Path) -> None:
+    png(folder / "fov" / "a.png", 7)
+    (folder / "dataset.yaml").write_text("roles: {validity: fov}\n")
+    a, b, _ = open_dataset(folder).cases
+    assert set(a.items) == {"image", "validity"} and set(b.items) == {"image"} and a.read("validity").array.max() == 7
+
+
+@pytest.mark.parametrize("rule", ["{validity: nowhere}", "{validity: ../x}", "{validity: /etc}", "{image: images}"])
+def test_roles_that_lead_nowhere_or_out_are_refused(folder: Path, rule: str) -> None:
+    (folder / "dataset.yaml").write_text(f"roles: {rule}\n")
+    assert refused(folder).code == "HIL-DATA-03"
+
+
+def nnunet(folder: Path, facts: dict[str, object], files: list[str], ending: str = ".nii.gz") -> Path:
+    for name in files:
+        nii(folder / "imagesTr" / f"{name}{ending}")
+    (folder / "dataset.json").write_text(json.dumps(facts))
+    return folder
+
+
+def test_channels_are_named_and_test_images_are_left_alone(tmp_path: Path) -> None:
+    facts = {
+        "channel_names": {"1": "FLAIR", "0": "T1"},
+        "labels": {"background": 0, "liver": 1},
+        "file_ending": ".nii.gz",
+    }
+    nnunet(tmp_path, facts, ["a_0000", "a_0001"])
+    nii(tmp_path / "labelsTr" / "a.nii.gz")
+    nii(tmp_path / "imagesTs" / "z_0000.nii.gz")
+    png(tmp_path / "imagesTr" / "preview.png")
+    found = open_dataset(tmp_path, ("image", "label"))
+    assert [c.id for c in found.cases] == ["a"] and found.settings.channels == ["T1", "FLAIR"]
+    assert found.cases[0].read("image").array.shape == (2, 3, 4, 5)
+
+
+def test_the_decathlon_calls_channels_modality(tmp_path: Path) -> None:
+    nnunet(tmp_path, {"modality": {"0": "MRI"}, "labels": {"0": "background", "1": "Anterior"}}, ["a", "b"])
+    found = open_dataset(tmp_path)
+    assert found.settings.channels == ["MRI"] and found.settings.classes == {1: "Anterior"}
+
+
+def test_t10_cases_that_lack_a_channel_are_all_listed(tmp_path: Path) -> None:
+    facts = {"channel_names": {"0": "T1", "1": "T2"}, "labels": {}}
+    nnunet(tmp_path, facts, ["a_0000", "a_0001", "b_0000", "c_0001"])
+    error = refused(tmp_path)
+    assert error.code == "HIL-T10" and "b has [0]" in error.seen and "c has [1]" in error.seen
+
+
+@pytest.mark.parametrize(
+    ("facts", "code"),
+    [
+        ({"labels": {"background": 0, "whole": [1, 2], "core": 2}}, "HIL-DATA-09"),
+        ({"labels": {"a": 1}, "regions_class_order": [1]}, "HIL-DATA-09"),
+        ({"labels": ["background", "liver"]}, "HIL-DATA-03"),
+        ([1, 2], "HIL-DATA-03"),
+    ],
+)
+def test_regions_and_nonsense_in_dataset_json_are_refused(tmp_path: Path, facts: dict[str, object], code: str) -> None:
+    error = refused(nnunet(tmp_path, facts, ["a"]))
+    assert error.code == code and "dataset.json" in error.seen
+
+
+def test_an_ending_that_can_not_be_read_is_refused(tmp_path: Path) -> None:
+    nnunet(tmp_path, {"file_ending": ".xyz", "labels": {}}, ["a"])
+    (tmp_path / "imagesTr" / "a_0000.xyz").write_bytes(b"x")
+    assert refused(tmp_path).code == "HIL-IO-01"
