@@ -34,6 +34,9 @@ Sets = Annotated[
         "--set", help="key=value: a network option, or a dotted plan path (learning.rate=0.001, plan.batch=4)."
     ),
 ]
+Accept = Annotated[
+    list[str] | None, typer.Option(help="A fault that is known and meant, by its row: D21 (a slice is missing).")
+]
 Out = Annotated[Path, typer.Option(help="Where to write; must not exist or be empty.")]
 
 
@@ -47,16 +50,18 @@ def _settings(pairs: list[str] | None) -> dict[str, Any]:
 def inspect(
     path: Annotated[Path, typer.Argument(help="A data folder, a study or one image.")],
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write a page with pictures to this file.")] = None,
+    accept: Accept = None,
 ) -> None:
-    """What is there: cases, roles, geometry, range, problems, and the tasks it fits.
+    """What is there: cases, roles, geometry, range, labels, problems and remedies, and the tasks it fits.
 
-    Example: hilum inspect my_images
+    Example: hilum inspect my_images --html my_images.html
     """
     from hilum.cli import show
     from hilum.verbs.inspect import inspect as verb
 
     with show.bars() as progress:
-        found = verb(path, progress=progress)
+        found = verb(path, html=html, accept=tuple(accept or ()), progress=progress)
     print(json.dumps(found, indent=1)) if as_json else show.inspected(found)
 
 
@@ -252,6 +257,29 @@ def verify(path: Annotated[Path, typer.Argument(help="A .hilum file.")]) -> None
         f"{path} is whole: {card['files']} files, golden output within {card['golden_difference']:.1e}. "
         f"{card['intended_use']}"
     )
+
+
+@app.command()
+def resample(
+    path: Annotated[Path, typer.Argument(help="A volume with a place in the patient: NIfTI, a DICOM series, ...")],
+    out: Annotated[Path, typer.Option(help="NAME.nii.gz; must not exist.")],
+    like: Annotated[Path | None, typer.Option(help="A volume whose grid is taken.")] = None,
+    spacing: Annotated[
+        str | None, typer.Option(help="mm along the image's own axes: 1,1,2, or 1 for all three.")
+    ] = None,
+    labels: Annotated[bool, typer.Option("--labels", help="Whole-number labels, which must never mix.")] = False,
+) -> None:
+    """Put a volume onto another's grid, or to another spacing, by its place in the patient.
+
+    Images linearly; of labels the strongest wins. What lies outside is filled and counted.
+    Example: hilum resample labels.nii.gz --like scan.nii.gz --labels --out labels_on_scan.nii.gz
+    """
+    from hilum.cli import show
+    from hilum.verbs.resample import resample as verb
+
+    with show.bars() as progress:
+        found = verb(path, out, like=like, spacing=spacing, labels=labels, progress=progress)
+    show.resampled(found)
 
 
 @app.command()

@@ -69,8 +69,23 @@ def inspected(found: dict[str, Any]) -> None:
         print(f"... and {len(rows) - 20} more (--json shows all).")
     if found["classes"]:
         print("Classes: " + ", ".join(f"{k} {v}" for k, v in found["classes"].items()))
+    if found["labels"]:
+        shown = found["labels"]["values"][:12]
+        more = f" and {len(found['labels']['values']) - 12} more" if len(found["labels"]["values"]) > 12 else ""
+        print("Label values (in cases): " + ", ".join(f"{v['value']} ({v['cases']})" for v in shown) + more)
     for problem in found["problems"]:
         print(f"Problem: {problem['problem']}")
+    for remark in found["remarks"]:
+        print(f"Look: {remark}")
+    if found["labels"] and found["labels"]["proposal"]:
+        print(
+            f"Proposal, because {found['labels']['why']}; lines for a dataset.yaml:\n{found['labels']['proposal']}",
+            end="",
+        )
+    if found["aside"]:
+        print(f"Kept, and no images: {len(found['aside'])} files (--json lists them).")
+    if "page" in found:
+        print(f"Pictures: open {found['page']}")
     if found["tasks"] and found["cases"] >= 3:
         print(
             f"It fits: {', '.join(found['tasks'])}. "
@@ -127,6 +142,21 @@ def predicted(found: dict[str, Any], out: Path) -> None:
     for failure in found["failed"]:
         print(f"{failure['case']}: no result. {failure['why']}")
     print(f"{len(found['done'])} done, {len(found['failed'])} failed, in {out}. {found['intended_use']}")
+
+
+def resampled(found: dict[str, Any]) -> None:
+    """From which grid to which, how, and what to know about it."""
+    rows = []
+    for side in ("from", "to"):
+        grid = found[side]
+        spacing = " x ".join(f"{s:g}" for s in grid["spacing"]) + " mm"
+        shape = " x ".join(map(str, grid["shape"]))
+        rows.append({"": side, "shape": shape, "spacing": spacing, "orientation": grid["orientation"]})
+        rows[-1]["grid of"] = grid.get("path") or grid.get("like")
+    _table(rows, found["written"])
+    print(f"Method: {found['method']}.")
+    for warning in found["warnings"]:
+        print(f"Warning: {warning}")
 
 
 def networks(rows: list[dict[str, Any]]) -> None:

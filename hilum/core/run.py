@@ -18,6 +18,7 @@ HASHED = (
     "plan.json",
     "split.csv",
     "fingerprint.json",
+    "anatomy.json",
     "card.json",
     "golden.safetensors",
     "features.safetensors",

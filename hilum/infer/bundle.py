@@ -71,6 +71,10 @@ def write(run: Run, path: Path) -> dict[str, Any]:
         # seen.json: hashes of the images and their part, so that none learned from is ever judged
         if run.has(name):
             files[name] = run.read(name)
+    average = run.json("fingerprint.json").get("anatomy") if run.has("fingerprint.json") else None
+    if average is not None:
+        # how the training images lay; the rest of the fingerprint speaks of single cases and stays behind
+        files["anatomy.json"] = json.dumps(average).encode()
     manifest = {n: hashlib.sha256(b).hexdigest() for n, b in files.items()}
     files["manifest.json"] = json.dumps(manifest, indent=1).encode()
     with writing(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -1,5 +1,6 @@
 """A run or a bundle becomes a function from a case to a Result."""
 
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -7,14 +8,17 @@ import numpy as np
 
 from hilum.core.errors import HilumError
 from hilum.core.findings import Result
-from hilum.core.image import Case
+from hilum.core.image import Array, Case, Image, Source
 from hilum.core.plan import Plan
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
 from hilum.infer import windows
+from hilum.prepare import anatomy
 from hilum.tasks import _build, _task
 
 RUNTIMES = ("torch",)
+ROLES = {"image": "image", "fixed": "fixed image", "moving": "moving image"}
+# Roles whose images are compared with how the training images lay, and what they are called.
 
 
 class Predictor:
@@ -28,9 +32,10 @@ class Predictor:
         self.plan: Plan = run.plan
         self.task = _task.load(self.plan)
         self.net = network(self.task, run)
+        self.anatomy = _anatomy(run)
 
     def __call__(self, case: Case, progress: Progress = quiet) -> Result:
-        """Everything found in the case."""
+        """Everything found in the case; warnings of its images, and one where an image looks turned (HIL-M08)."""
         if self.task.CARD["infer"] == "sampler":
             raise HilumError(
                 "HIL-INFER-03",
@@ -40,10 +45,13 @@ class Predictor:
         for role in self.task.CARD["predicts_from"]:
             if not any(r in case.items for r in role.split("|")):
                 raise HilumError("HIL-DATA-08", f"Case {case.id} has no {role}", f"It has: {', '.join(case.items)}")
+        looks = {role: _Look(case.items[role]) for role in ROLES if role in case.items and self.anatomy is not None}
+        case = replace(case, items={**case.items, **looks})
         prepared = self.task.prepare(case, truth=False)
         result = self.task.decode(self._reduced(prepared, progress), prepared, case)
         _check_finite(result, case)
-        return result
+        turned = [anatomy.warning(look.block, self.anatomy, ROLES[role]) for role, look in looks.items()]
+        return replace(result, warnings=(*result.warnings, *[w for w in turned if w is not None]))
 
     def _reduced(self, prepared: dict[str, Any], progress: Progress) -> Any:
         """The network's output over the whole case, reduced as the task's CARD says."""
@@ -80,6 +88,33 @@ class Predictor:
                 made.extend(self.net(*self.task.inputs({"latent": latent})))
         _check_outputs(made)
         return [self.task.decode(m, {}, Case(f"generated_{i:04d}", "", {})) for i, m in enumerate(made)]
+
+
+@dataclass
+class _Look:
+    """An image on its way to the task: what is read is looked at once, coarsely, and not read again.
+
+    item: an Image, or a Source, all of whose other abilities it keeps. block: what `anatomy.block` saw of the whole.
+    """
+
+    item: Any
+    block: Array | None = field(default=None, init=False)
+
+    def read(self, region: tuple[slice, ...] | None = None, level: int = 0) -> Any:
+        image = self.item.read(region, level) if isinstance(self.item, Source) else self.item
+        if region is None and isinstance(image, Image) and self.block is None:
+            self.block = anatomy.block(image)
+        return image
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.item, name)
+
+
+def _anatomy(run: Run) -> anatomy.Profile | None:
+    """How the training images lay: in a bundle a file of its own, in a run a part of the fingerprint; often None."""
+    if run.has("anatomy.json"):
+        return anatomy.parse(run.json("anatomy.json"))
+    return anatomy.parse(run.json("fingerprint.json").get("anatomy")) if run.has("fingerprint.json") else None
 
 
 def network(task: _task.Task, run: Run) -> Any:

@@ -11,6 +11,7 @@ from hilum.core.errors import HilumError
 from hilum.core.image import Array, Case, Image, Measurement
 from hilum.core.progress import Progress, quiet
 from hilum.data.dataset import Dataset
+from hilum.prepare import anatomy
 from hilum.prepare.grid import to_ras
 
 SAMPLES = 10_000
@@ -18,31 +19,35 @@ SAMPLES = 10_000
 
 
 def fingerprint(dataset: Dataset, parts: dict[str, str], progress: Progress = quiet) -> dict[str, Any]:
-    """Structure of every case; intensities of the training part only, so that nothing of the test part is learned."""
+    """Structure of every case; intensities and how images lie of the training part only: nothing of the test part.
+
+    "anatomy": an average of the training images (see `prepare.anatomy`), or None; it does not count for the hash.
+    """
     rows, samples = [], []
+    blocks: list[Array] = []
     for number, case in enumerate(dataset.cases):
-        row, values = case_facts(case)
+        row, values, block = case_facts(case)
         rows.append(row)
         if parts[case.id] == "train" and values is not None:
             samples.append(values)
+        if parts[case.id] == "train" and block is not None and len(blocks) < anatomy.MOST:
+            blocks.append(block)
         progress("look at the images", number + 1, len(dataset.cases), case.id)
-    return summary(rows, samples, dataset)
+    facts = summary(rows, samples, dataset)
+    profile = anatomy.learn(blocks)
+    return facts | {"anatomy": None if profile is None else profile.data()}
 
 
-def case_facts(case: Case) -> tuple[dict[str, Any], Array | None]:
-    """One case's row, and sampled intensities (C, n): of the foreground where there is a label."""
+def case_facts(case: Case) -> tuple[dict[str, Any], Array | None, Array | None]:
+    """One case's row, sampled intensities (C, n), of the foreground where there is a label, and its coarse block."""
     role = next((r for r in ("image", "fixed", "kspace") if r in case.items), None)
     if role is None:
         raise HilumError("HIL-DATA-08", f"Case {case.id} has no image", "Add one or leave the case out")
     item = case.read(role)
     row: dict[str, Any] = {"id": case.id, "class": case.klass, "labels": None, "boxes": None, "hash": _hash(item)}
     if isinstance(item, Measurement):
-        return row | {
-            "shape": list(item.array.shape[-2:]),
-            "spacing": [1.0, 1.0],
-            "channels": 1,
-            "physical": False,
-        }, None
+        row |= {"shape": list(item.array.shape[-2:]), "spacing": [1.0, 1.0], "channels": 1, "physical": False}
+        return row, None, None
     image: Image = to_ras(item)
     facts = {"shape": list(image.shape), "spacing": [round(s, 6) for s in image.spacing], "channels": len(image.array)}
     row |= facts | {"physical": image.affine is not None, "modality": image.meta.get("modality", "")}
@@ -59,7 +64,7 @@ def case_facts(case: Case) -> tuple[dict[str, Any], Array | None]:
         row |= {"boxes": len(case.boxes), "listed": True}
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(case.id.encode()).digest()[:8], "little"))
     values = np.stack([rng.choice(channel[inside], SAMPLES) for channel in image.array])
-    return row, values.astype(np.float32)
+    return row, values.astype(np.float32), anatomy.block(image)
 
 
 def content_hash(case: Case) -> str:

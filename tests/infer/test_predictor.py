@@ -1,6 +1,10 @@
 """A predictor never hands on what is no number, and says what it can not do."""
 
+import json
+import shutil
+import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +14,14 @@ from torch import nn
 
 from hilum.core import catalogue
 from hilum.core.errors import HilumError
-from hilum.core.image import Case
+from hilum.core.image import Case, Image
 from hilum.core.run import Run
+from hilum.infer import bundle
 from hilum.infer.predictor import Predictor
+from hilum.io import nifti
 from hilum.planning.planner import Prepared
+from hilum.prepare import anatomy
+from hilum.verbs.predict import predict
 
 PREDICTING = [t for t, c in catalogue.cards("hilum.tasks").items() if c["infer"] != "sampler"]
 Trained = Callable[[str], Run]
@@ -95,3 +103,109 @@ def test_it_predicts_in_evaluation_mode_with_the_runs_weights(trained: Trained) 
     assert not predictor.net.training
     for name, tensor in run.weights("net").items():
         assert torch.equal(predictor.net.state_dict()[name], tensor)
+
+
+def _body(seed: int) -> Image:
+    """Bright above and, further, in front."""
+    rng = np.random.default_rng(seed)
+    i, j, k = np.meshgrid(*[np.linspace(-1, 1, 24)] * 3, indexing="ij")
+    array = np.exp(-(i**2 + j**2 + (k - 0.6) ** 2) * 3) + 2 * np.exp(-(i**2 + (j - 0.6) ** 2 + (k + 0.2) ** 2) * 12)
+    array = ((array + rng.normal(0, 0.05, array.shape)) * 1000).astype(np.int16)
+    return Image(array[None], np.eye(4))
+
+
+def _upside_down(image: Image) -> Image:
+    return image.like(np.ascontiguousarray(image.array[..., ::-1]))
+
+
+@pytest.fixture
+def knowing(trained: Trained, tmp_path: Path) -> Run:
+    """The segment run, as if its training images had been such bodies."""
+    shutil.copytree(trained("segment").path, tmp_path / "run")
+    profile = anatomy.learn([b for b in (anatomy.block(_body(seed)) for seed in range(12)) if b is not None])
+    assert profile is not None
+    path = tmp_path / "run" / "fingerprint.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"anatomy": profile.data()}))
+    run = Run(tmp_path / "run")
+    run.write_manifest()
+    return run
+
+
+def _turned(warnings: tuple[str, ...]) -> list[str]:
+    return [w for w in warnings if "HIL-M08" in w]
+
+
+@pytest.mark.parametrize("form", ["run", "bundle"])
+def test_m08_an_image_that_lies_otherwise_carries_a_warning(form: str, knowing: Run, tmp_path: Path) -> None:
+    if form == "bundle":
+        bundle.write(knowing, tmp_path / "m.hilum")
+        bundle.verify(tmp_path / "m.hilum")
+    predictor = Predictor(knowing if form == "run" else Run(tmp_path / "m.hilum"))
+    right, wrong = _body(50), _upside_down(_body(50))
+    assert _turned(predictor(Case("a", "a", {"image": right})).warnings) == []
+    result = predictor(Case("a", "a", {"image": wrong}))
+    (said,) = _turned(result.warnings)
+    assert "superior-inferior" in said and "correlation" in said and result["mask"].array.shape == wrong.shape
+
+
+def test_m08_the_warning_is_in_the_record_of_predictions(knowing: Run, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    nifti.write(tmp_path / "in" / "right.nii.gz", _body(50))
+    nifti.write(tmp_path / "in" / "wrong.nii.gz", _upside_down(_body(50)))
+    record = predict(knowing.path, [tmp_path / "in"], tmp_path / "out")
+    assert _turned(tuple(record["done"]["right"]["warnings"])) == []
+    assert len(_turned(tuple(record["done"]["wrong"]["warnings"]))) == 1
+
+
+def test_m08_the_image_is_read_once_and_its_source_stays_what_it_is(
+    knowing: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Counting:
+        path, times = Path("somewhere.nii.gz"), 0
+
+        def read(self, region: Any = None, level: int = 0) -> Image:
+            self.times += 1
+            return _upside_down(_body(50))
+
+    seen: list[Any] = []
+    predictor, source = Predictor(knowing), Counting()
+    prepare = predictor.task.prepare
+
+    def watched(case: Case, truth: bool = True) -> dict[str, Any]:
+        seen.append(case.items["image"].path)
+        return prepare(case, truth)
+
+    monkeypatch.setattr(predictor.task, "prepare", watched)
+    assert len(_turned(predictor(Case("a", "a", {"image": source})).warnings)) == 1
+    assert source.times == 1 and seen == [source.path]
+
+
+def test_m08_a_run_that_learned_no_orientation_says_nothing(trained: Trained) -> None:
+    predictor = Predictor(trained("segment"))
+    assert predictor.anatomy is None, "four cases are too few"
+    assert _turned(predictor(Case("a", "a", {"image": _upside_down(_body(50))})).warnings) == []
+
+
+def test_m05_a_spoilt_average_is_refused(knowing: Run) -> None:
+    path = knowing.path / "fingerprint.json"
+    facts = json.loads(path.read_text())
+    facts["anatomy"]["mean"] = "AAAA"
+    path.write_text(json.dumps(facts))
+    knowing.write_manifest()
+    with pytest.raises(HilumError) as error:
+        Predictor(knowing)
+    assert error.value.code == "HIL-M05"
+
+
+def test_m05_the_average_in_a_bundle_is_held_to_its_hash(knowing: Run, tmp_path: Path) -> None:
+    bundle.write(knowing, tmp_path / "m.hilum")
+    with zipfile.ZipFile(tmp_path / "m.hilum") as archive:
+        files = {n: archive.read(n) for n in archive.namelist()}
+    assert "fingerprint.json" not in files, "it speaks of single cases"
+    with zipfile.ZipFile(tmp_path / "n.hilum", "w") as archive:
+        for name, content in files.items():
+            archive.writestr(
+                name, content.replace(b'"cases": 12', b'"cases": 99') if name == "anatomy.json" else content
+            )
+    with pytest.raises(HilumError, match="HIL-M05"):
+        Predictor(Run(tmp_path / "n.hilum"))
