@@ -1,12 +1,16 @@
 """What the tests share: tiny phantoms, tiny plans for every task, and one tiny trained run for each."""
 
+import io
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from hilum.cli.main import main
 from hilum.core import catalogue
 from hilum.core.plan import Plan
 from hilum.core.run import Run
@@ -27,6 +31,7 @@ PHANTOMS: dict[str, tuple[str, int, dict[str, Any]]] = {
 PATCHES = {"segment": [32, 32, 32], "detect": [64, 64]}
 
 PlanOf = Callable[..., Plan]
+Command = Callable[..., tuple[int, str, str]]
 
 
 def tiny(made: Plan) -> dict[str, Any]:
@@ -101,6 +106,26 @@ def trained(
         return known[task]
 
     return run
+
+
+@pytest.fixture(scope="session")
+def hilum() -> Command:
+    """hilum(*words) -> exit code, stdout, stderr."""
+
+    def call(*words: object) -> tuple[int, str, str]:
+        out, err, before = io.StringIO(), io.StringIO(), sys.argv
+        sys.argv = ["hilum", *map(str, words)]
+        try:
+            with redirect_stdout(out), redirect_stderr(err):
+                main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        finally:
+            sys.argv = before
+        return code, out.getvalue(), err.getvalue()
+
+    return call
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,46 +1,87 @@
 """inspect: what is at a path, before anything is done with it."""
 
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hilum.core import catalogue, geometry
 from hilum.core.errors import HilumError
-from hilum.core.image import Case, Image, Measurement
+from hilum.core.image import Array, Case, Image, Measurement, Table
 from hilum.core.progress import Progress, quiet
+from hilum.data import labels, likeness, placement
 from hilum.data.dataset import Dataset, has_role, open_dataset
+from hilum.data.groups import patients_of
+from hilum.prepare.grid import to_ras
+from hilum.tasks import _labels
+from hilum.verbs import _sheet
+
+PAIRS = 5
+# Pairs of look-alikes named in a sentence; --json has all.
 
 
-def inspect(path: Path | str, *, progress: Progress = quiet) -> dict[str, Any]:
+@dataclass
+class _Seen:
+    """What is gathered while every case is read once."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    problems: list[dict[str, str]] = field(default_factory=list)
+    looks: dict[str, likeness.Look] = field(default_factory=dict)
+    fits: list[placement.Fit] = field(default_factory=list)
+    values: dict[str, dict[int, int]] = field(default_factory=dict)
+    thumbnails: dict[str, Array] = field(default_factory=dict)
+    dims: set[int] = field(default_factory=set)
+
+
+def inspect(
+    path: Path | str, *, html: Path | str | None = None, accept: tuple[str, ...] = (), progress: Progress = quiet
+) -> dict[str, Any]:
     """Facts about a data set, a study folder or one image: cases, roles, geometry, ranges, problems, fitting tasks.
 
-    Files that can not be read are listed under "problems" with their reason; when nothing can, it is refused.
+    html: where to write a page with pictures, which must not exist. accept: rows of faults that are meant (D21).
+    Files that can not be read, and labels that do not fit their images, are listed under "problems", each with its
+    reason and remedy; when no case can be read, it is refused. "remarks" are about the data set as a whole: labels that
+    look misplaced (HIL-N17), values that want a mapping, images that are there twice.
     """
-    dataset = open_dataset(path)
-    rows, problems = [], []
+    if html is not None and Path(html).exists():
+        raise HilumError("HIL-CORE-03", f"{html} exists", "Choose another name for the page")
+    dataset = open_dataset(path, accept=accept)
+    seen = _Seen()
     for number, case in enumerate(dataset.cases):
-        try:
-            rows.append(_row(case))
-        except HilumError as error:
-            problems.append({"case": case.id, "code": error.code, "problem": str(error)})
+        _look(case, seen, html is not None)
         progress("read", number + 1, len(dataset.cases), case.id)
-    if not rows:
+    if not seen.rows:
         raise HilumError(
-            "HIL-DATA-05", f"None of {len(dataset.cases)} cases can be read ({problems[0]['problem']})", "Mend them"
+            "HIL-DATA-05",
+            f"None of {len(dataset.cases)} cases can be read ({seen.problems[0]['problem']})",
+            "Mend them",
         )
-    return {
+    misplaced = placement.judge(seen.fits)
+    alike = _alike(seen, dict(zip([c.id for c in dataset.cases], patients_of(dataset), strict=True)))
+    found = {
         "path": str(path),
         "layout": dataset.layout,
         "cases": len(dataset.cases),
         "classes": dict(Counter(c.klass for c in dataset.cases if c.klass)),
+        "patients": len({name for name in patients_of(dataset) if name}),
         "pairs": len(dataset.pairs),
-        "tasks": fitting(dataset, {row.pop("dims") for row in rows}),
-        "rows": rows,
-        "problems": problems,
+        "tasks": _fitting(dataset, seen.dims),
+        "rows": seen.rows,
+        "problems": seen.problems,
+        "labels": _values(seen, dataset),
+        "look_alikes": alike,
+        "remarks": [m.warning for m in misplaced] + _remarks(seen, dataset, alike),
+        "aside": list(dataset.aside),
     }
+    if html is not None:
+        pairs = [picture for one in misplaced for picture in _side_by_side(dataset, one)]
+        found["page"] = str(_sheet.write(Path(html), found, seen.thumbnails, pairs))
+    return found
 
 
-def fitting(dataset: Dataset, dims: set[int]) -> list[str]:
+def _fitting(dataset: Dataset, dims: set[int]) -> list[str]:
     """Tasks whose roles every case has, in these dimensions; those that use most of what is there first."""
     found = []
     for name, card in catalogue.cards("hilum.tasks").items():
@@ -50,31 +91,118 @@ def fitting(dataset: Dataset, dims: set[int]) -> list[str]:
     return [name for *_, name in sorted(found)]
 
 
-def _row(case: Case) -> dict[str, Any]:
-    """One case: shape, spacing, orientation, range, warnings."""
+def _look(case: Case, seen: _Seen, pictures: bool) -> None:
+    """Read one case: its row, or its problem; its labels."""
     role = next(iter(case.items))
-    item = case.read(role)
+    try:
+        item = case.read(role)
+        row = _row(case, item)
+    except HilumError as error:
+        _problem(case, error, seen)
+        return
+    seen.rows.append(row)
+    seen.dims.add(row.pop("dims"))
+    if isinstance(item, Table):
+        return
+    seen.looks[case.id] = likeness.look_at(item)
+    if isinstance(item, Measurement):
+        return
+    label = _label(case, item, seen, row) if role == "image" and "label" in case.items else None
+    if pictures:
+        seen.thumbnails[case.id] = _sheet.thumbnail(item, None if label is None else label.array[0])
+
+
+def _problem(case: Case, error: HilumError, seen: _Seen) -> None:
+    seen.problems.append(
+        {"case": case.id, "code": error.code, "seen": error.seen, "remedy": error.remedy, "problem": str(error)}
+    )
+
+
+def _label(case: Case, image: Image, seen: _Seen, row: dict[str, Any]) -> Image | None:
+    """The label, compared with its image in mm; None where it does not fit or can not be read."""
+    try:
+        label = _labels.stored(case)
+        row["warnings"] += [w for w in label.warnings if w not in row["warnings"]]
+        values, counts = np.unique(label.array, return_counts=True)
+        seen.values[case.id] = {int(v): int(n) for v, n in zip(values, counts, strict=True)}
+        row["warnings"] += labels.compare_grids(image, label, case.id)
+    except HilumError as error:
+        _problem(case, error, seen)
+        return None
+    if len(seen.fits) < placement.CASES and (fit := placement.fit(case.id, image, label)) is not None:
+        seen.fits.append(fit)
+    return label
+
+
+def _row(case: Case, item: Any) -> dict[str, Any]:
+    """One case: shape, spacing, orientation, range, warnings."""
     row: dict[str, Any] = {"case": case.id, "roles": ", ".join(case.items)}
     if case.klass:
         row["class"] = case.klass
+    if isinstance(item, Table):
+        return row | {"dims": 0, "kind": "table", "shape": f"{len(item.rows)} rows", "warnings": []}
+    shape = item.array.shape if isinstance(item, Measurement) else item.shape
+    row |= {"shape": "x".join(map(str, shape)), "warnings": list(item.warnings)}
     if isinstance(item, Measurement):
-        return row | {
-            "dims": 2,
-            "shape": "x".join(map(str, item.array.shape)),
-            "kind": "k-space",
-            "warnings": list(item.warnings),
-        }
-    image: Image = item
-    row |= {
-        "dims": image.dims,
-        "shape": "x".join(map(str, image.shape)),
-        "channels": len(image.array),
-        "kind": image.meta.get("modality", ""),
-    }
-    if image.affine is None:
+        return row | {"dims": 2, "kind": "k-space"}
+    row |= {"dims": item.dims, "channels": len(item.array), "kind": item.meta.get("modality", "")}
+    if item.affine is None:
         row["spacing"] = "pixels"
     else:
-        row["spacing"] = " x ".join(f"{s:.3g}" for s in image.spacing) + " mm"
-        row["orientation"] = geometry.orientation(image.affine)
-    low, high = float(image.array.min()), float(image.array.max())
-    return row | {"range": f"{low:g} to {high:g}", "warnings": list(image.warnings)}
+        row["spacing"] = " x ".join(f"{s:.3g}" for s in item.spacing) + " mm"
+        row["orientation"] = geometry.orientation(item.affine)
+    low, high = float(item.array.min()), float(item.array.max())
+    return row | {"range": f"{low:g} to {high:g}"}
+
+
+def _values(seen: _Seen, dataset: Dataset) -> dict[str, Any]:
+    """Label values with voxels and cases, and lines for a dataset.yaml where a mapping is wanted."""
+    voxels: Counter[int] = Counter()
+    cases: Counter[int] = Counter()
+    for counts in seen.values.values():
+        voxels.update(counts)
+        cases.update(counts.keys())
+    if not voxels:
+        return {}
+    rows = [{"value": v, "voxels": voxels[v], "cases": cases[v]} for v in sorted(voxels)]
+    mapped = bool(dataset.settings.labels or dataset.settings.classes)
+    proposal = None if mapped else labels.propose_mapping(voxels)
+    return {"values": rows, "why": proposal[0] if proposal else "", "proposal": proposal[1] if proposal else ""}
+
+
+def _alike(seen: _Seen, patients: dict[str, str]) -> list[dict[str, Any]]:
+    """Pairs of cases whose images are the same, or the same turned or changed; but for two of one known patient."""
+    names = list(seen.looks)
+    found = []
+    for pair in likeness.alike([seen.looks[name] for name in names]):
+        first, second = names[pair.first], names[pair.second]
+        if not patients[first] or patients[first] != patients[second]:
+            found.append({"first": first, "second": second, "how": pair.how or "near-identical"})
+    return found
+
+
+def _side_by_side(dataset: Dataset, one: placement.Misplaced) -> list[tuple[Array, str]]:
+    """The first case of a suspicion with its label as it is, and as it would fit better."""
+    case = dataset.case(one.cases[0])
+    image, label = to_ras(case.read("image")), to_ras(_labels.stored(case)).array[0]
+    there = _sheet.thumbnail(image, one.moved(label))
+    return [(_sheet.thumbnail(image, label), f"{case.id}: label as it is"), (there, f"{case.id}: label {one.how}")]
+
+
+def _remarks(seen: _Seen, dataset: Dataset, alike: list[dict[str, Any]]) -> list[str]:
+    """Sentences about the data set as a whole."""
+    remarks: list[str] = []
+    try:
+        remarks += labels.check_values(seen.values, dataset.settings)
+    except HilumError as error:
+        remarks.append(f"{error.code}: {error.seen}. {error.remedy}")
+    if alike:
+        exact = sum(pair["how"] == "the same pixels" for pair in alike)
+        shown = "; ".join(f"{p['first']} and {p['second']}: {p['how']}" for p in alike[:PAIRS])
+        more = f"; and {len(alike) - PAIRS} more" if len(alike) > PAIRS else ""
+        remarks.append(
+            f"HIL-T09: {len(alike)} pairs of cases hold the same image, {exact} of them the same pixels "
+            f"({shown}{more}); "
+            "they are kept in one part of a split"
+        )
+    return remarks

@@ -1,38 +1,13 @@
-"""The command in this process, and a small data set and run to spoil."""
+"""A small data set and run to spoil, and what a refusal must look like."""
 
-import io
 import shutil
-import sys
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hilum.cli.main import main
-
 Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(scope="session")
-def hilum() -> Command:
-    """hilum(*words) -> exit code, stdout, stderr."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        out, err, before = io.StringIO(), io.StringIO(), sys.argv
-        sys.argv = ["hilum", *map(str, words)]
-        try:
-            with redirect_stdout(out), redirect_stderr(err):
-                main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        finally:
-            sys.argv = before
-        return code, out.getvalue(), err.getvalue()
-
-    return call
 
 
 def _tree(folder: Path) -> dict[str, bytes] | None:

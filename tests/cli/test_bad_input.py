@@ -15,7 +15,20 @@ from hilum.core.run import Run
 from hilum.data.phantoms import heads
 from hilum.verbs.bundle import bundle
 
-COMMANDS = ["inspect", "plan", "train", "evaluate", "compare", "predict", "generate", "bundle", "verify", "zoo", "demo"]
+COMMANDS = [
+    "inspect",
+    "plan",
+    "train",
+    "evaluate",
+    "compare",
+    "predict",
+    "generate",
+    "bundle",
+    "verify",
+    "zoo",
+    "demo",
+    "resample",
+]
 
 
 @pytest.fixture

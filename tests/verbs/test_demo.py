@@ -31,7 +31,7 @@ def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (seg,) = [path for path in objects if dicom_seg.is_seg(path)]
     assert dicom_seg.read(seg).classes
     (report,) = [path for path in objects if path != seg]
-    assert {row.unit for row in dicom_sr.read(report)} == {"ml"}
+    assert {row.unit for row in dicom_sr.read(report)} == {"mL"}
     assert verify(folder / "model.hilum")["task"] == "segment"
     assert {row["what"] for row in found["rows"]} >= {"run", "masks", "DICOM SEG", "bundle", "time"}
     # a second demo takes the next free name, a named one must be new

@@ -1,0 +1,117 @@
+"""inspect: every case with its problems and remedies, as a table, as JSON and as a page that stands alone."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+
+from hilum.core.errors import HilumError
+from hilum.core.findings import Mask
+from hilum.core.image import Image
+from hilum.io import dicom, nifti, raster
+from hilum.verbs.inspect import inspect
+
+AFFINE = np.diag([1.0, 1.0, 2.0, 1.0])
+
+
+def volume(seed: int) -> np.ndarray:
+    grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, n) for n in (20, 18, 12)], indexing="ij"))
+    centre = np.random.default_rng(seed).uniform(-0.3, 0.3, (3, 1, 1, 1))
+    ball = ((grid - centre) ** 2).sum(axis=0) < 0.2
+    return ball.astype(np.int32)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Six cases: good, a copy, a label elsewhere, a cut image, one without units, values 0 and 255."""
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        ball = volume(number)
+        image = (ball * 300 + rng.normal(200, 20, ball.shape)).astype(np.int16)
+        nifti.write(tmp_path / "d" / "images" / f"c{number}.nii.gz", Image(image[None], AFFINE))
+        nifti.write(tmp_path / "d" / "labels" / f"c{number}.nii.gz", Mask(ball * 255, {255: "ball"}, AFFINE))
+    images, labels = tmp_path / "d" / "images", tmp_path / "d" / "labels"
+    shutil.copy(images / "c0.nii.gz", images / "c1.nii.gz")
+    shutil.copy(labels / "c0.nii.gz", labels / "c1.nii.gz")
+    moved = AFFINE.copy()
+    moved[0, 3] = 7
+    nifti.write(tmp_path / "moved.nii.gz", Mask(volume(2) * 255, {255: "ball"}, moved))
+    (tmp_path / "moved.nii.gz").replace(labels / "c2.nii.gz")
+    (images / "c3.nii.gz").write_bytes((images / "c3.nii.gz").read_bytes()[:200])
+    plain = nibabel.load(images / "c4.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(np.asarray(plain.dataobj), AFFINE), tmp_path / "c4.nii.gz")
+    (tmp_path / "c4.nii.gz").replace(images / "c4.nii.gz")
+    return tmp_path / "d"
+
+
+def test_each_problem_is_named_with_its_remedy(folder: Path) -> None:
+    found = inspect(folder)
+    problems = {p["case"]: p for p in found["problems"]}
+    assert problems.keys() == {"c2", "c3"}
+    assert problems["c3"]["code"] == "HIL-N01" and "c3.nii.gz" in problems["c3"]["problem"]
+    assert problems["c2"]["code"] == "HIL-N14" and "7.000 mm apart" in problems["c2"]["seen"]
+    assert "hilum resample" in problems["c2"]["remedy"]
+    rows = {row["case"]: row for row in found["rows"]}
+    assert rows.keys() == {"c0", "c1", "c2", "c4", "c5"}
+    assert rows["c0"]["spacing"] == "1 x 1 x 2 mm" and rows["c0"]["orientation"] == "RAS"
+    assert [w.split(":")[0] for w in rows["c4"]["warnings"]] == ["HIL-N07"]
+    assert found["labels"]["values"][1]["value"] == 255 and "foreground: 255" in found["labels"]["proposal"]
+    assert [(p["first"], p["second"], p["how"]) for p in found["look_alikes"]] == [("c0", "c1", "the same pixels")]
+    assert any("HIL-T09" in remark and "c0 and c1" in remark for remark in found["remarks"])
+    assert found["tasks"][0] == "segment"
+
+
+def test_the_page_shows_pictures_and_stands_alone(folder: Path, tmp_path: Path, hilum: Any) -> None:
+    code, out, err = hilum("inspect", folder, "--html", tmp_path / "page.html")
+    assert (code, err) == (0, "") and "Problem: " in out and "page.html" in out
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("data:image/png;base64,") == 5 and "HIL-N14" in page and "://" not in page
+    assert page.index("HIL-N01") < page.index("data:image/png")
+    code, _, err = hilum("inspect", folder, "--html", tmp_path / "page.html")
+    assert code == 2 and "HIL-CORE-03" in err and (tmp_path / "page.html").read_text() == page
+
+
+def test_json_for_machines(folder: Path, hilum: Any) -> None:
+    code, out, _ = hilum("inspect", folder, "--json")
+    assert code == 0 and json.loads(out)["problems"][0].keys() == {"case", "code", "seen", "remedy", "problem"}
+
+
+def test_d21_a_gap_is_a_problem_until_it_is_accepted(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    image = Image(rng.integers(0, 99, (1, 9, 8, 7)).astype(np.int16), np.diag([-1.0, -1.0, 2.0, 1.0]))
+    for name in ("a", "b"):
+        dicom.write_series(tmp_path / "s" / name, image, {"PatientID": name, "SeriesDescription": name})
+    (tmp_path / "s" / "b" / "0004.dcm").unlink()
+    found = inspect(tmp_path / "s")
+    assert [p["code"] for p in found["problems"]] == ["HIL-D21"] and len(found["rows"]) == 1
+    found = inspect(tmp_path / "s", accept=("D21",))
+    assert not found["problems"] and len(found["rows"]) == 2
+    assert any(w.startswith("HIL-D21") for row in found["rows"] for w in row["warnings"])
+    with pytest.raises(HilumError, match=r"--accept.*nonsense"):
+        inspect(tmp_path / "s", accept=("nonsense",))
+
+
+def test_colours_are_kept_and_a_long_picture_is_squared(tmp_path: Path) -> None:
+    array = np.zeros((3, 400, 100), np.uint8)
+    array[0] = 255
+    raster.write(tmp_path / "a.png", Image(array))
+    found = inspect(tmp_path / "a.png", html=tmp_path / "p.html")
+    assert found["rows"][0]["channels"] == 3 and 'width="200" height="200"' in (tmp_path / "p.html").read_text()
+
+
+def test_n17_a_misplaced_label_is_shown_as_it_is_and_as_it_would_fit(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        # far to one side, so that a mirrored label lies where nothing is
+        ball = np.roll(np.pad(volume(number), 8), 9, axis=0)
+        image = (ball * 300 + rng.normal(200, 20, ball.shape)).astype(np.int16)
+        nifti.write(tmp_path / "d" / "images" / f"c{number}.nii.gz", Image(image[None], AFFINE))
+        nifti.write(tmp_path / "d" / "labels" / f"c{number}.nii.gz", Mask(ball[::-1], {1: "ball"}, AFFINE))
+    found = inspect(tmp_path / "d", html=tmp_path / "p.html")
+    assert any("HIL-N17" in remark and "flipped left-right" in remark for remark in found["remarks"])
+    page = (tmp_path / "p.html").read_text()
+    assert "as it is" in page and "flipped left-right" in page and page.count("data:image/png") == 6 + 2
