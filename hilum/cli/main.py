@@ -191,7 +191,8 @@ def predict(
     moving: Annotated[Path | None, typer.Option(help="For registration: the image that moves.")] = None,
     memory: Annotated[str | None, typer.Option(help="Most that merging windows may take, for example 2GB.")] = None,
     runtime: Annotated[str, typer.Option(help="torch.")] = "torch",
-    format: Annotated[str, typer.Option(help="nifti, or dicom for DICOM SEG beside DICOM images.")] = "nifti",
+    format: Annotated[str, typer.Option(help="nifti, or dicom (SEG, SR, registration) for DICOM images.")] = "nifti",
+    accept: Accept = None,
 ) -> None:
     """Use a run or bundle on images; a bad input costs that input only. Repeat the call to go on.
 
@@ -203,7 +204,7 @@ def predict(
     with show.bars() as progress:
         found = verb(
             model, list(inputs or []), out, fixed=fixed, moving=moving,
-            memory=memory, runtime=runtime, format=format, progress=progress,
+            memory=memory, runtime=runtime, format=format, accept=tuple(accept or ()), progress=progress,
         )  # fmt: skip
     show.predicted(found, out)
 

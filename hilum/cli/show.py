@@ -73,8 +73,6 @@ def inspected(found: dict[str, Any]) -> None:
         shown = found["labels"]["values"][:12]
         more = f" and {len(found['labels']['values']) - 12} more" if len(found["labels"]["values"]) > 12 else ""
         print("Label values (in cases): " + ", ".join(f"{v['value']} ({v['cases']})" for v in shown) + more)
-    for problem in found["problems"]:
-        print(f"Problem: {problem['problem']}")
     for remark in found["remarks"]:
         print(f"Look: {remark}")
     if found["labels"] and found["labels"]["proposal"]:
@@ -84,6 +82,9 @@ def inspected(found: dict[str, Any]) -> None:
         )
     if found["aside"]:
         print(f"Kept, and no images: {len(found['aside'])} files (--json lists them).")
+    if found["problems"]:
+        columns = ("case", "code", "seen", "remedy")
+        _table([{c: p[c] for c in columns} for p in found["problems"][:50]], f"{len(found['problems'])} problems")
     if "page" in found:
         print(f"Pictures: open {found['page']}")
     if found["tasks"] and found["cases"] >= 3:
@@ -139,8 +140,8 @@ def predicted(found: dict[str, Any], out: Path) -> None:
     """What was written and what failed."""
     for case, done in found["done"].items():
         print(f"{case}: {', '.join(done['files'])}" + "".join(f" [warning: {w}]" for w in done["warnings"]))
-    for failure in found["failed"]:
-        print(f"{failure['case']}: no result. {failure['why']}")
+    if found["failed"]:
+        _table([{c: f[c] for c in ("case", "code", "why")} for f in found["failed"]], "No result")
     print(f"{len(found['done'])} done, {len(found['failed'])} failed, in {out}. {found['intended_use']}")
 
 

@@ -24,7 +24,7 @@ RESAMPLES = 2000
 class Evaluation:
     """judged: every case that gave a result. missing: (case, why). metrics: as in metrics.json.
 
-    lost: the missing ones, judged as the worst answer there is.
+    lost: the missing ones, judged as the worst answer there is. warnings: {sentence: cases} that travelled along.
     """
 
     judged: list[Judged]
@@ -33,6 +33,7 @@ class Evaluation:
     headline: str = ""
     notes: list[str] = field(default_factory=list)
     lost: list[Judged] = field(default_factory=list)
+    warnings: dict[str, list[str]] = field(default_factory=dict)
 
     def case_values(self) -> dict[str, float | None]:
         """{case: headline value}, for pictures and paired comparison; missing cases have the worst value."""
@@ -50,9 +51,13 @@ class Evaluation:
 def judge_all(predictor: Predictor, cases: Sequence[Case], progress: Progress = quiet) -> Evaluation:
     """Predict and judge every case; one that fails is missing, with its reason, and counts worst."""
     judged, missing = [], []
+    warnings: dict[str, list[str]] = {}
     for number, case in enumerate(cases):
         try:
-            judged.append(predictor.task.judge(predictor(case), case))
+            result = predictor(case)
+            judged.append(predictor.task.judge(result, case))
+            for warning in result.warnings:
+                warnings.setdefault(warning, []).append(case.id)
         except HilumError as error:
             missing.append((case, str(error)))
             log.warning("case %s gave no result: %s", case.id, error.code)
@@ -62,7 +67,8 @@ def judge_all(predictor: Predictor, cases: Sequence[Case], progress: Progress = 
             "HIL-EVAL-01", f"None of {len(cases)} cases gave a result ({missing[0][1]})", "Mend the images"
         )
     lost = [_missed(predictor, c) for c, _ in missing]
-    done = Evaluation(judged, missing, headline=str(predictor.task.CARD["metrics"][0]), lost=lost)
+    headline = str(predictor.task.CARD["metrics"][0])
+    done = Evaluation(judged, missing, headline=headline, lost=lost, warnings=warnings)
     for name in predictor.task.CARD["metrics"]:
         measured = measure(str(name), done)
         if measured is not None:

@@ -34,12 +34,15 @@ def write(
         page.note("warning", f"{len(done.missing)} cases gave no result and count as worst. {words}")
     if plan.spacing is None and any("_m" in name for name in done.metrics):
         page.text("These images have no physical spacing: mm and ml in the names of metrics mean pixels here.")
-    for note in done.notes:
+    for note in [*done.notes, *plan.data.get("warnings", [])]:
         page.text(note)
     page.heading("Numbers").table(_rows(done), caption="Mean and 95 % interval, groups resampled.")
     page.bars([_bar(n, m) for n, m in done.metrics.items() if (_range(n) == [0, 1])])
     if plan.task == "classify":
         _confusion(page, done, [c.name for c in plan.classes])
+    if done.warnings:
+        rows = [{"warning": w, "cases": len(names), "first": names[0]} for w, names in done.warnings.items()]
+        page.heading("Warnings that came with the images").table(rows)
     _curves(page, run)
     _pictures(page, predictor, done, cases)
     page.heading("What it was made from").table(_facts(predictor, part, settings), columns=["fact", "value"])

@@ -13,7 +13,10 @@ from hilum.core.progress import Progress, quiet
 from hilum.data.dataset import Dataset
 from hilum.prepare import anatomy
 from hilum.prepare.grid import to_ras
+from hilum.tasks import _labels
 
+LATER = ("channels", "roles", "accept")
+# Settings that came after the first runs: left out of the hash where they are empty, so that old runs know their data.
 SAMPLES = 10_000
 # Intensities kept per case and channel; their percentiles stand for the data set's.
 
@@ -53,8 +56,7 @@ def case_facts(case: Case) -> tuple[dict[str, Any], Array | None, Array | None]:
     row |= facts | {"physical": image.affine is not None, "modality": image.meta.get("modality", "")}
     inside = np.ones(image.shape, dtype=bool)
     if "label" in case.items:
-        label = case.items["label"]
-        stored = to_ras(label.read_labels() if hasattr(label, "read_labels") else label)
+        stored = to_ras(_labels.stored(case))
         values, counts = np.unique(stored.array, return_counts=True)
         row["labels"] = {int(v): int(n) for v, n in zip(values, counts, strict=True)}
         row["boxes"] = int((values != 0).sum())
@@ -97,7 +99,7 @@ def summary(rows: list[dict[str, Any]], samples: list[Array], dataset: Dataset) 
         "layout": dataset.layout,
         "dims": dims.most_common(1)[0][0],
         "physical": all(row["physical"] for row in rows),
-        "channels": ["image"] if channels == 1 else [f"channel {i}" for i in range(channels)],
+        "channels": _channel_names(channels, dataset.settings.channels),
         "modality": modalities.most_common(1)[0][0],
         "label_values": sorted({v for row in rows for v in (row["labels"] or {})}),
         "intensity": [_channel(v) for v in values],
@@ -106,9 +108,16 @@ def summary(rows: list[dict[str, Any]], samples: list[Array], dataset: Dataset) 
     }
     # what the folder is called and its terms do not change what the data are
     inside = {k: v for k, v in out.items() if k not in ("data", "settings")}
-    meaning = {k: v for k, v in settings.items() if k not in ("folder", "terms")}
+    meaning = {k: v for k, v in settings.items() if k not in ("folder", "terms") and (v or k not in LATER)}
     out["hash"] = hashlib.sha256(json.dumps([inside, meaning], sort_keys=True).encode()).hexdigest()
     return out
+
+
+def _channel_names(count: int, named: list[str]) -> list[str]:
+    """The names that the settings give, where they give as many as there are."""
+    if len(named) == count:
+        return named
+    return ["image"] if count == 1 else [f"channel {i}" for i in range(count)]
 
 
 def _channel(values: Array) -> dict[str, float]:

@@ -117,6 +117,8 @@ def make_plan(
         "split_seed": seed,
         "versions": {name: version(name) for name in ("hilum", "torch", "numpy")},
     }
+    if ready.leaks.warnings:
+        data["data"] = {**data["data"], "warnings": list(ready.leaks.warnings)}
     plan = checked(Plan, data | part, "the plan")
     plan = edit(plan, net, settings or {})
     catalogue.card("hilum.learn", plan.regime)

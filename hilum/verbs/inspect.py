@@ -142,9 +142,9 @@ def _row(case: Case, item: Any) -> dict[str, Any]:
     if isinstance(item, Table):
         return row | {"dims": 0, "kind": "table", "shape": f"{len(item.rows)} rows", "warnings": []}
     shape = item.array.shape if isinstance(item, Measurement) else item.shape
-    row |= {"shape": "x".join(map(str, shape)), "warnings": list(item.warnings)}
+    row["shape"] = "x".join(map(str, shape))
     if isinstance(item, Measurement):
-        return row | {"dims": 2, "kind": "k-space"}
+        return row | {"dims": 2, "kind": "k-space", "warnings": list(item.warnings)}
     row |= {"dims": item.dims, "channels": len(item.array), "kind": item.meta.get("modality", "")}
     if item.affine is None:
         row["spacing"] = "pixels"
@@ -152,7 +152,7 @@ def _row(case: Case, item: Any) -> dict[str, Any]:
         row["spacing"] = " x ".join(f"{s:.3g}" for s in item.spacing) + " mm"
         row["orientation"] = geometry.orientation(item.affine)
     low, high = float(item.array.min()), float(item.array.max())
-    return row | {"range": f"{low:g} to {high:g}"}
+    return row | {"range": f"{low:g} to {high:g}", "warnings": list(item.warnings)}
 
 
 def _values(seen: _Seen, dataset: Dataset) -> dict[str, Any]:

@@ -31,11 +31,13 @@ def predict(
     memory: str | None = None,
     runtime: str = "torch",
     format: str = "nifti",
+    accept: tuple[str, ...] = (),
     progress: Progress = quiet,
 ) -> dict[str, Any]:
     """Predict every input and return the record that is also written as predictions.json.
 
     inputs: files, folders or CSVs of roles. fixed, moving: for registration. memory: "2GB" for merging windows.
+    accept: rows of faults that are known and meant (D21).
     The same call into the same folder goes on where it stopped. A bad input costs that input only.
     """
     if format not in ("nifti", "dicom"):
@@ -47,9 +49,9 @@ def predict(
             "HIL-INFER-03", f"A {predictor.plan.task} model takes no input images",
             "Use: hilum generate RUN --count N --out DIR",
         )  # fmt: skip
-    cases, lost = _cases(predictor, inputs, fixed, moving)
+    cases, lost = _cases(predictor, inputs, fixed, moving, accept)
     seen = [[c.id, [_stamp(item) for item in c.items.values()]] for c in cases]
-    key = hashlib.sha256(json.dumps([run.hashes(), seen, format, runtime]).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([run.hashes(), seen, format, runtime, *accept]).encode()).hexdigest()
     record = _record(folder, key, predictor)
     known = len(record["done"])
     for name, error in lost:
@@ -124,13 +126,18 @@ def _record(folder: Path, key: str, predictor: Predictor) -> dict[str, Any]:
 
 
 def _cases(
-    predictor: Predictor, inputs: list[Path | str], fixed: Path | str | None, moving: Path | str | None
+    predictor: Predictor,
+    inputs: list[Path | str],
+    fixed: Path | str | None,
+    moving: Path | str | None,
+    accept: tuple[str, ...],
 ) -> tuple[list[Case], list[tuple[str, HilumError]]]:
     """Cases of all inputs (pairs for registration), and the inputs that are none, with the reason."""
     if fixed is not None or moving is not None:
         if fixed is None or moving is None or inputs:
             raise HilumError("HIL-INFER-07", "A pair needs --fixed and --moving and no other input", "Give both")
-        sides = {"fixed": _source.open(Path(fixed)), "moving": _source.open(Path(moving))}
+        files = {"fixed": _source.open(Path(fixed)), "moving": _source.open(Path(moving))}
+        sides = {role: source.accepting(accept) for role, source in files.items()}
         return [Case(f"{Path(fixed).name.split('.')[0]}__{Path(moving).name.split('.')[0]}", "", sides)], []
     if not inputs:
         raise HilumError("HIL-INFER-07", "No input was given", "Name files or folders after the run")
@@ -138,7 +145,7 @@ def _cases(
     lost: list[tuple[str, HilumError]] = []
     for path in inputs:
         try:
-            dataset = open_dataset(path)
+            dataset = open_dataset(path, accept=accept)
         except HilumError as error:
             if len(inputs) == 1:
                 raise

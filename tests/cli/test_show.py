@@ -59,7 +59,7 @@ def test_failures_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     found = {"done": done, "failed": [{"case": "b", "code": "HIL-X", "why": "bad"}], "intended_use": "Research."}
     show.predicted(found, Path("there"))
     out = capsys.readouterr().out
-    assert "a: a.nii.gz [warning: odd]" in out and "b: no result. bad" in out and "1 done, 1 failed" in out
+    assert "a: a.nii.gz [warning: odd]" in out and "No result" in out and "bad" in out and "1 done, 1 failed" in out
 
 
 def test_zoo(hilum: Any) -> None:

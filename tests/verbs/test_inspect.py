@@ -67,7 +67,7 @@ def test_each_problem_is_named_with_its_remedy(folder: Path) -> None:
 
 def test_the_page_shows_pictures_and_stands_alone(folder: Path, tmp_path: Path, hilum: Any) -> None:
     code, out, err = hilum("inspect", folder, "--html", tmp_path / "page.html")
-    assert (code, err) == (0, "") and "Problem: " in out and "page.html" in out
+    assert (code, err) == (0, "") and "2 problems" in out and "page.html" in out
     page = (tmp_path / "page.html").read_text()
     assert page.count("data:image/png;base64,") == 5 and "HIL-N14" in page and "://" not in page
     assert page.index("HIL-N01") < page.index("data:image/png")
