@@ -1,17 +1,42 @@
-"""Memory for decoded pixels; in a decoding worker it can be handed to the parent process without a copy."""
+"""Memory for decoded pixels; in a decoding worker it can be handed to the parent process without a copy.
+
+New pages cost more time than decoding does, so that a buffer whose last user is gone is taken again.
+"""
 
 import mmap
 import os
 import tempfile
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from hilum.core.image import Array
 
-_shared: dict[int, tuple[int, int]] = {}
-# In a worker: {address: (bytes, descriptor)} of every buffer handed out since the last reply.
+KEPT = 256 << 20
+# Bytes of buffers that a worker holds for its next file.
+
+
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """flat: bytes that another process can map. handle: their descriptor."""
+
+    flat: Array
+    handle: int
+
+    @property
+    def address(self) -> int:
+        """Where the bytes begin in this process."""
+        return int(self.flat.__array_interface__["data"][0])
+
+
 _sharing = False
+_used: list[Shared] = []
+# Given out since the last reply.
+_lent: dict[int, Shared] = {}
+# With the parent, by descriptor.
+_free: list[Shared] = []
+# To be taken again, the oldest first.
 
 
 def share() -> None:
@@ -26,10 +51,14 @@ def empty(shape: tuple[int, ...], dtype: Any) -> Array:
     size = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
     if not _sharing or size == 0:
         return np.empty(shape, kind)
-    handle = anonymous(size)
-    flat = np.frombuffer(mmap.mmap(handle, size), np.uint8)
-    _shared[flat.__array_interface__["data"][0]] = (size, handle)
-    return flat.view(kind).reshape(shape)
+    again = next((one for one in _free if size <= one.flat.size <= 2 * size), None)
+    if again is not None:
+        _free.remove(again)
+    else:
+        handle = anonymous(size)
+        again = Shared(np.frombuffer(mmap.mmap(handle, size), np.uint8), handle)
+    _used.append(again)
+    return again.flat[:size].view(kind).reshape(shape)
 
 
 def anonymous(size: int) -> int:
@@ -46,14 +75,29 @@ def anonymous(size: int) -> int:
 def find(array: Array) -> tuple[int, int] | None:
     """(descriptor, offset in bytes) of the shared buffer that holds all of `array`, or None."""
     low, high = np.lib.array_utils.byte_bounds(array)
-    for start, (size, handle) in _shared.items():
-        if start <= low and high <= start + size:
-            return handle, array.__array_interface__["data"][0] - start
+    for one in _used:
+        if one.address <= low and high <= one.address + one.flat.size:
+            return one.handle, int(array.__array_interface__["data"][0]) - one.address
     return None
 
 
-def forget() -> None:
-    """Close every descriptor handed out (the mappings end with their arrays)."""
-    for _, handle in _shared.values():
-        os.close(handle)
-    _shared.clear()
+def lend(handles: list[int]) -> None:
+    """Of the buffers given out since the last reply, those descriptors are the parent's now; the others are free."""
+    for one in _used:
+        if one.handle in handles:
+            _lent[one.handle] = one
+        else:
+            _free.append(one)
+    _used.clear()
+    _trim()
+
+
+def take_back(handles: list[int]) -> None:
+    """The parent needs those no more."""
+    _free.extend(_lent.pop(handle) for handle in handles)
+    _trim()
+
+
+def _trim() -> None:
+    while sum(one.flat.size for one in _free) > KEPT:
+        os.close(_free.pop(0).handle)

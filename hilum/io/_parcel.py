@@ -3,6 +3,7 @@
 import base64
 import mmap
 import os
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -60,18 +61,24 @@ def _array(array: Array, handles: list[int]) -> dict[str, Any]:
         found = _buffer.find(array)
         assert found is not None
     handle, offset = found
-    handles.append(handle)
+    if handle not in handles:
+        handles.append(handle)
     facts = {"shape": list(array.shape), "dtype": array.dtype.str, "strides": list(array.strides)}
-    return facts | {"offset": offset, "handle": len(handles) - 1}
+    return facts | {"offset": offset, "handle": handles.index(handle)}
 
 
-def unpack(value: Any, handles: list[int]) -> Any:
-    """What was packed; every descriptor is mapped and closed."""
+def unpack(value: Any, handles: list[int], names: list[int], unused: list[int]) -> Any:
+    """What was packed; every descriptor is mapped and closed.
+
+    names: what the worker calls the descriptors. Each is put into `unused` once no array looks at its memory any more.
+    """
     try:
         maps = [mmap.mmap(handle, os.fstat(handle).st_size) for handle in handles]
     finally:
         for handle in handles:
             os.close(handle)
+    for one, name in zip(maps, names, strict=True):
+        weakref.finalize(one, unused.append, name).atexit = False
     return _unpacked(value, maps)
 
 

@@ -26,23 +26,26 @@ def main() -> None:
     _cap(int(sys.argv[2]))
     _buffer.share()
     _warm()
-    _send(connection, {"~": "ready"}, [])
+    _send(connection, {"value": "ready"}, [])
     while (request := _receive(connection)) is not None:
         # the signal's default action ends the process even inside a codec's loop
         signal.setitimer(signal.ITIMER_REAL, request["seconds"] + AFTER)
+        _buffer.take_back(request["unused"])
         handles: list[int] = []
         reply = _answer(request, handles)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        _send(connection, reply, handles)
-        _buffer.forget()
+        if "error" in reply:
+            handles = []
+        _buffer.lend(handles)
+        _send(connection, reply | {"names": handles}, handles)
 
 
-def _answer(request: dict[str, Any], handles: list[int]) -> Any:
+def _answer(request: dict[str, Any], handles: list[int]) -> dict[str, Any]:
     path = Path(request["path"])
     try:
         with reading(path):
             function = getattr(importlib.import_module(request["module"]), request["function"])
-            return pack(function(path, **unpack_options(request["options"])), handles)
+            return {"value": pack(function(path, **unpack_options(request["options"])), handles)}
     except HilumError as error:
         if isinstance(error.__cause__, MemoryError):
             return {"error": ["HIL-IO-09", f"{path} needs more memory than decoding may take", "Cut it into parts"]}

@@ -55,13 +55,16 @@ class Worker:
         theirs.close()
         self.socket = ours
         self.ready = False
+        self.unused: list[int] = []
+        # Names of buffers that nobody looks at any more, for the next request to give back.
 
-    def ask(self, request: dict[str, Any], seconds: float) -> tuple[Any, list[int]]:
+    def ask(self, request: dict[str, Any], seconds: float) -> tuple[dict[str, Any], list[int]]:
         """The reply to one request and the descriptors that came with it; Lost when there is none in time."""
         if not self.ready:
             self._answer(time.monotonic() + START_SECONDS)
             self.ready = True
-        data = json.dumps(request).encode()
+        given_back = [self.unused.pop() for _ in range(len(self.unused))]
+        data = json.dumps({**request, "unused": given_back}).encode()
         try:
             self.socket.settimeout(seconds)
             self.socket.sendall(struct.pack("!I", len(data)) + data)
@@ -69,7 +72,7 @@ class Worker:
             raise Lost("ended") from error
         return self._answer(time.monotonic() + seconds)
 
-    def _answer(self, until: float) -> tuple[Any, list[int]]:
+    def _answer(self, until: float) -> tuple[dict[str, Any], list[int]]:
         data, wanted = b"", 4
         handles: list[int] = []
         while len(data) < wanted:
@@ -120,6 +123,7 @@ class Pool:
         worker = self._idle.get()
         try:
             reply, handles = worker.ask(request, seconds)
+            unused = worker.unused
         except Lost as error:
             status = worker.stop()
             worker = Worker(self.memory)
@@ -138,9 +142,9 @@ class Pool:
             raise
         finally:
             self._idle.put(worker)
-        if isinstance(reply, dict) and "error" in reply:
+        if "error" in reply:
             raise HilumError(*reply["error"])
-        return unpack(reply, handles)
+        return unpack(reply["value"], handles, reply["names"], unused)
 
     def close(self) -> None:
         """End every process that is idle."""

@@ -18,6 +18,7 @@ import ctypes, os, time
 import numpy as np
 from hilum.core.errors import HilumError
 from hilum.core.image import Image
+from hilum.io import _buffer
 
 class Panic(BaseException):
     pass
@@ -29,6 +30,10 @@ def loop(path):
     while True: pass
 def bomb(path): return np.ones(1 << 40, np.uint8)
 def large(path): return Image(np.ones((1, 200, 300, 1000), np.uint8))
+def numbers(path, value):
+    array = _buffer.empty((1, 60, 70, 80), np.int16)
+    array[:] = value
+    return Image(array)
 def refuse(path): raise HilumError("HIL-N01", f"{path} is cut short", "Copy it again")
 def foreign(path): raise KeyError("x")
 def region(path, region): return [[s.start, s.stop] for s in region]
@@ -114,3 +119,16 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
         source.read()
     after = len(os.listdir("/proc/self/fd")) if before else 0
     assert after <= before + 2
+
+
+def test_memory_is_taken_again_only_when_nobody_looks_at_it(pool: _workers.Pool, tmp_path: Path) -> None:
+    first = pool.decode("bad_codec", "numbers", tmp_path, {"value": 1})
+    part = first.array[0, 2:, ::2]
+    del first
+    second = pool.decode("bad_codec", "numbers", tmp_path, {"value": 2})
+    assert (part == 1).all() and (second.array == 2).all()
+    worker = pool._idle.queue[0]
+    del part
+    assert len(worker.unused) == 1
+    third = pool.decode("bad_codec", "numbers", tmp_path, {"value": 3})
+    assert not worker.unused and (second.array == 2).all() and (third.array == 3).all()

@@ -138,7 +138,7 @@ def _meta(window: Window, pos: int) -> tuple[Any, int]:
         )
     try:
         found: Any = read_dataset(io.BytesIO(raw), implicit, not big) if raw else {}
-        return FileMetaDataset({tag: found[tag] for tag in found.keys()}), pos  # noqa: SIM118
+        return FileMetaDataset(found), pos
     except Exception as error:
         raise HilumError("HIL-D09", "The meta group of the file can not be understood", "Export it again") from error
 
@@ -190,4 +190,4 @@ def _parsed(file: Path, raw: bytes, meta: Any, implicit: bool, big: bool, notes:
     found.hilum_warnings = notes
     found.hilum_pixels = None
     found.without_bad_numbers()
-    return found
+    return found.ready()

@@ -74,7 +74,7 @@ class Slice:
     pixel_mm: tuple[float, float] = (0.0, 0.0)
     thickness: float = 0.0
 
-    @property
+    @functools.cached_property
     def normal(self) -> Array:
         """Unit vector from one slice to the next."""
         return np.cross(self.across, self.down)
@@ -135,7 +135,12 @@ def _facts(header: Any, names: tuple[str, ...]) -> dict[str, str]:
     """Those facts of a data set as words, "" where absent."""
     # asked by number: looking keywords up takes most of the time of a triage
     tags = _tags(names)
-    return {name: _word(header[tag].value) if tag in header else "" for name, tag in tags.items()}
+    written = getattr(header, "words", lambda tag: None)
+    found = {}
+    for name, tag in tags.items():
+        words = written(tag)
+        found[name] = words if words is not None else _word(header[tag].value) if tag in header else ""
+    return found
 
 
 @functools.cache
@@ -171,7 +176,7 @@ def _numbers(file: Path, name: str, value: Any, count: int) -> Array:
 
 
 def _slice(file: Path, frame: int, header: Any, facts: dict[str, str], place: dict[str, Any]) -> Slice:
-    size = (int(header.Rows), int(header.Columns))
+    size = (int(header.get("Rows")), int(header.get("Columns")))
     if not (place["position"] and place["turn"] and place["pixel"]):
         return Slice(file, frame, header, size, facts)
     position = _numbers(file, "the position", place["position"], 3)
