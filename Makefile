@@ -25,6 +25,7 @@ docs: $(BIN)/.installed
 	$(BIN)/python docs/build.py
 
 bench: $(BIN)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
 	$(BIN)/python benchmarks/run.py
 
 demo: $(BIN)/.installed

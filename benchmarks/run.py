@@ -27,6 +27,8 @@ from hilum.core.atomic import write_json, write_text
 HERE = Path(__file__).parent
 HILUM = [str(Path(sys.executable).parent / "hilum")]
 # name: (data below HILUM_DATA or a file in benchmarks/datasets, task, minutes, settings, what simple methods reach)
+READING = ("speed", "defects", "differential", "mutations")
+# Scripts in benchmarks/reading, in the order in which they are run.
 CELLS: dict[str, tuple[str, str, float, list[str], str]] = {
     "hippocampus_mri segment": ("hippocampus_mri", "segment", 12, [], "multi-atlas 0.82 / 0.81"),
     "nuclei segment (foreground)": ("nuclei.yaml", "segment", 7, [], "Otsu + watershed 0.875"),
@@ -59,6 +61,8 @@ def main() -> None:
     words.add_argument("--minutes", type=float, help="instead of the cell's own")
     asked = words.parse_args()
     _imports()
+    if not asked.only:
+        _reading()
     if "HILUM_DATA" not in os.environ:
         print("HILUM_DATA is not set: the cells on real images are skipped. It names the folder of the data sets.")
         return
@@ -69,6 +73,18 @@ def main() -> None:
         if asked.only in name:
             rows.append(_cell(name, asked.minutes or CELLS[name][2]))
             _write(rows, asked.only)
+
+
+def _reading() -> None:
+    """The benchmarks of reading, each once for the code as it is."""
+    scripts = sorted((HERE / "reading").glob("*.py"))
+    key = hashlib.sha256(b"".join(path.read_bytes() for path in scripts) + _commit().encode()).hexdigest()[:16]
+    for name in READING:
+        done = HERE / "cache" / f"reading-{name}-{key}"
+        if not done.exists():
+            subprocess.run([sys.executable, str(HERE / "reading" / f"{name}.py")], check=True)
+            done.parent.mkdir(exist_ok=True)
+            done.touch()
 
 
 def _cell(name: str, minutes: float) -> dict[str, Any]:

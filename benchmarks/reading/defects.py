@@ -99,7 +99,7 @@ SERIES: dict[str, tuple[str, Callable[[Path], None]]] = {
     "gantry tilt of 11 degrees": ("D24", _each(lambda d, k: _move(d, (0, 0.4 * k, 0)))),
     "sheared sideways by 2 degrees": ("D24", _each(lambda d, k: _move(d, (0.07 * k, 0, 0)))),
     "one slice in another orientation": ("D25", _each(_turn, range(11, 12))),
-    "pixel spacing changes half way": ("D26", _each(_set(PixelSpacing=["1.6", "0.8"]), range(6, 12))),
+    "pixel spacing changes half way": ("D26", _each(_set(PixelSpacing=["1.6", "1.6"]), range(6, 12))),
     "two series in one folder": ("D27", lambda f: _other(f, SeriesInstanceUID="1.2.3.4")),
     "two patients under one series": ("D27", lambda f: _other(f, PatientID="other")),
     "two time points, no tag tells them apart": ("D30", _other),
