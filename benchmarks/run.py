@@ -27,7 +27,7 @@ from hilum.core.atomic import write_json, write_text
 HERE = Path(__file__).parent
 HILUM = [str(Path(sys.executable).parent / "hilum")]
 # name: (data below HILUM_DATA or a file in benchmarks/datasets, task, minutes, settings, what simple methods reach)
-READING = ("speed", "defects", "differential", "mutations")
+READING = ("speed", "defects", "differential", "checks", "mutations")
 # Scripts in benchmarks/reading, in the order in which they are run.
 CELLS: dict[str, tuple[str, str, float, list[str], str]] = {
     "hippocampus_mri segment": ("hippocampus_mri", "segment", 12, [], "multi-atlas 0.82 / 0.81"),

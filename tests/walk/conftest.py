@@ -5,18 +5,15 @@ A test file names TASK, PHANTOM, CASES, OPTIONS (of the phantom), STEPS and SETS
 
 import csv
 import functools
-import io
 import json
 import re
-import sys
 from collections import defaultdict
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hilum.cli.main import main
 from hilum.core import catalogue
 from hilum.core.run import Run
 
@@ -24,45 +21,30 @@ METRICS_KEYS = {"task", "part", "cases", "groups", "missing", "metrics"}
 METRIC_KEYS = {"mean", "low", "high", "n", "better", "per_class"}
 
 
-def hilum(*words: object) -> tuple[int, str, str]:
-    """Exit code, stdout, stderr of the command, in this process."""
-    out, err, before = io.StringIO(), io.StringIO(), sys.argv
-    sys.argv = ["hilum", *map(str, words)]
-    try:
-        with redirect_stdout(out), redirect_stderr(err):
-            main()
-        code = 0
-    except SystemExit as stop:
-        code = int(stop.code or 0)
-    finally:
-        sys.argv = before
-    return code, out.getvalue(), err.getvalue()
-
-
-def done(*words: object) -> str:
-    """stdout of a command that must succeed."""
-    code, out, err = hilum(*words)
-    assert code == 0, err
-    return out
-
-
 class Walk:
     """Data, plan and run of one task, and what every task must give."""
 
-    def __init__(self, folder: Path, module: Any) -> None:
+    def __init__(self, folder: Path, module: Any, hilum: Callable[..., tuple[int, str, str]]) -> None:
+        self.hilum = hilum
         self.folder, self.task, self.cases = folder, str(module.TASK), int(module.CASES)
         self.data, self.run, self.plan = folder / "data", folder / "run", folder / "plan.json"
         catalogue.load("hilum.data.phantoms", module.PHANTOM).make(self.data, self.cases, **module.OPTIONS)
         sets = [w for key, value in module.SETS.items() for w in ("--set", f"{key}={json.dumps(value)}")]
-        self.sets, self.done, self.hilum = sets, done, hilum
-        done("plan", self.data, "--task", self.task, "--steps", module.STEPS, *sets, "--out", self.plan)
-        done("train", self.data, "--task", self.task, "--plan", self.plan, "--out", self.run)
+        self.sets = sets
+        self.done("plan", self.data, "--task", self.task, "--steps", module.STEPS, *sets, "--out", self.plan)
+        self.done("train", self.data, "--task", self.task, "--plan", self.plan, "--out", self.run)
+
+    def done(self, *words: object) -> str:
+        """stdout of a command that must succeed."""
+        code, out, err = self.hilum(*words)
+        assert code == 0, err
+        return out
 
     def inspected(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(done("inspect", self.data, "--json"))
+        found: dict[str, Any] = json.loads(self.done("inspect", self.data, "--json"))
         assert self.task in found["tasks"] and not found["problems"]
         assert len(found["rows"]) == found["cases"]
-        assert "It fits" in done("inspect", self.data)
+        assert "It fits" in self.done("inspect", self.data)
         return found
 
     def log(self) -> list[dict[str, float]]:
@@ -95,7 +77,7 @@ class Walk:
         """metrics.json of a part, checked to the letter; the ledger counts the look."""
         out = self.folder / f"evaluation-{part}"
         looks = [e for e in Run(self.run).ledger() if e["event"] == "evaluate" and e["part"] == (part or "test")]
-        shown = done("evaluate", self.run, self.data, "--out", out, *(("--part", part) if part else ()))
+        shown = self.done("evaluate", self.run, self.data, "--out", out, *(("--part", part) if part else ()))
         assert "report.html" in shown
         content = self.judged(out)
         assert content["part"] == (part or "test") and content["missing"] == 0
@@ -127,21 +109,21 @@ class Walk:
         """A second look at the test part is counted, and shows in the ledger."""
         self.evaluated()
         before = sum(e["event"] == "evaluate" and e["part"] == "test" for e in Run(self.run).ledger())
-        done("evaluate", self.run, self.data, "--out", self.folder / "second-look")
+        self.done("evaluate", self.run, self.data, "--out", self.folder / "second-look")
         assert Run(self.run).ledger()[-1]["look"] == before + 1
 
     def compared(self, nets: str, steps: int, *more: str) -> dict[str, Any]:
         """A comparison; repeated, it takes the finished cells."""
         words = ("compare", self.data, "--task", self.task, "--nets", nets, "--steps", steps, *more)
         out = self.folder / "comparison"
-        assert "compare.html" in done(*words, "--out", out)
+        assert "compare.html" in self.done(*words, "--out", out)
         content: dict[str, Any] = json.loads((out / "compare.json").read_text(encoding="utf-8"))
         assert {row["net"] for row in content["rows"]} == set(re.split(r",(?!\d)", nets))
         assert all(row["steps"] == steps and row["parameters"] > 0 for row in content["rows"])
         assert len(content["sentences"]) == len(content["rows"]) - 1
         cells = {p: p.stat().st_mtime_ns for p in (out / "cells").glob("*/run/weights/*.safetensors")}
         assert cells
-        done(*words, "--out", out)
+        self.done(*words, "--out", out)
         assert {p: p.stat().st_mtime_ns for p in (out / "cells").glob("*/run/weights/*.safetensors")} == cells
         assert json.loads((out / "compare.json").read_text(encoding="utf-8")) == content
         return content
@@ -150,16 +132,16 @@ class Walk:
     def bundle(self) -> Path:
         """The run as a bundle, verified."""
         path = self.folder / "model.hilum"
-        assert "verify" in done("bundle", self.run, "--out", path)
-        assert "is whole" in done("verify", path)
+        assert "verify" in self.done("bundle", self.run, "--out", path)
+        assert "is whole" in self.done("verify", path)
         return path
 
     @functools.cache  # noqa: B019
     def predicted(self, *words: object) -> Path:
         """Predictions of the run; the bundle's are the same to the bit, and the same call goes on where it stood."""
         out, second = self.folder / f"found-{abs(hash(words))}", self.folder / f"bundled-{abs(hash(words))}"
-        done("predict", self.run, *words, "--out", out)
-        done("predict", self.bundle, *words, "--out", second)
+        self.done("predict", self.run, *words, "--out", out)
+        self.done("predict", self.bundle, *words, "--out", second)
         names = sorted(p.name for p in out.iterdir())
         assert names == sorted(p.name for p in second.iterdir()) and len(names) > 1
         for name in names:
@@ -171,7 +153,7 @@ class Walk:
             n for n in names if n not in ("predictions.json", "scores.csv")
         ]
         times = {p: p.stat().st_mtime_ns for p in out.iterdir()}
-        done("predict", self.run, *words, "--out", out)
+        self.done("predict", self.run, *words, "--out", out)
         assert {p: p.stat().st_mtime_ns for p in out.iterdir()} == times
         return out
 
@@ -184,13 +166,13 @@ class Walk:
         """The bundle judged on other data: every labelled case, no part."""
         other, out = self.folder / "other", self.folder / "elsewhere"
         catalogue.load("hilum.data.phantoms", module.PHANTOM).make(other, cases, seed=9, **(module.OPTIONS | options))
-        done("evaluate", self.bundle, other, "--out", out)
+        self.done("evaluate", self.bundle, other, "--out", out)
         content = self.judged(out)
         assert content["part"] == "all" and content["missing"] == 0
         return content
 
 
 @pytest.fixture(scope="module")
-def walk(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Walk:
+def walk(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, hilum: Any) -> Walk:
     """The file's task, walked as far as training."""
-    return Walk(tmp_path_factory.mktemp(str(request.module.TASK)), request.module)
+    return Walk(tmp_path_factory.mktemp(str(request.module.TASK)), request.module, hilum)
