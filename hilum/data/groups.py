@@ -6,7 +6,7 @@ from dataclasses import replace
 from hilum.core.image import Case
 from hilum.core.progress import Progress, quiet
 from hilum.data.dataset import Dataset, patient
-from hilum.data.likeness import Look, alike, look_at
+from hilum.data.likeness import Look, alike, look_at, one_thread
 
 Looks = Mapping[str, Look]
 # What is kept of each case's image for comparison, by case id.
@@ -21,9 +21,10 @@ def seen_role(dataset: Dataset) -> str | None:
 def looks(dataset: Dataset, progress: Progress = quiet) -> Looks:
     """Every case's image read once, and what is kept of it; empty where the cases share no role with pixels."""
     role, found = seen_role(dataset), {}
-    for number, case in enumerate(dataset.cases if role else ()):
-        found[case.id] = look_at(case.read(str(role)))
-        progress("compare images", number + 1, len(dataset.cases))
+    with one_thread():
+        for number, case in enumerate(dataset.cases if role else ()):
+            found[case.id] = look_at(case.read(str(role)))
+            progress("compare images", number + 1, len(dataset.cases))
     return found
 
 

@@ -7,6 +7,7 @@ organ. A coarse search over all flips and turns finds candidates, the detail dec
 shifts and crops are tried.
 """
 
+import contextlib
 import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -79,6 +80,15 @@ class Alike:
     second: int
     how: str
     score: float
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Around many calls: matrices as small as these take longer on several threads than on one."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1, "blas"):
+        yield
 
 
 def look_at(item: Image | Measurement) -> Look:

@@ -49,9 +49,10 @@ def inspect(
         raise HilumError("HIL-CORE-03", f"{html} exists", "Choose another name for the page")
     dataset = open_dataset(path, accept=accept)
     seen = _Seen()
-    for number, case in enumerate(dataset.cases):
-        _look(case, seen, html is not None)
-        progress("read", number + 1, len(dataset.cases), case.id)
+    with likeness.one_thread():
+        for number, case in enumerate(dataset.cases):
+            _look(case, seen, html is not None)
+            progress("read", number + 1, len(dataset.cases), case.id)
     if not seen.rows:
         raise HilumError(
             "HIL-DATA-05",
