@@ -81,7 +81,9 @@ def inspected(found: dict[str, Any]) -> None:
             end="",
         )
     if found["aside"]:
-        print(f"Kept, and no images: {len(found['aside'])} files (--json lists them).")
+        names = ", ".join(str(one["what"]) for one in found["aside"][:5])
+        more = f" and {len(found['aside']) - 5} more" if len(found["aside"]) > 5 else ""
+        print(f"Beside the cases, not read as images: {names}{more} (--json lists all).")
     if found["problems"]:
         columns = ("case", "code", "seen", "remedy")
         _table([{c: p[c] for c in columns} for p in found["problems"][:50]], f"{len(found['problems'])} problems")

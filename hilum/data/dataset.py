@@ -16,6 +16,8 @@ from hilum.core.image import Case
 from hilum.core.plan import Strict, checked
 from hilum.io._source import FileSource
 
+BESIDE = {"dataset.yaml", "dataset.json", "boxes.csv", "pairs.csv", "cases.csv"}
+# Files that say something about the cases.
 LISTED = 50
 # Names written out in a sentence.
 
@@ -109,9 +111,28 @@ def open_dataset(path: Path | str, roles: Iterable[str] = (), accept: Iterable[s
         raise HilumError("HIL-DATA-02", f"{folder} holds no images", f"Understood folders: {_layout_help()}")
     if settings.accept:
         cases = tuple(_accepting(case, settings.accept) for case in cases)
-    dataset = replace(dataset, name=folder.name, folder=folder, layout=layout, cases=cases)
+    aside = (*dataset.aside, *_passed_over(folder, dataset.cases))
+    dataset = replace(dataset, name=folder.name, folder=folder, layout=layout, cases=cases, aside=aside)
     _check_roles(dataset, roles)
     return dataset
+
+
+def _passed_over(folder: Path, cases: Iterable[Case]) -> list[dict[str, str]]:
+    """What lies directly in the folder and is no case, nor a folder or table that cases come from."""
+    if not folder.is_dir():
+        return []
+    used: set[str] = set()
+    for case in cases:
+        for item in case.items.values():
+            sources = getattr(item, "sources", (item,))
+            for path in [source.path for source in sources if isinstance(source, FileSource)]:
+                inside = path.relative_to(folder).parts if path.is_relative_to(folder) else ()
+                if not inside:
+                    # a series that lies in the folder itself, or data kept elsewhere: nothing can be said
+                    return []
+                used.add(inside[0])
+    rest = sorted(p for p in folder.iterdir() if p.name not in used | BESIDE and not p.name.startswith("."))
+    return [{"what": p.name, "kind": "a folder, not read" if p.is_dir() else "a file, not read"} for p in rest]
 
 
 def _accepting(case: Case, rows: list[str]) -> Case:

@@ -15,6 +15,8 @@ from hilum.core.image import Array
 
 KEPT = 256 << 20
 # Bytes of buffers that a worker holds for its next file.
+MOST = 32
+# Such buffers; each takes two descriptors.
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,11 +95,15 @@ def lend(handles: list[int]) -> None:
 
 
 def take_back(handles: list[int]) -> None:
-    """The parent needs those no more."""
-    _free.extend(_lent.pop(handle) for handle in handles)
+    """The parent needs those no more; of ~handle, a process that it forked may still look at the memory."""
+    for handle in handles:
+        if handle >= 0:
+            _free.append(_lent.pop(handle))
+        else:
+            os.close(_lent.pop(~handle).handle)
     _trim()
 
 
 def _trim() -> None:
-    while sum(one.flat.size for one in _free) > KEPT:
+    while len(_free) > MOST or sum(one.flat.size for one in _free) > KEPT:
         os.close(_free.pop(0).handle)

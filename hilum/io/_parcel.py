@@ -15,6 +15,8 @@ from hilum.io import _buffer
 
 INLINE = 1 << 10
 # Arrays of up to so many bytes (affines, masks of a few lines) travel in the JSON itself.
+MAPPED = 64
+# Shared buffers in use at a time: each takes descriptors here and there; arrays beyond are copied.
 FIELDS: dict[str, tuple[type, tuple[str, ...]]] = {
     "image": (Image, ("array", "affine", "warnings", "meta")),
     "measurement": (
@@ -70,21 +72,44 @@ def _array(array: Array, handles: list[int]) -> dict[str, Any]:
 def unpack(value: Any, handles: list[int], names: list[int], unused: list[int]) -> Any:
     """What was packed; every descriptor is mapped and closed.
 
-    names: what the worker calls the descriptors. Each is put into `unused` once no array looks at its memory any more.
+    names: what the worker calls the descriptors. Each is put into `unused` once no array looks at its memory any more,
+    as ~name where a process forked since may still look.
     """
     try:
-        maps = [mmap.mmap(handle, os.fstat(handle).st_size) for handle in handles]
+        # private: what we or a forked child write into an array is seen by nobody else
+        options = {"flags": mmap.MAP_PRIVATE, "prot": mmap.PROT_READ | mmap.PROT_WRITE}
+        maps = [mmap.mmap(handle, os.fstat(handle).st_size, **options) for handle in handles]
     finally:
         for handle in handles:
             os.close(handle)
     for one, name in zip(maps, names, strict=True):
-        weakref.finalize(one, unused.append, name).atexit = False
-    return _unpacked(value, maps)
+        _living[id(one)] = None
+        weakref.finalize(one, _gone, id(one), unused, name, _forks).atexit = False
+    return _unpacked(value, maps, len(_living) > MAPPED)
 
 
-def _unpacked(value: Any, maps: list[mmap.mmap]) -> Any:
+_living: dict[int, None] = {}
+# By id, the maps that arrays look at.
+_forks = 0
+
+
+def _gone(key: int, unused: list[int], name: int, forks: int) -> None:
+    del _living[key]
+    unused.append(name if forks == _forks else ~name)
+
+
+def _forked() -> None:
+    global _forks
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_forked)
+
+
+def _unpacked(value: Any, maps: list[mmap.mmap], copied: bool) -> Any:
     if isinstance(value, list):
-        return [_unpacked(v, maps) for v in value]
+        return [_unpacked(v, maps, copied) for v in value]
     if not isinstance(value, dict):
         return value
     kind, inner = value["~"], value["of"]
@@ -92,13 +117,14 @@ def _unpacked(value: Any, maps: list[mmap.mmap]) -> Any:
         if "data" in inner:
             return np.frombuffer(bytearray(base64.b64decode(inner["data"])), inner["dtype"]).reshape(inner["shape"])
         where = maps[inner["handle"]]
-        return np.ndarray(tuple(inner["shape"]), inner["dtype"], where, inner["offset"], tuple(inner["strides"]))
+        array = np.ndarray(tuple(inner["shape"]), inner["dtype"], where, inner["offset"], tuple(inner["strides"]))
+        return array.copy(order="K") if copied else array
     if kind == "tuple":
-        return tuple(_unpacked(v, maps) for v in inner)
+        return tuple(_unpacked(v, maps, copied) for v in inner)
     if kind == "dict":
-        return {_unpacked(k, maps): _unpacked(v, maps) for k, v in inner}
+        return {_unpacked(k, maps, copied): _unpacked(v, maps, copied) for k, v in inner}
     make, _ = FIELDS[kind]
-    return make(**{name: _unpacked(part, maps) for name, part in inner.items()})
+    return make(**{name: _unpacked(part, maps, copied) for name, part in inner.items()})
 
 
 def pack_options(options: dict[str, Any]) -> dict[str, Any]:

@@ -115,11 +115,6 @@ def by_name(path: Path) -> str | None:
     return next(iter(reversed(_named(path))), None)
 
 
-def sniff(path: Path) -> str | None:
-    """The format that the file's first bytes speak of, or None."""
-    return next(iter(reversed(_marked(path))), None)
-
-
 def _marked(path: Path) -> list[str]:
     """Formats whose mark stands in the file's first bytes, first asked first."""
     with builtins.open(path, "rb") as stream:
@@ -156,7 +151,7 @@ def is_series(path: Path) -> bool:
         return False
     for file in _visible_files(path):
         form = by_name(file)
-        if form == "dicom" or (form is None and sniff(file) == "dicom"):
+        if form == "dicom" or (form is None and "dicom" in _marked(file)):
             return True
         if form is not None:
             return False

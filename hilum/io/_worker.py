@@ -71,7 +71,12 @@ def _warm() -> None:
 
 
 def _send(connection: socket.socket, reply: Any, handles: list[int]) -> None:
-    data = json.dumps(reply).encode()
+    try:
+        data = json.dumps(reply).encode()
+    except (TypeError, ValueError) as error:
+        # a reader gave something that is no plain data: its fault, and no reason to end
+        words = f"A decoder gave what can not be handed over ({error})"
+        data, handles = json.dumps({"error": ["HIL-IO-03", words, "Report this as a bug in Hilum"]}).encode(), []
     data = struct.pack("!I", len(data)) + data
     sent = socket.send_fds(connection, [data], handles)
     connection.sendall(data[sent:])

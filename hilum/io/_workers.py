@@ -30,6 +30,8 @@ SECONDS = 10.0
 SLOWEST = 5_000_000
 START_SECONDS = 120.0
 # A new process imports its libraries; on a busy machine that takes a while.
+MOST_ARRAYS = 253
+# Descriptors in one message, as Linux limits them.
 LEAST_MEMORY = 2 << 30
 # The cap is half of the machine's memory and at least this.
 
@@ -47,10 +49,12 @@ class Worker:
         path = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
         # one thread each: the processes are the parallelism, and thread pools reserve memory
         env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "hilum.io._worker", str(theirs.fileno()), str(memory)]
+        # -P: Python files in the current folder (a data folder, perhaps) are never imported
+        command = [sys.executable, "-P", "-m", "hilum.io._worker", str(theirs.fileno()), str(memory)]
         quiet = subprocess.DEVNULL
+        # a process group of its own: Ctrl-C in a terminal is for us, and must not end processes that stand ready
         self.process = subprocess.Popen(
-            command, pass_fds=[theirs.fileno()], env=env, stdin=quiet, stdout=quiet, stderr=quiet
+            command, pass_fds=[theirs.fileno()], env=env, stdin=quiet, stdout=quiet, stderr=quiet, process_group=0
         )
         theirs.close()
         self.socket = ours
@@ -81,7 +85,7 @@ class Worker:
                 raise Lost("late")
             self.socket.settimeout(left)
             try:
-                more, found, _, _ = socket.recv_fds(self.socket, 1 << 20, 16)
+                more, found, _, _ = socket.recv_fds(self.socket, 1 << 20, MOST_ARRAYS)
             except TimeoutError as error:
                 raise Lost("late") from error
             except OSError as error:
@@ -122,6 +126,10 @@ class Pool:
         request["options"] = pack_options(options)
         worker = self._idle.get()
         try:
+            if worker.process.poll() is not None:
+                # ended while it stood ready (somebody else's kill): this file is not to blame
+                worker.stop()
+                worker = Worker(self.memory)
             reply, handles = worker.ask(request, seconds)
             unused = worker.unused
         except Lost as error:
@@ -143,7 +151,8 @@ class Pool:
         finally:
             self._idle.put(worker)
         if "error" in reply:
-            raise HilumError(*reply["error"])
+            code, seen, remedy = reply["error"]
+            raise HilumError(code, seen if str(path) in seen else f"{path}: {seen}", remedy)
         return unpack(reply["value"], handles, reply["names"], unused)
 
     def close(self) -> None:
@@ -186,8 +195,10 @@ def pool() -> Pool:
 
 
 def _forget() -> None:
-    """A forked child must not speak on its parent's sockets."""
+    """A forked child must not speak on its parent's sockets, nor hold them open."""
     global _pool, _alone
+    if _pool is not None:
+        atexit.unregister(_pool.close)
     _pool, _alone = None, threading.Lock()
 
 

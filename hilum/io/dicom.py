@@ -89,9 +89,19 @@ def _looked(path: Path, accept: Collection[str], files: Sequence[str] | None) ->
 
 
 def read_labels(path: Path) -> Image:
-    """A series whose values are labels, as int32 (rare; segmentations come as DICOM SEG)."""
+    """A series whose values are labels, as int32 (rare; segmentations come as DICOM SEG).
+
+    Slices that would have to be resampled (HIL-D23, D24) are refused: between two labels lies no third one.
+    """
     with reading(Path(path)):
-        return labels_of(read(path))
+        seen = read(path)
+        if "resampled" in seen.meta:
+            code = seen.meta["resampled"]["why"][0]
+            raise HilumError(
+                code, f"{path} holds labels on an uneven or tilted stack, which can not be resampled",
+                "Give them as a DICOM SEG, or on an even, upright grid",
+            )  # fmt: skip
+        return labels_of(seen)
 
 
 def write_series(folder: Path, image: Image, tags: Mapping[str, Any] | None = None) -> None:

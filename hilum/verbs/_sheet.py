@@ -91,7 +91,7 @@ def write(path: Path, found: dict[str, Any], thumbnails: dict[str, Array], suspi
     if len(found["rows"]) > ROWS:
         page.text(f"{len(found['rows']) - ROWS} more rows: hilum inspect --json shows all.")
     if found["aside"]:
-        page.heading("Kept, and no images").table(found["aside"][:ROWS])
+        page.heading("Beside the cases, not read as images").table(found["aside"][:ROWS])
     return page.write(path)
 
 

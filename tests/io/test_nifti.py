@@ -173,7 +173,7 @@ def test_scaling_is_applied_once(tmp_path: Path, slope: float, inter: float, dty
     np.testing.assert_array_equal(seen.array[0], wanted)
 
 
-def test_big_endian_and_extensions_are_read(tmp_path: Path) -> None:
+def test_n12_n13_big_endian_and_extensions_are_read(tmp_path: Path) -> None:
     image = nibabel.Nifti1Image(volume(">i2"), np.eye(4), nibabel.Nifti1Header(endianness=">"))
     image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"a note"))
     image.to_filename(tmp_path / "a.nii")

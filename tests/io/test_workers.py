@@ -10,7 +10,7 @@ import pytest
 
 from hilum.core.errors import HilumError
 from hilum.core.image import Image, Measurement
-from hilum.io import _workers, kspace, nifti
+from hilum.io import _parcel, _workers, kspace, nifti
 from hilum.io import open as open_path
 
 BAD = """
@@ -34,6 +34,7 @@ def numbers(path, value):
     array = _buffer.empty((1, 60, 70, 80), np.int16)
     array[:] = value
     return Image(array)
+def alien(path): return {1, 2}
 def refuse(path): raise HilumError("HIL-N01", f"{path} is cut short", "Copy it again")
 def foreign(path): raise KeyError("x")
 def region(path, region): return [[s.start, s.stop] for s in region]
@@ -67,6 +68,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_workers.Pool]:
         ("bomb", "HIL-IO-09", "memory"),
         ("refuse", "HIL-N01", "cut short"),
         ("foreign", "HIL-IO-03", "KeyError"),
+        ("alien", "HIL-IO-03", "handed over"),
     ],
 )
 def test_d45_a_codec_that_fails_costs_its_file_only(
@@ -132,3 +134,51 @@ def test_memory_is_taken_again_only_when_nobody_looks_at_it(pool: _workers.Pool,
     assert len(worker.unused) == 1
     third = pool.decode("bad_codec", "numbers", tmp_path, {"value": 3})
     assert not worker.unused and (second.array == 2).all() and (third.array == 3).all()
+
+
+def test_python_files_in_the_current_folder_are_not_run(
+    pool: _workers.Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "base64.py").write_text("raise SystemExit(4)")
+    monkeypatch.chdir(tmp_path)
+    own = _workers.Pool(1, memory=3 << 30)
+    try:
+        assert own.decode("bad_codec", "views", tmp_path, {}).shape == (4, 3, 2)
+    finally:
+        own.close()
+
+
+def test_a_process_that_ended_while_idle_costs_no_file(pool: _workers.Pool, tmp_path: Path) -> None:
+    worker = pool._idle.queue[0]
+    assert os.getpgid(worker.process.pid) != os.getpgid(0)  # Ctrl-C does not reach it
+    worker.process.kill()
+    while worker.process.poll() is None:
+        time.sleep(0.01)
+    assert pool.decode("bad_codec", "numbers", tmp_path, {"value": 1}).array.max() == 1
+
+
+def test_very_many_images_can_be_held(pool: _workers.Pool, tmp_path: Path) -> None:
+    held = [pool.decode("bad_codec", "numbers", tmp_path, {"value": n}).array for n in range(_parcel.MAPPED + 8)]
+    assert all((array == n).all() for n, array in enumerate(held))
+    assert type(held[0].base).__name__ == "mmap" and held[-1].base is None
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without fork")
+def test_a_forked_process_keeps_what_it_sees_and_changes_only_its_own(pool: _workers.Pool, tmp_path: Path) -> None:
+    first = pool.decode("bad_codec", "numbers", tmp_path, {"value": 1}).array
+    second = pool.decode("bad_codec", "numbers", tmp_path, {"value": 2}).array
+    (ask, go), (answer, say) = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        second[...] = 7
+        os.read(ask, 1)
+        os.write(say, b"y" if (first == 1).all() else b"n")
+        os._exit(0)
+    del first
+    for value in range(3, 6):
+        pool.decode("bad_codec", "numbers", tmp_path, {"value": value})
+    os.write(go, b"x")
+    assert os.read(answer, 1) == b"y" and (second == 2).all()
+    os.waitpid(child, 0)
+    for end in (ask, go, answer, say):
+        os.close(end)

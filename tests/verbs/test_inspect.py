@@ -115,3 +115,11 @@ def test_n17_a_misplaced_label_is_shown_as_it_is_and_as_it_would_fit(tmp_path: P
     assert any("HIL-N17" in remark and "flipped left-right" in remark for remark in found["remarks"])
     page = (tmp_path / "p.html").read_text()
     assert "as it is" in page and "flipped left-right" in page and page.count("data:image/png") == 6 + 2
+
+
+def test_what_lies_beside_the_cases_is_named(tmp_path: Path, hilum: Any) -> None:
+    raster.write(tmp_path / "d" / "a.png", Image(np.zeros((1, 8, 9), np.uint8)))
+    raster.write(tmp_path / "d" / "more" / "b.png", Image(np.zeros((1, 8, 9), np.uint8)))
+    (tmp_path / "d" / "notes.txt").write_text("x")
+    assert [one["what"] for one in inspect(tmp_path / "d")["aside"]] == ["a.png", "notes.txt"]
+    assert "not read as images: a.png, notes.txt" in hilum("inspect", tmp_path / "d")[1]

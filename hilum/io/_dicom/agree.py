@@ -94,7 +94,7 @@ def _native(window: Window, size: int, place: Place, shape: Layout, big: bool, n
     if shape.colour == "YBR_FULL_422" and place.length in (full, full + 1) and place.length > wanted + 1:
         notes.append("HIL-D17: YBR_FULL_422 is declared, but the colours are not subsampled; read as YBR_FULL")
         shape, wanted = replace(shape, colour="YBR_FULL"), full
-    if place.length != wanted and begins is not None:
+    if begins is not None and (place.length != wanted or _of_size(window, place, shape)):
         raise HilumError(
             "HIL-D04", f"The file declares uncompressed pixels, they are {begins.family}", "Export it again"
         )
@@ -112,6 +112,12 @@ def _native(window: Window, size: int, place: Place, shape: Layout, big: bool, n
     if place.deflated is None:
         trailing(window.stream, place, place.offset + place.length, size)
     return Pixels(place, shape, big=big, extra=place.length - wanted)
+
+
+def _of_size(window: Window, place: Place, shape: Layout) -> bool:
+    """Whether pixel data of the right length begin with a codestream of the right size, and so are no pixels."""
+    said = look(window.peek(place.offset, READ_AHEAD))
+    return said is not None and (said.rows, said.columns) == (shape.rows, shape.columns)
 
 
 def _size(shape: Layout) -> str:

@@ -71,7 +71,7 @@ class Header(FileDataset):
         if vr == "US":
             value = _plain(element, tag)
             return None if value is _HARD else str(value)
-        if vr not in WRITTEN or not element.value.isascii():
+        if vr not in WRITTEN or not _ascii(element.value):
             return None
         return "\\".join(part.strip(" \0") for part in element.value.decode("ascii").split("\\"))
 
@@ -92,6 +92,19 @@ class Header(FileDataset):
         super().__delitem__(key)
         if self.by_number is not None:
             self.ready()
+
+    def __delattr__(self, name: str) -> None:
+        """As in pydicom."""
+        super().__delattr__(name)
+        if self.by_number is not None:
+            self.ready()
+
+    def pop(self, key: Any, *args: Any) -> Any:
+        """As in pydicom."""
+        found = super().pop(key, *args)
+        if self.by_number is not None:
+            self.ready()
+        return found
 
     def __getitem__(self, key: Any) -> Any:
         """One element, as in pydicom."""
@@ -140,6 +153,11 @@ def _vr(tag: int) -> str:
         return ""
 
 
+def _ascii(value: bytes) -> bool:
+    """Whether the bytes are ASCII text: Japanese text, say, is written in ASCII bytes after an escape (ISO 2022)."""
+    return value.isascii() and b"\x1b" not in value
+
+
 def _plain(element: Any, tag: int) -> Any:
     """The value of an element whose bytes can not be misunderstood, else _HARD."""
     if type(element) is not RawDataElement:
@@ -150,7 +168,7 @@ def _plain(element: Any, tag: int) -> Any:
     if vr == "US":
         order = "little" if element.is_little_endian else "big"
         return int.from_bytes(value, order) if len(value) == 2 else _HARD  # type: ignore[arg-type]
-    if (vr not in NUMBERS and vr not in TEXT) or not value.isascii():
+    if (vr not in NUMBERS and vr not in TEXT) or not _ascii(value):
         return _HARD
     parts: list[Any] = [part.rstrip(" \0") for part in value.decode("ascii").split("\\")]
     if vr in NUMBERS:

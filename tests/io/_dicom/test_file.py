@@ -1,5 +1,6 @@
 """Headers of single DICOM files: faulty bytes are refused by their code before a library believes them."""
 
+import io
 import struct
 import time
 import tracemalloc
@@ -154,6 +155,14 @@ def test_d02_what_is_not_dicom_is_refused(tmp_path: Path, content: bytes) -> Non
     assert "not DICOM" in str(refused(path, "HIL-D02"))
 
 
+@pytest.mark.parametrize("content", [b"\0" * 131, b"\0" * 128 + b"DIC", b"x" * 131], ids=["zeros", "mark", "text"])
+def test_d02_131_bytes_are_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.dcm"
+    path.write_bytes(content)
+    assert not is_dicom(path)
+    refused(path, "HIL-D02", "HIL-D01")
+
+
 def test_d02_is_dicom_never_raises(tmp_path: Path) -> None:
     assert not is_dicom(tmp_path / "nothing") and not is_dicom(tmp_path)
     assert is_dicom(save(tmp_path / "a"))
@@ -220,6 +229,37 @@ def test_d04_a_codestream_with_a_length_declared_raw_is_refused(tmp_path: Path) 
     data = dataset()
     data.PixelData = j2k() + b"\0" * (len(j2k()) % 2)
     refused(save(tmp_path / "a", data), "HIL-D04")
+
+
+def jpeg(pixels: np.ndarray) -> bytes:
+    from PIL import Image as Picture
+
+    stream = io.BytesIO()
+    Picture.fromarray(pixels).save(stream, "JPEG")
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["fragments", "with a length", "as long as the pixels"])
+@pytest.mark.parametrize("code", [jpeg, j2k])
+def test_d04_a_codestream_declared_raw_never_becomes_noise(
+    tmp_path: Path, code: Callable[[np.ndarray], bytes], kind: str
+) -> None:
+    pixels = np.kron(np.arange(12, dtype=np.uint8).reshape(3, 4) * 20, np.ones((16, 16), np.uint8))
+    stream, data = code(pixels), dataset(pixels)
+    assert len(stream) < pixels.nbytes
+    data.PixelData = stream.ljust(pixels.nbytes if kind.startswith("as") else len(stream) + len(stream) % 2, b"\0")
+    path = tmp_path / "a"
+    if kind == "fragments":
+        refused(redeclared(compressed(path, stream, JPEG, Rows=48, Columns=64), JPEG, EXPLICIT), "HIL-D04")
+    else:
+        refused(save(path, data), "HIL-D04")
+
+
+@pytest.mark.parametrize("start", [b"\xff\xd8\xff\xe0", b"\xff\x4f\xff\x51"])
+def test_d04_pixels_that_begin_like_a_codestream_are_pixels(tmp_path: Path, start: bytes) -> None:
+    pixels = np.full((6, 8), 200, np.uint8)
+    pixels[0, :4] = list(start)
+    np.testing.assert_array_equal(read(save(tmp_path / "a", dataset(pixels)))[0], pixels)
 
 
 def test_d04_an_implicit_header_before_a_proven_codestream_is_read(tmp_path: Path) -> None:
@@ -376,6 +416,17 @@ def test_d09_delimiter_bytes_inside_pixel_data_are_pixels(tmp_path: Path) -> Non
     stream = j2k()
     at = stream.index(b"\xff\x90")
     np.testing.assert_array_equal(read(compressed(tmp_path / "b", stream[:at] + comment + stream[at:]))[0], PIXELS)
+
+
+@pytest.mark.parametrize("tag", [0xE00D, 0xE0DD], ids=["item", "sequence"])
+@pytest.mark.parametrize("at", [0, 1])
+def test_d09_a_delimiter_among_fragments_is_refused(tmp_path: Path, tag: int, at: int) -> None:
+    data = dataset(np.stack([PIXELS] * 2), NumberOfFrames="2")
+    items = [struct.pack("<HHL", 0xFFFE, 0xE000, len(one)) + one for one in [j2k() + b"\0" * (len(j2k()) % 2)] * 2]
+    items.insert(at, struct.pack("<HHL", 0xFFFE, tag, 0))
+    data.PixelData = struct.pack("<HHL", 0xFFFE, 0xE000, 0) + b"".join(items)
+    data["PixelData"].is_undefined_length = True
+    refused(save(tmp_path / "a", data, J2K), "HIL-D09", "HIL-D12", "HIL-D44")
 
 
 def deflated(path: Path, body: bytes) -> Path:

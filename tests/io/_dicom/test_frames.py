@@ -167,6 +167,31 @@ def test_d29_frames_that_span_two_files_are_one_volume(tmp_path: Path) -> None:
     np.testing.assert_array_equal(dicom.read(halves).array, wanted.array)
 
 
+@pytest.mark.parametrize(
+    ("places", "code"),
+    [
+        ([(0, 0), (0, 2.5), (0, 5), (0, 10), (0, 12.5)], "HIL-D21"),
+        ([(0, 0), (0, 2.5), (0, 5), (0, 7.5), (0, 11)], "HIL-D23"),
+        ([(0.8 * k, 2.5 * k) for k in range(5)], "HIL-D24"),
+    ],
+)
+def test_d21_d23_d24_frames_of_one_file_count_like_slices(
+    tmp_path: Path, places: list[tuple[float, float]], code: str
+) -> None:
+    path = enhanced(tmp_path / "many.dcm", classic(tmp_path / "s", "MR"))
+    data = pydicom.dcmread(path)
+    for own, (y, z) in zip(data.PerFrameFunctionalGroupsSequence, places, strict=True):
+        own.PlanePositionSequence[0].ImagePositionPatient = [-20.5, -33 + y, -8 + z]
+    data.save_as(path)
+    if code == "HIL-D21":
+        with pytest.raises(HilumError, match=r"frame 3 and many\.dcm frame 4.*HIL-D21"):
+            dicom.read(path)
+    seen = dicom.read(path, accept=["D21"] if code == "HIL-D21" else [])
+    assert [words[:7] for words in seen.warnings] == [code] and seen.meta["resampled"]["why"] == [code]
+    heights = np.array([z for _, z in places])
+    np.testing.assert_allclose(seen.meta["resampled"]["positions_mm"], heights, atol=1e-6)
+
+
 def lose_a_group(data: Any) -> None:
     del data.PerFrameFunctionalGroupsSequence[-1]
 

@@ -209,6 +209,22 @@ def test_d23_small_rounding_is_no_reason_to_resample(tmp_path: Path) -> None:
     assert seen.warnings == () and "resampled" not in seen.meta
 
 
+@pytest.mark.parametrize("apart", [(0, 0, 0), (0, 0.6, 0)], ids=["uneven", "tilted"])
+def test_d23_d24_labels_are_never_resampled(tmp_path: Path, apart: tuple[float, float, float]) -> None:
+    """Between the labels 0 and 8 linear resampling would make a class 4 that nobody drew."""
+    z = (0, 2, 4, 6, 8, 10) if any(apart) else (0, 2, 4, 6, 9, 12, 15)
+    places = [np.array((2.0, -3.0, one)) + np.array(apart) * k for k, one in enumerate(z)]
+    folder = stack(tmp_path / "s", places, lambda points: np.where(points[..., 2] < 5, 0.0, 8 * STEP))
+    for file in folder.iterdir():
+        edit(file, RescaleSlope="1")
+    with pytest.raises(HilumError, match=rf"labels.*HIL-D{24 if any(apart) else 23}"):
+        dicom.read_labels(folder)
+    even = stack(
+        tmp_path / "even", heights(0, 2, 4), lambda points: np.full(points.shape[:-1], 8 * STEP), RescaleSlope="1"
+    )
+    assert np.unique(dicom.read_labels(even).array).tolist() == [8]
+
+
 # D24
 
 
@@ -293,12 +309,14 @@ def test_d25_two_orientations_are_split_and_named(tmp_path: Path) -> None:
     "tags",
     [
         {"Rows": 8, "Columns": 6},
+        {"Rows": 4, "PixelData": bytes(64)},
+        {"Columns": 6, "PixelData": bytes(72)},
         {"PixelSpacing": [1.5, 1.3]},
         {"PixelRepresentation": 0},
         {"FrameOfReferenceUID": "1.2.9"},
         {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "PixelData": bytes(48)},
     ],
-    ids=["size", "spacing", "sign", "frame of reference", "bits"],
+    ids=["size", "rows", "columns", "spacing", "sign", "frame of reference", "bits"],
 )
 def test_d26_what_differs_is_split(tmp_path: Path, tags: dict[str, Any]) -> None:
     folder = stack(tmp_path / "s", heights(0, 2, 4, 6, 8))
@@ -307,6 +325,51 @@ def test_d26_what_differs_is_split(tmp_path: Path, tags: dict[str, Any]) -> None
     error = refusal(folder)
     assert error.code == "HIL-D26" and "2 volumes in one series" in error.seen
     assert sorted(len(v.slices) for v in triage(folder).volumes) == [2, 3]
+
+
+# D21 to D26 together
+
+UPRIGHT, TURNED = [1, 0, 0, 0, 1, 0], [1, 0, 0, 0, float(np.cos(0.01)), float(np.sin(0.01))]
+DEFECTS: dict[str, tuple[Sequence[Sequence[float]], dict[str, Any], str]] = {
+    "a slice missing of four": (heights(0, 2, 6), {}, "D21"),
+    "a slice missing of forty": (heights(*(2 * k for k in range(40) if k != 20)), {}, "D21"),
+    "two slices missing": (heights(0, 2, 4, 10, 12), {}, "D21"),
+    "two gaps": (heights(0, 2, 6, 8, 10, 14, 16), {}, "D21"),
+    "one slice twice": (heights(0, 2, 2, 4), {}, "D22"),
+    "one slice nearly twice": (heights(0, 2, 2.005, 4), {}, "D22"),
+    "two table speeds": (heights(0, 2, 4, 6, 9, 12, 15), {}, "D23"),
+    "a growing step": (heights(*np.cumsum([0, *np.linspace(2, 2.4, 12)])), {}, "D23"),
+    "steps that add up": (heights(*np.cumsum([0, *np.linspace(2, 2.07, 40)])), {}, "D23"),
+    "one slice off its place": (heights(0, 2, 4.3, 6, 8), {}, "D23"),
+    "a tilt": (tilted(6, 0.8), {}, "D24"),
+    "a tilt of one degree": (tilted(20, 0.035), {}, "D24"),
+    "one slice aside": ([*heights(0, 2), (2.0, -2.0, 4), *heights(6, 8)], {}, "D24"),
+    "one slice turned": (heights(0, 2, 4, 6), {"ImageOrientationPatient": [UPRIGHT] * 3 + [TURNED]}, "D25"),
+    "two pixel spacings": (heights(0, 2, 4, 6), {"PixelSpacing": [[1.5, 1.25]] * 3 + [[1.5, 1.26]]}, "D26"),
+    "two frames of reference": (heights(0, 2, 4, 6), {"FrameOfReferenceUID": ["1.2.8"] * 3 + ["1.2.9"]}, "D26"),
+}
+
+
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_d21_d22_d23_d24_d25_d26_known_geometric_defects_are_never_silent(tmp_path: Path, defect: str) -> None:
+    """Refused by its row, or resampled with a warning and a record from which the measured places follow."""
+    places, tags, row = DEFECTS[defect]
+    folder = stack(tmp_path / "s", places, **tags)
+    (volume, *_) = triage(folder).volumes
+    assert (row in ("D21", "D22")) == (volume.refusal is not None)
+    if row not in ("D23", "D24"):
+        assert refusal(folder).code == f"HIL-{row}"
+        return
+    seen = dicom.read(folder)
+    assert codes(seen.warnings) == [f"HIL-{row}"]
+    record = seen.meta["resampled"]
+    assert record["why"] == [f"HIL-{row}"] and record["interpolation"] == "linear" and record["size"] == [8, 6]
+    assert record["slices"] == len(places) and record["outside"] == 0
+    # first pixel of every slice, from the record alone
+    voxels = np.column_stack([record["aside_voxels"], np.array(record["positions_mm"]) / seen.spacing[2]])
+    lps = (voxels @ np.asarray(seen.affine)[:3, :3].T + np.asarray(seen.affine)[:3, 3]) * [-1, -1, 1]
+    np.testing.assert_allclose(lps, places, atol=1e-3)
+    check_place(seen, plane, 0.02)
 
 
 # D27
