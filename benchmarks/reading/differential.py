@@ -80,7 +80,7 @@ def files() -> list[tuple[str, Path]]:
     for origin, root in roots:
         for path in sorted(root.rglob("*")):
             if path.is_file() and path.suffix.lower() not in OTHER and not path.name.startswith("."):
-                known = _source.is_image(path) or _source.sniff(path) is not None
+                known = _source.is_image(path) or bool(_source._marked(path))
                 if known and path.suffix.lower() not in (".h5", ".hdf5"):
                     found.append((origin, path))
     return found

@@ -52,7 +52,7 @@ def seeds(folder: Path) -> list[Path]:
         "SC_rgb_small_odd.dcm",
     ):
         path = folder / name
-        path.write_bytes(Path(get_testdata_file(name)).read_bytes())
+        path.write_bytes(Path(get_testdata_file(name, download=False)).read_bytes())
         made.append(path)
     return sorted(made)
 

@@ -62,9 +62,12 @@ def _version(package: str) -> str:
 
 
 def commit() -> str:
-    """The commit that is measured, "+" where files were changed since."""
-    words = ["git", "-C", str(HERE), "describe", "--always", "--dirty=+", "--exclude=*"]
-    return subprocess.run(words, capture_output=True, text=True).stdout.strip() or "unknown"
+    """The commit that is measured, "+" where code was changed since."""
+    git = ["git", "-C", str(HERE.parent)]
+    head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    code = [*git, "status", "--porcelain", "--", "hilum", "benchmarks/reading"]
+    changed = subprocess.run(code, capture_output=True, text=True).stdout.strip()
+    return f"{head}{'+' if changed else ''}" if head else "unknown"
 
 
 def hardware() -> str:

@@ -102,7 +102,7 @@ def test_flipped_bytes_are_read_or_refused(tmp_path: Path, name: str) -> None:
 def test_dicom_that_begins_like_a_tiff_is_a_series_without_an_extension_too(tmp_path: Path) -> None:
     from pydicom.data import get_testdata_file
 
-    data = Path(str(get_testdata_file("CT_small.dcm"))).read_bytes()
+    data = Path(str(get_testdata_file("CT_small.dcm", download=False))).read_bytes()
     assert data[:4] == b"II*\0"
     (tmp_path / "1").write_bytes(data)
     assert is_series(tmp_path) and hilum.io.open(tmp_path).format == "dicom"

@@ -1,4 +1,4 @@
-"""A seeded sample of the damaged files that `make bench` reads in full: nothing crashes, hangs or escapes."""
+"""Samples of what `make bench` reads in full: damaged files do no harm, known defects are seen, readers agree."""
 
 import importlib.util
 import sys
@@ -10,15 +10,21 @@ import pytest
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "reading"
 
 
-@pytest.fixture(scope="module")
-def mutations() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("reading_mutations", FOLDER / "mutations.py")
+def script(name: str) -> ModuleType:
+    """A script of the reading benchmarks as a module."""
+    before = list(sys.path)
+    sys.path.insert(0, str(FOLDER))
+    spec = importlib.util.spec_from_file_location(f"reading_{name}", FOLDER / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    before = list(sys.path)
     spec.loader.exec_module(module)
     sys.path[:] = before
     return module
+
+
+@pytest.fixture(scope="module")
+def mutations() -> ModuleType:
+    return script("mutations")
 
 
 def test_damaged_files_are_refused_or_read_and_never_worse(mutations: ModuleType, tmp_path: Path) -> None:
@@ -37,3 +43,16 @@ def test_the_same_seed_gives_the_same_damage(mutations: ModuleType) -> None:
     made = [mutations.mutate.damaged(whole, "a.nii", 3, number) for number in range(40)]
     assert made == [mutations.mutate.damaged(whole, "a.nii", 3, number) for number in range(40)]
     assert len(set(made)) > 35
+
+
+def test_known_defects_of_geometry_are_never_silent(tmp_path: Path) -> None:
+    rows = script("defects").dicom_rows(tmp_path)
+    assert len(rows) > 15 and [row["what"] for row in rows if row["Hilum"] == "silent"] == []
+
+
+@pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small_RLE.dcm", "MR_small_jp2klossless.dcm"])
+def test_other_readers_see_the_same(name: str) -> None:
+    from pydicom.data import get_testdata_file
+
+    path = get_testdata_file(name, download=False)
+    assert path is not None and script("differential").compare(Path(str(path))) == ("the same", "")
