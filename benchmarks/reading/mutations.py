@@ -6,7 +6,7 @@ The peers get every tenth of each format's files, because they hang on some: the
 
 A reader may refuse, warn, or accept silently. Counted: crashes of a decoding process, answers later than 10 s, errors
 that are no HilumError, and the share accepted without a warning. Damage to pixels that no checksum covers can not be
-told from an image, so that share is not to be 0; it is to be far below what the libraries accept on the same files.
+told from an image, so that share is not to be 0; it is to be below what the libraries accept on such files.
 """
 
 import argparse
@@ -127,9 +127,9 @@ def main() -> None:
     every = [r for r in rows if r["reader"] == "hilum"]
     crashed, late = sum(r["crashed"] for r in every), sum(r["late"] for r in every)
     foreign, own = sum(r["foreign"] for r in every), found["odd"]
-    note = (
-        f"Hilum on {asked.files:,} files: {crashed} crashes, {late} answers later than 10 s, {foreign} foreign errors."
-    )
+    read = sum(r["files"] for r in every)
+    same = f"{read:,} files ({asked.files - read:,} of {asked.files:,} came out unchanged)"
+    note = f"Hilum on {same}: {crashed} crashes, {late} answers later than 10 s, {foreign} foreign errors."
     write(
         "reading_mutations", "Damaged files", __doc__, rows, notes=[note],
         facts={"odd": own, "counts": found["counts"]},
