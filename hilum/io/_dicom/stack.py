@@ -147,7 +147,8 @@ def _steps(
         if "D21" not in accept and "HIL-D21" not in accept:
             raise HilumError(
                 "HIL-D21", f"{path}: {seen}",
-                'Fetch the whole series again, or accept interpolated slices with accept=["D21"]',
+                "Fetch the whole series again, or accept interpolated slices: --accept D21, or "
+                "`accept: [D21]` in a dataset.yaml",
             )  # fmt: skip
         codes.append("HIL-D21")
         warnings.append(f"HIL-D21: {seen}; slices in {len(gaps)} gaps were interpolated because D21 was accepted")
