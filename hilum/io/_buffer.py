@@ -1,6 +1,6 @@
 """Memory for decoded pixels; in a decoding worker it can be handed to the parent process without a copy.
 
-New pages cost more time than decoding does, so that a buffer whose last user is gone is taken again.
+Fresh pages cost time that decoding plain pixels does not, so that a buffer whose last user is gone is taken again.
 """
 
 import mmap

@@ -1,7 +1,7 @@
 """Does an image lie as the training images lay? A coarse average of them, and the turns it is compared under.
 
 What is kept is one block of 16 voxels a side (a square of 16 for pictures), averaged over at least LEAST cases of the
-training part in RAS order, so that nobody can be seen in it. An image is compared with it as it stands and under every
+training part in RAS order, so that no one image stands out. An image is compared with it as it stands and under every
 other flip and exchange of axes (47, or 7 for pictures), and only a clearly better fit is spoken of. What looks alike
 from both sides, left and right above all, can not be told apart by it, and then nothing is said.
 """

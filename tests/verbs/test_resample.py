@@ -1,8 +1,6 @@
 """resample: from file to file, refused before anything is written, and never over what is there."""
 
-import io
-import sys
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,6 @@ import numpy as np
 import pytest
 
 import hilum
-from hilum.cli.main import main
 from hilum.core.errors import HilumError
 from hilum.core.image import Image
 from hilum.io import nifti, raster
@@ -36,21 +33,6 @@ def code(*args: Any, **options: Any) -> str:
     with pytest.raises(HilumError) as error:
         hilum.resample(*args, **options)
     return error.value.code
-
-
-def command(*words: object) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of the command, in this process."""
-    out, err, before = io.StringIO(), io.StringIO(), sys.argv
-    sys.argv = ["hilum", *map(str, words)]
-    try:
-        with redirect_stdout(out), redirect_stderr(err):
-            main()
-        found = 0
-    except SystemExit as stop:
-        found = int(stop.code or 0)
-    finally:
-        sys.argv = before
-    return found, out.getvalue(), err.getvalue()
 
 
 def test_to_a_spacing(scan: Path, tmp_path: Path) -> None:
@@ -149,13 +131,13 @@ def test_n15_labels_with_fractions_are_refused(tmp_path: Path) -> None:
     assert code(tmp_path / "soft.nii.gz", tmp_path / "new.nii.gz", spacing="2", labels=True) == "HIL-N15"
 
 
-def test_the_command_prints_the_record(scan: Path, tmp_path: Path) -> None:
+def test_the_command_prints_the_record(scan: Path, tmp_path: Path, hilum: Callable[..., tuple[int, str, str]]) -> None:
     out = tmp_path / "new.nii.gz"
-    found, shown, err = command("resample", scan, "--spacing", "3,1,1", "--out", out)
+    found, shown, err = hilum("resample", scan, "--spacing", "3,1,1", "--out", out)
     assert found == 0 and not err.strip() and out.is_file()
     for word in ("12 x 10 x 8", "4 x 15 x 16", "3 x 1 x 1 mm", "LPS", "Method: linear.", "HIL-PREP-04"):
         assert word in shown, word
-    found, shown, err = command("resample", scan, "--spacing", "1", "--out", out)
+    found, shown, err = hilum("resample", scan, "--spacing", "1", "--out", out)
     assert found == 2 and not shown and err.strip().endswith("[HIL-CORE-03]")
-    found, shown, _ = command("resample", "--help")
+    found, shown, _ = hilum("resample", "--help")
     assert found == 0 and "Example: hilum resample" in " ".join(shown.split())

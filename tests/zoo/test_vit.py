@@ -26,7 +26,7 @@ def test_another_size_is_refused() -> None:
 
 
 def test_without_positions_the_order_of_patches_does_not_matter() -> None:
-    # of 200 random networks 4 hardly look at the order
+    # some random networks hardly look at the order
     torch.manual_seed(0)
     net = small().eval()
     torch.nn.init.zeros_(net.position)

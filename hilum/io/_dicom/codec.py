@@ -186,7 +186,7 @@ def _first(decoders: tuple[Callable[..., Array], ...], data: bytes, stream: Stre
 def _openjpeg(data: bytes, stream: Stream, shape: tuple[int, int, int]) -> Array:
     if not stream.signed and shape[2] == 1 and stream.bits <= 16 and stream.syntax.endswith(".91"):
         try:
-            # the same library, a quarter faster: no detour over streams of Python
+            # the same library without a detour over streams of Python
             return _gdcm(data, stream, shape)
         except ImportError:
             pass
