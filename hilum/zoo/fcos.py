@@ -103,6 +103,16 @@ class Net(nn.Module):
     """out_channels: number of classes, or {"class": K, "box": 2 * dims, "centre": 1}. width: channels of pyramid and
     towers. depth: convolutions of each tower. levels: strides 4, 8, 16, ..."""
 
+    ORDER = (
+        ("pyramid.stem",),
+        ("pyramid.stages.*",),
+        ("pyramid.lateral",),
+        ("pyramid.smooth",),
+        ("class_tower.*", "box_tower.*"),
+        ("head", "scale"),
+    )
+    # From the input to the output, for learning rates by depth: the towers stand side by side.
+
     def __init__(
         self,
         in_channels: int,

@@ -154,6 +154,9 @@ class Net(nn.Module):
     deep_supervision: a head on each decoder stage; in training mode `forward` returns them all.
     """
 
+    ORDER = (("encoder.*",), ("up.*", "decoder.*"), ("head", "lower_heads"))
+    # From the input to the output, for learning rates by depth; decoder stages are defined after all the `up`.
+
     def __init__(
         self,
         in_channels: int,

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from hilum.core.errors import HilumError
+from hilum.zoo._blocks import instance_norm
 
 Layer = Callable[..., nn.Module]
 
@@ -22,8 +23,18 @@ class Layers(NamedTuple):
     mean: Layer
 
 
-_NAMES = ("Conv", "ConvTranspose", "BatchNorm", "InstanceNorm", "MaxPool", "AvgPool", "AdaptiveAvgPool")
-_LAYERS = {dims: Layers(*(getattr(nn, f"{name}{dims}d") for name in _NAMES)) for dims in (2, 3)}
+_LAYERS = {
+    dims: Layers(
+        conv=getattr(nn, f"Conv{dims}d"),
+        transposed=getattr(nn, f"ConvTranspose{dims}d"),
+        batch_norm=getattr(nn, f"BatchNorm{dims}d"),
+        instance_norm=getattr(instance_norm, f"InstanceNorm{dims}d"),
+        max_pool=getattr(nn, f"MaxPool{dims}d"),
+        avg_pool=getattr(nn, f"AvgPool{dims}d"),
+        mean=getattr(nn, f"AdaptiveAvgPool{dims}d"),
+    )
+    for dims in (2, 3)
+}
 
 
 def layers(spatial_dims: int) -> Layers:
