@@ -1,6 +1,7 @@
 """What every augmentation promises; runs over whatever file lies in the folder."""
 
 import json
+from collections import defaultdict
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,28 @@ DIMS = [2, 3]
 SHAPES = {2: (24, 20), 3: (16, 18, 14)}
 
 
+NOTHING: dict[str, dict[str, Any]] = defaultdict(lambda: {"probability": 0.0}) | {
+    "bias_field": {"strength": 0.0, "probability": 1.0},
+    "colour": {"saturation": [1.0, 1.0], "hue": 0.0, "balance": 0.0, "probability": 1.0},
+    "contrast": {"factor": [1.0, 1.0], "probability": 1.0},
+    "ct_noise": {"deviation": 0.0, "probability": 1.0},
+    "elastic": {"strength": 0.0, "probability": 1.0},
+    "flip": {"axes": []},
+    "gamma": {"gamma": [1.0, 1.0], "probability": 1.0},
+    "ghost": {"strength": [0.0, 0.0], "probability": 1.0},
+    "low_resolution": {"zoom": [1.0, 1.0], "probability": 1.0},
+    "motion": {"degrees": 0.0, "share": 0.0, "probability": 1.0},
+    "noise": {"deviation": 0.0, "probability": 1.0},
+    "ringing": {"keep": [1.0, 1.0], "probability": 1.0},
+    "rotate_scale": {"degrees": 0.0, "scale": [1.0, 1.0], "probability": 1.0},
+    "shift": {"share": 0.0, "probability": 1.0},
+    "speckle": {"deviation": 0.0, "probability": 1.0},
+    "spike": {"strength": [0.0, 0.0], "probability": 1.0},
+    "stain": {"scale": 0.0, "shift": 0.0, "probability": 1.0},
+}
+# Options that leave nothing of each; one that is not named here is switched off.
+
+
 def params(name: str, dims: int, seed: int = 0) -> dict[str, Any]:
     """Sampled with every probability at 1."""
     module = catalogue.load("hilum.prepare.augment", name)
@@ -29,7 +52,7 @@ def params(name: str, dims: int, seed: int = 0) -> dict[str, Any]:
 
 def picture(dims: int) -> np.ndarray:
     rng = np.random.default_rng(5)
-    return rng.normal(0, 1, (2, *SHAPES[dims])).astype(np.float32)
+    return rng.normal(0, 1, (3, *SHAPES[dims])).astype(np.float32)
 
 
 @pytest.mark.parametrize("dims", DIMS)
@@ -84,11 +107,35 @@ def test_label_image_and_points_move_together(name: str, dims: int) -> None:
     for seed in range(5):
         p = params(name, dims, seed)
         moved, moved_labels = module.apply(p, image, "image"), module.apply(p, labels, "label")
-        assert ((moved[0] > 0.5) == (moved_labels[0] == 1)).mean() > 0.97
-        weights = moved_labels[0] / moved_labels[0].sum()
+        assert ((moved[0] > 0.5) == (moved_labels[0] == 1)).mean() > 0.97 and moved_labels.any()
+        # of the image: labels move by whole voxels
+        weights = np.clip(moved[0] - 0.02, 0, None)
+        weights /= weights.sum()
         found = (index * weights).reshape(dims, -1).sum(axis=1)
         told = module.points(p, centre[None].copy(), shape)[0]
         np.testing.assert_allclose(found, told, atol=0.35, err_msg=str(p))
+
+
+@pytest.mark.parametrize("shape", [(1, 9, 7), (2, 1, 12), (5, 6, 1), (1, 7, 1, 9), (4, 1, 6, 5), (3, 1, 1, 1)], ids=str)
+@pytest.mark.parametrize("name", NAMES)
+def test_any_number_of_channels_and_axes_of_one_voxel(name: str, shape: tuple[int, ...]) -> None:
+    module = catalogue.load("hilum.prepare.augment", name)
+    rng = np.random.default_rng(2)
+    for image in (rng.normal(0, 1, shape).astype(np.float32), np.full(shape, 2.0, np.float32)):
+        for seed in range(4):
+            out = module.apply(params(name, len(shape) - 1, seed), image, "image")
+            assert out.shape == shape and out.dtype == np.float32 and np.isfinite(out).all()
+
+
+@pytest.mark.parametrize("dims", DIMS)
+@pytest.mark.parametrize("name", NAMES)
+def test_drawn_but_of_no_strength_it_changes_nothing(name: str, dims: int) -> None:
+    module = catalogue.load("hilum.prepare.augment", name)
+    options = module.CARD["options"] | {o: v for o, v in NOTHING[name].items()}
+    image = picture(dims)
+    for seed in range(4):
+        drawn = module.sample(np.random.default_rng(seed), dims, **options)
+        np.testing.assert_allclose(module.apply(drawn, image, "image"), image, atol=2e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -132,3 +179,12 @@ def test_nonsense_is_refused_before_the_first_batch(name: str, options: dict[str
         augment.check([AugmentPlan(name=name, options=options)])
     assert error.value.code == code
     augment.check([AugmentPlan(name="flip", options={"axes": [0]}), AugmentPlan(name="flip", options={"axes": []})])
+
+
+def test_contrast_of_older_plans_still_bends_the_curve() -> None:
+    plan = AugmentPlan(name="contrast", options={"factor": [1.0, 1.0], "gamma": [1.4, 1.5], "probability": 1.0})
+    image = picture(2)
+    out = augment.apply(augment.draw([plan], np.random.default_rng(0), 2), image)
+    assert not np.allclose(out, image)
+    for bent, straight in zip(out, image, strict=True):
+        np.testing.assert_array_equal(np.argsort(bent.ravel()), np.argsort(straight.ravel()))

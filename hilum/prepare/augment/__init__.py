@@ -1,10 +1,12 @@
 """Augmentations, one file each: sample the parameters, apply them, hand them back as the record.
 
 A file has CARD (``about``, ``spatial``, ``options`` with their defaults), ``sample(rng, dims, **options) -> params``
-(plain data), ``apply(params, array (C, *space), kind "image" | "label")``, and ``points(params, coordinates, shape)``
-when it moves space.
+(plain data), ``apply(params, array (C, *space), kind "image" | "label")``, and where it moves space
+``points(params, coordinates, shape)`` and, to share one interpolation with its neighbours in the record,
+``pull(params, places, shape)`` (see `_spatial`). ``exact`` in the card: its `apply` interpolates nothing.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,11 @@ from hilum.core import catalogue
 from hilum.core.errors import HilumError, near
 from hilum.core.image import Array
 from hilum.core.plan import AugmentPlan
+from hilum.prepare import patches
+from hilum.prepare.augment import _spatial
+from hilum.prepare.augment._strong import strong
+
+__all__ = ["Record", "apply", "check", "cut", "draw", "move_points", "strong"]
 
 Record = list[tuple[str, dict[str, Any]]]
 
@@ -52,10 +59,57 @@ def draw(plans: list[AugmentPlan], rng: np.random.Generator, dims: int) -> Recor
 
 
 def apply(record: Record, array: Array, kind: str = "image") -> Array:
-    """(C, *space) through the record; kind "image" or "label"."""
-    for name, params in record:
-        array = catalogue.load(__name__, name).apply(params, array, kind)
+    """(C, *space) through the record; kind "image" or "label". Neighbours that move space interpolate once."""
+    place = 0
+    while place < len(record):
+        count, places = _together(record[place:], array.shape[1:])
+        if places is not None:
+            array = _spatial.pulled(array, places, kind)
+        for name, params in record[place : place + max(count, 1)] if places is None else []:
+            array = catalogue.load(__name__, name).apply(params, array, kind)
+        place += max(count, 1)
     return np.ascontiguousarray(array)
+
+
+def cut(
+    record: Record, image: Array, labels: Sequence[tuple[Array, float]], start: Sequence[int], size: Sequence[int]
+) -> tuple[Array, list[Array]]:
+    """A patch of an image and its labels (C, *space), cut at `start` (may be negative), through the record.
+
+    labels: each with the value it has outside of the image, where the image repeats its edges. What moves space at the
+    head of the record is pulled straight out of the whole image: a turned patch shows what lies beside it, as where a
+    larger patch is cut, turned and cropped (nnU-Net), without the larger patch's cost.
+    """
+    count, places = _together(record, tuple(size))
+    if places is None:
+        parts = [patches.cut(image, start, size), *[patches.cut(a, start, size, fill=fill) for a, fill in labels]]
+        rest = record
+    else:
+        places = [p + np.float32(s) for p, s in zip(places, start, strict=True)]
+        parts = [_spatial.pulled(image, places, "image")]
+        parts += [_spatial.pulled(a, places, "label", fill) for a, fill in labels]
+        rest = record[count:]
+    return apply(rest, parts[0]), [apply(rest, a, "label") for a in parts[1:]]
+
+
+def _together(record: Record, shape: tuple[int, ...]) -> tuple[int, _spatial.Places | None]:
+    """How many of the record's first entries move space by `pull`, and the places for all of them.
+
+    None where none of them moves anything, or where all that do are exact by themselves.
+    """
+    run = []
+    for name, params in record:
+        module = catalogue.load(__name__, name)
+        if not hasattr(module, "pull"):
+            break
+        run.append((module, params))
+    places = whole = _spatial.grid(shape) if run else []
+    exact = True
+    # the last one's output is the grid; what it pulls from is the output of the one before
+    for module, params in reversed(run):
+        before, places = places, module.pull(params, places, shape)
+        exact &= places is before or module.CARD.get("exact", False)
+    return len(run), None if exact or places is whole else places
 
 
 def move_points(record: Record, coordinates: Array, shape: tuple[int, ...]) -> Array:

@@ -1,4 +1,4 @@
-"""Gaussian blur, and the loss of resolution that thick slices bring."""
+"""Gaussian blur, the loss of sharpness of detectors, motion and thick slices (nnU-Net's range of sigma)."""
 
 from typing import Any
 
@@ -24,4 +24,5 @@ def apply(params: dict[str, Any], array: Array, kind: str) -> Array:
         return array
     from scipy.ndimage import gaussian_filter
 
-    return np.stack([gaussian_filter(channel, params["sigma"], truncate=3.0) for channel in array])
+    image = np.asarray(array, dtype=np.float32)
+    return np.stack([gaussian_filter(channel, params["sigma"], truncate=3.0) for channel in image])

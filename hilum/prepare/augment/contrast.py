@@ -1,4 +1,4 @@
-"""Brightness, contrast and gamma."""
+"""Brightness and contrast: a straight change of the grey values (nnU-Net's ranges)."""
 
 from typing import Any
 
@@ -7,16 +7,16 @@ import numpy as np
 from hilum.core.image import Array
 
 CARD = {
-    "about": "scales brightness and contrast, and bends the grey curve by gamma keeping mean and spread",
+    "about": "scales brightness, and contrast about each channel's mean, each with `probability`",
     "spatial": False,
-    "options": {"factor": [0.75, 1.25], "gamma": [0.7, 1.5], "probability": 0.15},
+    "options": {"factor": [0.75, 1.25], "gamma": [1.0, 1.0], "probability": 0.15},
 }
 
 
 def sample(
     rng: np.random.Generator, dims: int, factor: list[float], gamma: list[float], probability: float
 ) -> dict[str, Any]:
-    """brightness, contrast and gamma, each 1 when off."""
+    """brightness, contrast and gamma, each 1 when off. gamma: for plans from before `gamma` had its own file."""
 
     def draw(low: float, high: float) -> float:
         return float(rng.uniform(low, high)) if rng.random() < probability else 1.0
@@ -25,16 +25,17 @@ def sample(
 
 
 def apply(params: dict[str, Any], array: Array, kind: str) -> Array:
-    """Images only; labels stay."""
+    """Images only; labels stay. Contrast keeps each channel's mean and never leaves its range."""
     if kind != "image" or params == {"brightness": 1.0, "contrast": 1.0, "gamma": 1.0}:
         return array
     out = np.asarray(array, dtype=np.float32) * np.float32(params["brightness"])
     if params["contrast"] != 1:
-        mean, low, high = out.mean(), out.min(), out.max()
+        axes = tuple(range(1, out.ndim))
+        mean = out.mean(axis=axes, keepdims=True)
+        low, high = out.min(axis=axes, keepdims=True), out.max(axis=axes, keepdims=True)
         out = np.clip((out - mean) * np.float32(params["contrast"]) + mean, low, high)
     if params["gamma"] != 1:
-        mean, std, low = out.mean(), out.std(), out.min()
-        span = max(float(out.max() - low), 1e-7)
-        out = np.power((out - low) / span, np.float32(params["gamma"])) * span + low
-        out = (out - out.mean()) / max(float(out.std()), 1e-8) * std + mean
+        from hilum.prepare.augment import gamma
+
+        out = gamma.apply({"gamma": params["gamma"], "inverted": False}, out, kind)
     return out

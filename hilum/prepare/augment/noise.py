@@ -1,4 +1,4 @@
-"""Gaussian noise."""
+"""Gaussian noise (nnU-Net, Isensee 2021)."""
 
 from typing import Any
 
@@ -23,5 +23,7 @@ def apply(params: dict[str, Any], array: Array, kind: str) -> Array:
     """Images only; labels stay."""
     if kind != "image" or params["deviation"] == 0:
         return array
-    noise = np.random.default_rng(params["seed"]).standard_normal(array.shape, dtype=np.float32)
-    return array + noise * np.float32(params["deviation"])
+    noise: Array = np.asarray(np.random.default_rng(params["seed"]).standard_normal(array.shape, dtype=np.float32))
+    noise *= np.float32(params["deviation"])
+    noise += array
+    return noise

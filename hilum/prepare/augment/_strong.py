@@ -1,0 +1,76 @@
+"""Strong defaults: which augmentations, how often and how much, for each family of images.
+
+What nnU-Net v2 has (Isensee 2021) keeps its ranges and probabilities; what an acquisition adds (coils, breathing,
+stain, lamps) is kept rarer than that, or mild.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+Entry = dict[str, Any]
+
+EXTRA: dict[str, list[Entry]] = {
+    "mr": [
+        {"name": "bias_field", "options": {"probability": 0.15}},
+        {"name": "ghost", "options": {"probability": 0.05}},
+        {"name": "motion", "options": {"probability": 0.05}},
+        {"name": "ringing", "options": {"probability": 0.05}},
+    ],
+    "ct": [{"name": "ct_noise", "options": {"probability": 0.15}}],
+    "nuclear": [],
+    "ultrasound": [{"name": "speckle", "options": {"probability": 0.15}}],
+    "xray": [],
+    "histology": [{"name": "stain"}, {"name": "colour", "options": {"hue": 8.0, "probability": 0.15}}],
+    "microscopy": [{"name": "colour", "options": {"probability": 0.15}}],
+    "photograph": [{"name": "colour"}],
+    "colour": [{"name": "colour"}],
+    "grey": [],
+}
+# What a family has beside the shared ones. `colour` and `stain` leave images without three channels alone.
+BENT = {"histology", "microscopy"}
+# Soft things, seen from any side: elastic deformation is plausible there, and on ten images it counts.
+SIGNED = {"ct", "nuclear", "xray", "histology"}
+# Where dark and bright have one meaning: no gamma from the bright end.
+FLAT = 3.0
+# From this ratio of patch axes the coarse axis is left unturned (nnU-Net's "dummy 2-D").
+LONG = 1.5
+# From this ratio of axes a picture is not turned freely (nnU-Net).
+
+
+def strong(
+    family: str, dims: int, *, oriented: bool, patch: Sequence[int], mirror: bool = True, whole: bool = False
+) -> list[Entry]:
+    """Entries for the plan, in order: space, what the acquisition does, then the grey values.
+
+    family: of `prepare.modality`. oriented: images have an up and a left (bodies), so they turn by 30 degrees at most;
+    others turn freely in 2-D. mirror: also from their mirror images. whole: images are seen whole, not by patches, so
+    what lies where is varied more often and less far.
+    """
+    entries: list[Entry] = [{"name": "rotate_scale", "options": _turning(dims, oriented, patch)}]
+    if whole:
+        entries[0]["options"] |= {"scale": [0.85, 1.2], "probability": 0.5} | ({"degrees": 15.0} if oriented else {})
+        entries.append({"name": "shift", "options": {"share": 0.08}})
+    if family in BENT:
+        entries.append({"name": "elastic", "options": {"probability": 0.2}})
+    entries += [{"name": e["name"], "options": dict(e.get("options", {}))} for e in EXTRA[family]]
+    # nnU-Net blurs 0.2 of the images, and of those each channel with one half
+    blur: Entry = {"name": "blur", "options": {"probability": 0.1}}
+    plain: list[Entry] = [{"name": n, "options": {}} for n in ("noise", "contrast", "low_resolution")]
+    entries += [plain[0], blur, *plain[1:]]
+    if family not in SIGNED:
+        entries.append({"name": "gamma", "options": {"inverted": 1.0, "probability": 0.1}})
+    entries.append({"name": "gamma", "options": {"probability": 0.3}})
+    return [*entries, {"name": "flip", "options": {}}] if mirror else entries
+
+
+def _turning(dims: int, oriented: bool, patch: Sequence[int]) -> dict[str, Any]:
+    """nnU-Net's ranges: 30 degrees in 3-D; in 2-D freely, or 15 where the patch is long; flat volumes in plane only."""
+    if dims == 2:
+        if max(patch) > LONG * min(patch):
+            return {"degrees": 15.0}
+        return {"degrees": 30.0 if oriented else 180.0}
+    if max(patch) > FLAT * min(patch):
+        thin = min(range(dims), key=lambda a: patch[a])
+        # in one plane nothing is lost by turning all the way, where there is no up
+        return {"degrees": 30.0 if oriented else 180.0, "axes": [a for a in range(dims) if a != thin]}
+    return {"degrees": 30.0}

@@ -1,0 +1,56 @@
+"""What kind of picture an image is: DICOM's modality codes, words for them, and a guess where nobody says."""
+
+from typing import Any
+
+from hilum.core.errors import HilumError, near
+
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "mr": ("MR",),
+    "ct": ("CT",),
+    "nuclear": ("PT", "NM"),
+    "ultrasound": ("US", "IVUS", "BDUS"),
+    "xray": ("CR", "DX", "MG", "RF", "XA", "PX", "IO", "RG"),
+    "histology": ("SM",),
+    "microscopy": ("GM",),
+    "photograph": ("OP", "XC", "DMS", "ES"),
+    "grey": ("OPT", "OCT", "IVOCT", "OT"),
+}
+# Modalities that are augmented alike. DMS: dermoscopy, GM: microscopy, OP: fundus, SM: slides, XC: photographs.
+WORDS = {
+    "dermoscopy": "DMS", "endoscopy": "ES", "fundus": "OP", "histology": "SM", "mammography": "MG",
+    "microscopy": "GM", "mri": "MR", "pet": "PT", "photograph": "XC", "ultrasound": "US", "x-ray": "DX", "xray": "DX",
+}  # fmt: skip
+
+
+def code(word: str) -> str:
+    """The DICOM code of a code or word in any case; "" stays. Refused: a modality that is not known (HIL-DATA-17)."""
+    codes = [c for group in FAMILIES.values() for c in group]
+    found = WORDS.get(word.lower(), word.upper())
+    if found and found not in codes:
+        raise HilumError("HIL-DATA-17", f"There is no modality {word!r}", near(word.upper(), [*codes, *WORDS]))
+    return found
+
+
+def family(fingerprint: dict[str, Any]) -> str:
+    """The family of a data set: as stated; else Hounsfield units are ct, three channels "colour", the rest grey.
+
+    Three channels of one intensity are a grey picture stored as colour.
+    """
+    for name, group in FAMILIES.items():
+        if fingerprint.get("modality") in group and name != "grey":
+            return name
+    if fingerprint["intensity"][0]["low"] < -500:
+        return "ct"
+    alike = all(row == fingerprint["intensity"][0] for row in fingerprint["intensity"])
+    return "colour" if len(fingerprint["channels"]) == 3 and not alike and not fingerprint["physical"] else "grey"
+
+
+def oriented(fingerprint: dict[str, Any], unknown: bool = False) -> bool:
+    """Whether images have an up and a left: bodies do, what lies under a microscope or a lens does not.
+
+    unknown: what to take of pictures (no place in a patient) of a family that nobody stated.
+    """
+    found = family(fingerprint)
+    if found in ("grey", "colour"):
+        return bool(fingerprint["physical"]) or unknown
+    return found not in ("histology", "microscopy", "photograph")
