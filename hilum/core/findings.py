@@ -43,6 +43,7 @@ class Mask:
 
     array: (*space) integers, or (K, *space) bool where `stacked` (overlapping classes). classes: {value: name}.
     instances: values number the objects instead of naming a class.
+    probability: (*space) float32 0..1 of the one class, where the task keeps it.
     """
 
     array: Array
@@ -50,6 +51,7 @@ class Mask:
     affine: Array | None = None
     instances: bool = False
     stacked: bool = False
+    probability: Array | None = None
 
 
 @dataclass(frozen=True)

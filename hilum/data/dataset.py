@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field, field_validator
@@ -15,6 +15,7 @@ from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.core.plan import Strict, checked
 from hilum.io._source import FileSource
+from hilum.prepare import modality
 
 BESIDE = {"dataset.yaml", "dataset.json", "boxes.csv", "pairs.csv", "cases.csv"}
 # Files that say something about the cases.
@@ -26,7 +27,8 @@ class Settings(Strict):
     """What a folder can not say itself (dataset.yaml); it may lie elsewhere and name the folder.
 
     folder: relative to the file, else to the folder named by HILUM_DATA. layout: a name from data/layouts.
-    classes: {value: name}. labels: {name: "nonzero" | value | [values]} maps stored values to classes 1..n in order.
+    classes: {value: name}. labels: {name: "nonzero" | value | [values]} maps stored values to classes 1..n in order;
+    {name: "instances"}, alone, says that every value but 0 is one object of that class.
     ignore: label value that is neither class nor background. patients: "case" (one case, one patient), a regular
     expression whose first group is the patient in the case id, or None: unknown, grouped by similarity.
     terms: licence of the data, carried into bundles.
@@ -34,12 +36,14 @@ class Settings(Strict):
     {validity: fov, flair: flair}: files of the same case names, as further items; {label: labels@anna} picks one of
     several raters. accept: rows of faults that are known and meant, and become warnings: "T09" (the same patient or
     image in two parts), "D21" (a slice is missing).
+    modality: a DICOM code (MR, CT, US, DX, OP, ...) or a word (fundus, histology, ...; see `prepare.modality`) where
+    the files do not say it; it chooses how training images are varied, and CT's normalisation.
     """
 
     folder: str | None = None
     layout: str | None = None
     classes: dict[int, str] = Field(default_factory=dict)
-    labels: dict[str, Literal["nonzero"] | int | list[int]] = Field(default_factory=dict)
+    labels: dict[str, Literal["nonzero", "instances"] | int | list[int]] = Field(default_factory=dict)
     ignore: int | None = None
     patients: str | None = None
     leave_out: list[str] = Field(default_factory=list)
@@ -47,6 +51,21 @@ class Settings(Strict):
     channels: list[str] = Field(default_factory=list)
     roles: dict[str, str] = Field(default_factory=dict)
     accept: list[str] = Field(default_factory=list)
+    modality: str = ""
+
+    @field_validator("labels")
+    @classmethod
+    def _alone(cls, value: dict[str, Any]) -> dict[str, Any]:
+        """Numbers can not name objects and classes at once."""
+        if len(value) > 1 and "instances" in value.values():
+            raise ValueError("objects of one class can be numbered: `instances` stands alone")
+        return value
+
+    @field_validator("modality")
+    @classmethod
+    def _code(cls, value: str) -> str:
+        """The code, whichever word was written."""
+        return modality.code(value)
 
     @field_validator("accept")
     @classmethod

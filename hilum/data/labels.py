@@ -151,8 +151,10 @@ def check_values(seen: Mapping[str, Counts], settings: Settings, files: Mapping[
 
 
 def known_values(settings: Settings) -> set[int] | None:
-    """Values that a label may hold by dataset.yaml; None where any may (no classes named, or `nonzero`)."""
-    if any(rule == "nonzero" for rule in settings.labels.values()) or not (settings.labels or settings.classes):
+    """Values that a label may hold by dataset.yaml; None where any may (no classes named, `nonzero`, `instances`)."""
+    if any(rule in ("nonzero", "instances") for rule in settings.labels.values()) or not (
+        settings.labels or settings.classes
+    ):
         return None
     named = set(settings.classes) if not settings.labels else set()
     for rule in settings.labels.values():

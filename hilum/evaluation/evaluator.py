@@ -67,12 +67,12 @@ def judge_all(predictor: Predictor, cases: Sequence[Case], progress: Progress = 
             "HIL-EVAL-01", f"None of {len(cases)} cases gave a result ({missing[0][1]})", "Mend the images"
         )
     lost = [_missed(predictor, c) for c, _ in missing]
-    headline = str(predictor.task.CARD["metrics"][0])
+    headline = predictor.task.metrics[0]
     done = Evaluation(judged, missing, headline=headline, lost=lost, warnings=warnings)
-    for name in predictor.task.CARD["metrics"]:
-        measured = measure(str(name), done)
+    for name in predictor.task.metrics:
+        measured = measure(name, done)
         if measured is not None:
-            done.metrics[str(name)] = measured
+            done.metrics[name] = measured
     if done.headline not in done.metrics:
         done.notes.append(f"{done.headline} could not be measured: no case has the labels for it.")
         done.headline = next(iter(done.metrics))
@@ -85,7 +85,7 @@ def _missed(predictor: Predictor, case: Case) -> Judged:
         worst = predictor.task.missed(case)
     except HilumError:
         worst = None
-    names = [str(n) for n in predictor.task.CARD["metrics"]]
+    names = predictor.task.metrics
     ends = {n: {"": _worst(n)} for n in names if catalogue.card("hilum.metrics", n)["level"] == "case"}
     return worst or Judged(case.id, case.group, ends)
 

@@ -12,6 +12,7 @@ from hilum.core.image import Case
 from hilum.core.run import Run
 from hilum.evaluation.evaluator import Evaluation, confusion, picked
 from hilum.infer.predictor import Predictor
+from hilum.learn._curve import curves
 from hilum.pictures.draw import colour
 from hilum.pictures.page import Page
 
@@ -93,14 +94,14 @@ def _confusion(page: Page, done: Evaluation, names: list[str]) -> None:
 
 
 def _curves(page: Page, run: Run) -> None:
-    """Loss against step, for every column of log.csv."""
+    """Losses, figures and learning rate against the step, as the run's own page drew them."""
     if not run.has("log.csv"):
         return
     rows = list(csv.DictReader(io.StringIO(run.read("log.csv").decode("utf-8"))))
-    lines = {}
-    for column in [c for c in rows[0] if c not in ("step", "seconds")]:
-        lines[column] = [(float(r["step"]), float(r[column])) for r in rows if r.get(column)]
-    page.heading("How it learned").curve(lines, "step", "loss", "")
+    drawings = Page("")
+    for title, lines in curves([{k: float(v) for k, v in row.items() if v} for row in rows]).items():
+        drawings.curve(lines, "step", title, title)
+    page.heading("How it learned").abreast(drawings)
 
 
 def _pictures(page: Page, predictor: Predictor, done: Evaluation, cases: list[Case]) -> None:
@@ -112,7 +113,7 @@ def _pictures(page: Page, predictor: Predictor, done: Evaluation, cases: list[Ca
         page.text("Generated images; none shows a patient.").pictures(shown)
         return
     if predictor.task.CARD["infer"] == "windows":
-        page.legend([(c.name, colour(c.value)) for c in predictor.plan.classes])
+        page.legend([(name, colour(value)) for name, value in predictor.task.legend])
     by_id, values = {c.id: c for c in cases}, done.case_values()
     for word, name in picked(done):
         case = by_id[name]

@@ -63,7 +63,7 @@ class Predictor:
                 self.net, prepared["image"], self.plan.patch, options.overlap, options.mirror, self.limit, progress
             )
             _check_outputs(logits)
-            return logits.argmax(dim=0).numpy() if self.task.CARD["reduce"] == "argmax" else logits
+            return logits.argmax(dim=0).numpy() if self.task.reduce == "argmax" else logits
         if self.task.CARD["infer"] == "whole":
             with torch.inference_mode():
                 outputs = self.net(*self.task.inputs(self.task.whole(prepared)))

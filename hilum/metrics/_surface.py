@@ -8,12 +8,14 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def check_masks(prediction: Array, truth: Array, spacing: tuple[float, ...]) -> tuple[Array, Array]:
-    """Both as bool arrays of one shape; a different shape is refused, never broadcast."""
+    """Both as bool arrays of one shape; another shape is refused, never broadcast; so is a spacing that is none."""
     prediction, truth = np.asarray(prediction), np.asarray(truth)
     if prediction.shape != truth.shape:
         raise ValueError(f"the prediction has shape {prediction.shape}, the truth {truth.shape}")
     if len(spacing) != truth.ndim:
         raise ValueError(f"{len(spacing)} spacings {tuple(spacing)} for {truth.ndim} axes")
+    if not all(np.isfinite(mm) and mm > 0 for mm in spacing):
+        raise ValueError(f"the spacing {tuple(spacing)} is no length in mm: it must be above 0 and finite")
     return prediction.astype(bool, copy=False), truth.astype(bool, copy=False)
 
 

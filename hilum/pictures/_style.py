@@ -36,11 +36,17 @@ figcaption{color:var(--soft);font-size:.86rem;line-height:1.4;margin-top:.45rem;
 figcaption.title{color:var(--ink);font-weight:600;font-size:.95rem;margin:0 0 .5rem}
 .sheet{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,15rem),1fr));gap:1.25rem;margin:1.25rem 0}
 .sheet figure{margin:0}.sheet img{width:100%}
+.sheet.broad{grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr))}
 .plot{max-width:44rem;overflow-x:auto}
 svg{display:block;width:100%;min-width:30rem;height:auto}
+.abreast{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:1.5rem 2rem;
+margin:1.25rem 0}
+.abreast figure{margin:0;max-width:none}.abreast svg{min-width:0}
+.abreast svg text,.abreast svg .label{font-size:16px}
 svg text{fill:var(--soft);font:12px system-ui,-apple-system,"Segoe UI",Roboto,Arial,sans-serif;
 font-variant-numeric:tabular-nums}
 svg .label{font-size:12.5px}svg .name{fill:var(--ink);font-size:12.5px}
+svg .mark{stroke:var(--soft);stroke-width:1;stroke-dasharray:3 4}
 svg .grid{stroke:var(--rule);stroke-width:1}svg .axis{stroke:var(--soft);stroke-width:1}
 svg .line{fill:none;stroke:currentColor;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
 svg .d1{stroke-dasharray:7 5}svg .d2{stroke-dasharray:2 5}

@@ -69,18 +69,30 @@ def _svg(parts: Sequence[str], height: float, words: str) -> str:
     return head + "".join(parts) + "</svg>"
 
 
-def curve(lines: Mapping[str, Sequence[Point]], x_label: str, y_label: str, title: str, log_x: bool = False) -> str:
+def curve(
+    lines: Mapping[str, Sequence[Point]],
+    x_label: str,
+    y_label: str,
+    title: str,
+    log_x: bool = False,
+    marks: Sequence[tuple[float, str]] = (),
+    reach: Sequence[float] = (),
+) -> str:
     """Lines over x. lines: {name: [(x, y), ...]}; points that are not finite (or not above 0 on a log axis) are cut.
 
-    Long lines are thinned to about MOST_POINTS evenly chosen points.
+    Long lines are thinned to about MOST_POINTS evenly chosen points. A line without points keeps its colour for the
+    others. marks: (x, word), each an upright line. reach: values of x that the axis holds even where no line goes.
     """
     shown = {
         name: [(math.log10(x) if log_x else float(x), float(y)) for x, y in _thinned(points)
                if math.isfinite(x) and math.isfinite(y) and (x > 0 or not log_x)]
         for name, points in lines.items()
     }  # fmt: skip
-    x_low, x_high = _range(x for points in shown.values() for x, _ in points)
+    held = [math.log10(x) if log_x else float(x) for x in reach if x > 0 or not log_x]
+    x_low, x_high = _range([*held, *(x for points in shown.values() for x, _ in points)])
     y_low, y_high = _range(y for points in shown.values() for _, y in points)
+    room = (y_high - y_low) * 0.04
+    y_low, y_high = y_low - room, y_high + room
 
     def place(x: float, y: float) -> Point:
         across = LEFT + (x - x_low) / (x_high - x_low) * (WIDTH - LEFT - RIGHT)
@@ -96,6 +108,7 @@ def curve(lines: Mapping[str, Sequence[Point]], x_label: str, y_label: str, titl
         label = number(10**tick if log_x else tick)
         parts += [_line(x, HEIGHT - BOTTOM, x, HEIGHT - BOTTOM + 4, "axis"), _text(x, HEIGHT - BOTTOM + 18, label)]
     parts.append(_line(LEFT, HEIGHT - BOTTOM, WIDTH - RIGHT, HEIGHT - BOTTOM, "axis"))
+    parts += _marks([(place(math.log10(x) if log_x else x, y_low)[0], word) for x, word in marks if x > 0 or not log_x])
     for k, points in enumerate(shown.values()):
         where = [place(x, y) for x, y in points]
         if len(where) == 1:
@@ -106,8 +119,19 @@ def curve(lines: Mapping[str, Sequence[Point]], x_label: str, y_label: str, titl
     parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, x_label, extra=' class="label"'))
     middle = (TOP + HEIGHT - BOTTOM) / 2
     turn = f' class="label" transform="rotate(-90 14 {middle:.1f})"'
-    parts.append(_text(14, middle, y_label, extra=turn))
+    if y_label != title:
+        # what stands above the drawing need not stand beside it
+        parts.append(_text(14, middle, y_label, extra=turn))
     return _svg(parts, HEIGHT, f"{title}: {y_label} over {x_label}")
+
+
+def _marks(marks: Sequence[tuple[float, str]]) -> list[str]:
+    """Upright lines at x in pixels, each with its word above the drawing, on the side that has room."""
+    parts = []
+    for x, word in marks:
+        side, anchor = (6, "start") if x < WIDTH - RIGHT - 90 else (-6, "end")
+        parts += [_line(x, TOP, x, HEIGHT - BOTTOM, "mark"), _text(x + side, TOP - 1, word, anchor)]
+    return parts
 
 
 def bars(rows: Sequence[tuple[str, float | None, float | None, float | None]], label: str, title: str) -> str:

@@ -16,7 +16,7 @@ from hilum.pictures.slices import best_slice, boxes_on_slice, field_on_slice, sl
 
 __all__ = [
     "best_slice", "boxes_on_slice", "colour", "contours", "deformed_grid", "enlarge", "error_map", "field_on_slice",
-    "overlay", "png", "rgb", "sheet", "side_by_side", "slice_of", "window", "with_boxes",
+    "objects", "overlay", "png", "rgb", "sheet", "side_by_side", "slice_of", "window", "with_boxes",
 ]  # fmt: skip
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -103,6 +103,27 @@ def overlay(image: Array, mask: Array, classes: Mapping[int, str] | None = None,
         out[here] = (1 - opacity) * out[here] + opacity * np.array(colour(value))
         out[_outline(here, 2)] = colour(value)
     return (out + 0.5).astype(np.uint8)
+
+
+def objects(image: Array, numbered: Array, opacity: float = 0.25) -> Array:
+    """Numbered objects, each outlined in one of the palette's colours; touching ones are told apart by their outlines.
+
+    image: (H, W[, 3]). numbered: (H, W) whole numbers, 0 nothing.
+    """
+    picture, numbered = rgb(image), np.asarray(numbered)
+    _check_fits(picture, numbered)
+    factor = factor_for(picture.shape)
+    out, labels = enlarge(picture, factor).astype(np.float64), enlarge(numbered, factor)
+    edge = np.zeros(labels.shape, bool)
+    for axis in (0, 1):
+        # a pixel whose neighbour is of another object; the picture's own edge is no outline
+        change = np.diff(labels, axis=axis) != 0
+        ahead, behind = [(0, 0), (0, 0)], [(0, 0), (0, 0)]
+        ahead[axis], behind[axis] = (0, 1), (1, 0)
+        edge |= np.pad(change, ahead) | np.pad(change, behind)
+    colours = np.array(PALETTE, dtype=np.float64)[(labels - 1) % len(PALETTE)]
+    share = np.where(edge, 1.0, opacity) * (labels != 0)
+    return ((1 - share[..., None]) * out + share[..., None] * colours + 0.5).astype(np.uint8)
 
 
 def contours(image: Array, truth: Array, prediction: Array) -> Array:

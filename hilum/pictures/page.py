@@ -120,8 +120,10 @@ class Page:
         return self._add(_figure(rgb, caption))
 
     def pictures(self, pairs: Sequence[tuple[Array, str]]) -> "Page":
-        """Pictures with captions in a grid that fits the screen."""
-        return self._add(f'<div class="sheet">{"".join(_figure(rgb, caption) for rgb, caption in pairs)}</div>')
+        """Pictures with captions in a grid that fits the screen; broad ones (rows of pictures) get more room."""
+        broad = any(np.shape(rgb)[1] > 1.8 * np.shape(rgb)[0] for rgb, _ in pairs)
+        drawn = "".join(_figure(rgb, caption) for rgb, caption in pairs)
+        return self._add(f'<div class="sheet{" broad" if broad else ""}">{drawn}</div>')
 
     def legend(self, entries: Sequence[tuple[str, tuple[int, int, int]]]) -> "Page":
         """Names beside their colours (0..255), for example of the classes in an overlay."""
@@ -138,12 +140,22 @@ class Page:
         y_label: str,
         title: str = "",
         log_x: bool = False,
+        marks: Sequence[tuple[float, str]] = (),
+        reach: Sequence[float] = (),
     ) -> "Page":
-        """Lines {name: [(x, y), ...]} as inline SVG."""
-        drawing = _svg.curve(lines, str(x_label), str(y_label), str(title), log_x)
-        keys = "".join(f'<span><i class="s{k % 7}"></i>{escape(str(name))}</span>' for k, name in enumerate(lines))
-        legend = f'<span class="legend">{keys}</span>' if len(lines) > 1 else ""
+        """Lines {name: [(x, y), ...]} as inline SVG.
+
+        A line without points is not named, but the others keep their colours. marks: (x, word) as upright lines. reach:
+        values that the x axis holds in any case.
+        """
+        drawing = _svg.curve(lines, str(x_label), str(y_label), str(title), log_x, marks, reach)
+        keys = [f'<span><i class="s{k % 7}"></i>{escape(str(n))}</span>' for k, n in enumerate(lines) if lines[n]]
+        legend = f'<span class="legend">{"".join(keys)}</span>' if len(lines) > 1 else ""
         return self._add(f'<figure class="plot">{_title(title)}{drawing}{legend}</figure>')
+
+    def abreast(self, parts: "Page") -> "Page":
+        """The parts of another page in columns where the screen is wide enough, below each other where it is not."""
+        return self._add(f'<div class="abreast">{"".join(parts._parts)}</div>')
 
     def bars(
         self,
@@ -159,22 +171,23 @@ class Page:
         head = f"<summary>{escape(str(summary))}</summary>"
         return self._add(f"<details>{head}<pre>{escape(str(text))}</pre></details>")
 
-    def html(self) -> str:
-        """The whole page."""
+    def html(self, refresh: int | None = None) -> str:
+        """The whole page. refresh: seconds after which an open page is read again, while what it shows still grows."""
         title = escape(str(self.title))
+        again = "" if refresh is None else f'<meta http-equiv="refresh" content="{int(refresh)}">\n'
         return (
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
             f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
             '<meta name="color-scheme" content="light dark">\n'
-            f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n"
+            f"{again}<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n"
             + "\n".join(self._parts)
             + f"\n</main>\n<footer>Hilum. {escape(INTENDED_USE)}</footer>\n</body>\n</html>\n"
         )
 
-    def write(self, path: Path) -> Path:
-        """Write the page, whole or not at all."""
-        atomic.write_text(Path(path), self.html())
+    def write(self, path: Path, refresh: int | None = None) -> Path:
+        """Write the page, whole or not at all. refresh: as `html` takes it."""
+        atomic.write_text(Path(path), self.html(refresh))
         return Path(path)
 
 

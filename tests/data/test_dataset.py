@@ -63,6 +63,7 @@ def test_hilum_data_names_the_folder_of_folders(folder: Path, tmp_path: Path, mo
         ("leave_out: [nobody]\n", "HIL-DATA-06"),
         ("- a\n- b\n", "HIL-DATA-03"),
         ("accept: [leaks]\n", "HIL-PLAN-03"),
+        ("modality: MRX\n", "HIL-DATA-17"),
         ("a: [\n", "HIL-DATA-03"),
         ("a: !!python/object/apply:os.getcwd []\n", "HIL-DATA-03"),
     ],

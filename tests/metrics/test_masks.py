@@ -122,6 +122,9 @@ def test_dice_agrees_with_simpleitk():
     assert dice.measure(a, b, (1, 1, 1)) == pytest.approx(overlap.GetDiceCoefficient())
 
 
+TAKES = ("masks", "instances", "probabilities", "counts", "scores", "boxes", "field", "pictures", "features")
+
+
 def test_every_metric_has_a_whole_card():
     cards = catalogue.cards("hilum.metrics")
     names = (
@@ -132,6 +135,6 @@ def test_every_metric_has_a_whole_card():
     for name, card in cards.items():
         assert {"better", "unit", "range", "level", "takes", "empty", "source"} <= set(card), name
         assert card["better"] in ("higher", "lower") and card["level"] in ("case", "set")
-        assert card["takes"] in ("masks", "scores", "boxes", "field", "pictures", "features")
+        assert card["takes"] in TAKES
         assert len(card["range"]) == 2 and card["empty"] and card["source"]
         assert callable(catalogue.load("hilum.metrics", name).measure)

@@ -100,3 +100,14 @@ def test_masks_of_another_size_are_refused():
         draw.overlay(image(), square((10, 10), 2, 3))
     with pytest.raises(ValueError, match="expected"):
         draw.rgb(np.zeros((4, 5, 2)))
+
+
+def test_touching_objects_are_told_apart_by_outlines_of_two_colours():
+    numbered = np.zeros((40, 50), np.uint16)
+    numbered[10:20, 10:20], numbered[10:20, 20:30] = 300, 301
+    picture, factor = draw.objects(image(), numbered), 6
+    left, right = picture[15 * factor, 20 * factor - 1], picture[15 * factor, 20 * factor]
+    assert tuple(left) == draw.colour(300) and tuple(right) == draw.colour(301) and draw.colour(300) != draw.colour(301)
+    inside = picture[15 * factor, 15 * factor].astype(int)
+    assert tuple(inside) != draw.colour(300), "what lies inside stays visible"
+    assert np.array_equal(picture[: 9 * factor], draw.enlarge(draw.rgb(image()))[: 9 * factor])

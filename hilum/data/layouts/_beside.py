@@ -12,7 +12,7 @@ from hilum.io import _names, _source, table
 
 OWN = {"case", "patient", "class", "split"}
 # Columns of cases.csv with a meaning; all others are attributes.
-FILES = {"image", "label", "fixed", "moving", "kspace"}
+FILES = {"image", "label", "fixed", "moving", "kspace", "validity"}
 # Columns that make a CSV a data set by itself.
 
 

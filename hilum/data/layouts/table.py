@@ -10,7 +10,7 @@ from hilum.io import _names, _source
 from hilum.io import table as tables
 
 CARD = {"about": "a CSV with columns for roles (image, label, fixed, moving, ...), class, patient, split", "order": 5}
-ROLES = ("image", "label", "fixed", "moving", "kspace")
+ROLES = ("image", "label", "fixed", "moving", "kspace", "validity")
 ENDS = (".csv", ".tsv")
 
 
