@@ -65,6 +65,7 @@ _KINDS = {
     "hilum.zoo": "network",
     "hilum.tasks": "task",
     "hilum.learn": "regime",
+    "hilum.learn.track": "tracker",
     "hilum.io": "format",
     "hilum.prepare.augment": "augmentation",
     "hilum.metrics": "metric",

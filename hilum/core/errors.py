@@ -17,6 +17,17 @@ class HilumError(Exception):
         self.remedy = remedy
 
 
+class Stopped(SystemExit):
+    """A signal asked to end. The command line prints the words and exits with 128 + the signal, as schedulers expect.
+
+    how: what became of the work ("after step 3; the state is saved").
+    """
+
+    def __init__(self, number: int, how: str) -> None:
+        super().__init__(128 + number)
+        self.words = f"stopped by signal {number} {how}"
+
+
 def near(word: str, known: list[str]) -> str:
     """'did you mean ...' for a mistyped word, or the list of what exists."""
     import difflib

@@ -71,6 +71,10 @@ class Plan(Strict):
     options: dict[str, Any] = Field(default_factory=dict)
     learning: dict[str, Any] = Field(default_factory=dict)
     data: dict[str, Any] = Field(default_factory=dict)
+    # most bytes of prepared cases that are kept; None: the store's own limit
+    store_bytes: int | None = Field(default=None, ge=1)
+    # what the plan was fitted to; of no effect later
+    machine: dict[str, Any] = Field(default_factory=dict)
     minutes: float | None = Field(default=None, gt=0)
     steps: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**31)

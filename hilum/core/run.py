@@ -158,8 +158,9 @@ class Run:
         before = hashlib.sha256(lines[-1].encode("utf-8")).hexdigest() if lines else ""
         when = datetime.now(UTC).isoformat(timespec="seconds")
         row = {"event": event, "when": when, **facts, "before": before}
-        with open(path, "a", encoding="utf-8") as stream:
-            stream.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+        # written anew and not appended to: a disk that is full, or power that goes, must not leave half a line
+        lines.append(json.dumps(row, ensure_ascii=False, allow_nan=False))
+        write_text(path, "".join(f"{line}\n" for line in lines))
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

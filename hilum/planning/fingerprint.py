@@ -15,7 +15,7 @@ from hilum.prepare import anatomy
 from hilum.prepare.grid import to_ras
 from hilum.tasks import _labels
 
-LATER = ("channels", "roles", "accept")
+LATER = ("channels", "roles", "accept", "modality")
 # Settings that came after the first runs: left out of the hash where they are empty, so that old runs know their data.
 SAMPLES = 10_000
 # Intensities kept per case and channel; their percentiles stand for the data set's.
@@ -100,7 +100,7 @@ def summary(rows: list[dict[str, Any]], samples: list[Array], dataset: Dataset) 
         "dims": dims.most_common(1)[0][0],
         "physical": all(row["physical"] for row in rows),
         "channels": _channel_names(channels, dataset.settings.channels),
-        "modality": modalities.most_common(1)[0][0],
+        "modality": dataset.settings.modality or modalities.most_common(1)[0][0],
         "label_values": sorted({v for row in rows for v in (row["labels"] or {})}),
         "intensity": [_channel(v) for v in values],
         "settings": settings | {"classes": {str(k): v for k, v in settings["classes"].items()}},

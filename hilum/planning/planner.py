@@ -15,7 +15,9 @@ from hilum.data.groups import group_cases, looks
 from hilum.data.labels import counted
 from hilum.data.leaks import Leaks, leaks
 from hilum.data.splits import given, split
+from hilum.planning import _shape
 from hilum.planning.fingerprint import fingerprint
+from hilum.planning.memory import cap
 from hilum.tasks import _build, _task
 from hilum.tasks._pairs import connected
 
@@ -25,6 +27,8 @@ LEAST_MINUTES = 0.05
 # Three seconds: below this not even the timing of a step fits.
 MOST_MINUTES = 525_600
 # A year; it also refuses what is no number.
+PUBLISHED_MINUTES = 1440
+# A day: from here nnU-Net's own plan sees enough steps on processors too.
 
 
 @dataclass(frozen=True)
@@ -81,52 +85,126 @@ def make_plan(
     steps: int | None = None,
     seed: int = 0,
     settings: dict[str, Any] | None = None,
+    memory: int | None = None,
+    machine: dict[str, Any] | None = None,
 ) -> Plan:
-    """The plan by the task's rules, then edited by --net and --set. Every part is checked before it is handed out."""
+    """The plan by the task's rules, then edited by --net and --set. Every part is checked before it is handed out.
+
+    machine: what `machine.facts` found; the plan is then shaped to its speed, and to `memory` bytes or, without, to
+    most of what is available. Without it the rules alone decide, the same everywhere.
+    """
     check_budget(minutes, steps)
-    budget = _task.Budget(minutes or _minutes_of(steps))
+    settings = settings or {}
     card = catalogue.card("hilum.tasks", task)
-    facts = ready.facts
-    if facts["dims"] not in card["dims"]:
+    if ready.facts["dims"] not in card["dims"]:
         raise HilumError(
-            "HIL-PLAN-05", f"{task} works on {card['dims']}-D data, this is {facts['dims']}-D", "Use slices"
+            "HIL-PLAN-05", f"{task} works on {card['dims']}-D data, this is {ready.facts['dims']}-D", "Use slices"
         )
-    part = _task.kind(task).rules(facts, budget)
-    regime = part.get("regime", card["regime"])
-    roles = catalogue.card("hilum.learn", regime)["defaults"]
-    part["networks"] = {role: {"name": name} for role, name in roles.items()} | part["networks"]
-    data = {
+    fixed = _fixed(ready, task, minutes, steps, seed)
+
+    def build(budget: _task.Budget) -> Plan:
+        return edit(_by_rules(ready, task, budget, fixed), net, settings)
+
+    gflops = None if machine is None or minutes is None else machine.get("gflops")
+    budget = _task.Budget(minutes or _minutes_of(steps), published=_published(settings, minutes, machine))
+    shaped = _shape.by_minutes(build, budget, gflops)
+    if "plan.patch" in settings:
+        _shape.patch_fits(shaped.plan, ready.facts)
+    plan = _checked(shaped.plan)
+    _shape.enough_time(shaped, minutes)
+    if machine is not None:
+        plan = _on(machine, plan, shaped, build, ready, memory, settings)
+    for note in plan.data.get("notes", []):
+        log.info("%s", note)
+    return plan
+
+
+def fitted(plan: Plan, ready: Prepared, memory: int | None = None) -> Plan:
+    """A plan made elsewhere, for these data on this machine: its store limited to what fits, nothing else changed.
+
+    Refused: more memory than `memory` bytes, or most of what is available (HIL-PLAN-07); far too large a patch (08).
+    """
+    _shape.patch_fits(plan, ready.facts)
+    return _shape.given_fits(plan, ready, cap(memory))
+
+
+def _published(settings: dict[str, Any], minutes: float | None, machine: dict[str, Any] | None) -> bool:
+    """Whether to plan as published: as `options.planner` says, else on CUDA and where there are many hours."""
+    if "options.planner" in settings:
+        return bool(settings["options.planner"] == "published")
+    return bool((machine or {}).get("accelerator")) or (minutes or 0) >= PUBLISHED_MINUTES
+
+
+def _fixed(ready: Prepared, task: str, minutes: float | None, steps: int | None, seed: int) -> dict[str, Any]:
+    """What no rule of the task changes."""
+    facts = ready.facts
+    about = {
+        "name": facts["data"],
+        "layout": facts["layout"],
+        "grouping": ready.grouping,
+        "labels": facts["settings"]["labels"],
+        "ignore": facts["settings"]["ignore"],
+        "terms": facts["settings"]["terms"],
+        "fingerprint": facts["hash"],
+    }
+    if ready.leaks.warnings:
+        about["warnings"] = list(ready.leaks.warnings)
+    return {
         "task": task,
         "dims": facts["dims"],
-        "roles": card["roles"],
+        "roles": catalogue.card("hilum.tasks", task)["roles"],
         "channels": facts["channels"],
         "normalisation": normalisation(facts),
-        "regime": regime,
-        "data": {
-            "name": facts["data"],
-            "layout": facts["layout"],
-            "grouping": ready.grouping,
-            "labels": facts["settings"]["labels"],
-            "ignore": facts["settings"]["ignore"],
-            "terms": facts["settings"]["terms"],
-            "fingerprint": facts["hash"],
-        },
+        "data": about,
         "minutes": minutes,
         "steps": steps,
         "seed": seed,
         "split_seed": seed,
         "versions": {name: version(name) for name in ("hilum", "torch", "numpy")},
     }
-    if ready.leaks.warnings:
-        data["data"] = {**data["data"], "warnings": list(ready.leaks.warnings)}
-    plan = checked(Plan, data | part, "the plan")
-    plan = edit(plan, net, settings or {})
+
+
+def _by_rules(ready: Prepared, task: str, budget: _task.Budget, fixed: dict[str, Any]) -> Plan:
+    """The plan that the task's rules make of a budget."""
+    part = _task.kind(task).rules(ready.facts, budget)
+    regime = part.get("regime", catalogue.card("hilum.tasks", task)["regime"])
+    roles = catalogue.card("hilum.learn", regime)["defaults"]
+    part["networks"] = {role: {"name": name} for role, name in roles.items()} | part["networks"]
+    notes = part.pop("notes", [])
+    data = fixed | {"regime": regime} | part
+    if notes:
+        data["data"] = {**data["data"], "notes": notes}
+    return checked(Plan, data, "the plan")
+
+
+def _checked(plan: Plan) -> Plan:
+    """The plan with the task's options written out; every network's name and options are known ones."""
     catalogue.card("hilum.learn", plan.regime)
     made = _task.load(plan)
     plan = plan.model_copy(update={"options": made.options.model_dump()})
     for role, wanted in plan.networks.items():
         _build.check(made, wanted, role)
     return plan
+
+
+def _on(
+    machine: dict[str, Any],
+    plan: Plan,
+    shaped: _shape.Shaped,
+    build: _shape.Build,
+    ready: Prepared,
+    memory: int | None,
+    settings: dict[str, Any],
+) -> Plan:
+    """The plan kept under the cap of memory (on processors), and what it was fitted to written into it."""
+    known = {k: v for k, v in machine.items() if k != "memory"} | {"seconds_per_step": shaped.seconds}
+    if memory is not None:
+        known["memory_cap"] = memory
+    if not machine.get("accelerator"):
+        by_hand = {key.removeprefix("plan.") for key in settings if key in ("plan.batch", "plan.patch")}
+        whole = _shape.Shaped(plan, shaped.budget, shaped.seconds)
+        plan = _checked(_shape.by_memory(build, whole, ready, cap(memory), by_hand))
+    return plan.model_copy(update={"machine": known})
 
 
 def check_budget(minutes: float | None, steps: int | None) -> None:

@@ -149,16 +149,16 @@ def decode(
         places.append(kind)
     all_boxes = torch.cat(boxes).double().numpy()
     all_scores, all_places = torch.cat(scores).double().numpy(), torch.cat(places).numpy()
-    kept = suppress(all_boxes, all_scores, all_places, overlap)[:most]
+    kept = suppress(all_boxes, all_scores, all_places, overlap, most)
     return all_boxes[kept], all_scores[kept], all_places[kept]
 
 
-def suppress(boxes: Array, scores: Array, places: Array, overlap: float) -> Array:
-    """Indices kept by greedy non-maximum suppression within each class, best first."""
+def suppress(boxes: Array, scores: Array, places: Array, overlap: float, most: int | None = None) -> Array:
+    """Indices kept by greedy non-maximum suppression within each class, best first; the first `most` of them."""
     n = boxes.shape[1] // 2
     area = np.prod(boxes[:, n:] - boxes[:, :n], axis=1)
-    left, kept = np.argsort(-scores, kind="stable"), []
-    while len(left):
+    left, kept = np.argsort(-scores, kind="stable"), list[Any]()
+    while len(left) and (most is None or len(kept) < most):
         first, rest = left[0], left[1:]
         kept.append(first)
         low = np.maximum(boxes[first, :n], boxes[rest, :n])

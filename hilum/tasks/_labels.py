@@ -10,11 +10,14 @@ from hilum.core.image import Array, Case, Image
 from hilum.core.plan import Plan
 from hilum.data import labels
 from hilum.data.dataset import Settings
+from hilum.tasks._instances import RULE, numbered
 
 log = logging.getLogger(__name__)
 
 IGNORE = -1
 # Target value of voxels that are not judged and not learned from.
+VALIDITY = "validity"
+# Role of the mask outside which nothing is learned and nothing judged.
 MANY = 8
 # More unnamed values than this are named in a warning: often they number objects.
 
@@ -35,7 +38,7 @@ def stored(case: Case, role: str = "label") -> Image:
         return whole
     # a DICOM SEG leaves empty slices out: it needs its image's grid
     seg = getattr(item, "format", "") == "dicom" and item.path.is_file()
-    like = case.read("image" if role == "label" else role.removesuffix("_label")) if seg else None
+    like = case.read("image" if role in ("label", VALIDITY) else role.removesuffix("_label")) if seg else None
     label: Image = item.read_labels(like) if seg else item.read_labels()
     return label
 
@@ -49,7 +52,7 @@ def to_channels(values: Array, plan: Plan) -> Array:
     out = np.zeros(values.shape, dtype=np.int16)
     known = values == 0
     for channel, wanted in enumerate(rules.values(), 1):
-        if wanted == "nonzero":
+        if wanted in ("nonzero", RULE):
             chosen = values != 0
         else:
             chosen = np.isin(values, wanted if isinstance(wanted, list) else [wanted])
@@ -66,6 +69,26 @@ def to_channels(values: Array, plan: Plan) -> Array:
             "Map them under `labels` in a dataset.yaml, or name one value `ignore`",
         )  # fmt: skip
     return out
+
+
+def valid(case: Case, label: Image) -> Array:
+    """Where the case's validity mask is not 0, (1, *space) bool; refused where it is off the label's grid or empty."""
+    inside = stored(case, VALIDITY)
+    same_grid(case, label, inside)
+    found: Array = inside.array != 0
+    if not found.any():
+        raise HilumError(
+            "HIL-N15", f"The validity mask of case {case.id} is 0 everywhere", "Mend it, or leave the case out"
+        )
+    return found
+
+
+def judged_channels(case: Case, label: Image, plan: Plan) -> Array:
+    """`to_channels` of a label (1, *space), and IGNORE where the validity mask of the case, if it has one, is 0."""
+    channels = to_channels(label.array, plan)
+    if VALIDITY in case.items:
+        channels[~valid(case, label)] = IGNORE
+    return channels
 
 
 def from_channels(channels: Array, plan: Plan) -> Array:
@@ -85,6 +108,8 @@ def class_plans(fingerprint: dict[str, object]) -> list[dict[str, object]]:
     if not values:
         raise HilumError("HIL-N15", "Every label is background only", "Check that labels/ holds the right files")
     _check_rows(fingerprint.get("cases", []), settings)
+    if numbered(settings["labels"]) and len(values) == 1:
+        log.warning("No label numbers more than one object: `labels: {name: nonzero}` would say the same")
     if settings["labels"]:
         return [{"value": i, "name": name} for i, name in enumerate(settings["labels"], 1)]
     if settings["classes"]:
@@ -94,7 +119,8 @@ def class_plans(fingerprint: dict[str, object]) -> list[dict[str, object]]:
     if len(values) > 64:
         raise HilumError(
             "HIL-N15", f"The labels hold {len(values)} different values, which looks like numbered objects",
-            "Say `labels: {foreground: nonzero}` in a dataset.yaml to segment all of them as one class",
+            "Say `labels: {foreground: nonzero}` in a dataset.yaml to segment all of them as one class, or `instances` "
+            "in place of nonzero to tell them apart",
         )  # fmt: skip
     if len(values) > MANY:
         log.warning(

@@ -1,5 +1,7 @@
 """Findings as pictures for the report: the slice that matters most, laid out the right way up."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 from hilum.core.image import Array, Image
@@ -24,6 +26,54 @@ def picture(image: Image) -> Array:
 def masks(image: Image, truth: Array | None, found: Array, classes: dict[int, str]) -> Array:
     """The slice with most truth (else most found): image, truth and found side by side, (H, W, 3) uint8."""
     from hilum.pictures import draw
+
+    return _beside(image, truth, found, lambda ground, cut: draw.overlay(ground, cut, classes))
+
+
+def objects(image: Image, truth: Array | None, found: Array, classes: dict[int, str]) -> Array:
+    """The same for numbered objects, each in a colour of its own; their one class needs no name."""
+    from hilum.pictures import draw
+
+    return _beside(image, truth, found, draw.objects)
+
+
+def patches(
+    images: Array, truth: Array, found: Array, classes: dict[int, str], cases: Sequence[str]
+) -> list[tuple[Array, str]]:
+    """The patches of a batch, those with most truth first: images (B, C, *patch), truth and found (B, *patch)."""
+    order = np.argsort(-(truth > 0).reshape(len(truth), -1).sum(axis=1), kind="stable")
+    return [
+        (
+            masks(Image(images[n], None), truth[n].astype(np.uint8), found[n].astype(np.uint8), classes),
+            named(cases, int(n), len(images)),
+        )
+        for n in order
+    ]
+
+
+def moved(images: Sequence[Image], displacement: Array) -> Array:
+    """Fixed, moving before, moving after (on one grid) and the bent grid, in the middle slice; (H, W, 3) uint8."""
+    from hilum.pictures import draw
+    from hilum.pictures.slices import best_slice, field_on_slice
+
+    fixed = images[0]
+    axis, index = best_slice(np.zeros(fixed.shape, dtype=bool))
+    pictures = [draw.enlarge(draw.rgb(flat(image, axis, index))) for image in images]
+    bent = field_on_slice(displacement, axis, index, fixed.spacing, fixed.affine)
+    words = ["fixed", "moving before", "moving after", "field"]
+    return draw.side_by_side([*pictures, draw.deformed_grid(bent)], words)
+
+
+def named(cases: Sequence[str], place: int, batch: int) -> str:
+    """The case of one place of a batch, or the few it may be: a case drawn twice is named once in `cases`."""
+    if place == 0 or len(cases) == batch:
+        return cases[place] if place < len(cases) else ""
+    return cases[0] if len(cases) == 1 else " or ".join(cases)
+
+
+def _beside(image: Image, truth: Array | None, found: Array, drawn: Callable[[Array, Array], Array]) -> Array:
+    """Image, truth and found, each label map drawn by `drawn(picture, label map)`."""
+    from hilum.pictures import draw
     from hilum.pictures.slices import best_slice, slice_of
 
     axis, index = best_slice((found if truth is None else truth) > 0)
@@ -32,6 +82,6 @@ def masks(image: Image, truth: Array | None, found: Array, classes: dict[int, st
     for name, values in (("truth", truth), ("found", found)):
         if values is not None:
             cut = slice_of(values, axis, index, image.spacing, image.affine, labels=True)
-            pictures.append(draw.overlay(ground, cut, classes))
+            pictures.append(drawn(ground, cut))
             words.append(name)
     return draw.side_by_side(pictures, words)

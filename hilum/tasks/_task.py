@@ -23,15 +23,28 @@ Batch = dict[str, Any]
 # Tensors by name, first axis the batch; a reconstruct batch also holds its operator.
 
 
+WIDTHS = (8, 12, 16, 24, 32)
+# Of a network's first stage, as nnU-Net counts them; the other tasks have their own numbers for the same five sizes.
+
+
 @dataclass(frozen=True)
 class Budget:
-    """What a run may cost. minutes: of training, on two CPU cores."""
+    """What a run may cost. minutes: of training. The planner tries several of them (planning/_shape.py).
+
+    chosen: one of WIDTHS; None where the speed of the machine is unknown. share: of the usual size of a sample, to
+    learn from smaller ones. published: plan as the paper does for its hardware, where a task knows such a plan.
+    """
 
     minutes: float | None = None
+    chosen: int | None = None
+    share: float = 1.0
+    published: bool = False
 
     @property
     def width(self) -> int:
-        """Channels of the first stage: a choice for two CPU cores, where a wide network would see too few steps."""
+        """Channels of the first stage: chosen, or a guess for two CPU cores, where wide networks see too few steps."""
+        if self.chosen is not None:
+            return self.chosen
         if (self.minutes or 0) >= 90:
             return 32
         return 16 if (self.minutes or 0) > 2 else 12
@@ -92,6 +105,26 @@ class Task(ABC):
     def losses(self, outputs: Any, batch: Batch) -> "dict[str, Tensor]":
         """Named scalar losses, already weighted; their sum is minimised."""
 
+    def check(self, store: Store, cases: Sequence[Case], number: int, rng: np.random.Generator) -> Batch:
+        """A validation batch from these few cases; the same for the same `rng`. Random patches unless overridden."""
+        return self.sample(store, cases, "val", number, rng)
+
+    def counts(self, outputs: Any, batch: Batch) -> Array | None:
+        """What was right and wrong in a validation batch, as counts that can be added up; None: judge by the losses."""
+        return None
+
+    def score(self, counts: Array) -> dict[str, float]:
+        """Added counts as figures for the curve; the first one, higher is better, chooses the weights to keep."""
+        raise TypeError(f"{type(self).__module__} counts nothing")
+
+    def collapse(self, counts: Array) -> str | None:
+        """What is wrong when the counts show a network that always answers alike ("it finds ..."), else None."""
+        return None
+
+    def pictures(self, outputs: Any, batch: Batch, cases: Sequence[str]) -> list[tuple[Array, str]]:
+        """A validation batch as pictures with captions, for the page of a run under way."""
+        return []
+
     def whole(self, prepared: Prepared) -> Batch:
         """One case as a batch of one, where the network sees it whole."""
         raise TypeError(f"{type(self).__module__} does not predict whole cases")
@@ -115,6 +148,21 @@ class Task(ABC):
     @abstractmethod
     def example(self, rng: np.random.Generator) -> Batch:
         """A synthetic batch of one of the right shape, for timing and for the golden pair of a bundle."""
+
+    @property
+    def reduce(self) -> str:
+        """What becomes of merged windows in this plan: "argmax", or anything else for the logits as they are."""
+        return str(self.CARD["reduce"])
+
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics of the CARD that this plan is judged by, headline first."""
+        return [str(name) for name in self.CARD["metrics"]]
+
+    @property
+    def legend(self) -> list[tuple[str, int]]:
+        """(name, value) of what colours mean in `show`."""
+        return [(c.name, c.value) for c in self.plan.classes]
 
     def in_channels(self) -> int:
         """Input channels of the predicting network (per image, where it takes several)."""

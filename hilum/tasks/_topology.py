@@ -58,8 +58,11 @@ def features(stages: int, width: int, dims: int) -> list[int]:
     return [min(width * 2**i, cap) for i in range(stages)]
 
 
-def elements(plan: Topology, widths: Sequence[int], classes: int) -> float:
-    """nnU-Net's memory proxy: feature-map elements of all convolutions, up-convolutions and heads, one sample."""
+def elements(plan: Topology, widths: Sequence[int], classes: int, deep: bool = True) -> float:
+    """nnU-Net's memory proxy: feature-map elements of all convolutions, up-convolutions and heads, one sample.
+
+    deep: with the heads of deep supervision, or only the one at full resolution.
+    """
     shape = np.array(plan.patch, dtype=np.float64)
     total, shapes = 0.0, []
     for stride, width in zip(plan.strides, widths, strict=True):
@@ -68,9 +71,17 @@ def elements(plan: Topology, widths: Sequence[int], classes: int) -> float:
         total += 2 * width * shape.prod()
     for stage in range(len(widths) - 2, -1, -1):
         voxels = shapes[stage].prod()
-        # up-convolution, two convolutions, deep-supervision head
-        total += (widths[stage] + 2 * widths[stage] + classes) * voxels
+        # up-convolution, two convolutions, head
+        total += (widths[stage] + 2 * widths[stage] + (classes if deep or not stage else 0)) * voxels
     return float(total)
+
+
+def start_patch(shape: Sequence[float], spacing: Sequence[float]) -> list[int]:
+    """Aspect 1/spacing with the volume of 256^3 (2-D: 2048^2), clipped to the median shape."""
+    aspect = 1 / np.array(spacing, dtype=np.float64)
+    volume = 256**3 if len(shape) == 3 else 2048**2
+    start = np.round(aspect * (volume / aspect.prod()) ** (1 / len(shape)))
+    return [int(min(p, round(s))) for p, s in zip(start, shape, strict=True)]
 
 
 def fit(shape: Sequence[float], spacing: Sequence[float], width: int, classes: int, limit: float) -> Topology:
@@ -79,11 +90,7 @@ def fit(shape: Sequence[float], spacing: Sequence[float], width: int, classes: i
     Starts from the aspect 1/spacing clipped to the shape; shrinks the axis with the largest patch/shape ratio.
     """
     dims = len(shape)
-    start = 1 / np.array(spacing, dtype=np.float64)
-    volume = 256**3 if dims == 3 else 2048**2
-    start = np.round(start * (volume / start.prod()) ** (1 / dims))
-    patch = [int(min(p, round(s))) for p, s in zip(start, shape, strict=True)]
-    found = topology(patch, spacing)
+    found = topology(start_patch(shape, spacing), spacing)
     while elements(found, features(len(found.strides), width, dims), classes) > limit:
         # an axis of a few slices has nothing to give; the others still have
         able = [a for a in range(dims) if found.patch[a] > MIN_EDGE]

@@ -5,14 +5,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+from pydantic import Field
 
 from hilum.core.errors import HilumError
 from hilum.core.findings import Result, Score, Scores
-from hilum.core.image import Array, Case
+from hilum.core.image import Array, Case, Image
 from hilum.core.plan import Strict
 from hilum.data.store import Prepared, Store
-from hilum.prepare import augment, grid, intensity
-from hilum.tasks import _show, _task
+from hilum.prepare import augment, grid, intensity, modality
+from hilum.tasks import _rounds, _show, _task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,9 +36,15 @@ SIDE = {2: 160, 3: 48}
 
 
 class Options(Strict):
-    """balance: draw classes equally often. control: "border" shows the network a frame of the image only."""
+    """balance: draw classes equally often. control: "border" shows the network a frame of the image only.
+
+    smoothing: share of the truth that is spread over all classes. mixup: strength (of a Beta distribution, Zhang et al.
+    2018) with which pairs of training images and their classes are blended; 0: none.
+    """
 
     balance: bool = True
+    smoothing: float = Field(default=0.1, ge=0, lt=1)
+    mixup: float = Field(default=0.0, ge=0)
     control: Literal["none", "border"] = "none"
 
 
@@ -57,23 +64,21 @@ class Task(_task.Task):
                 "Classification needs at least two classes: add a folder or a class column",
             )  # fmt: skip
         dims = int(fingerprint["dims"])
+        # a class may hang on the side: pictures of unknown kind are not mirrored
+        kind, oriented = modality.family(fingerprint), modality.oriented(fingerprint, unknown=True)
         shape = np.median([row["shape"] for row in fingerprint["cases"]], axis=0)
         step = 32 if dims == 2 else 16
-        side = min(SIDE[dims], max(shape)) if (budget.minutes or 0) > 2 else min(64 if dims == 2 else 32, max(shape))
+        most = SIDE[dims] * budget.share ** (1 / dims)
+        side = min(most, max(shape)) if (budget.minutes or 0) > 2 else min(64 if dims == 2 else 32, max(shape))
         patch = [max(step, round(float(n / max(shape) * side / step)) * step) for n in shape]
-        width = {16: 32, 12: 16, 32: 64}[budget.width]
+        width = {8: 12, 12: 16, 16: 32, 24: 48, 32: 64}[budget.width]
         return {
             "classes": [{"value": i, "name": n} for i, n in enumerate(names)],
             "spacing": None,
             "patch": patch,
             "batch": 16 if dims == 2 else 4,
             "networks": {"net": {"name": "resnet", "options": {"depth": 18, "width": width}}},
-            "augment": [
-                {"name": "rotate_scale", "options": {"degrees": 15.0, "scale": [0.85, 1.2], "probability": 0.5}},
-                {"name": "contrast", "options": {"probability": 0.3}},
-                {"name": "noise"},
-                {"name": "blur"},
-            ],
+            "augment": augment.strong(kind, dims, oriented=oriented, patch=patch, mirror=not oriented, whole=True),
             "options": {},
         }
 
@@ -118,16 +123,65 @@ class Task(_task.Task):
                 image = augment.apply(augment.draw(self.plan.augment, rng, self.plan.dims), image)
             images.append(image)
             targets.append(ready["target"])
-        return {"image": torch.from_numpy(np.stack(images)), "target": torch.tensor(targets)}
+        batch = {"image": torch.from_numpy(np.stack(images)), "target": torch.tensor(targets)}
+        return self._mixed(batch, rng) if part == "train" and self.options.mixup else batch
+
+    def _mixed(self, batch: _task.Batch, rng: np.random.Generator) -> _task.Batch:
+        """Each image blended with its neighbour in the batch; "other": the neighbour's class, "share": of the own."""
+        import torch
+
+        share = torch.from_numpy(rng.beta(self.options.mixup, self.options.mixup, len(batch["target"])))
+        # the larger part is the image's own, so that "target" stays the better answer
+        share = torch.maximum(share, 1 - share).float()
+        image, weight = batch["image"], share.reshape(-1, *[1] * (batch["image"].ndim - 1))
+        mixed = weight * image + (1 - weight) * image.roll(1, 0)
+        return {"image": mixed, "target": batch["target"], "other": batch["target"].roll(1, 0), "share": share}
 
     def inputs(self, batch: _task.Batch) -> tuple[Any, ...]:
         return (batch["image"],)
 
     def losses(self, outputs: Any, batch: _task.Batch) -> "dict[str, Tensor]":
-        """Cross-entropy."""
-        from torch.nn import functional
+        """Cross-entropy; of blended images with both classes, by their shares."""
+        from torch.nn.functional import cross_entropy
 
-        return {"loss": functional.cross_entropy(outputs, batch["target"])}
+        # what validates is the truth itself, so that runs with different smoothing can be compared
+        smoothing = self.options.smoothing if outputs.requires_grad else 0.0
+        if "share" not in batch:
+            return {"loss": cross_entropy(outputs, batch["target"], label_smoothing=smoothing)}
+        both = [
+            cross_entropy(outputs, batch[t], label_smoothing=smoothing, reduction="none") for t in ("target", "other")
+        ]
+        return {"loss": (batch["share"] * both[0] + (1 - batch["share"]) * both[1]).mean()}
+
+    def check(self, store: Store, cases: Sequence[Case], number: int, rng: np.random.Generator) -> _task.Batch:
+        """These images as they are, each once."""
+        import torch
+
+        ready = [store(case) for case in cases[: self.plan.batch]]
+        images = torch.from_numpy(np.stack([r["image"] for r in ready]))
+        return {"image": images, "target": torch.tensor([r["target"] for r in ready])}
+
+    def counts(self, outputs: Any, batch: _task.Batch) -> Array:
+        """Images by true and found class."""
+        return _rounds.confusion(outputs, batch["target"])
+
+    def score(self, counts: Array) -> dict[str, float]:
+        return _rounds.balanced(counts)
+
+    def collapse(self, counts: Array) -> str | None:
+        return _rounds.one_answer(counts, [c.name for c in self.plan.classes])
+
+    def pictures(self, outputs: Any, batch: _task.Batch, cases: Sequence[str]) -> list[tuple[Array, str]]:
+        """Images with what they are called and what they are."""
+        names = [c.name for c in self.plan.classes]
+        chances = outputs.softmax(1).cpu().numpy()
+        drawn = []
+        for image, row, true, case in zip(
+            batch["image"].numpy(), chances, batch["target"].tolist(), cases, strict=True
+        ):
+            words = f"{case}: {names[int(row.argmax())]} {row.max():.2f}, truly {names[true]}"
+            drawn.append((_show.picture(Image(image, None)), words))
+        return drawn
 
     def whole(self, prepared: Prepared) -> _task.Batch:
         import torch

@@ -1,6 +1,6 @@
 """Detection: boxes around what is looked for."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -9,11 +9,11 @@ from pydantic import Field
 
 from hilum.core.errors import HilumError
 from hilum.core.findings import Boxes, Result
-from hilum.core.image import Array, Case
+from hilum.core.image import Array, Case, Image
 from hilum.core.plan import Strict
 from hilum.data.store import Prepared, Store
-from hilum.prepare import augment, intensity, patches
-from hilum.tasks import _boxes, _show, _task
+from hilum.prepare import augment, intensity, modality, patches
+from hilum.tasks import _boxes, _rounds_boxes, _show, _task
 from hilum.tasks._labels import same_grid, stored
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ CARD = {
     "metrics": ["ap50", "froc"],
     "dims": [2],
 }
+
+SURE = 0.3
+# Score from which a box is drawn.
 
 
 class Options(Strict):
@@ -60,15 +63,18 @@ class Task(_task.Task):
         if not any(row["boxes"] for row in fingerprint["cases"]):
             raise HilumError("HIL-T10", "No case has a box", "Check boxes.csv or labels/")
         shape = np.median([row["shape"] for row in fingerprint["cases"]], axis=0)
-        patch = [int(np.clip(np.ceil(n / 32) * 32, 64, 256)) for n in shape]
-        width = {12: 32, 16: 48, 32: 64}[budget.width]
+        most = 256 if budget.share == 1 else 192 if budget.share >= 0.5 else 128
+        patch = [int(np.clip(np.ceil(n / 32) * 32, 64, most)) for n in shape]
+        width = {8: 16, 12: 32, 16: 48, 24: 56, 32: 64}[budget.width]
+        entries = augment.strong(modality.family(fingerprint), 2, oriented=True, patch=patch)
         return {
             "classes": [{"value": int(v), "name": str(n)} for v, n in names.items()],
             "spacing": None,
             "patch": patch,
             "batch": 4,
             "networks": {"net": {"name": "fcos", "options": {"width": width}}},
-            "augment": [{"name": "flip"}, {"name": "contrast"}, {"name": "noise"}],
+            # boxes grow when they are turned: mirrored only
+            "augment": [e for e in entries if e["name"] not in ("rotate_scale", "elastic")],
             "options": {},
         }
 
@@ -143,6 +149,40 @@ class Task(_task.Task):
         """Focal loss on classes, GIoU on boxes, cross-entropy on centre-ness; normalised by assigned locations."""
         return _boxes.fcos_losses(outputs, batch["boxes"], batch["labels"], tuple(batch["image"].shape[2:]))
 
+    def counts(self, outputs: Any, batch: _task.Batch) -> Array:
+        """Right and wrong boxes of every class by their score, and how many true ones there are."""
+        return _rounds_boxes.boxes(self._found(outputs, batch), len(self.plan.classes))
+
+    def score(self, counts: Array) -> dict[str, float]:
+        return _rounds_boxes.precision(counts)
+
+    def collapse(self, counts: Array) -> str | None:
+        return _rounds_boxes.blind(counts, self.options.score)
+
+    def pictures(self, outputs: Any, batch: _task.Batch, cases: Sequence[str]) -> list[tuple[Array, str]]:
+        """Every patch, those with most true boxes first: found (orange, from a score of 0.3) and true ones (blue)."""
+        from hilum.pictures import draw
+
+        drawn, places = [], np.argsort([-len(b) for b in batch["boxes"]], kind="stable").tolist()
+        for place, found in zip(places, self._found(outputs, batch, places), strict=True):
+            sure = found["scores"] >= SURE
+            flat = _show.flat(Image(batch["image"][place].numpy(), None))
+            picture = draw.with_boxes(flat, found["boxes"][sure], found["scores"][sure], found["true_boxes"])
+            words = f"{int(sure.sum())} found at {SURE:g} or more (orange), {len(found['true_boxes'])} true (blue)"
+            drawn.append((picture, f"{_show.named(cases, place, len(places))}: {words}"))
+        return drawn
+
+    def _found(
+        self, outputs: Any, batch: _task.Batch, places: Sequence[int] | None = None
+    ) -> Iterator[dict[str, Array]]:
+        """Found and true boxes of images of a batch, all of them when no places are given."""
+        size = tuple(batch["image"].shape[2:])
+        for place in range(len(batch["boxes"])) if places is None else places:
+            one, options = _rounds_boxes.one_of(outputs, place), self.options
+            found, scores, labels = _boxes.decode(one, size, options.score, options.overlap, options.most)
+            true, kinds = batch["boxes"][place].cpu().numpy(), batch["labels"][place].cpu().numpy()
+            yield {"boxes": found, "scores": scores, "labels": labels, "true_boxes": true, "true_labels": kinds}
+
     def whole(self, prepared: Prepared) -> _task.Batch:
         """Padded at the far ends to a multiple of 32, so that coordinates stay."""
         import torch
@@ -182,10 +222,10 @@ class Task(_task.Task):
         from hilum.pictures import draw
 
         boxes = result["boxes"]
-        sure = boxes.scores >= 0.3
+        sure = boxes.scores >= SURE
         truth = self._truth(case)[0] if case.boxes is not None or "label" in case.items else np.zeros((0, 4))
         picture = draw.with_boxes(_show.flat(case.read("image")), boxes.array[sure], boxes.scores[sure], truth)
-        return [(picture, f"{case.id}: {int(sure.sum())} found at 0.3 or more, {len(truth)} true")]
+        return [(picture, f"{case.id}: {int(sure.sum())} found at {SURE:g} or more, {len(truth)} true")]
 
     def out_channels(self) -> dict[str, int]:
         return {"class": len(self.plan.classes), "box": 4, "centre": 1}

@@ -1,5 +1,6 @@
 """Generation: new images that look like those of a collection."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -9,7 +10,7 @@ from hilum.core.findings import Picture, Result
 from hilum.core.image import Array, Case, Image
 from hilum.data.store import Prepared, Store
 from hilum.prepare import grid, intensity
-from hilum.tasks import _show, _task
+from hilum.tasks import _rounds_images, _show, _task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,6 +30,8 @@ CARD = {
 
 LATENT = 64
 # Length of the random vector an image is made from.
+SHOWN = 9
+# Images on a sheet.
 
 
 class Task(_task.Task):
@@ -40,7 +43,7 @@ class Task(_task.Task):
     def rules(cls, fingerprint: dict[str, Any], budget: _task.Budget) -> dict[str, Any]:
         """Images resized to a square of 64 px (32 when they are smaller), grey values 0..high to -1..1."""
         side = 64 if float(np.median([max(row["shape"]) for row in fingerprint["cases"]])) >= 48 else 32
-        width = {12: 16, 16: 32, 32: 64}[budget.width]
+        width = {8: 12, 12: 16, 16: 32, 24: 48, 32: 64}[budget.width]
         critic = {"name": "dcgan_critic", "options": {"width": width}}
         return {
             "classes": [],
@@ -74,6 +77,27 @@ class Task(_task.Task):
 
     def losses(self, outputs: Any, batch: _task.Batch) -> "dict[str, Tensor]":
         raise TypeError("generate has no loss of its own: its regime (wgan_gp) does")
+
+    def counts(self, outputs: Any, batch: _task.Batch) -> Array:
+        """Sums over generated and over real images, per pixel. outputs: generated images (B, C, *patch)."""
+        return _rounds_images.sets(_rounds_images.array(outputs), _rounds_images.array(batch["real"]))
+
+    def score(self, counts: Array) -> dict[str, float]:
+        return _rounds_images.likeness(counts)
+
+    def collapse(self, counts: Array) -> str | None:
+        return _rounds_images.all_alike(counts)
+
+    def pictures(self, outputs: Any, batch: _task.Batch, cases: Sequence[str]) -> list[tuple[Array, str]]:
+        """A sheet of generated images and one of real ones."""
+        from hilum.pictures import draw
+
+        sheets = []
+        for images, words in ((outputs, "generated"), (batch["real"], "real")):
+            shown = [_show.flat(Image(i, None), low=-1.0, high=1.0) for i in _rounds_images.array(images[:SHOWN])]
+            grey = [draw.rgb(flat) for flat in shown]
+            sheets.append((draw.sheet(grey, math.ceil(math.sqrt(len(grey))), gap=2), f"{len(grey)} {words} images"))
+        return sheets
 
     def latent(self, count: int, rng: np.random.Generator) -> "Tensor":
         """Random vectors (count, LATENT)."""

@@ -12,7 +12,7 @@ from hilum.core.findings import Picture, Result
 from hilum.core.image import Array, Case, Image, Measurement
 from hilum.core.plan import Strict
 from hilum.data.store import Prepared, Store
-from hilum.tasks import _kspace, _task
+from hilum.tasks import _kspace, _rounds_images, _task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,7 +55,7 @@ class Task(_task.Task):
     def rules(cls, fingerprint: dict[str, Any], budget: _task.Budget) -> dict[str, Any]:
         """Whole slices of the median size, one per step; narrow cascades where time is short."""
         shape = np.median([row["shape"] for row in fingerprint["cases"]], axis=0)[-2:]
-        width = {12: 16, 16: 32, 32: 64}[budget.width]
+        width = {8: 12, 12: 16, 16: 32, 24: 48, 32: 64}[budget.width]
         return {
             "classes": [],
             "channels": ["real", "imaginary"],
@@ -114,6 +114,30 @@ class Task(_task.Task):
         """Mean squared error over real and imaginary part (x100, so that the numbers can be read)."""
         return {"mse": 100 * ((outputs - batch["target"]) ** 2).mean()}
 
+    def counts(self, outputs: Any, batch: _task.Batch) -> Array:
+        """Squared errors and energies of magnitudes, each slice in units of its own true maximum."""
+        return _rounds_images.errors(*self._magnitudes(outputs, batch))
+
+    @staticmethod
+    def _magnitudes(outputs: Any, batch: _task.Batch) -> tuple[Array, Array, Array]:
+        """(B, H, W) each: reconstructed, zero-filled, fully sampled."""
+        made, truth = (_rounds_images.array(t) for t in (outputs, batch["target"]))
+        zero = _rounds_images.array(batch["zero_filled"].abs())
+        return np.hypot(made[:, 0], made[:, 1]), zero, np.hypot(truth[:, 0], truth[:, 1])
+
+    def score(self, counts: Array) -> dict[str, float]:
+        return _rounds_images.noise(counts)
+
+    def collapse(self, counts: Array) -> str | None:
+        return _rounds_images.out_of_range(counts)
+
+    def pictures(self, outputs: Any, batch: _task.Batch, cases: Sequence[str]) -> list[tuple[Array, str]]:
+        """The first slice: fully sampled, zero-filled, reconstructed and the error."""
+        made, zero, truth = (stack[:1] for stack in self._magnitudes(outputs, batch))
+        db = _rounds_images.noise(_rounds_images.errors(made, zero, truth))
+        words = f"PSNR {db['psnr_db']:.1f} dB, zero-filled {db['psnr_db/zero-filled']:.1f} dB"
+        return [(_beside(truth[0], zero[0], made[0]), f"{cases[0] if cases else ''}: {words}")]
+
     def whole(self, prepared: Prepared) -> _task.Batch:
         """All slices of a case under the case's own mask: the one it came with, or one drawn from its name."""
         mask = prepared["mask"]
@@ -164,17 +188,9 @@ class Task(_task.Task):
         return target[0] if len(target) == 1 else target
 
     def show(self, result: Result, case: Case) -> list[tuple[Array, str]]:
-        from hilum.pictures import draw
-        from hilum.pictures.slices import window
-
-        truth = self._truth(case)
-        stacks = [truth, result["zero_filled"].image.array[0], result["picture"].image.array[0]]
+        stacks = [self._truth(case), result["zero_filled"].image.array[0], result["picture"].image.array[0]]
         flats = [s if s.ndim == 2 else s[len(s) // 2] for s in stacks]
-        high = float(np.percentile(flats[0], 99.5))
-        flats.append(np.abs(flats[2] - flats[0]) * 5)
-        pictures = [draw.enlarge(draw.rgb(window(f, 0.0, high))) for f in flats]
-        words = ["fully sampled", "zero-filled", "reconstructed", "error x5"]
-        return [(draw.side_by_side(pictures, words), case.id)]
+        return [(_beside(*flats), case.id)]
 
     def out_channels(self) -> int:
         return 2
@@ -183,3 +199,13 @@ class Task(_task.Task):
         shape = (1, *self.plan.patch)
         kspace = (rng.standard_normal(shape) + 1j * rng.standard_normal(shape)).astype(np.complex64)
         return _kspace.batch([(kspace, np.ones(shape, np.complex64), kspace[0], False)], [self._mask(shape[-1], rng)])
+
+
+def _beside(truth: Array, zero: Array, made: Array) -> Array:
+    """Three slices (H, W) in one window, and the error five times enlarged: (H, W, 3) uint8."""
+    from hilum.pictures import draw
+    from hilum.pictures.slices import window
+
+    high = float(np.percentile(truth, 99.5))
+    pictures = [draw.enlarge(draw.rgb(window(f, 0.0, high))) for f in (truth, zero, made, np.abs(made - truth) * 5)]
+    return draw.side_by_side(pictures, ["fully sampled", "zero-filled", "reconstructed", "error x5"])

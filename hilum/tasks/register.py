@@ -14,7 +14,7 @@ from hilum.core.plan import Strict
 from hilum.data.dataset import Dataset
 from hilum.data.store import Prepared, Store
 from hilum.prepare import grid, intensity, patches
-from hilum.tasks import _pairs, _show, _task
+from hilum.tasks import _pairs, _rounds, _rounds_images, _show, _task
 from hilum.tasks._labels import class_plans, stored, to_channels
 
 if TYPE_CHECKING:
@@ -166,6 +166,46 @@ class Task(_task.Task):
             losses.append(1 - (2 * (moved * fixed).sum() + 1e-5) / (moved.sum() + fixed.sum() + 1e-5))
         return torch.stack(losses).mean()
 
+    def counts(self, outputs: Any, batch: _task.Batch) -> Array:
+        """Correlations before and after and the field's shape; then, where labels are learned, their voxels."""
+        from hilum.core.warp import warp
+
+        fixed, moving, field = batch["fixed"].float(), batch["moving"].float(), outputs.float()
+        arrays = [_rounds_images.array(t) for t in (fixed, moving, warp(moving, field), field)]
+        before, after = (_rounds_images.correlation(arrays[0], moved) for moved in arrays[1:3])
+        found = _rounds_images.fields(before, after, arrays[3])
+        return np.concatenate([found, self._moved_voxels(field, batch).ravel()])
+
+    def _moved_voxels(self, field: "Tensor", batch: _task.Batch) -> Array:
+        """(K, 3): voxels of every class in both, in the moved label only, in the fixed only; none without labels."""
+        import torch
+
+        from hilum.core.warp import warp
+
+        if not self.options.labels or "fixed_label" not in batch:
+            return np.zeros((0, 3))
+        kinds = range(1 + len(self.plan.classes))
+        moved = torch.cat([warp((batch["moving_label"] == k).float(), field) for k in kinds], dim=1)
+        return _rounds.voxels(moved, batch["fixed_label"][:, 0].long())
+
+    def score(self, counts: Array) -> dict[str, float]:
+        """Dice of moved labels where labels are learned, then the correlation of the images."""
+        labels = _rounds.dice(counts[5:].reshape(-1, 3)) if len(counts) > 5 else {}
+        return labels | _rounds_images.aligned(counts)
+
+    def collapse(self, counts: Array) -> str | None:
+        return _rounds_images.still(counts)
+
+    def pictures(self, outputs: Any, batch: _task.Batch, cases: Sequence[str]) -> list[tuple[Array, str]]:
+        """The first pair in its middle slice: fixed, moving before and after, and the bent grid."""
+        from hilum.core.warp import warp
+
+        fixed, moving, field = batch["fixed"][:1].float(), batch["moving"][:1].float(), outputs[:1].float().cpu()
+        images = [_rounds_images.array(t) for t in (fixed, moving, warp(moving, field))]
+        before, after = (_rounds_images.correlation(images[0], moved)[0] for moved in images[1:])
+        drawn = _show.moved([Image(i[0], None) for i in images], _rounds_images.array(field)[0])
+        return [(drawn, f"{' and '.join(cases[:2])}: correlation {before:.3f} before, {after:.3f} after")]
+
     def whole(self, prepared: Prepared) -> _task.Batch:
         import torch
 
@@ -208,18 +248,11 @@ class Task(_task.Task):
 
     def show(self, result: Result, case: Case) -> list[tuple[Array, str]]:
         """Fixed, moving, moved and the bent grid, in the middle slice."""
-        from hilum.pictures import draw
-        from hilum.pictures.slices import best_slice, field_on_slice
-
         fixed, moving = case.read("fixed"), case.read("moving")
-        axis, index = best_slice(np.zeros(fixed.shape, dtype=bool))
         images = [fixed]
         for field in (_pairs.still(fixed, moving), result["field"]):
             images.append(Image(_pairs.pull(moving, field), fixed.affine))
-        pictures = [draw.enlarge(draw.rgb(_show.flat(image, axis, index))) for image in images]
-        bent = field_on_slice(result["field"].array, axis, index, fixed.spacing, fixed.affine)
-        words = ["fixed", "moving before", "moving after", "field"]
-        return [(draw.side_by_side([*pictures, draw.deformed_grid(bent)], words), case.id)]
+        return [(_show.moved(images, result["field"].array), case.id)]
 
     def out_channels(self) -> int:
         return self.plan.dims

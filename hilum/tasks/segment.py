@@ -1,21 +1,30 @@
 """Segmentation: which voxel belongs to what."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
-from hilum.core import catalogue
 from hilum.core.errors import HilumError
 from hilum.core.findings import Mask, Result
 from hilum.core.image import Array, Case
-from hilum.core.plan import Strict
+from hilum.core.plan import Plan, Strict
 from hilum.data.store import Prepared, Store
-from hilum.prepare import augment, grid, intensity, patches
-from hilum.tasks import _show, _task
-from hilum.tasks._labels import IGNORE, class_plans, from_channels, same_grid, stored, to_channels
-from hilum.tasks._topology import features, fit
+from hilum.prepare import augment, grid, intensity, modality, patches
+from hilum.tasks import _fit, _instances, _rounds, _show, _task
+from hilum.tasks._judge import judged
+from hilum.tasks._labels import (
+    IGNORE,
+    VALIDITY,
+    class_plans,
+    from_channels,
+    judged_channels,
+    same_grid,
+    stored,
+    to_channels,
+    valid,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,64 +38,106 @@ CARD = {
     "regime": "supervised",
     "infer": "windows",
     "reduce": "argmax",
-    "metrics": ["dice", "hd95_mm", "nsd_1mm", "volume_error_ml"],
+    "metrics": [
+        "dice", "hd95_mm", "nsd_1mm", "volume_error_ml", "pixel_auroc", "pixel_auroc_pooled", "ap50_instances", "pq",
+    ],
     "dims": [2, 3],
-}
-
-ELEMENTS = {2: 12e6, 3: 14e6}
-# Feature-map elements per sample at the planned width: a choice for two CPU cores, so that minutes hold many steps.
-
+}  # fmt: skip
 
 LONG = 60
 # Minutes from which an oriented body is also learned from its mirror images.
 
 
 class Options(Strict):
-    """foreground: share of patches forced to hold a foreground voxel. overlap: of windows in prediction."""
+    """planner: how patch, batch and network were planned, for minutes on processors or as nnU-Net publishes it.
 
+    foreground: share of patches forced to hold a foreground voxel. overlap: of windows in prediction.
+
+    reduce: "mean" keeps the probability of the one class, which pixel_auroc needs; "argmax" keeps the mask only.
+    Numbered objects only: valley, how far the depth (0..1) falls between two of them; smallest, in voxels.
+    """
+
+    planner: Literal["fitted", "published"] = "fitted"
     foreground: float = Field(default=0.34, ge=0, le=1)
     overlap: float = Field(default=0.5, ge=0, lt=1)
     mirror: bool = False
+    reduce: Literal["argmax", "mean"] = "argmax"
+    valley: float = Field(default=0.2, gt=0, lt=1)
+    smallest: int = Field(default=20, ge=1)
 
 
 class Task(_task.Task):
-    """Patches in, class logits out, windows merged by Gaussian weights."""
+    """Patches in, class logits out, windows merged by Gaussian weights.
+
+    Numbered objects (`labels: {name: instances}`): one output more, the depth inside an object; see `_instances`.
+    """
 
     Options = Options
     CARD: ClassVar[dict[str, Any]] = CARD
 
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan)
+        self.numbered = _instances.numbered(plan.data.get("labels"))
+        if len(plan.classes) > 1 and (self.numbered or self.options.reduce == "mean"):
+            what = "numbered objects are found" if self.numbered else "options.reduce: mean keeps probabilities"
+            raise HilumError(
+                "HIL-PLAN-03", f"The plan has {len(plan.classes)} classes, but {what} for one class only",
+                "Merge the classes under `labels` in a dataset.yaml, or set options.reduce to argmax",
+            )  # fmt: skip
+
+    @property
+    def reduce(self) -> str:
+        """The depth, like a probability, is lost in an argmax."""
+        return "none" if self.numbered else str(self.options.reduce)
+
+    @property
+    def metrics(self) -> list[str]:
+        """Of objects, of probabilities and masks, or of masks alone; headline first."""
+        if self.numbered:
+            return ["ap50_instances", "pq", "dice"]
+        return list(self.CARD["metrics"])[: 6 if self.reduce == "mean" else 4]
+
+    @property
+    def legend(self) -> list[tuple[str, int]]:
+        """Colours tell numbered objects apart and mean no class."""
+        return [] if self.numbered else super().legend
+
+    def out_channels(self) -> int:
+        """Background, the classes, and the depth of numbered objects."""
+        return 1 + len(self.plan.classes) + self.numbered
+
     @classmethod
     def rules(cls, fingerprint: dict[str, Any], budget: _task.Budget) -> dict[str, Any]:
-        """nnU-Net v2's: median spacing (coarse axis: its 10th percentile), pooling by spacing; width by the budget."""
+        """nnU-Net v2's: median spacing (coarse axis: its 10th percentile), pooling by spacing; see `_fit`.
+
+        On processors patch and width fit the minutes; with `options.planner` "published" both are nnU-Net's for 8 GB.
+        """
         classes, dims = class_plans(fingerprint), int(fingerprint["dims"])
-        spacing, shape = _target(fingerprint)
-        width = budget.width
+        numbered = _instances.numbered(fingerprint["settings"].get("labels"))
         # an oriented body mirrored must be learned twice, which short runs have no time for; cells under a microscope
         # have no orientation
-        mirror = [] if fingerprint["physical"] and (budget.minutes or 0) < LONG else [{"name": "flip"}]
-        # runs of a minute or two learn more from many small patches than from few large ones
-        limit = ELEMENTS[dims] * (0.3 if (budget.minutes or 0) <= 2 else 1)
-        found = fit(shape, spacing, width, 1 + len(classes), limit)
-        network = {
-            "features": features(len(found.strides), width, dims),
-            "strides": found.strides,
-            "kernels": found.kernels,
-            "deep_supervision": len(found.strides) > 2,
-        }
+        kind, oriented = modality.family(fingerprint), modality.oriented(fingerprint)
+        mirror = not oriented or (budget.minutes or 0) >= LONG
+        fitted = _fit.segmenter(fingerprint, budget, 1 + len(classes) + numbered)
         return {
             "classes": classes,
-            "spacing": spacing if fingerprint["physical"] else None,
-            "patch": found.patch,
-            "batch": 2 if dims == 3 else 4,
-            "networks": {"net": {"name": "nnunet", "options": network}},
-            "augment": [{"name": n} for n in ("rotate_scale", "noise", "blur", "contrast")] + mirror,
-            "options": {},
+            "spacing": fitted["spacing"],
+            "patch": fitted["patch"],
+            "batch": fitted["batch"],
+            "notes": fitted["notes"],
+            "networks": {"net": {"name": "nnunet", "options": fitted["network"]}},
+            "augment": augment.strong(kind, dims, oriented=oriented, patch=fitted["patch"], mirror=mirror),
+            # voxels of pictures are ranked, as vessels are judged; in volumes the background is too large for it
+            "options": {
+                "planner": "published" if budget.published else "fitted",
+                "reduce": "mean" if dims == 2 and len(classes) == 1 and not numbered else "argmax",
+            },
             # high, for runs of minutes; chosen on the validation part of hippocampus in runs of 400 to 500 steps
             "learning": {"rate": 8e-3},
         }
 
     def prepare(self, case: Case, truth: bool = True) -> Prepared:
-        """image (C, *space) float32 normalised; target (*space) int16 and where the foreground lies."""
+        """image (C, *space) float32 normalised; target (*space) int16, where the foreground lies; depth of objects."""
         image = case.read("image")
         if image.dims != self.plan.dims:
             raise HilumError(
@@ -99,17 +150,21 @@ class Task(_task.Task):
         if truth:
             label = stored(case)
             same_grid(case, image, label)
-            target = grid.place_labels(label.like(to_channels(label.array, self.plan)), placed)
+            channels = judged_channels(case, label, self.plan)
+            target = grid.place_labels(label.like(channels), placed)
             prepared["target"] = target
+            if self.numbered:
+                objects = np.where(to_channels(label.array, self.plan) > 0, label.array, 0)
+                prepared["depth"] = _instances.placed_depth(label.like(objects), placed)
             prepared["foreground"] = np.argwhere(target > 0).astype(np.int32)
             prepared["foreground_class"] = target[target > 0]
         return prepared
 
     def sample(self, store: Store, cases: Sequence[Case], part: str, k: int, rng: np.random.Generator) -> _task.Batch:
-        """image (B, C, *patch), target (B, *patch). The last `foreground` share of patches holds a foreground voxel."""
+        """image (B, C, *patch), target, depth (B, *patch). The last `foreground` share of patches holds foreground."""
         import torch
 
-        images, targets = [], []
+        images, targets, depths = [], [], []
         forced = max(1, round(self.plan.batch * self.options.foreground)) if self.options.foreground else 0
         for number in range(self.plan.batch):
             ready = store(cases[int(rng.integers(len(cases)))])
@@ -122,92 +177,111 @@ class Task(_task.Task):
                 start = patches.start_around(point, shape, self.plan.patch, rng)
             else:
                 start = patches.random_start(shape, self.plan.patch, rng)
-            image = patches.cut(ready["image"], start, self.plan.patch)
-            target = patches.cut(ready["target"][None], start, self.plan.patch, fill=IGNORE)
-            if part == "train":
-                record = augment.draw(self.plan.augment, rng, self.plan.dims)
-                image, target = augment.apply(record, image), augment.apply(record, target, "label")
+            record = augment.draw(self.plan.augment, rng, self.plan.dims) if part == "train" else []
+            labels = [(ready["target"][None], IGNORE)] + ([(ready["depth"][None], 0.0)] if self.numbered else [])
+            image, (target, *deep) = augment.cut(record, ready["image"], labels, start, self.plan.patch)
             images.append(image)
             targets.append(target[0])
-        return {
+            depths += [d[0] for d in deep]
+        batch = {
             "image": torch.from_numpy(np.stack(images).astype(np.float32)),
             "target": torch.from_numpy(np.stack(targets).astype(np.int64)),
         }
+        return batch | ({"depth": torch.from_numpy(np.stack(depths).astype(np.float32))} if self.numbered else {})
 
     def inputs(self, batch: _task.Batch) -> tuple[Any, ...]:
         return (batch["image"],)
 
     def losses(self, outputs: Any, batch: _task.Batch) -> "dict[str, Tensor]":
-        """Cross-entropy + soft Dice, at every depth that the network gives."""
+        """Cross-entropy + soft Dice, at every level that the network gives; of objects the depth too."""
         from hilum.losses.deep_supervision import deep_supervised
         from hilum.losses.dice_ce import dice_ce
 
         def loss(logits: "Tensor", target: "Tensor") -> "Tensor":
-            return dice_ce(logits, target, ignore=IGNORE, batch=True)
+            return dice_ce(logits[:, : 1 + len(self.plan.classes)], target, ignore=IGNORE, batch=True)
 
-        if isinstance(outputs, dict):
-            levels = outputs["out"]
-            targets = [_shrink(batch["target"], level.shape[2:]) for level in levels]
-            return {"loss": deep_supervised(loss, levels, targets)}
-        return {"loss": loss(outputs, batch["target"])}
+        levels = outputs["out"] if isinstance(outputs, dict) else [outputs]
+        targets = [_shrink(batch["target"], level.shape[2:]).long() for level in levels]
+        found = {"loss": deep_supervised(loss, levels, targets)}
+        if self.numbered:
+            # at full resolution only: lower down the valleys between objects are gone
+            found["depth"] = _instances.depth_loss(levels[0][:, -1], batch["depth"], targets[0] != IGNORE)
+        return found
+
+    def counts(self, outputs: Any, batch: _task.Batch) -> Array:
+        """Voxels of every class, right and wrong, at full resolution."""
+        full = outputs["out"][0] if isinstance(outputs, dict) else outputs
+        return _rounds.voxels(full[:, : 1 + len(self.plan.classes)], batch["target"])
+
+    def score(self, counts: Array) -> dict[str, float]:
+        return _rounds.dice(counts)
+
+    def collapse(self, counts: Array) -> str | None:
+        return _rounds.nothing_found(counts, [c.name for c in self.plan.classes])
+
+    def pictures(self, outputs: Any, batch: _task.Batch, cases: Sequence[str]) -> list[tuple[Array, str]]:
+        """Every patch: image, truth and what is found."""
+        full = outputs["out"][0] if isinstance(outputs, dict) else outputs
+        found = full[:, : 1 + len(self.plan.classes)].argmax(1).cpu().numpy()
+        classes = {channel: c.name for channel, c in enumerate(self.plan.classes, 1)}
+        return _show.patches(batch["image"].numpy(), batch["target"].clamp_min(0).numpy(), found, classes, cases)
 
     def decode(self, reduced: Any, prepared: Prepared, case: Case) -> Result:
-        """reduced: (*space) channel numbers -> Mask on the image's own grid."""
-        placed = prepared["placed"]
-        values = from_channels(placed.labels_back(reduced.astype(np.int16)), self.plan)
+        """reduced: (*space) channel numbers, or logits (K, *space) -> Mask on the image's own grid."""
+        placed, affine, probability = prepared["placed"], prepared["placed"].image.affine, None
         classes = {c.value: c.name for c in self.plan.classes}
-        return _task.result_of({"mask": Mask(values, classes, placed.image.affine)}, case, placed.image)
+        if self.numbered:
+            objects = _instances.found(reduced.numpy(), placed, self.options.valley, self.options.smallest)
+            return _task.result_of({"mask": Mask(objects, classes, affine, instances=True)}, case, placed.image)
+        if self.reduce == "mean":
+            probability = _sigmoid(placed.channels_back((reduced[1] - reduced[0])[None].numpy())[0])
+            reduced = reduced.argmax(dim=0).numpy()
+        values = from_channels(placed.labels_back(reduced.astype(np.int16)), self.plan)
+        if VALIDITY in case.items:
+            # nothing was learned there, so nothing is said
+            values[~valid(case, placed.image)[0]] = 0
+        return _task.result_of({"mask": Mask(values, classes, affine, probability=probability)}, case, placed.image)
 
     def judge(self, result: Result, case: Case) -> _task.Judged:
-        """Every case metric for every class, on the image's own grid and spacing."""
-        mask, label = result["mask"], stored(case)
-        truth = to_channels(label.array[0], self.plan)
-        spacing = label.spacing
-        judged = truth != IGNORE
-        values: dict[str, dict[str, float | None]] = {}
-        for name in self.CARD["metrics"]:
-            measure = catalogue.load("hilum.metrics", str(name)).measure
-            values[str(name)] = {
-                c.name: measure((mask.array == c.value) & judged, truth == channel, spacing)
-                for channel, c in enumerate(self.plan.classes, 1)
-            }
-        return _task.Judged(case.id, case.group, values)
+        """Every metric of the plan for every class, on the image's own grid and spacing."""
+        label = stored(case)
+        truth = judged_channels(case, label, self.plan)[0]
+        values, record = judged(result["mask"], truth, self.plan, label.spacing, self.metrics, label.array[0])
+        return _task.Judged(case.id, case.group, values, record)
 
     def missed(self, case: Case) -> _task.Judged:
         """Nothing found anywhere."""
         empty = np.zeros(stored(case).shape, dtype=np.uint8)
-        return self.judge(Result({"mask": Mask(empty, {})}), case)
+        mask = Mask(empty, {}, instances=self.numbered, probability=empty.astype(np.float32))
+        return self.judge(Result({"mask": mask}), case)
 
     def show(self, result: Result, case: Case) -> list[tuple[Array, str]]:
         """The slice with the most truth: image, truth and what was found."""
         image, classes = case.read("image"), {c.value: c.name for c in self.plan.classes}
         truth = None
         if "label" in case.items:
-            truth = from_channels(np.maximum(to_channels(stored(case).array[0], self.plan), 0), self.plan)
-        return [(_show.masks(image, truth, result["mask"].array, classes), case.id)]
+            label = stored(case)
+            channels = judged_channels(case, label, self.plan)[0]
+            truth = from_channels(np.maximum(channels, 0), self.plan)
+            truth = np.where(channels > 0, label.array[0], 0) if self.numbered else truth
+        draw = _show.objects if self.numbered else _show.masks
+        return [(draw(image, truth, result["mask"].array, classes), case.id)]
 
     def example(self, rng: np.random.Generator) -> _task.Batch:
         import torch
 
         shape = (1, len(self.plan.channels), *self.plan.patch)
         image = torch.from_numpy(rng.standard_normal(shape).astype(np.float32))
-        return {"image": image, "target": torch.zeros(1, *self.plan.patch, dtype=torch.long)}
+        batch = {"image": image, "target": torch.zeros(1, *self.plan.patch, dtype=torch.long)}
+        return batch | ({"depth": torch.zeros(1, *self.plan.patch)} if self.numbered else {})
 
 
-def _target(fingerprint: dict[str, Any]) -> tuple[list[float], list[float]]:
-    """Target spacing and the median shape at it."""
-    spacings = np.array([row["spacing"] for row in fingerprint["cases"]])
-    shapes = np.array([row["shape"] for row in fingerprint["cases"]], dtype=np.float64)
-    if not fingerprint["physical"]:
-        return [1.0] * spacings.shape[1], np.median(shapes, axis=0).tolist()
-    target = np.median(spacings, axis=0)
-    median = np.median(shapes * spacings / target, axis=0)
-    worst = int(np.argmax(target))
-    others = [a for a in range(len(target)) if a != worst]
-    if target[worst] > 3 * max(target[others]) and median[worst] * 3 < min(median[others]):
-        low = float(np.percentile(spacings[:, worst], 10))
-        target[worst] = max(low, max(target[others]) + 1e-5) if low < max(target[others]) else low
-    return [round(float(t), 6) for t in target], np.median(shapes * spacings / target, axis=0).tolist()
+def _sigmoid(logits: Array) -> Array:
+    """0..1, float32."""
+    from scipy.special import expit
+
+    squashed: Array = expit(logits.astype(np.float32))
+    return squashed
 
 
 def _shrink(target: "Tensor", shape: Sequence[int]) -> "Tensor":

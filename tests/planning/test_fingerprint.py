@@ -1,6 +1,7 @@
 """The fingerprint learns how images lie from the training part alone, and is the same data set with or without it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from hilum.core.image import Image
 from hilum.io import nifti
-from hilum.planning.fingerprint import fingerprint
+from hilum.planning.fingerprint import LATER, fingerprint
 from hilum.planning.planner import Prepared, look
 from hilum.prepare import anatomy
 
@@ -53,3 +54,11 @@ def test_it_does_not_change_what_the_data_are(seen: Prepared, monkeypatch: pytes
     monkeypatch.setattr(anatomy, "learn", lambda blocks: None)
     without = fingerprint(seen.dataset, seen.parts)
     assert without["anatomy"] is None and without["hash"] == seen.facts["hash"]
+
+
+def test_a_stated_modality_counts_and_an_unstated_one_leaves_the_hash(seen: Prepared) -> None:
+    stated = replace(seen.dataset, settings=seen.dataset.settings.model_copy(update={"modality": "MR"}))
+    facts = fingerprint(stated, seen.parts)
+    assert seen.facts["modality"] == "" and facts["modality"] == "MR" and facts["hash"] != seen.facts["hash"]
+    kept = {k: v for k, v in seen.facts["settings"].items() if k != "modality"}
+    assert seen.facts["settings"] == kept | {"modality": ""} and "modality" in LATER

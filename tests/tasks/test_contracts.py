@@ -95,7 +95,8 @@ def test_a_case_is_predicted_judged_and_shown(name: str, trained: Callable[[str]
     assert isinstance(result, Result) and result.findings and result.verdict.decision == "person"
     judged = predictor.task.judge(result, case)
     assert judged.case == case.id and judged.group == case.group
-    per_case = {m for m in predictor.task.CARD["metrics"] if catalogue.card("hilum.metrics", m)["level"] != "set"}
+    assert set(predictor.task.metrics) <= set(predictor.task.CARD["metrics"])
+    per_case = {m for m in predictor.task.metrics if catalogue.card("hilum.metrics", m)["level"] != "set"}
     assert judged.values.keys() == per_case and (judged.record is None) == bool(per_case)
     pictures = predictor.task.show(result, case)
     assert pictures and all(p.dtype == np.uint8 and p.ndim == 3 and p.shape[2] == 3 for p, _ in pictures)

@@ -1,0 +1,44 @@
+"""A lock on a folder: one process writes there. The system frees it when the process ends, however it ends."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from hilum.core.errors import HilumError
+
+NAME = ".lock"
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, or refuse (HIL-T12) while another process holds it. A lock left by a kill is free."""
+    path = Path(folder) / NAME
+    handle = _taken(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _taken(path: Path) -> int:
+    """An open, locked handle on the file that lies at `path`."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            owner = os.pread(handle, 20, 0).decode() or "unknown"
+            os.close(handle)
+            raise HilumError(
+                "HIL-T12", f"Another process (number {owner}) works in {path.parent}",
+                "Wait for it, stop it, or choose another --out",
+            ) from error  # fmt: skip
+        if path.exists() and path.stat().st_ino == os.fstat(handle).st_ino:
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, str(os.getpid()).encode(), 0)
+            return handle
+        # its owner finished and removed the file between our two calls
+        os.close(handle)

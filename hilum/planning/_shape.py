@@ -1,0 +1,173 @@
+"""Plans shaped by what there is: width and patch by minutes and speed, then by memory; what fits nothing is refused."""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from hilum.core.errors import HilumError
+from hilum.core.plan import Plan
+from hilum.core.sizes import size_words
+from hilum.planning import memory
+from hilum.planning.cost import step
+from hilum.tasks._task import WIDTHS, Budget
+
+log = logging.getLogger(__name__)
+
+STEPS = 1000
+# A network should see about this many steps; a wider one that sees fewer learns less in the same minutes.
+SHARES = (1.0, 0.5, 0.25)
+# Of the usual size of a sample, tried in this order.
+LEAST_STORE = 64 << 20
+ROOM = {2: 64, 3: 16}
+# Voxels that a patch may have along an axis however small the images are: less can not be pooled.
+
+Build = Callable[[Budget], Plan]
+
+
+@dataclass(frozen=True)
+class Shaped:
+    """A plan, the budget that it was made with, and the seconds that one of its steps is predicted to take."""
+
+    plan: Plan
+    budget: Budget
+    seconds: float | None = None
+
+
+def by_minutes(build: Build, budget: Budget, gflops: float | None) -> Shaped:
+    """The widest plan that sees STEPS in the minutes; if none does, the narrowest with smaller samples.
+
+    Without a known speed or minutes, and for a published plan, the budget stays as it is.
+    """
+    if gflops is None or budget.minutes is None or budget.published:
+        plan = build(budget)
+        return Shaped(plan, budget, None if gflops is None else _seconds(plan, gflops))
+    tried = [replace(budget, chosen=width) for width in reversed(WIDTHS)]
+    tried += [replace(budget, chosen=WIDTHS[0], share=share) for share in SHARES[1:]]
+    found = None
+    for one in tried:
+        plan = build(one)
+        if found is not None and found.plan == plan:
+            continue
+        found = Shaped(plan, one, _seconds(plan, gflops))
+        if budget.minutes * 60 >= STEPS * (found.seconds or 0):
+            break
+    assert found is not None
+    return found
+
+
+def _seconds(plan: Plan, gflops: float) -> float:
+    """Predicted for one step: its operations over the measured speed."""
+    return step(plan).flops / gflops / 1e9
+
+
+def enough_time(shaped: Shaped, minutes: float | None) -> None:
+    """Refuse minutes that do not hold one step."""
+    if minutes is None or shaped.seconds is None or shaped.seconds <= minutes * 60:
+        return
+    raise HilumError(
+        "HIL-PLAN-06",
+        f"{minutes:g} minutes hold no step: one is predicted to take {shaped.seconds:.0f} s on this machine",
+        f"Give --minutes {np.ceil(shaped.seconds / 6) / 10 * 10:g} for ten steps, or a smaller patch, batch or network",
+    )
+
+
+def by_memory(build: Build, shaped: Shaped, ready: Any, most: int, fixed: set[str]) -> Plan:
+    """The plan, or the first that fits `most` bytes of those with a smaller store, batch, patch, width, in this order.
+
+    fixed: plan keys that were given by hand ("batch", "patch"), which are not changed.
+    """
+    cases = memory.kept(ready, shaped.plan)
+    if (plan := _stored(shaped.plan, cases, most)) is not None:
+        return plan
+    last = shaped.plan
+    for smaller in _smaller(build, shaped, fixed):
+        if smaller.patch != last.patch:
+            cases = memory.kept(ready, smaller)
+        last = smaller
+        if (plan := _stored(smaller, cases, most)) is not None:
+            log.info("batch %d, patch %s fit into %s", plan.batch, plan.patch, size_words(most))
+            return plan
+    whole = memory.predict(shaped.plan, memory.kept(ready, shaped.plan))
+    least = memory.predict(last, cases, store=LEAST_STORE)
+    given = f" with the given {' and '.join(sorted(fixed))}" if fixed else ""
+    raise HilumError(
+        "HIL-PLAN-07",
+        f"Training may use {size_words(most)}, but the plan needs {whole.words()}",
+        f"The smallest plan{given} needs {size_words(least.total)} (batch {last.batch}, patch {last.patch}): "
+        f"give --memory {_asked(least.total)} or free some",
+    )
+
+
+def _stored(plan: Plan, cases: memory.Kept, most: int) -> Plan | None:
+    """The plan itself when it fits, else with as large a store as fits; None when even the least store does not."""
+    cost = step(plan)
+    whole = memory.predict(plan, cases, cost=cost)
+    if whole.total <= most:
+        return plan
+    room = most - (whole.total - whole.cases)
+    if room < max(LEAST_STORE, max(cases.sizes, default=0)):
+        return None
+    return plan.model_copy(update={"store_bytes": int(room)})
+
+
+def _smaller(build: Build, shaped: Shaped, fixed: set[str]) -> Iterator[Plan]:
+    """Smaller batches, then smaller patches, then narrower networks, each from the last."""
+    plan, batches = shaped.plan, [shaped.plan.batch]
+    while batches[-1] > 1 and "batch" not in fixed:
+        batches.append(batches[-1] // 2)
+        yield plan.model_copy(update={"batch": batches[-1]})
+    budget, small = replace(shaped.budget, published=False), {"batch": batches[-1]}
+    if "patch" not in fixed:
+        for share in (0.5, 0.25, 0.125, 0.06):
+            if share < shaped.budget.share:
+                budget = replace(budget, share=share)
+                yield build(budget).model_copy(update=small)
+    for width in reversed(WIDTHS):
+        if width < budget.width:
+            budget = replace(budget, chosen=width)
+            yield build(budget).model_copy(update=small)
+
+
+def _asked(size: int) -> str:
+    """A size a little above, as --memory reads it."""
+    return f"{int(np.ceil(size * 1.02 / 2**20))}MB"
+
+
+def given_fits(plan: Plan, ready: Any, most: int) -> Plan:
+    """A plan made elsewhere, with a store that fits `most` bytes; refused with what would fit where it does not."""
+    cases = memory.kept(ready, plan)
+    if (found := _stored(plan, cases, most)) is not None:
+        return found
+    need = memory.predict(plan, cases, store=LEAST_STORE)
+    batch = plan.batch
+    while batch > 1:
+        batch //= 2
+        if _stored(plan.model_copy(update={"batch": batch}), cases, most) is not None:
+            fits = f"batch {batch} fits (--set plan.batch={batch})"
+            break
+    else:
+        fits = "no batch of this patch and network fits: take a smaller patch, or plan anew"
+    raise HilumError(
+        "HIL-PLAN-07",
+        f"The plan needs {need.words()}, but training may use {size_words(most)}",
+        f"{fits}, or give --memory {_asked(need.total)}",
+    )
+
+
+def patch_fits(plan: Plan, facts: dict[str, Any]) -> None:
+    """Refuse a patch over twice the largest image along an axis: what is more is padding, and teaches nothing."""
+    if plan.task not in ("segment", "detect"):
+        return
+    rows = [(np.array(r["shape"]), np.array(r["spacing"])) for r in facts["cases"]]
+    sizes = [s if plan.spacing is None else np.round(s * d / np.array(plan.spacing)) for s, d in rows]
+    largest = np.max(sizes, axis=0)
+    most = np.maximum(2 * largest, ROOM[plan.dims])
+    if (np.array(plan.patch) > most).any():
+        raise HilumError(
+            "HIL-PLAN-08",
+            f"The patch {plan.patch} is over twice the largest image: {[int(n) for n in largest]} at the spacing",
+            f"Take at most {[int(n) for n in most]}; images smaller than the patch are padded",
+        )

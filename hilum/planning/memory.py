@@ -1,0 +1,121 @@
+"""How much memory a training run will hold at its peak, predicted before it begins."""
+
+import os
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from hilum.core.errors import HilumError
+from hilum.core.image import Case
+from hilum.core.plan import Plan
+from hilum.core.sizes import size_words
+from hilum.data.store import LIMIT, held
+from hilum.planning import machine
+from hilum.planning.cost import Step, step
+from hilum.tasks import _task
+
+LIBRARIES = 460 << 20
+# Of a process that has imported what training needs, before any data: measured, see benchmarks/training/memory.py.
+AHEAD = 3
+# Batches at a time: two made in advance and the one in use.
+SLOTS = {"adamw": 2, "adam": 2, "sgd": 1}
+# Copies of the weights that an optimiser keeps.
+COPIES = 2
+# More copies of the weights: their running average and the best ones.
+WORKSPACE = 4.0
+# Of a step, in units of the largest tensor kept for backward: gradients on their way and reordered convolution inputs.
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes at the peak. cases: prepared ones kept; weights: with gradients, optimiser and copies."""
+
+    libraries: int
+    cases: int
+    batches: int
+    weights: int
+    activations: int
+    workspace: int
+
+    @property
+    def total(self) -> int:
+        """Of all parts."""
+        return sum(asdict(self).values())
+
+    def words(self) -> str:
+        """The total and its largest parts, for a sentence."""
+        parts = sorted(asdict(self).items(), key=lambda part: -part[1])[:3]
+        return f"{size_words(self.total)} ({', '.join(f'{name} {size_words(size)}' for name, size in parts)})"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Bytes of every case that is prepared for training and validation."""
+
+    sizes: tuple[int, ...]
+
+    def within(self, limit: int) -> int:
+        """Bytes held by a store of that limit, which keeps one case at least."""
+        return min(sum(self.sizes), max(limit, max(self.sizes, default=0)))
+
+
+def kept(ready: Any, plan: Plan) -> Kept:
+    """What prepared cases need, from the smallest and the largest of each kind (single or pair), in proportion between.
+
+    ready: a planner.Prepared.
+    """
+    voxels = {row["id"]: float(np.prod(row["shape"])) for row in ready.facts["cases"]}
+    task, kinds = _task.load(plan), dict[bool, list[tuple[float, Case]]]()
+    for case, part in ready.units(plan):
+        if part in ("train", "val"):
+            pair = "fixed" in case.attributes
+            names = [case.attributes["fixed"], case.attributes["moving"]] if pair else [case.id]
+            kinds.setdefault(pair, []).append((sum(voxels.get(n, 0.0) for n in names), case))
+    sizes: list[int] = []
+    for found in kinds.values():
+        found.sort(key=lambda item: (item[0], item[1].id))
+        (few, small), (many, large) = found[0], found[-1]
+        low = _prepared(task, small, few)
+        high = low if many == few else _prepared(task, large, many)
+        slope = (high - low) / (many - few) if many > few else 0.0
+        sizes += [round(low + slope * (n - few)) for n, _ in found]
+    return Kept(tuple(sizes))
+
+
+def _prepared(task: _task.Task, case: Case, voxels: float) -> int:
+    try:
+        return held(task.prepare(case))
+    except HilumError:
+        # training names what is wrong with it
+        return int(voxels * 16)
+
+
+def predict(
+    plan: Plan, cases: Kept, *, store: int | None = None, copies: int = COPIES, cost: Step | None = None
+) -> Memory:
+    """Peak resident bytes of training the plan on processors with these prepared cases.
+
+    store: limit for prepared cases, by default the plan's. copies: of the weights besides gradients and optimiser.
+    cost: of one step, where it is known.
+    """
+    cost = step(plan) if cost is None else cost
+    limit = store if store is not None else plan.store_bytes or LIMIT
+    slots = SLOTS.get(str(plan.learning.get("optimiser", "adamw")), 2)
+    steady = cost.weights * (1 + slots + copies)
+    half = machine.halved(plan.learning.get("precision", "auto"))
+    activations = cost.weights + int(cost.saved * (0.55 if half else 1))
+    workspace = int(WORKSPACE * cost.largest) + 2 * cost.outputs
+    # while a state is saved it is there twice, but no activations are
+    saving = max(0, steady - activations - workspace)
+    return Memory(
+        libraries=LIBRARIES, cases=cases.within(limit), batches=AHEAD * cost.batch, weights=steady + saving,
+        activations=activations, workspace=workspace,
+    )  # fmt: skip
+
+
+def cap(asked: int | None = None, share: float = 0.8) -> int:
+    """The most that a run may hold: what is asked, or a share of what is available now and of what this process has."""
+    if asked is not None:
+        return asked
+    return int(share * (machine.memory()[1] + machine.resident())) if os.name == "posix" else 1 << 40

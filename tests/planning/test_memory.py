@@ -1,0 +1,51 @@
+"""Peak memory is predicted from the plan: what is kept for backward, prepared cases, weights."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from hilum.data.store import held
+from hilum.planning import cost, memory
+from hilum.planning.planner import Prepared, make_plan
+
+Ready = Callable[[str], Prepared]
+
+
+def test_shared_arrays_count_once_and_views_as_what_they_hold() -> None:
+    array = np.zeros(1000)
+    assert held({"a": array, "b": array}) == 8000 and held({"view": array[:10]}) == 8000
+    assert held([array, np.zeros(5), "words", 3]) == 8040
+
+
+def test_cases_between_the_smallest_and_the_largest_are_in_proportion(ready: Ready) -> None:
+    seen = ready("segment")
+    plan = make_plan(seen, "segment", steps=5)
+    kept = memory.kept(seen, plan)
+    units = [case for case, part in seen.units(plan) if part in ("train", "val")]
+    assert len(kept.sizes) == len(units)
+    from hilum.tasks import _task
+
+    real = sum(held(_task.load(plan).prepare(case)) for case in units)
+    assert sum(kept.sizes) == pytest.approx(real, rel=0.1)
+    assert kept.within(1) == max(kept.sizes) and kept.within(1 << 40) == sum(kept.sizes)
+
+
+def test_twice_the_batch_keeps_twice_the_activations(ready: Ready) -> None:
+    plan = make_plan(ready("segment"), "segment", steps=5, settings={"plan.batch": 2})
+    one, two = cost.step(plan), cost.step(plan.model_copy(update={"batch": 4}))
+    assert two.saved == pytest.approx(2 * one.saved, rel=0.02) and two.flops == 2 * one.flops
+    assert two.weights == one.weights and two.batch == 2 * one.batch
+
+
+def test_saved_tensors_of_a_known_network() -> None:
+    """Linear, ReLU, linear: the input, the hidden one (shared by ReLU and the second layer), nothing twice."""
+    import torch
+    from torch import nn
+
+    with torch.device("meta"):
+        net = nn.Sequential(nn.Linear(10, 100), nn.ReLU(), nn.Linear(100, 1))
+        x = torch.empty(8, 10)
+    flops, saved, largest, outputs = cost._forward(net, (x,), None, {})
+    assert saved == 4 * (8 * 10 + 8 * 100) and largest == 4 * 8 * 100 and outputs == 4 * 8
+    assert flops == 3 * 2 * 8 * (10 * 100 + 100)

@@ -1,0 +1,136 @@
+"""Plans shaped by minutes, speed and memory; what fits nothing is refused with what would."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from hilum.core import catalogue
+from hilum.core.errors import HilumError
+from hilum.core.plan import Plan
+from hilum.planning import _shape, cost, memory
+from hilum.planning.planner import Prepared, make_plan
+
+TASKS = list(catalogue.cards("hilum.tasks"))
+Ready = Callable[[str], Prepared]
+
+
+def here(gflops: float | None = None, accelerator: Any = None) -> dict[str, Any]:
+    return {"cores": 2, "total": 8 << 30, "memory": 6 << 30, "accelerator": accelerator, "gflops": gflops}
+
+
+def width(plan: Plan) -> int:
+    return int(plan.networks["net"].options["features"][0])
+
+
+def refusal(call: Callable[[], Any]) -> HilumError:
+    with pytest.raises(HilumError) as error:
+        call()
+    return error.value
+
+
+def test_a_faster_machine_gets_a_wider_network(ready: Ready) -> None:
+    found = [make_plan(ready("segment"), "segment", minutes=12, machine=here(g)) for g in (0.05, 5.0, 20.0, 1e4)]
+    widths = [width(plan) for plan in found]
+    assert widths == sorted(widths) and widths[0] == 8 and widths[-1] == 32
+    assert found[0].patch <= found[-1].patch and found[-1].machine["seconds_per_step"] < 0.72
+
+
+@pytest.mark.parametrize("gflops", [3.0, 20.0, 100.0])
+def test_the_widest_that_sees_the_steps_is_taken(gflops: float, ready: Ready) -> None:
+    plan = make_plan(ready("segment"), "segment", minutes=10, machine=here(gflops))
+    seconds = cost.step(plan).flops / gflops / 1e9
+    assert plan.machine["seconds_per_step"] == pytest.approx(seconds)
+    assert seconds * _shape.STEPS <= 600 or width(plan) == 8
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_has_a_plan_for_a_slow_and_a_fast_machine(task: str, ready: Ready) -> None:
+    slow = make_plan(ready(task), task, minutes=5, machine=here(0.5))
+    fast = make_plan(ready(task), task, minutes=5, machine=here(5e4))
+    assert cost.step(slow).flops <= cost.step(fast).flops
+    assert Plan.parse(slow.text()) == slow
+
+
+def test_steps_alone_plan_the_same_everywhere(ready: Ready) -> None:
+    first = make_plan(ready("segment"), "segment", steps=20, machine=here(1.0))
+    other = make_plan(ready("segment"), "segment", steps=20, machine=here(1e4))
+    assert first.networks == other.networks and first.patch == other.patch
+
+
+def test_on_cuda_and_on_request_the_plan_is_the_published_one(ready: Ready) -> None:
+    cuda = make_plan(ready("segment"), "segment", minutes=5, machine=here(1e4, {"name": "card", "memory": 8 << 30}))
+    asked = make_plan(ready("segment"), "segment", minutes=5, settings={"options.planner": "published"})
+    day = make_plan(ready("segment"), "segment", minutes=1440)
+    for plan in (cuda, asked, day):
+        assert width(plan) == 32 and plan.options["planner"] == "published" and plan.batch >= 2
+    assert cuda.patch == asked.patch == day.patch
+    fitted = make_plan(ready("segment"), "segment", minutes=1440, settings={"options.planner": "fitted"})
+    assert fitted.options["planner"] == "fitted"
+
+
+def test_a_cap_is_kept_in_the_documented_order(ready: Ready) -> None:
+    seen = ready("segment")
+    free = make_plan(seen, "segment", steps=5, machine=here(), memory=64 << 30)
+    assert free.store_bytes is None
+    whole = memory.predict(free, memory.kept(seen, free)).total
+    sizes = []
+    for share in (0.99, 0.97, 0.93, 0.9, 0.87):
+        most = int(whole * share)
+        try:
+            plan = make_plan(seen, "segment", steps=5, machine=here(), memory=most)
+        except HilumError as error:
+            assert error.code == "HIL-PLAN-07"
+            break
+        assert memory.predict(plan, memory.kept(seen, plan)).total <= most
+        assert plan.machine["memory_cap"] == most
+        sizes.append((plan.batch, plan.patch[0] * plan.patch[1] * plan.patch[2], width(plan)))
+    assert sizes == sorted(sizes, reverse=True) and sizes[-1] < (free.batch, 0, 0)
+
+
+def test_the_store_is_limited_before_anything_else(ready: Ready) -> None:
+    plan = make_plan(ready("segment"), "segment", steps=5)
+    cases = memory.Kept((100 << 20,) * 40)
+    whole = memory.predict(plan, cases).total
+    assert whole - memory.predict(plan, memory.Kept(())).total == 4000 << 20
+    limited = _shape._stored(plan, cases, whole - (1000 << 20))
+    assert limited is not None and limited.store_bytes == 3000 << 20 and limited.batch == plan.batch
+    assert memory.predict(limited, cases).total == whole - (1000 << 20)
+
+
+def test_what_fits_nothing_is_refused_with_what_would(ready: Ready) -> None:
+    error = refusal(lambda: make_plan(ready("segment"), "segment", steps=5, machine=here(), memory=100 << 20))
+    assert error.code == "HIL-PLAN-07" and "100 MB" in str(error) and "--memory" in str(error)
+
+
+def test_a_batch_given_by_hand_is_not_changed_but_refused(ready: Ready) -> None:
+    settings = {"plan.batch": 512}
+    error = refusal(
+        lambda: make_plan(ready("segment"), "segment", steps=5, settings=settings, machine=here(), memory=1 << 30)
+    )
+    assert error.code == "HIL-PLAN-07" and "given batch" in str(error)
+    plan = make_plan(ready("segment"), "segment", steps=5, settings=settings)
+    error = refusal(lambda: _shape.given_fits(plan, ready("segment"), 1 << 30))
+    assert error.code == "HIL-PLAN-07" and "--set plan.batch=" in str(error)
+    fitting = int(str(error).split("plan.batch=")[1].split(")")[0])
+    kept = _shape.given_fits(plan.model_copy(update={"batch": fitting}), ready("segment"), 1 << 30)
+    assert kept.batch == fitting
+
+
+def test_minutes_that_hold_no_step_are_refused(ready: Ready) -> None:
+    error = refusal(lambda: make_plan(ready("segment"), "segment", minutes=0.05, machine=here(1e-3)))
+    assert error.code == "HIL-PLAN-06" and "hold no step" in str(error) and "--minutes" in str(error)
+
+
+@pytest.mark.parametrize("task", ["segment", "detect"])
+def test_a_patch_far_larger_than_every_image_is_refused(task: str, ready: Ready) -> None:
+    dims = ready(task).facts["dims"]
+    error = refusal(lambda: make_plan(ready(task), task, steps=5, settings={"plan.patch": [1024] * dims}))
+    assert error.code == "HIL-PLAN-08" and "Take at most" in str(error)
+    largest = [max(row["shape"][a] for row in ready(task).facts["cases"]) for a in range(dims)]
+    assert make_plan(ready(task), task, steps=5, settings={"plan.patch": largest}).patch == largest
+
+
+@pytest.mark.parametrize("settings", [{"plan.batch": 0}, {"plan.batch": -1}, {"plan.patch": [0, 8, 8]}], ids=str)
+def test_impossible_numbers_are_refused(settings: dict[str, Any], ready: Ready) -> None:
+    assert refusal(lambda: make_plan(ready("segment"), "segment", steps=5, settings=settings)).code == "HIL-PLAN-03"
