@@ -3,13 +3,14 @@
 import json
 import re
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from hilum.core.errors import HilumError
+from hilum.core.errors import HilumError, Stopped
 from hilum.core.findings import INTENDED_USE
 
 app = typer.Typer(
@@ -36,6 +37,9 @@ Sets = Annotated[
 ]
 Accept = Annotated[
     list[str] | None, typer.Option(help="A fault that is known and meant, by its row: D21 (a slice is missing).")
+]
+Memory = Annotated[
+    str | None, typer.Option(help="The most memory to plan for, such as 4GB; else most of what is free.")
 ]
 Out = Annotated[Path, typer.Option(help="Where to write; must not exist or be empty.")]
 
@@ -74,6 +78,7 @@ def plan(
     minutes: Minutes = None,
     steps: Steps = None,
     seed: Seed = 0,
+    memory: Memory = None,
     set_: Sets = None,
 ) -> None:
     """Look at the data and write plan.json: readable, and yours to edit.
@@ -92,6 +97,7 @@ def plan(
             minutes=minutes,
             steps=steps,
             seed=seed,
+            memory=memory,
             settings=_settings(set_),
             progress=progress,
         )
@@ -109,6 +115,18 @@ def train(
     steps: Steps = None,
     seed: Seed = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on in --out from its last checkpoint.")] = False,
+    start: Annotated[
+        Path | None, typer.Option(help="Weights to begin from: a run, a bundle, a .safetensors or .pt file.")
+    ] = None,
+    memory: Memory = None,
+    accelerator: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    devices: Annotated[int, typer.Option(help="Processes or GPUs that share every batch.")] = 1,
+    track: Annotated[
+        str | None, typer.Option(help="tensorboard, mlflow, or both with a comma: the curve there too, in the run.")
+    ] = None,
+    accept: Annotated[
+        list[str] | None, typer.Option(help="T04: resume with other versions than the run began with.")
+    ] = None,
     set_: Sets = None,
 ) -> None:
     """Learn from a data set and leave a run folder (10 minutes unless said otherwise).
@@ -121,7 +139,9 @@ def train(
     with show.bars() as progress:
         verb(
             data, task, out, plan=plan, net=net, minutes=minutes, steps=steps, seed=seed,
-            resume=resume, settings=_settings(set_), progress=progress,
+            resume=resume, start=start, memory=memory, accelerator=accelerator, devices=devices,
+            track=track, accept=tuple(accept or ()), settings=_settings(set_),
+            progress=show.watched(progress, out / "training.html"),
         )  # fmt: skip
     words = ["hilum", "evaluate", str(out), str(data), "--out", f"{out}-evaluation"]
     print(f"The run is in {out}. Next: {shlex.join(words)}")
@@ -318,8 +338,12 @@ def main() -> None:
     import logging
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    before = signal.signal(signal.SIGTERM, _end)
     try:
         app()
+    except Stopped as stop:
+        print(f"hilum: {stop.words}.", file=sys.stderr)
+        raise
     except HilumError as error:
         print(f"hilum: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
@@ -330,6 +354,13 @@ def main() -> None:
     except KeyboardInterrupt:
         print("hilum: stopped. What was saved is kept; training goes on with --resume.", file=sys.stderr)
         sys.exit(130)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _end(number: int, _: object) -> None:
+    """A scheduler's signal outside of training's steps, which save first: folders are cleared up as after an error."""
+    raise Stopped(number, "before it was done; what was saved is kept")
 
 
 if __name__ == "__main__":

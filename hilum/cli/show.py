@@ -34,6 +34,20 @@ def bars() -> Iterator[Progress]:
         yield progress
 
 
+def watched(progress: Progress, page: Path) -> Progress:
+    """The same progress, which says once where the live page lies: when training has written it."""
+    told = False
+
+    def tell(name: str, done: int, total: int, note: str = "") -> None:
+        nonlocal told
+        if name == "prepare" and not told:
+            told = True
+            print(f"Watch it learn: open {page} in a browser.", flush=True)
+        progress(name, done, total, note)
+
+    return tell
+
+
 def _table(rows: list[dict[str, Any]], title: str = "") -> None:
     """Rows as a table; the columns of all rows, in order of first appearance."""
     from rich.console import Console

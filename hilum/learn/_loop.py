@@ -1,185 +1,255 @@
-"""The loop: minutes become steps, batches are prefetched, state is saved, the curve is written."""
+"""The loop: minutes become steps, batches are prefetched, rounds validate and save, the curve is written."""
 
-import csv
 import logging
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from hilum.core import catalogue
-from hilum.core.atomic import writing
-from hilum.core.errors import HilumError
-from hilum.core.image import Case
+from hilum.core.atomic import write_json, writing
+from hilum.core.errors import HilumError, Stopped
+from hilum.core.image import Array, Case
 from hilum.core.plan import Plan
 from hilum.core.progress import Progress, quiet
-from hilum.core.run import write_rows
-from hilum.data.store import Store
-from hilum.learn import _checkpoint
+from hilum.data.store import LIMIT, Store
+from hilum.learn import _batches, _checkpoint, _curve, _device, _guards, _judge, _pace, _versions
+from hilum.learn._record import Record
 from hilum.learn._state import State
+from hilum.tasks import _build
 from hilum.tasks._task import Batch, Task
 
 log = logging.getLogger(__name__)
 
-AHEAD = 2
-# Batches made in advance; each is made from (seed, k) alone, so how many lie ready never matters.
-ROUNDS = 10
-# Times a run stops to validate and save.
-VALIDATION_BATCHES = 4
-MARGIN = 0.95
-# Share of the minutes given to steps; validation and saving take the rest.
+SPARING, QUICK = 20, 0.5
+# A state is saved at a round, unless saving takes over half a second and a twentieth of the time since the last one.
+SKIPPED = 5
+# Updates of one optimiser in a row whose gradient is no number and which are left out before the run stops.
 
 
 class Training:
     """One run: a plan, its cases and its folder."""
 
-    def __init__(self, folder: Path, plan: Plan, units: list[tuple[Case, str]], progress: Progress = quiet) -> None:
-        self.folder, self.plan, self.progress = folder, plan, progress
+    def __init__(
+        self,
+        folder: Path,
+        plan: Plan,
+        units: list[tuple[Case, str]],
+        progress: Progress = quiet,
+        *,
+        accelerator: str = "auto",
+        fabric: Any = None,
+        start: Any = None,
+        accept: Sequence[str] = (),
+        track: str | None = None,
+    ) -> None:
+        self.began = time.monotonic()
+        self.folder, self.progress = folder, progress
+        self.plan = _device.frozen(plan, accelerator)
+        self.fabric = fabric or _device.fabric(self.plan, accelerator)
+        self.leads = self.fabric.global_rank == 0
         self.parts = {p: [c for c, part in units if part == p] for p in ("train", "val", "test")}
         self.regime = catalogue.load("hilum.learn", plan.regime)
-        self.began = time.monotonic()
-        state = self._fresh()
-        self.task: Task = state.task
-        self.store = Store(self.task.prepare)
-        self.rows: list[dict[str, Any]] = []
+        self.start, self.accept = start, accept
+        self.task: Task = self.fresh().task
+        self.store = Store(self.task.prepare, plan.store_bytes or LIMIT)
+        self.sizes: dict[str, int] = {}
+        self.record = Record(folder, self.plan, self.leads, track)
 
-    def _fresh(self) -> State:
-        """Networks and optimisers from the seed."""
+    def fresh(self) -> State:
+        """Networks and optimisers from the seed (and what they start from), on the device."""
         import torch
 
         torch.manual_seed(self.plan.seed)
         state: State = self.regime.setup(self.plan)
-        return state
+        if self.start is not None:
+            self.start(state.networks[_build.predicting(self.plan)])
+        return _device.placed(state, self.fabric)
 
     def run(self, resume: bool) -> State:
         """Train to the last planned step and return the state; the folder then holds plan, weights and curve."""
-        for number, case in enumerate(self.parts["train"] + self.parts["val"]):
-            self.store(case)
-            self.progress("prepare", number + 1, len(self.parts["train"]) + len(self.parts["val"]), case.id)
-        if self.plan.steps is None:
-            self.plan = self.plan.model_copy(update={"steps": self._steps_for(self.plan.minutes or 1.0)})
-            self.plan.write(self.folder / "plan.json")
-        state, start = self._fresh(), 0
+        with self.record.told(len(self.parts["train"] + self.parts["val"])):
+            return self._run(resume)
+
+    def _run(self, resume: bool) -> State:
+        with self.record.spend("prepare"), _guards.memory("while preparing the cases"):
+            self._prepare()
+        self.stamps = _guards.Stamps(self.parts["train"] + self.parts["val"])
+        if not resume:
+            with self.record.spend("plan"):
+                self._try_out()
+        state, begin = self.fresh(), 0
         if resume:
-            start = self._restore(state)
-        self._steps(state, start)
-        self._write(state)
+            begin = self._restore(state)
+        self.record.begin(begin, self.plan)
+        if not state.memory.get("stopped"):
+            self._steps(state, begin)
+        if self.leads:
+            self._write(state)
         return state
 
-    def _steps_for(self, minutes: float) -> int:
-        """Steps that fit what is left of the minutes, from a short timing on a state that is then thrown away."""
-        state = self._fresh()
-        spent, count, began = [], 0, time.monotonic()
-        for k, batch in self._batches(0, 1000):
-            before = time.monotonic()
-            self.regime.step(state, batch, k, self._updater(state))
-            spent.append(time.monotonic() - before)
-            count += 1
-            # the first steps pay for allocation; the timing may take a twentieth of the minutes
-            if (count >= 8 and time.monotonic() - began > 2) or time.monotonic() - began > minutes * 3:
-                break
-        each = (time.monotonic() - began - spent[0]) / max(1, count - 1) if count > 1 else spent[0]
-        left = minutes * 60 - (time.monotonic() - self.began)
-        steps = max(1, int(MARGIN * left / each))
-        if left < minutes * 30:
-            log.warning(
-                "preparing %d cases took over half of the %.2g minutes, which leaves %d steps: give more --minutes",
-                len(self.parts["train"]) + len(self.parts["val"]), minutes, steps,
-            )  # fmt: skip
-        log.info("%.3f s a step: %d steps in %.2g minutes", each, steps, minutes)
-        return steps
+    def _try_out(self) -> None:
+        """A dry step, and minutes into steps; the plan is then whole."""
+        _pace.dry_step(self)
+        if self.plan.steps is None:
+            steps = _pace.steps_for(self, self.plan.minutes or 1.0)
+            self.plan = self.plan.model_copy(update={"steps": self.fabric.broadcast(steps)})
+        if self.leads:
+            self.plan.write(self.folder / "plan.json")
 
-    def _batches(self, start: int, stop: int, part: str = "train") -> Iterator[tuple[int, Batch]]:
-        """(k, batch k), made one thread ahead."""
-        cases = self.parts[part]
+    def _prepare(self) -> None:
+        """Every case once: bad ones are named before any time is spent, and the largest is known."""
+        cases = self.parts["train"] + self.parts["val"]
+        if not self.parts["train"]:
+            raise HilumError("HIL-T08", "No case is left in the train part", "Give more cases, or name the parts")
+        for number, case in enumerate(cases):
+            prepared = self.store(case)
+            self.sizes[case.id] = getattr(prepared.get("image"), "nbytes", 0)
+            if words := _guards.check_prepared(case, prepared):
+                log.warning("%s", words)
+            self.progress("prepare", number + 1, len(cases), case.id)
 
-        def make(k: int) -> Batch:
-            return self.task.sample(self.store, cases, part, k, np.random.default_rng([self.plan.seed, k]))
+    def step(self, state: State, batch: Batch, k: int, ids: list[str]) -> dict[str, float]:
+        """Step k: forwards, backwards, update. Returns the losses."""
+        import torch
 
-        with ThreadPoolExecutor(1, initializer=_one_thread) as pool:
-            waiting: list[tuple[int, Future[Batch]]] = []
-            try:
-                for k in range(start, stop):
-                    while len(waiting) < AHEAD and k + len(waiting) < stop:
-                        ahead = k + len(waiting)
-                        waiting.append((ahead, pool.submit(make, ahead)))
-                    number, future = waiting.pop(0)
-                    yield number, future.result()
-            finally:
-                for _, future in waiting:
-                    future.cancel()
+        # dropout and latent vectors too belong to (seed, k)
+        torch.manual_seed((self.plan.seed << 32) + k + 1)
+        sent, update = _device.sent(batch, self.plan, self.fabric, share=True), self._updater(state, batch, k, ids)
+        losses: dict[str, float] = self.regime.step(state, sent, k, update)
+        if state.average:
+            _follow(state, k)
+        return losses
 
-    def _updater(self, state: State) -> Any:
+    def _updater(self, state: State, batch: Batch, k: int, ids: list[str]) -> Any:
         """The one place where gradients become weights."""
         import torch
 
         def update(name: str, loss: Any) -> None:
-            if not torch.isfinite(loss):
-                raise HilumError(
-                    "HIL-T06",
-                    f"The loss became {float(loss.detach())}",
-                    "Lower learning.rate or look at the images for NaN",
-                )
+            seen = loss.detach().clone()
+            # one process's loss that is no number must stop all of them
+            _device.average([seen], self.fabric)
+            if not torch.isfinite(seen):
+                self._bad(batch, f"The loss became {float(seen)} at step {k + 1}", ids)
             optimiser = state.optimisers[name]
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            weights = [p for g in optimiser.param_groups for p in g["params"]]
-            torch.nn.utils.clip_grad_norm_(weights, state.learning.clip)
-            optimiser.step()
+            self.fabric.backward(loss)
+            weights = [p for g in optimiser.param_groups for p in g["params"] if p.grad is not None]
+            _device.average([p.grad for p in weights], self.fabric)
+            norm = torch.nn.utils.clip_grad_norm_(weights, state.learning.clip)
+            skipped = state.memory.setdefault("skipped", {})
+            if torch.isfinite(norm):
+                skipped[name] = 0
+                optimiser.step()
+                return
+            # one odd batch in half precision is left out; several in a row are a fault
+            skipped[name] = skipped.get(name, 0) + 1
+            log.warning("step %d has a gradient that is no number and is left out (cases %s)", k + 1, ", ".join(ids))
+            if skipped[name] >= SKIPPED:
+                self._bad(batch, f"The gradient of {name} was no number {SKIPPED} times in a row, to step {k + 1}", ids)
 
         return update
 
-    def _steps(self, state: State, start: int) -> None:
-        """Steps start..planned; every tenth of them validate, write the curve and save."""
-        import torch
+    def _bad(self, batch: Batch, seen: str, ids: list[str]) -> None:
+        """Stop with the batch saved and its cases named (T06)."""
+        path = self.folder / "bad_batch.safetensors"
+        kept = f"the batch is kept in {path}"
+        if self.leads:
+            try:
+                _guards.save_bad_batch(path, batch)
+            except OSError as error:
+                kept = f"the batch could not be kept ({error.strerror})"
+        raise HilumError(
+            "HIL-T06", f"{seen}, on the cases {', '.join(ids)}; {kept}",
+            "Lower learning.rate, or look at these cases with: hilum inspect",
+        )  # fmt: skip
 
+    def _steps(self, state: State, begin: int) -> None:
+        """Steps begin..planned; every round of them validates, draws the curve and saves."""
         steps = self.plan.steps or 1
-        every = max(1, -(-steps // ROUNDS))
-        update, began, sums, counted = self._updater(state), time.monotonic(), dict[str, float](), 0
-        for module in state.networks.values():
-            module.train()
-        for k, batch in self._batches(start, steps):
-            if k == 0:
-                # there is something to resume from as soon as the data have given a first batch
-                _checkpoint.save(self.folder / "checkpoint.safetensors", {"step": 0} | state.tree())
-            # dropout and latent vectors too belong to (seed, k)
-            torch.manual_seed((self.plan.seed << 32) + k + 1)
-            losses = self.regime.step(state, batch, k, update)
-            counted += 1
-            sums = {n: sums.get(n, 0.0) + v for n, v in losses.items()}
-            words = " ".join(f"{n} {v:.3f}" for n, v in losses.items())
-            self.progress("train", k + 1, steps, words)
-            if (k + 1) % every == 0 or k + 1 == steps:
-                row: dict[str, Any] = {"step": k + 1, "seconds": round(time.monotonic() - began, 2)}
-                row |= {f"train {n}": round(v / counted, 6) for n, v in sums.items()}
-                row |= {f"val {n}": round(v, 6) for n, v in self._validate(state).items()}
-                self.rows.append(row)
-                sums, counted = {}, 0
-                write_rows(self.folder / "log.csv", self.rows)
-                _checkpoint.save(self.folder / "checkpoint.safetensors", {"step": k + 1} | state.tree())
+        every = _batches.every(self.plan)
+        state.learn()
+        batches = _batches.ahead(self.task, self.store, self.parts["train"], self.plan, begin, steps)
+        last = self.saved_at = time.monotonic()
+        self.saving = 0.0
+        with _guards.Signals() as signals, _guards.memory("while training"), closing(batches):
+            for k, batch, ids in batches:
+                self.record.spent["wait"] += time.monotonic() - last
+                if k == 0:
+                    # there is something to resume from as soon as the data have given a first batch
+                    self._save(state, 0)
+                with self.record.spend("step"):
+                    losses = self.step(state, batch, k, ids)
+                self._sum(state, losses)
+                self.progress("train", k + 1, steps, " ".join(f"{n} {v:.3f}" for n, v in losses.items()))
+                if (k + 1) % every == 0 or k + 1 == steps:
+                    self._round(state, k + 1)
+                if signal := _device.largest(signals.seen or 0, self.fabric):
+                    self._save(state, k + 1)
+                    # who saves is still at it: the first process to end makes the others end
+                    self.fabric.barrier()
+                    raise Stopped(signal, f"after step {k + 1}; the state is saved, go on with --resume")
+                if state.memory.get("stopped"):
+                    break
+                last = time.monotonic()
 
-    def _validate(self, state: State) -> dict[str, float]:
-        """Mean of the losses over a few fixed validation batches."""
+    @staticmethod
+    def _sum(state: State, losses: dict[str, float]) -> None:
+        """The round's losses so far; part of the state, or a resumed run would show another curve."""
+        sums = state.memory.setdefault("sums", {})
+        for name, value in losses.items():
+            sums[name] = sums.get(name, 0.0) + value
+        state.memory["counted"] = state.memory.get("counted", 0) + 1
+
+    def _round(self, state: State, step: int) -> None:
+        """Validate, judge, write the curve, save."""
+        self.stamps.check()
+        _device.average([b for m in state.networks.values() for b in m.buffers() if b.is_floating_point()], self.fabric)
+        row = self.record.row(state, step)
+        pictures: list[tuple[Array, str]] = []
+        if self.parts["val"]:
+            with self.record.spend("validate"):
+                losses, counts, ids, pictures = self.validated(state, self.parts["val"])
+            shown, score = _judge.rate(state, losses, counts)
+            row |= {f"val {n}": round(v, 6) for n, v in shown.items()}
+            _judge.check_collapse(state, step, counts, ids)
+            _judge.keep_best(state, step, score)
+        done = step == self.plan.steps
+        if not done and _judge.weary(state, step):
+            log.info("no better validation since step %d: stopped at %d", state.memory["best"]["step"], step)
+            state.memory["stopped"] = True
+        self.record.round(row, state, pictures, done or bool(state.memory.get("stopped")))
+        spared = self.saving > QUICK and time.monotonic() - self.saved_at < SPARING * self.saving
+        if done or state.memory.get("stopped") or not spared:
+            self._save(state, step)
+
+    def validated(self, state: State, cases: list[Case]) -> tuple[list[dict[str, float]], list[Any], list[str], Any]:
+        """Losses and counts of every validation batch, the cases, and pictures of the first ones."""
         import torch
 
-        if not self.parts["val"]:
-            return {}
-        found: list[dict[str, float]] = []
-        for module in state.networks.values():
-            module.eval()
-        with torch.no_grad():
-            for number in range(VALIDATION_BATCHES):
+        losses, counts, ids = list[dict[str, float]](), list[Any](), list[str]()
+        pictures: list[tuple[Array, str]] = []
+        with torch.no_grad(), state.judged() as judged:
+            for number, (batch, names) in enumerate(_batches.check(self.task, self.store, cases, self.plan)):
                 torch.manual_seed(number)
-                rng = np.random.default_rng([self.plan.seed, 1_000_000_007, number])
-                found.append(
-                    self.regime.validate(state, self.task.sample(self.store, self.parts["val"], "val", number, rng))
-                )
-        for module in state.networks.values():
-            module.train()
-        return {n: float(np.mean([f[n] for f in found])) for n in found[0]}
+                sent = _device.sent(batch, self.plan, self.fabric)
+                found, counted, outputs = self.regime.validate(judged, sent)
+                losses.append(found)
+                counts.append(counted)
+                ids += [n for n in names if n not in ids]
+                if len(pictures) < _curve.PICTURES and self.leads:
+                    pictures += self.task.pictures(outputs, batch, names)
+        return losses, counts, ids, pictures
+
+    def _save(self, state: State, step: int) -> None:
+        began = time.monotonic()
+        if self.leads:
+            with self.record.spend("save"), _guards.disk(self.folder):
+                tree = {"step": step, "origin": _versions.origin(self.plan)} | state.tree()
+                _checkpoint.save(self.folder / "checkpoint.safetensors", tree)
+        self.saved_at = time.monotonic()
+        self.saving = self.saved_at - began
 
     def _restore(self, state: State) -> int:
         """Load the last checkpoint into the state; the step to go on from."""
@@ -188,25 +258,38 @@ class Training:
             raise HilumError(
                 "HIL-T05", f"{self.folder} has no checkpoint to resume", "Train without --resume into a new folder"
             )
+        for part in self.folder.rglob(".part-*"):
+            # what a killed process was writing
+            part.unlink()
         tree = _checkpoint.load(path)
+        _versions.check(tree["origin"], self.plan, "T04" in self.accept)
         state.restore(tree)
-        if (self.folder / "log.csv").is_file():
-            with open(self.folder / "log.csv", encoding="utf-8", newline="") as stream:
-                self.rows = [dict(r) for r in csv.DictReader(stream) if int(r["step"]) <= tree["step"]]
         return int(tree["step"])
 
     def _write(self, state: State) -> None:
-        """Weights of every planned role as safetensors."""
+        """Weights of every planned role as safetensors, and where the time went."""
         from safetensors.torch import save_file
 
-        for role in self.plan.networks:
-            path = self.folder / "weights" / f"{role}.safetensors"
-            with writing(path) as part:
-                save_file({n: t.contiguous() for n, t in state.networks[role].state_dict().items()}, part)
+        kept = state.memory.get("best", {}).get("weights", {})
+        with _guards.disk(self.folder):
+            for role in self.plan.networks:
+                weights = kept.get(role) or {**state.networks, **state.average}[role].state_dict()
+                with writing(self.folder / "weights" / f"{role}.safetensors") as part:
+                    save_file({n: t.detach().cpu().contiguous() for n, t in weights.items()}, part)
+            write_json(self.folder / "timing.json", self.record.timing(state))
 
 
-def _one_thread() -> None:
-    """Batches are made on one thread: small interpolations only quarrel with the training step over the cores."""
+def _follow(state: State, k: int) -> None:
+    """Move the averages towards the weights. The average looks back on a share of the run, so its length is known."""
     import torch
 
-    torch.set_num_threads(1)
+    decay = 1 - 1 / max(1.0, state.learning.ema * state.steps)
+    # a young average forgets fast, or the first weights would stay in it
+    decay = min(decay, (1 + k) / (10 + k))
+    with torch.no_grad():
+        for role, twin in state.average.items():
+            for old, new in zip(twin.state_dict().values(), state.networks[role].state_dict().values(), strict=True):
+                if old.is_floating_point():
+                    old.lerp_(new, 1 - decay)
+                else:
+                    old.copy_(new)

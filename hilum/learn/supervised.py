@@ -4,23 +4,23 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from hilum.core.plan import Plan, Strict, checked
-from hilum.learn._state import State, Update, half, rate_at, wide
+from hilum.core.image import Array
+from hilum.core.plan import Plan, checked
+from hilum.learn._state import Common, State, Update, rate_at
+from hilum.learn._transfer import Transfer, freeze, groups
 from hilum.tasks import _build, _task
 
 CARD = {
     "about": "one network learns the task's losses",
     "roles": ["net"],
     "predicts": "net",
+    "parallel": True,
     "defaults": {},
 }
 
 
-class Learning(Strict):
-    """optimiser: adamw or sgd (Nesterov). rate: the highest. warmup: share of the steps. clip: of the gradient norm.
-
-    precision: of the network's arithmetic; auto takes bfloat16 where the processor has it (about twice as fast).
-    """
+class Learning(Common, Transfer):
+    """optimiser: adamw or sgd (Nesterov). rate: the highest. warmup: share of the steps."""
 
     optimiser: Literal["adamw", "sgd"] = "adamw"
     rate: float = Field(default=1e-3, gt=0)
@@ -28,8 +28,6 @@ class Learning(Strict):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     schedule: Literal["poly", "cosine", "constant"] = "poly"
     warmup: float = Field(default=0.02, ge=0, lt=1)
-    clip: float = Field(default=12.0, gt=0)
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
 
 def setup(plan: Plan) -> State:
@@ -39,17 +37,13 @@ def setup(plan: Plan) -> State:
     settings = checked(Learning, plan.learning, "plan.json learning")
     task = _task.load(plan)
     net = _build.build(task, "net")
+    freeze(net, settings.freeze)
+    weights = groups(net, settings.rate, settings.weight_decay, settings.layer_decay)
     optimiser: torch.optim.Optimizer
     if settings.optimiser == "adamw":
-        optimiser = torch.optim.AdamW(net.parameters(), lr=settings.rate, weight_decay=settings.weight_decay)
+        optimiser = torch.optim.AdamW(weights, lr=settings.rate, weight_decay=settings.weight_decay)
     else:
-        optimiser = torch.optim.SGD(
-            net.parameters(),
-            lr=settings.rate,
-            weight_decay=settings.weight_decay,
-            momentum=settings.momentum,
-            nesterov=True,
-        )
+        optimiser = torch.optim.SGD(weights, lr=settings.rate, momentum=settings.momentum, nesterov=True)
     return State(plan, task, settings, {"net": net}, {"net": optimiser})
 
 
@@ -57,16 +51,13 @@ def step(state: State, batch: dict[str, Any], k: int, update: Update) -> dict[st
     """One optimiser step on the sum of the task's losses."""
     settings = state.learning
     rate_at(state.optimisers["net"], settings.rate, k, state.steps, settings.schedule, settings.warmup)
-    with half(settings.precision):
-        outputs = state.networks["net"](*state.task.inputs(batch))
-    losses = state.task.losses(wide(outputs), batch)
-    total = sum(losses.values())
-    update("net", total)
+    losses = state.task.losses(state.networks["net"](*state.task.inputs(batch)), batch)
+    update("net", sum(losses.values()))
     return {name: float(value.detach()) for name, value in losses.items()}
 
 
-def validate(state: State, batch: dict[str, Any]) -> dict[str, float]:
-    """The same losses, network in evaluation mode."""
-    with half(state.learning.precision):
-        outputs = state.networks["net"](*state.task.inputs(batch))
-    return {name: float(value) for name, value in state.task.losses(wide(outputs), batch).items()}
+def validate(state: State, batch: dict[str, Any]) -> tuple[dict[str, float], Array | None, Any]:
+    """The same losses, the task's counts of right and wrong, and the outputs; network in evaluation mode."""
+    outputs = state.networks["net"](*state.task.inputs(batch))
+    losses = {name: float(value) for name, value in state.task.losses(outputs, batch).items()}
+    return losses, state.task.counts(outputs, batch), outputs

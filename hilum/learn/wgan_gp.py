@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic import Field
 
-from hilum.core.plan import Plan, Strict, checked
-from hilum.learn._state import State, Update, rate_at
+from hilum.core.image import Array
+from hilum.core.plan import Plan, checked
+from hilum.learn._state import Common, State, Update, rate_at
 from hilum.tasks import _build, _task
 
 CARD = {
@@ -18,16 +19,18 @@ CARD = {
     "year": 2017,
     "roles": ["net", "critic"],
     "predicts": "net",
+    "parallel": False,
     "defaults": {"net": "dcgan_generator", "critic": "dcgan_critic"},
 }
 
 
-class Learning(Strict):
+class Learning(Common):
     """penalty: weight of the gradient penalty. critic_steps: per generator step.
 
-    average: decay of the averaged generator, the one that predicts.
+    average: decay of the averaged generator, the one that predicts; it is the regime's own, so there is no `ema`.
     """
 
+    ema: float = Field(default=0.0, ge=0, le=0)
     rate: float = Field(default=2e-4, gt=0)
     beta1: float = Field(default=0.0, ge=0, lt=1)
     beta2: float = Field(default=0.9, ge=0, lt=1)
@@ -68,12 +71,12 @@ def step(state: State, batch: dict[str, Any], k: int, update: Update) -> dict[st
     names = {}
     for _ in range(settings.critic_steps):
         with torch.no_grad():
-            fake = generator(torch.randn(len(real), state.task.in_channels()))
+            fake = generator(torch.randn(len(real), state.task.in_channels(), device=real.device))
         distance = critic(real).mean() - critic(fake).mean()
         penalty = gradient_penalty(critic, real, fake, weight=settings.penalty)
         update("critic", penalty - distance)
         names = {"distance": float(distance.detach()), "penalty": float(penalty.detach())}
-    made = -critic(generator(torch.randn(len(real), state.task.in_channels()))).mean()
+    made = -critic(generator(torch.randn(len(real), state.task.in_channels(), device=real.device))).mean()
     update("generator", made)
     # a young average forgets fast, or the first weights would stay in it for hundreds of steps
     _follow(state.networks["net"], generator, min(settings.average, k / (10 + k)))
@@ -88,10 +91,11 @@ def _follow(average: Any, generator: Any, decay: float) -> None:
         old.copy_(new)
 
 
-def validate(state: State, batch: dict[str, Any]) -> dict[str, float]:
-    """How far the critic still tells real from generated."""
+def validate(state: State, batch: dict[str, Any]) -> tuple[dict[str, float], Array | None, Any]:
+    """How far the critic still tells real from generated, the task's counts of both sets, and the generated images."""
     import torch
 
-    fake = state.networks["net"](torch.randn(len(batch["real"]), state.task.in_channels()))
+    fake = state.networks["net"](torch.randn(len(batch["real"]), state.task.in_channels(), device=batch["real"].device))
     critic = state.networks["critic"]
-    return {"distance": float(critic(batch["real"]).mean() - critic(fake).mean())}
+    distance = float(critic(batch["real"]).mean() - critic(fake).mean())
+    return {"distance": distance}, state.task.counts(fake, batch), fake

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from hilum.core.errors import HilumError
+from hilum.losses._together import summed
 from hilum.losses._wide import wide
 
 
@@ -42,6 +43,8 @@ def soft_dice(
     axes = ([0] if batch else []) + list(range(2, logits.ndim))
     overlap = (probability * truth).sum(axes)
     size = (probability.square() if squared else probability).sum(axes) + truth.sum(axes)
+    if batch:
+        overlap, size = summed(overlap), summed(size)
     return 1 - ((2 * overlap + smooth) / (size + smooth).clamp_min(1e-8)).mean()
 
 
@@ -49,7 +52,7 @@ def cross_entropy(logits: Tensor, target: Tensor, ignore: int | None = None) -> 
     """Mean of -log p(true class) over the voxels that are not `ignore`; 0 if there is none. Shapes as `soft_dice`."""
     index = -100 if ignore is None else ignore
     total = functional.cross_entropy(wide(logits), target.long(), ignore_index=index, reduction="sum")
-    return total / (target != index).sum().clamp_min(1)
+    return summed(total) / summed((target != index).sum().to(total.dtype)).clamp_min(1)
 
 
 def dice_ce(

@@ -109,6 +109,8 @@ def _look(case: Case, seen: _Seen, pictures: bool) -> None:
     if isinstance(item, Measurement):
         return
     label = _label(case, item, seen, row) if role == "image" and "label" in case.items else None
+    if label is not None and _labels.VALIDITY in case.items:
+        _validity(case, label, seen)
     if pictures:
         seen.thumbnails[case.id] = _sheet.thumbnail(item, None if label is None else label.array[0])
 
@@ -133,6 +135,19 @@ def _label(case: Case, image: Image, seen: _Seen, row: dict[str, Any]) -> Image 
     if len(seen.fits) < placement.CASES and (fit := placement.fit(case.id, image, label)) is not None:
         seen.fits.append(fit)
     return label
+
+
+def _validity(case: Case, label: Image, seen: _Seen) -> None:
+    """Whether the validity mask can be read, lies on the label and leaves something to judge."""
+    try:
+        inside = _labels.valid(case, label)
+        if label.array.any() and not label.array[inside].any():
+            raise HilumError(
+                "HIL-N15", f"Case {case.id} has no label inside its validity mask",
+                "Check that the mask is not inverted (0 is outside)",
+            )  # fmt: skip
+    except HilumError as error:
+        _problem(case, error, seen)
 
 
 def _row(case: Case, item: Any) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from hilum.core import catalogue
 from hilum.core.errors import HilumError
 from hilum.core.plan import Plan, checked
 from hilum.core.progress import Progress, quiet
+from hilum.core.sizes import parse_size
+from hilum.planning import machine
 from hilum.planning.planner import Prepared, look, make_plan
 
 
@@ -20,15 +22,17 @@ def plan(
     steps: int | None = None,
     seed: int = 0,
     settings: dict[str, Any] | None = None,
+    memory: str | None = None,
     progress: Progress = quiet,
 ) -> Plan:
     """Look at the data and plan by the task's rules. out: where plan.json is written (an existing file is refused).
 
     net: "name" or "name:key=value". settings: {"learning.rate": 0.001, ...} as --set gives them.
+    memory: the most that training may use, such as "4GB"; by default most of what is free.
     """
     if out is not None and Path(out).exists():
         raise HilumError("HIL-CORE-03", f"{out} exists", "Choose another --out or remove it")
-    made = planned(look(data, task, seed, progress), task, net, minutes, steps, seed, settings)
+    made = planned(look(data, task, seed, progress), task, net, minutes, steps, seed, settings, memory)
     if out is not None:
         made.write(Path(out))
     return made
@@ -42,9 +46,18 @@ def planned(
     steps: int | None,
     seed: int,
     settings: dict[str, Any] | None,
+    memory: str | None = None,
 ) -> Plan:
-    """make_plan, completed with the regime's typed learning settings."""
-    return complete(make_plan(ready, task, net=net, minutes=minutes, steps=steps, seed=seed, settings=settings))
+    """make_plan for this machine, completed with the regime's typed learning settings. memory: "4GB" or bytes.
+
+    The speed is measured only where minutes must become a network; steps are planned alike on every machine.
+    """
+    known = machine.facts(None if minutes is None else int(ready.facts["dims"]))
+    asked = None if memory is None else parse_size(memory)
+    made = make_plan(
+        ready, task, net=net, minutes=minutes, steps=steps, seed=seed, settings=settings, memory=asked, machine=known
+    )
+    return complete(made)
 
 
 def complete(made: Plan) -> Plan:

@@ -12,6 +12,7 @@ from hilum.core.findings import INTENDED_USE
 from hilum.core.image import Case
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run, write_rows
+from hilum.core.sizes import parse_size
 from hilum.data.dataset import open_dataset
 from hilum.infer import export
 from hilum.infer.predictor import Predictor
@@ -43,7 +44,7 @@ def predict(
     if format not in ("nifti", "dicom"):
         raise HilumError("HIL-INFER-05", f"There is no format {format!r}", "Use nifti or dicom")
     run, folder = Run(Path(model)), Path(out)
-    predictor = Predictor(run, runtime, _bytes(memory))
+    predictor = Predictor(run, runtime, None if memory is None else parse_size(memory))
     if predictor.task.CARD["infer"] == "sampler":
         raise HilumError(
             "HIL-INFER-03", f"A {predictor.plan.task} model takes no input images",
@@ -163,15 +164,3 @@ def _pairs_or_cases(dataset: Any, predictor: Predictor) -> list[Case]:
     if predictor.plan.task == "register" and dataset.pairs:
         return [_pairs.pair(dataset.case(f), dataset.case(m)) for f, m in dataset.pairs]
     return list(dataset.cases)
-
-
-def _bytes(text: str | None) -> int | None:
-    """'2GB', '500 MB' -> bytes."""
-    if text is None:
-        return None
-    units = {"GB": 10**9, "MB": 10**6, "G": 10**9, "M": 10**6}
-    word = text.strip().upper().replace(" ", "")
-    for unit, factor in units.items():
-        if word.endswith(unit) and word.removesuffix(unit).replace(".", "", 1).isdigit():
-            return int(float(word.removesuffix(unit)) * factor)
-    raise HilumError("HIL-INFER-08", f"--memory {text!r} is not an amount", "Write 2GB or 500MB")

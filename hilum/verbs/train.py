@@ -1,5 +1,8 @@
 """train: learn from a data set and leave a run folder."""
 
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +11,21 @@ import numpy as np
 from hilum.core.atomic import write_json, writing
 from hilum.core.errors import HilumError
 from hilum.core.image import Case
+from hilum.core.lock import NAME as LOCK
+from hilum.core.lock import locked
 from hilum.core.plan import Plan
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run, free_folder, new_folder, write_rows
-from hilum.learn._loop import Training
-from hilum.planning.planner import Prepared, check_budget, edit, look
+from hilum.core.sizes import parse_size
+from hilum.learn import _track, _weights
+from hilum.learn._launch import launch
+from hilum.learn._start import Beginning
+from hilum.planning.planner import Prepared, check_budget, edit, fitted, look
 from hilum.prepare import augment
 from hilum.tasks import _build, _task
 from hilum.verbs.plan import complete, planned
+
+log = logging.getLogger(__name__)
 
 DEFAULT_MINUTES = 10.0
 
@@ -32,59 +42,117 @@ def train(
     seed: int = 0,
     resume: bool = False,
     settings: dict[str, Any] | None = None,
+    memory: str | None = None,
+    start: Path | str | None = None,
+    accelerator: str = "auto",
+    devices: int = 1,
+    accept: Sequence[str] = (),
+    track: str | None = None,
     progress: Progress = quiet,
 ) -> Run:
     """Plan (or take `plan`), train for the minutes or steps, and return the run. Default: 10 minutes.
 
-    resume: go on in `out` from its last checkpoint, with the plan that lies there.
+    resume: go on in `out` from its last checkpoint, with the plan that lies there. memory: the most to be used
+    ("4GB"). start: a run, a bundle or a file of weights to begin from. accelerator: auto, cpu or cuda. devices: how
+    many processes share a batch. accept: ["T04"] resumes with other versions than the run began with.
+    track: "tensorboard", "mlflow" or both, with a comma: log.csv is written there too, in the run folder.
     """
-    out = Path(out)
-    fresh = not out.exists()
+    _track.check(track)
+    out, begin = Path(out), None
     if resume:
-        if plan is not None or net is not None or minutes is not None or steps is not None or settings:
+        given = (plan, net, minutes, steps, settings, memory, start)
+        if any(value not in (None, {}) for value in given):
             raise HilumError(
                 "HIL-T04",
-                "--resume goes on with the plan in the run, but --plan, --net, --set, --minutes or --steps is given",
-                "Leave them out, or train anew into another folder",
+                "--resume goes on with the plan in the run, but another option that decides the run is given",
+                "Leave out --plan, --net, --set, --minutes, --steps, --memory and --start, or train anew elsewhere",
             )
         made, units = _again(data, task, out, progress)
     else:
         free_folder(out)
-        made, ready = _new(data, task, plan, net, minutes, steps, seed, settings, progress)
+        made, ready = _new(data, task, plan, net, minutes, steps, seed, settings, memory, progress)
+        made, begin = _from(start, made)
         units = ready.units(made)
-        _begin(out, made, ready, units)
+    with _held(out, resume):
+        if not resume:
+            _begin(out, made, ready, units, begin)
+        words: dict[str, Any] = {"accelerator": accelerator, "devices": devices, "accept": accept, "start": begin}
+        words["track"] = track
+        launch(out, made, units, progress, resume=resume, **words)
+        return _finished(out, made, units, resume)
+
+
+@contextmanager
+def _held(out: Path, resume: bool) -> Iterator[None]:
+    """The run's folder, locked; a fresh run that never comes to its first checkpoint takes back what it wrote."""
+    fresh = not out.exists()
+    if not resume:
+        new_folder(out)
     try:
-        training = Training(out, made, units, progress)
-        state = training.run(resume)
-    except BaseException:
-        if not resume and not (out / "checkpoint.safetensors").exists():
-            _take_back(out, fresh)
-        raise
-    _features(training, out)
+        with locked(out):
+            if not resume and any(path.name != LOCK for path in out.iterdir()):
+                # somebody else's run began and ended since we looked
+                free_folder(out)
+            try:
+                yield
+            except BaseException:
+                if not resume and not (out / "checkpoint.safetensors").exists():
+                    _take_back(out)
+                raise
+    finally:
+        if fresh and out.is_dir() and not any(out.iterdir()):
+            out.rmdir()
+
+
+def _finished(out: Path, made: Plan, units: list[tuple[Case, str]], resume: bool) -> Run:
+    """What is written once the weights are there; the manifest last but for the ledger."""
     run = Run(out)
+    _features(run, units)
     run.write_manifest()
-    counts = {p: len(c) for p, c in training.parts.items()}
-    run.record("train", {"steps": state.steps, "resumed": resume, "cases": counts, "data": made.data["name"]})
+    counts = {p: sum(part == p for _, part in units) for p in ("train", "val", "test")}
+    facts = {"steps": run.plan.steps, "resumed": resume, "cases": counts, "data": made.data["name"]}
+    run.record("train", facts)
     return run
 
 
-def _begin(out: Path, made: Plan, ready: Prepared, units: list[tuple[Case, str]]) -> None:
-    """Write what a run starts from; the whole plan must be trainable before anything is written."""
+def _from(start: Path | str | None, made: Plan) -> tuple[Plan, Beginning | None]:
+    """The plan that names the weights it begins with and inherits their terms, and what brings them in."""
+    if start is None:
+        return made, None
+    if "start" not in made.learning:
+        raise HilumError(
+            "HIL-LEARN-06", f"A {made.regime} run can not begin from weights", "Train it from scratch, without --start"
+        )
+    source = _weights.origin(start)
+    terms = _weights.inherited(source["terms"], str(made.data.get("terms", "unknown")))
+    begun = {"name": source["name"], "sha256": source["sha256"]}
+    plan = made.edited({"learning.start": begun, "data.terms": terms})
+    return plan, Beginning(Path(start))
+
+
+def _begin(
+    out: Path, made: Plan, ready: Prepared, units: list[tuple[Case, str]], begin: Beginning | None = None
+) -> None:
+    """Write what a run starts from; the whole plan must be trainable before that."""
     augment.check(made.augment)
-    _build.trial(_task.load(made))
-    new_folder(out)
+    task = _task.load(made)
+    _build.trial(task)
+    seen = {row["hash"]: ready.parts[row["id"]] for row in ready.facts["cases"]}
+    if begin is not None:
+        seen = _weights.seen(begin.path, seen)
+        report = begin(_build.build(task, _build.predicting(made)))
+        log.warning("%s", report.sentence())
+        write_json(out / "start.json", {"source": _weights.origin(begin.path)} | report.facts())
     made.write(out / "plan.json")
     write_json(out / "fingerprint.json", ready.facts)
-    write_json(out / "seen.json", {row["hash"]: ready.parts[row["id"]] for row in ready.facts["cases"]})
+    write_json(out / "seen.json", seen)
     write_rows(out / "split.csv", split_rows(units))
 
 
-def _take_back(out: Path, fresh: bool) -> None:
-    """Remove what a run that never came to its first checkpoint wrote into a folder that was new or empty."""
-    for name in ("plan.json", "fingerprint.json", "seen.json", "split.csv", "log.csv"):
+def _take_back(out: Path) -> None:
+    """Remove what a run that never came to its first checkpoint wrote into its empty folder."""
+    for name in ("plan.json", "fingerprint.json", "seen.json", "split.csv", "log.csv", "training.html", "start.json"):
         (out / name).unlink(missing_ok=True)
-    if fresh and not any(out.iterdir()):
-        out.rmdir()
 
 
 def _new(
@@ -96,13 +164,14 @@ def _new(
     steps: int | None,
     seed: int,
     settings: dict[str, Any] | None,
+    memory: str | None,
     progress: Progress,
 ) -> tuple[Plan, Prepared]:
     """The plan of a fresh run, made now or given, and the data it is for."""
     if plan is None:
         ready = look(data, task, seed, progress)
         budget = DEFAULT_MINUTES if minutes is None and steps is None else minutes
-        made = planned(ready, task, net, budget, steps, seed, settings)
+        made = planned(ready, task, net, budget, steps, seed, settings, memory)
         return made, ready
     made = Plan.read(Path(plan))
     if made.task != task:
@@ -120,7 +189,8 @@ def _new(
         )
     # a plan may come from another data set; the run says what it really saw
     here = {"name": ready.facts["data"], "grouping": ready.grouping, "fingerprint": ready.facts["hash"]}
-    return complete(made.model_copy(update={"data": made.data | here})), ready
+    made = complete(made.model_copy(update={"data": made.data | here}))
+    return fitted(made, ready, None if memory is None else parse_size(memory)), ready
 
 
 def _again(data: Path | str, task: str, out: Path, progress: Progress) -> tuple[Plan, list[tuple[Case, str]]]:
@@ -159,14 +229,15 @@ def split_rows(units: list[tuple[Case, str]]) -> list[dict[str, Any]]:
     return rows
 
 
-def _features(training: Training, out: Path) -> None:
+def _features(run: Run, units: list[tuple[Case, str]]) -> None:
     """For generators: the features that generated images will be judged by, from the training images."""
-    if training.task.CARD["infer"] != "sampler":
+    task = _task.load(run.plan)
+    if task.CARD["infer"] != "sampler":
         return
     from safetensors.numpy import save_file
 
     from hilum.evaluation.features import fit
 
-    vectors = np.stack([training.store(c)["image"].ravel() for c in training.parts["train"]])
-    with writing(out / "features.safetensors") as part:
-        save_file(fit(vectors), part)
+    vectors = np.stack([task.prepare(c)["image"].ravel() for c, part in units if part == "train"])
+    with writing(run.path / "features.safetensors") as path:
+        save_file(fit(vectors), path)

@@ -364,7 +364,7 @@ def test_missing_input(refused: Any, trained: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("amount", "code"), [("lots", "HIL-INFER-08"), ("-2GB", "HIL-INFER-08"), ("0.001MB", "HIL-INFER-06")]
+    ("amount", "code"), [("lots", "HIL-PLAN-03"), ("-2GB", "HIL-PLAN-03"), ("0.001MB", "HIL-INFER-06")]
 )
 def test_memory(amount: str, code: str, refused: Any, data: Any, trained: Any) -> None:
     image = data("segment") / "images" / "head_000.nii.gz"

@@ -37,6 +37,17 @@ def test_bars_are_quiet_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sys.stderr.getvalue() == ""
 
 
+def test_where_the_live_page_lies_is_said_once_when_it_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+    seen: list[tuple[str, int]] = []
+    progress = show.watched(lambda name, done, total, note="": seen.append((name, done)), Path("run/training.html"))
+    progress("look", 1, 1)
+    assert not capsys.readouterr().out
+    for n in (1, 2):
+        progress("prepare", n, 2)
+    assert capsys.readouterr().out.count("run/training.html") == 1
+    assert seen == [("look", 1), ("prepare", 1), ("prepare", 2)]
+
+
 def test_tables(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     rows = [{"net": "a", "dice": 0.5, "n": 12000}, {"net": "b[red]", "dice": None, "p": [1, 2]}]

@@ -1,0 +1,142 @@
+"""Where a run computes: Lightning Fabric on CPU or CUDA, one process or several, precision and memory layout."""
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from hilum.core.errors import HilumError
+from hilum.core.plan import Plan
+from hilum.learn._state import State
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+    from torch import Tensor, nn
+
+
+def frozen(plan: Plan, accelerator: str) -> Plan:
+    """The plan with `auto` precision and layout decided, by rule and not by timing: the same machine, the same run.
+
+    bfloat16 where the processor has it. Channels last in 3-D, where it is faster on CPUs and CUDA; in 2-D it is so on
+    CUDA only.
+    """
+    learning, cuda = dict(plan.learning), on_cuda(accelerator)
+    if learning.get("precision") == "auto":
+        learning["precision"] = "bfloat16" if has_bfloat16(cuda) else "float32"
+    if learning.get("layout") == "auto":
+        learning["layout"] = "channels_last" if plan.dims == 3 or cuda else "contiguous"
+    return plan.model_copy(update={"learning": learning})
+
+
+def on_cuda(accelerator: str) -> bool:
+    """Whether that accelerator (auto, cpu, cuda) means a CUDA device here."""
+    import torch
+
+    there = torch.cuda.is_available()
+    if accelerator == "cuda" and not there:
+        raise HilumError("HIL-LEARN-01", "--accelerator is cuda, but no CUDA device is there", "Use --accelerator cpu")
+    return there and accelerator != "cpu"
+
+
+def has_bfloat16(cuda: bool) -> bool:
+    """Whether bfloat16 is native, so that it is faster than float32."""
+    import torch
+
+    if cuda:
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
+
+
+def fabric(plan: Plan, accelerator: str = "auto", devices: int = 1) -> "Fabric":
+    """The Fabric of a run whose plan is `frozen`. devices: processes that share every batch."""
+    with warnings.catch_warnings():
+        # it looks for clusters, other accelerators and newer idioms, none of which is the user's concern
+        warnings.simplefilter("ignore")
+        from lightning_fabric import Fabric
+
+        strategy: Any = "auto"
+        if devices > 1:
+            from hilum.learn._strategy import Averaged
+
+            strategy = Averaged(start_method="spawn")
+        return Fabric(
+            accelerator="cuda" if on_cuda(accelerator) else "cpu",
+            devices=devices,
+            strategy=strategy,
+            precision="bf16-mixed" if plan.learning["precision"] == "bfloat16" else "32-true",
+        )
+
+
+def average(tensors: "list[Tensor]", fabric: "Fabric") -> None:
+    """The mean over all processes, in place; one message for all tensors."""
+    import torch
+
+    if fabric.world_size == 1 or not tensors:
+        return
+    flat = torch.cat([t.reshape(-1) for t in tensors])
+    torch.distributed.all_reduce(flat)
+    flat /= fabric.world_size
+    for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+        tensor.copy_(part.view(tensor.shape))
+
+
+def largest(number: int, fabric: "Fabric") -> int:
+    """The largest of the processes' numbers."""
+    import torch
+
+    if fabric.world_size == 1:
+        return number
+    found = torch.tensor(number, device=fabric.device)
+    torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MAX)
+    return int(found)
+
+
+def placed(state: State, fabric: "Fabric") -> State:
+    """The state's networks and optimisers on the device, in their layout; averages are made here, from the weights."""
+    from copy import deepcopy
+
+    for role, module in state.networks.items():
+        state.networks[role] = lay_out(module, state.plan)
+    if state.learning.ema:
+        for role in state.plan.networks:
+            if role in state.networks:
+                twin = deepcopy(state.networks[role]).requires_grad_(False)
+                state.average[role] = fabric.setup_module(twin)
+    for role, module in state.networks.items():
+        state.networks[role] = fabric.setup_module(module)
+    for name, optimiser in state.optimisers.items():
+        state.optimisers[name] = fabric.setup_optimizers(optimiser)  # type: ignore[assignment]
+    return state
+
+
+def lay_out(module: "nn.Module", plan: Plan) -> "nn.Module":
+    """The weights of convolutions in the planned memory layout, in place; numbers and names stay."""
+    if plan.learning["layout"] == "channels_last":
+        for weight in module.parameters():
+            if weight.ndim == plan.dims + 2:
+                weight.data = weight.data.contiguous(memory_format=_layout(plan.dims))
+    return module
+
+
+def sent(batch: dict[str, Any], plan: Plan, fabric: "Fabric", share: bool = False) -> dict[str, Any]:
+    """The batch on the device, floating images in the planned layout. share: each of several processes takes its own.
+
+    Every process makes the whole batch, so that several learn from the very batches that one would.
+    """
+    import torch
+
+    def one(value: Any) -> Any:
+        if not isinstance(value, torch.Tensor):
+            return value
+        if share and fabric.world_size > 1 and value.ndim and len(value) == plan.batch:
+            value = value[fabric.global_rank :: fabric.world_size]
+        tensor: Tensor = fabric.to_device(value)
+        if plan.learning["layout"] == "channels_last" and value.ndim == plan.dims + 2 and value.is_floating_point():
+            return tensor.contiguous(memory_format=_layout(plan.dims))
+        return tensor
+
+    return {name: one(value) for name, value in batch.items()}
+
+
+def _layout(dims: int) -> Any:
+    import torch
+
+    return torch.channels_last_3d if dims == 3 else torch.channels_last

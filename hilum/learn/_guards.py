@@ -1,0 +1,147 @@
+"""What may go wrong around a step: signals, changed files, a full disk, too little memory, no numbers."""
+
+import contextlib
+import errno
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from hilum.core.errors import HilumError
+from hilum.core.image import Case
+
+LARGE = 1e4
+# Normalised intensities beyond this are no z-scores or fractions: the range is wrong.
+AGAIN = 1.0
+# Seconds after which another signal is a second one.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
+
+
+class Signals:
+    """SIGTERM (a scheduler's) and SIGINT are noted, so that the loop can save first; a second one ends at once."""
+
+    def __init__(self) -> None:
+        self.seen: int | None = None
+        self._when = 0.0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "Signals":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        # a terminal sends Ctrl-C to every process of a run, and the parent passes it on: that is one and not two
+        if self.seen is not None and time.monotonic() - self._when > AGAIN:
+            raise KeyboardInterrupt
+        if self.seen is None:
+            self.seen, self._when = number, time.monotonic()
+
+
+class Stamps:
+    """Size and time of every file that the cases come from, to notice one that changes or vanishes (T11)."""
+
+    def __init__(self, cases: Iterable[Case]) -> None:
+        paths = {Path(item.path) for case in cases for item in case.items.values() if hasattr(item, "path")}
+        self._known = {path: _stamp(path) for path in sorted(paths)}
+
+    def check(self) -> None:
+        """Refuse when a file is not what it was."""
+        gone = [p for p, stamp in self._known.items() if stamp is not None and _stamp(p) is None]
+        changed = [p for p, stamp in self._known.items() if p not in gone and _stamp(p) != stamp]
+        if gone or changed:
+            words = [f"{p} has vanished" for p in gone] + [f"{p} has changed" for p in changed]
+            more = f" and {len(words) - 3} more" if len(words) > 3 else ""
+            raise HilumError(
+                "HIL-T11", f"Data changed during training: {', '.join(words[:3])}{more}",
+                "Put the files back and go on with --resume, or train anew on the new ones",
+            )  # fmt: skip
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
+@contextlib.contextmanager
+def disk(folder: Path) -> Iterator[None]:
+    """A write that fails becomes a sentence (T02); what was there before is whole, because writing is atomic."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise HilumError(
+            "HIL-T02", f"{folder} can not be written ({error.strerror})",
+            "The state saved before is whole: make room and go on with --resume",
+        ) from error  # fmt: skip
+    except Exception as error:
+        # safetensors wraps what the system said into an error of its own
+        if type(error).__name__ != "SafetensorError" or "os error" not in str(error):
+            raise
+        raise HilumError(
+            "HIL-T02", f"{folder} can not be written ({error})",
+            "The state saved before is whole: make room and go on with --resume",
+        ) from error  # fmt: skip
+
+
+@contextlib.contextmanager
+def memory(what: str) -> Iterator[None]:
+    """Out of memory becomes a sentence (T07)."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        words = str(error).lower()
+        short = isinstance(error, MemoryError) or "out of memory" in words or "can't allocate memory" in words
+        if not short:
+            raise
+        raise HilumError(
+            "HIL-T07", f"Memory ran out {what}",
+            "Plan with --memory for less, or lower plan.batch or plan.patch; saved steps go on with --resume",
+        ) from error  # fmt: skip
+
+
+def check_prepared(case: Case, prepared: dict[str, Any]) -> str | None:
+    """Refuse a prepared image that holds values that are no numbers; a sentence where it looks wrong."""
+    import numpy as np
+
+    for name, array in prepared.items():
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "fc":
+            continue
+        if not np.isfinite(array).all():
+            raise HilumError(
+                "HIL-T06", f"The {name} of case {case.id} holds values that are no numbers",
+                "Look at it with: hilum inspect; mend it or leave the case out",
+            )  # fmt: skip
+        if name != "image" or array.size < 2:
+            continue
+        if (array == array.flat[0]).all():
+            return f"The image of case {case.id} is the same everywhere: there is nothing to learn from it"
+        most = float(np.abs(array).max())
+        if most > LARGE:
+            return f"The image of case {case.id} reaches {most:.3g} after normalisation: its range differs from others'"
+    return None
+
+
+def save_bad_batch(path: Path, batch: dict[str, Any]) -> None:
+    """The tensors of a batch that gave no number, to be looked at."""
+    import torch
+    from safetensors.torch import save_file
+
+    from hilum.core.atomic import writing
+
+    kept = {n: v.detach().cpu().contiguous() for n, v in batch.items() if isinstance(v, torch.Tensor)}
+    with writing(path) as part:
+        save_file(kept, part)

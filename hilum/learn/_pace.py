@@ -1,0 +1,91 @@
+"""Before the first step: one dry step on the largest case, and minutes into a number of steps."""
+
+import logging
+import resource
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hilum.learn._loop import Training
+
+log = logging.getLogger(__name__)
+
+MARGIN = 0.97
+# Share of what is left of the minutes that is planned; the rest is for what no timing sees.
+LEAST, MOST = 6, 20
+# Steps that are timed.
+
+
+def dry_step(training: "Training") -> None:
+    """A step and a validation on the largest case alone, on weights that are then thrown away: it must fit."""
+    from hilum.learn import _batches, _guards
+
+    cases = training.parts["train"]
+    largest = max(cases, key=lambda case: training.sizes.get(case.id, 0))
+    state, plan = training.fresh(), training.plan
+    with _guards.memory(f"in a first step on {largest.id}, the largest case"):
+        batch, ids = _batches.make(training.task, training.store, [largest], plan, 0)
+        training.step(state, batch, 0, ids)
+        training.validated(state, [largest])
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has held so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def steps_for(training: "Training", minutes: float) -> int:
+    """Steps that fit what is left of the minutes, from a short timing on a state that is then thrown away."""
+    from hilum.learn import _batches
+
+    state, spent, began = training.fresh(), [], time.monotonic()
+    batches = _batches.ahead(training.task, training.store, training.parts["train"], training.plan, 0, MOST + 1)
+    last = began
+    for k, batch, ids in batches:
+        training.step(state, batch, k, ids)
+        now = time.monotonic()
+        spent.append(now - last)
+        last = now
+        # the timing may take a twentieth of the minutes
+        if (k + 1 >= LEAST and now - began > minutes * 3) or now - began > minutes * 6:
+            break
+    batches.close()
+    # the first step pays for allocation; the slowest are others' work on the machine as well as ours
+    each = _middle(spent[1:] or spent)
+    once = _validation(training, state)
+    left = minutes * 60 - (time.monotonic() - training.began)
+    steps = _fitting(MARGIN * left, each, once, training)
+    if left < minutes * 30:
+        log.warning(
+            "preparing %d cases took over half of the %.2g minutes, which leaves %d steps: give more --minutes",
+            len(training.parts["train"]) + len(training.parts["val"]), minutes, steps,
+        )  # fmt: skip
+    log.info("%.3f s a step: %d steps in %.2g minutes", each, steps, minutes)
+    return steps
+
+
+def _middle(spent: list[float]) -> float:
+    """The mean without the fastest and the slowest quarter."""
+    kept = sorted(spent)[len(spent) // 4 : len(spent) - len(spent) // 4]
+    return sum(kept) / len(kept)
+
+
+def _validation(training: "Training", state: Any) -> float:
+    """Seconds of one validation batch with its pictures."""
+    cases = training.parts["val"]
+    began = time.monotonic()
+    if cases:
+        training.validated(state, cases[: training.plan.batch])
+    return time.monotonic() - began
+
+
+def _fitting(seconds: float, each: float, once: float, training: "Training") -> int:
+    """The most steps that fit with their rounds of validation."""
+    from hilum.learn import _batches
+
+    steps = max(1, int(seconds / each))
+    for _ in range(3):
+        plan = training.plan.model_copy(update={"steps": steps})
+        checks = -(-steps // _batches.every(plan)) * once * _batches.check_count(plan, len(training.parts["val"]))
+        steps = max(1, int((seconds - checks) / each))
+    return steps

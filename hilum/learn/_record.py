@@ -1,0 +1,94 @@
+"""What a run leaves of its way: log.csv and the live page at every round, trackers where asked for, and the timing."""
+
+import csv
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from hilum.core.errors import HilumError, Stopped
+from hilum.core.image import Array
+from hilum.core.plan import Plan
+from hilum.core.run import write_rows
+from hilum.learn import _guards, _pace
+from hilum.learn._curve import Curve
+from hilum.learn._state import State
+from hilum.learn._track import Trackers
+
+KINDS = ("prepare", "plan", "wait", "step", "validate", "draw", "save")
+# Of work, in the order in which a run meets them.
+
+
+class Record:
+    """Rows of log.csv, seconds of each kind of work, page and trackers. Only the leading process writes."""
+
+    def __init__(self, folder: Path, plan: Plan, leads: bool, track: str | None = None) -> None:
+        self.began = time.monotonic()
+        self.folder, self.leads = folder, leads
+        self.rows: list[dict[str, Any]] = []
+        self.spent = dict.fromkeys(KINDS, 0.0)
+        self.earlier = 0.0
+        self.curve = Curve(folder, plan)
+        self.trackers = Trackers(folder, track if leads else None)
+
+    @contextmanager
+    def told(self, cases: int) -> Iterator[None]:
+        """A page from the start on, which says so when the run ends before its time."""
+        if self.leads:
+            with _guards.disk(self.folder):
+                self.curve.prepare(cases)
+        try:
+            yield
+        except (HilumError, Stopped, KeyboardInterrupt) as error:
+            words = getattr(error, "words", "") or str(error) or "Stopped from the keyboard"
+            if self.leads:
+                # what stopped the run, a full disk for example, may stop the page too
+                with suppress(OSError):
+                    self.curve.stop(words)
+            raise
+        finally:
+            self.trackers.close()
+
+    @contextmanager
+    def spend(self, kind: str) -> Iterator[None]:
+        """Count the seconds of this block as `kind`."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.spent[kind] += time.monotonic() - began
+
+    def begin(self, step: int, plan: Plan) -> None:
+        """Training goes on after this step; of a log that is there, what lies behind it is what was lost."""
+        self.curve.begin(step, plan)
+        path = self.folder / "log.csv"
+        if step and path.is_file():
+            with open(path, encoding="utf-8", newline="") as stream:
+                self.rows = [dict(r) for r in csv.DictReader(stream) if int(r["step"]) <= step]
+        self.earlier = float(self.rows[-1]["seconds"]) if self.rows else 0.0
+
+    def row(self, state: State, step: int) -> dict[str, Any]:
+        """What training gave since the last round: step, seconds so far, the highest rate, mean losses."""
+        counted, sums = state.memory.pop("counted"), state.memory.pop("sums")
+        rate = max(g["lr"] for o in state.optimisers.values() for g in o.param_groups)
+        seconds = round(self.earlier + time.monotonic() - self.began, 2)
+        found: dict[str, Any] = {"step": step, "seconds": seconds, "rate": float(f"{rate:.6g}")}
+        return found | {f"train {n}": round(v / counted, 6) for n, v in sums.items()}
+
+    def round(self, row: dict[str, Any], state: State, pictures: list[tuple[Array, str]], done: bool) -> None:
+        """Write the log with this row, the page and the trackers."""
+        self.rows.append(row)
+        if not self.leads:
+            return
+        with self.spend("draw"), _guards.disk(self.folder):
+            write_rows(self.folder / "log.csv", self.rows)
+            self.curve.draw(self.rows, pictures, state.memory.get("best"), done)
+            self.trackers.round(row, state.plan)
+
+    def timing(self, state: State) -> dict[str, Any]:
+        """Seconds of this process: of each kind of work and the rest, which add up to `seconds`; its peak memory."""
+        whole = time.monotonic() - self.began
+        spent = {n: round(v, 3) for n, v in self.spent.items()} | {"rest": round(whole - sum(self.spent.values()), 3)}
+        best = {k: v for k, v in state.memory.get("best", {}).items() if k != "weights"}
+        return {"seconds": round(whole, 3), **spent, "best": best or None, "peak_bytes": _pace.peak_bytes()}

@@ -1,0 +1,207 @@
+"""Starting from given weights: copied by name and shape, and every tensor accounted for."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from hilum.core.errors import HilumError, near
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+LEAST = 0.2
+# Share of the network's values that must come from the file; less is another network with a few names in common.
+Channels = Literal["mean", "repeat", "fresh"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came of every tensor. {name: count of values}, parameters and running statistics alike.
+
+    matched: copied. reshaped: copied by a rule. wrong_shape: in both, but not copied (shapes holds both shapes).
+    fresh: in the network, not in the file. unused: in the file, not in the network. All but matched and reshaped of the
+    network start as they were; head: whether the head is among them.
+    """
+
+    matched: dict[str, int] = field(default_factory=dict)
+    reshaped: dict[str, int] = field(default_factory=dict)
+    wrong_shape: dict[str, int] = field(default_factory=dict)
+    fresh: dict[str, int] = field(default_factory=dict)
+    unused: dict[str, int] = field(default_factory=dict)
+    shapes: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def share(self) -> float:
+        """Share of the network's values that came from the file, 0 to 1."""
+        took = sum(self.matched.values()) + sum(self.reshaped.values())
+        return took / max(1, took + sum(self.wrong_shape.values()) + sum(self.fresh.values()))
+
+    @property
+    def head(self) -> bool:
+        """Whether a tensor of a head starts fresh."""
+        return any("head" in name.split(".")[0] for name in self.wrong_shape | self.fresh)
+
+    def sentence(self) -> str:
+        """One sentence for people."""
+        words = [f"{len(self.matched)} tensors taken as they are"]
+        words += [f"{len(self.reshaped)} reshaped"] if self.reshaped else []
+        words += [f"{len(self.wrong_shape)} left fresh for their shape"] if self.wrong_shape else []
+        words += [f"{len(self.fresh)} left fresh because the file lacks them"] if self.fresh else []
+        words += [f"{len(self.unused)} of the file unused"] if self.unused else []
+        head = "; the head starts fresh" if self.head else ""
+        return f"{self.share:.1%} of the network's values come from the file ({', '.join(words)}){head}"
+
+    def table(self) -> list[dict[str, Any]]:
+        """One row per tensor: tensor, values, what became of it, and the shapes where they differ."""
+        kinds = ("matched", "reshaped", "wrong_shape", "fresh", "unused")
+        return [
+            {"tensor": name, "values": count, "became": kind.replace("_", " "), "shapes": self.shapes.get(name, "")}
+            for kind in kinds
+            for name, count in getattr(self, kind).items()
+        ]
+
+    def facts(self) -> dict[str, Any]:
+        """Plain data for start.json."""
+        return {"sentence": self.sentence(), "share": round(self.share, 6), "head_fresh": self.head, **asdict(self)}
+
+
+def start(
+    net: "nn.Module", weights: "Mapping[str, Tensor]", *, strict: bool = False, channels: Channels = "mean"
+) -> Report:
+    """Copy into `net` what fits, and say what became of every tensor. Nothing is copied when it is refused.
+
+    By name and shape; else, by rule: the first convolution for another number of input channels (`channels`, see
+    `_channels`), a `position` embedding of another image size (interpolated). A head for another number of classes
+    stays fresh. strict: anything but a whole match is refused.
+
+    Refused (HIL-LEARN-22): less than LEAST of the network's values would come from the file.
+    """
+    import torch
+
+    report, taken = _compared(net, weights, channels)
+    _check(report, strict)
+    for name, value in taken.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise HilumError("HIL-M04", f"The weight {name!r} is not finite", "Take an earlier checkpoint")
+    own = net.state_dict()
+    with torch.no_grad():
+        for name, value in taken.items():
+            own[name].copy_(value)
+    return report
+
+
+def _compared(
+    net: "nn.Module", weights: "Mapping[str, Tensor]", channels: Channels
+) -> "tuple[Report, dict[str, Tensor]]":
+    """What would become of every tensor, and what would be copied, in the network's types."""
+    own, first = net.state_dict(), _first_convolution(net)
+    report, taken = Report(), {}
+    report.unused.update({name: value.numel() for name, value in weights.items() if name not in own})
+    for name, target in own.items():
+        value, count = weights.get(name), target.numel()
+        if value is None:
+            report.fresh[name] = count
+            continue
+        made = value if value.shape == target.shape else _fitted(net, name, value, target, first, channels)
+        if value.shape != target.shape:
+            report.shapes[name] = f"{tuple(value.shape)} in the file, {tuple(target.shape)} in the network"
+        if made is None or value.is_floating_point() != target.is_floating_point():
+            report.wrong_shape[name] = count
+            report.shapes.setdefault(name, f"{value.dtype} in the file, {target.dtype} in the network")
+            continue
+        taken[name] = made.to(target.dtype)
+        (report.matched if made is value else report.reshaped)[name] = count
+    return report, taken
+
+
+def _check(report: Report, strict: bool) -> None:
+    """Refuse too little, or with strict anything but all; the sentence shows the nearest wrong name or shape."""
+    differs = report.reshaped or report.wrong_shape or report.fresh or report.unused
+    if report.share >= LEAST and not (strict and differs):
+        return
+    if report.shapes and sum(report.wrong_shape.values()) >= sum(report.fresh.values()):
+        name = next(iter(report.shapes))
+        remedy = f"{name} is {report.shapes[name]}: use the network, dimensions and options that the weights are of"
+    elif report.fresh and report.unused:
+        name, there = next(iter(report.fresh)), list(report.unused)
+        close = near(name, there)
+        close = close if close.startswith("Did") else f"The file has {', '.join(there[:3])}, ..."
+        remedy = f"The network has {name}, the file lacks it. {close}"
+    else:
+        remedy = "Use the network and options that the weights are of"
+    limit = "all are wanted" if strict else f"at least {LEAST:.0%} are needed"
+    raise HilumError("HIL-LEARN-22", f"{report.sentence()}; {limit}", remedy)
+
+
+def _first_convolution(net: "nn.Module") -> str | None:
+    """The weight of the first convolution, where the network reads one image. Two images in one input (moving, fixed)
+    have each their own channels, which a mean would make equal."""
+    import inspect
+
+    from torch import nn
+
+    if len(inspect.signature(net.forward).parameters) != 1:
+        return None
+    for name, module in net.named_modules():
+        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+            return f"{name}.weight" if name else "weight"
+    return None
+
+
+def _fitted(
+    net: "nn.Module", name: str, value: "Tensor", target: "Tensor", first: str | None, channels: Channels
+) -> "Tensor | None":
+    """The value in the target's shape by one of the two rules, or None."""
+    alike = value.ndim == target.ndim > 2 and value[:, :1].shape == target[:, :1].shape
+    if name == first and channels != "fresh" and alike:
+        return _channels(value, target.shape[1], channels)
+    if name.split(".")[-1] == "position":
+        return _position(net, value, target)
+    return None
+
+
+def _channels(value: "Tensor", wanted: int, how: Channels) -> "Tensor":
+    """(O, c, *k) -> (O, wanted, *k), times c / wanted, so that a grey image in all channels gives what it gave before.
+
+    mean: every new channel gets the mean of the old ones. repeat: the old ones in turn (1 2 3 1 ...); what is said of
+    the grey image then holds where `wanted` is a multiple of c.
+    """
+    old = value.shape[1]
+    if how == "mean":
+        return value.mean(dim=1, keepdim=True).repeat_interleave(wanted, dim=1) * (old / wanted)
+    turns = [index % old for index in range(wanted)]
+    return value[:, turns] * (old / wanted)
+
+
+def _position(net: "nn.Module", value: "Tensor", target: "Tensor") -> "Tensor | None":
+    """(1, 1 + n, D) -> (1, 1 + m, D): the class token's stays, the grid's is interpolated linearly.
+
+    Only from a square or cubic grid, because the file does not say another's sides.
+    """
+    from torch import cat
+    from torch.nn import functional
+
+    sizes, sides = getattr(net, "image_size", None), getattr(net, "divisor", None)
+    if sizes is None or sides is None or value.ndim != 3 or value.shape[2] != target.shape[2]:
+        return None
+    grid = [size // side for size, side in zip(sizes, sides, strict=True)]
+    old = round((value.shape[1] - 1) ** (1 / len(grid)))
+    if old < 1 or old ** len(grid) != value.shape[1] - 1:
+        return None
+    image = value[:, 1:].float().transpose(1, 2).unflatten(2, (old,) * len(grid))
+    mode = "bilinear" if len(grid) == 2 else "trilinear"
+    made = functional.interpolate(image, size=grid, mode=mode, align_corners=False).flatten(2).transpose(1, 2)
+    return cat([value[:, :1].float(), made], dim=1)
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """A network begins with the weights at `path`; calling it brings them in."""
+
+    path: Path
+
+    def __call__(self, net: "nn.Module") -> Report:
+        from hilum.learn._weights import read_weights
+
+        return start(net, read_weights(self.path))

@@ -1,0 +1,60 @@
+"""What a state was made by: plan, versions and code; and how that differs from what would go on with it (T04)."""
+
+import functools
+import hashlib
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from hilum.core.errors import HilumError
+from hilum.core.plan import Plan
+
+PACKAGES = ("hilum", "torch", "numpy", "scipy")
+
+
+@functools.cache
+def here() -> dict[str, str]:
+    """Versions of what computes, and a hash of our own code: a version number does not change with every edit."""
+    digest = hashlib.sha256()
+    root = Path(__file__).parent.parent
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    found = {name: version(name) for name in PACKAGES}
+    return found | {"python": platform.python_version(), "code": digest.hexdigest()[:12]}
+
+
+def origin(plan: Plan) -> dict[str, Any]:
+    """What is written into every checkpoint."""
+    return {"plan": plan.model_dump(mode="json"), "versions": here()}
+
+
+def check(made: dict[str, Any], plan: Plan, accepted: bool) -> None:
+    """Refuse to go on with another plan, or, unless accepted, with other versions; the differences are shown (T04)."""
+    before, now = (
+        {k: v for k, v in p.items() if k != "versions"} for p in (made["plan"], plan.model_dump(mode="json"))
+    )
+    if words := differences(before, now):
+        raise HilumError(
+            "HIL-T04", f"plan.json is not the plan that the saved state was made with: {'; '.join(words)}",
+            "Put it back, or train anew into another folder",
+        )  # fmt: skip
+    words = differences(made["versions"], here())
+    if words and not accepted:
+        raise HilumError(
+            "HIL-T04", f"The saved state was made by other versions: {'; '.join(words)}",
+            "Go back to those, or accept that the result is not the uninterrupted one: --accept T04",
+        )  # fmt: skip
+
+
+def differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """ "dotted.path: old, now new" for every leaf that differs."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        found = []
+        for key in dict.fromkeys([*old, *new]):
+            found += differences(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
+        return found
+    if json.dumps(old, sort_keys=True) == json.dumps(new, sort_keys=True):
+        return []
+    return [f"{path}: {json.dumps(old)}, now {json.dumps(new)}"]

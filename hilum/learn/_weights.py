@@ -1,0 +1,164 @@
+"""Weights that others or we made: tensors by name from a run, a bundle or a foreign file, and where they are from."""
+
+import re
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hilum.core.atomic import sha256
+from hilum.core.errors import HilumError
+from hilum.core.run import Run
+from hilum.learn import _torch_file
+from hilum.tasks import _build
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NESTS = ("state_dict", "network_weights", "model_state_dict", "model", "net", "network")
+# Keys under which Lightning, nnU-Net, MONAI and others keep the weights of a checkpoint.
+WRAPPED = re.compile(r"^(module\.|_orig_mod\.)+")
+# What DataParallel and torch.compile put before every name.
+HOLDERS = ("net.", "model.", "network.")
+# What a module that holds the network puts before its names.
+NNUNET = re.compile(r"^(module\.|_orig_mod\.)*encoder\.stages\.\d+\.0\.convs\.")
+
+
+def origin(path: Path | str) -> dict[str, str]:
+    """name, kind ("run", "bundle" or "file"), sha256 and terms of the weights; terms of a foreign file are "unknown".
+
+    sha256: of the file; of a run folder, of weights/<role>.safetensors.
+    """
+    path = Path(path)
+    if not _is_run(path):
+        return {"name": path.name, "kind": "file", "sha256": sha256(path), "terms": "unknown"}
+    run = Run(path)
+    terms = str(run.plan.data.get("terms", "unknown"))
+    if run.is_bundle:
+        terms = str(run.json("card.json").get("terms_of_weights", terms)) if run.has("card.json") else terms
+        return {"name": path.name, "kind": "bundle", "sha256": sha256(path), "terms": terms}
+    role = _build.predicting(run.plan)
+    digest = run.hashes()[f"weights/{role}.safetensors"] if run.has(f"weights/{role}.safetensors") else ""
+    return {"name": path.resolve().name, "kind": "run", "sha256": digest, "terms": terms}
+
+
+def inherited(*terms: str) -> str:
+    """The terms of what was made from several sources: all of them together, each once, joined by "; ".
+
+    No two licences can be ordered by a program, so nothing is dropped but CC0, which asks for nothing; "unknown" stays.
+    """
+    parts = list(dict.fromkeys(part.strip() for text in terms for part in text.split(";") if part.strip()))
+    return "; ".join([p for p in parts if p != "CC0"] or parts or ["unknown"])
+
+
+def seen(path: Path | str, own: dict[str, str]) -> dict[str, str]:
+    """seen.json of a run that starts from `path`: {hash of an image's values: part}, with what the source learned from.
+
+    own: of the new run alone. An image that the source learned from (train or val) and that the new run would judge
+    itself on (test) is refused (HIL-T09). Copies that differ in a pixel are not seen, nor what a foreign file saw.
+    """
+    path = Path(path)
+    before = Run(path).json("seen.json") if _is_run(path) and Run(path).has("seen.json") else {}
+    learned = {image: "train" for image, part in before.items() if part in ("train", "val")}
+    judged = [image for image, part in own.items() if part == "test" and image in learned]
+    if judged:
+        raise HilumError(
+            "HIL-T09", f"{path} has learned from {len(judged)} images of the test part of the new run",
+            "Start from weights that saw other images, or give both the same split column",
+        )  # fmt: skip
+    return learned | own
+
+
+def read_weights(path: Path | str) -> "dict[str, Tensor]":
+    """{name: tensor} of a run folder, a .hilum bundle, a safetensors file or a PyTorch .pt or .pth file.
+
+    Of a run, the predicting network. Of a checkpoint, what lies under one of NESTS. `module.` and `_orig_mod.` are
+    dropped from the names, then each of HOLDERS that more than half of them begin with; names of nnU-Net's plain U-Net
+    become ours. Nothing in the file is executed.
+
+    Refused: no such path (HIL-RUN-01), code (HIL-M01), damage and values that are not finite (HIL-M04), files of
+    another kind or without tensors (HIL-LEARN-21).
+    """
+    path = Path(path)
+    if _is_run(path):
+        run = Run(path)
+        run.check_hashes()
+        weights = run.weights(_build.predicting(run.plan))
+    else:
+        weights = _renamed(_nested(_raw(path), path))
+    if not weights:
+        raise HilumError("HIL-LEARN-21", f"{path} holds no tensors by name", "Give a run, a bundle or a state dict")
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise HilumError("HIL-M04", f"The weight {name!r} of {path} is not finite", "Take an earlier checkpoint")
+    return weights
+
+
+def _is_run(path: Path) -> bool:
+    """Whether it is a run folder or a bundle; that nothing is there is refused."""
+    if not path.exists():
+        raise HilumError("HIL-RUN-01", f"There are no weights at {path}", "Check the path")
+    if path.is_dir() or path.suffix == ".hilum":
+        return True
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return "plan.json" in archive.namelist()
+
+
+def _raw(path: Path) -> Any:
+    """What the file holds, by what it begins with: its name proves nothing."""
+    with open(path, "rb") as stream:
+        head = stream.read(9)
+    if head[:4] == b"PK\x03\x04":
+        return _torch_file.read(path)
+    if head[5:] == b"\0\0\0{":
+        return _safetensors(path)
+    if head[:1] == b"\x80":
+        raise HilumError(
+            "HIL-M01", f"{path} is a pickle (or a file from before PyTorch 1.6), which could run code; it was not read",
+            "Save model.state_dict() anew, best as safetensors",
+        )  # fmt: skip
+    raise HilumError(
+        "HIL-LEARN-21", f"{path} is not a file of weights", "Give a run, a bundle, a .safetensors or a .pt file"
+    )
+
+
+def _safetensors(path: Path) -> "dict[str, Tensor]":
+    """The tensors of a safetensors file, which begins with its header's length (8 bytes) and a brace."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise HilumError("HIL-M04", f"{path} is damaged ({error})", "Copy it again") from error
+
+
+def _nested(found: Any, path: Path, depth: int = 0) -> "dict[str, Tensor]":
+    """The named tensors of a state dict, or of the one that a checkpoint keeps under a usual key."""
+    from torch import Tensor
+
+    if not isinstance(found, dict):
+        raise HilumError("HIL-LEARN-21", f"{path} holds no state dict", "Save model.state_dict()")
+    inner = next((found[key] for key in NESTS if isinstance(found.get(key), dict)), None)
+    if inner is not None and depth < 2:
+        return _nested(inner, path, depth + 1)
+    return {name: value for name, value in found.items() if isinstance(name, str) and isinstance(value, Tensor)}
+
+
+def _renamed(weights: "dict[str, Tensor]") -> "dict[str, Tensor]":
+    """Foreign names without what wrappers put before them; nnU-Net's as ours."""
+    before: list[str] = []
+    while before != list(weights):
+        before = list(weights)
+        weights = {WRAPPED.sub("", name): value for name, value in weights.items()}
+        for holder in HOLDERS:
+            if 2 * sum(name.startswith(holder) for name in weights) > len(weights):
+                shorter = {name.removeprefix(holder): value for name, value in weights.items()}
+                # two names that become one would lose a tensor
+                weights = shorter if len(shorter) == len(weights) else weights
+    if any(NNUNET.match(name) for name in weights):
+        from hilum.zoo.nnunet import from_nnunet
+
+        return from_nnunet(weights)
+    return weights

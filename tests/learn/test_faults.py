@@ -1,0 +1,298 @@
+"""T03 to T05, T11 to T13, T16: what changes around a run (plan, data, versions, folder, clock), and counted looks."""
+
+import csv
+import locale
+import shutil
+import time
+from collections.abc import Callable
+from datetime import datetime
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hilum.core import run as run_folder
+from hilum.core.errors import HilumError
+from hilum.core.lock import locked
+from hilum.core.plan import Plan
+from hilum.core.run import Run
+from hilum.learn import _checkpoint, _loop, _versions
+from hilum.learn._loop import Training
+from hilum.planning.planner import Prepared
+from hilum.verbs import train as verb
+from hilum.verbs.evaluate import evaluate
+from hilum.verbs.train import train
+
+Begin = Callable[..., Training]
+Folder = Callable[[str], Path]
+Made = Callable[..., Path]
+PlanOf = Callable[..., Plan]
+Ready = Callable[[str], Prepared]
+Same = Callable[[Path, Path], None]
+Patch = pytest.MonkeyPatch
+
+
+@pytest.fixture(autouse=True)
+def _every_round_is_saved(monkeypatch: Patch) -> None:
+    """A busy machine saves slowly, and slow savings are spared."""
+    monkeypatch.setattr(_loop, "QUICK", float("inf"))
+
+
+def at(step: int, act: Callable[[], object]) -> Callable[..., None]:
+    """A listener that acts once after that step."""
+
+    def progress(name: str, done: int, total: int, note: str = "") -> None:
+        if name == "train" and done == step:
+            act()
+
+    return progress
+
+
+@pytest.fixture
+def stopped(planned_run: Made, ready: Ready, begin: Begin, tmp_path: Path) -> Path:
+    """A classify run that was cut off after step 5 of 8."""
+
+    class Killed(BaseException):
+        pass
+
+    def kill() -> None:
+        raise Killed
+
+    plan = Plan.read(planned_run("classify"))
+    with pytest.raises(Killed):
+        begin(tmp_path / "run", plan, ready("classify"), at(5, kill)).run(False)
+    return tmp_path / "run"
+
+
+def test_t04_another_plan_is_refused_and_the_difference_shown(stopped: Path, begin: Begin, ready: Ready) -> None:
+    plan = Plan.read(stopped / "plan.json")
+    other = plan.edited({"learning.rate": 0.5, "batch": 4})
+    with pytest.raises(HilumError) as error:
+        begin(stopped, other, ready("classify")).run(True)
+    assert error.value.code == "HIL-T04"
+    assert "learning.rate: 0.001, now 0.5" in error.value.seen and "batch: 2, now 4" in error.value.seen
+
+
+def test_t04_other_versions_and_other_code_are_refused_unless_accepted(
+    stopped: Path, begin: Begin, ready: Ready, monkeypatch: Patch
+) -> None:
+    plan, here = Plan.read(stopped / "plan.json"), _versions.here()
+    monkeypatch.setattr(_versions, "here", lambda: here | {"torch": "1.0", "code": "abc"})
+    with pytest.raises(HilumError) as error:
+        begin(stopped, plan, ready("classify")).run(True)
+    assert error.value.code == "HIL-T04" and f'torch: "{here["torch"]}", now "1.0"' in error.value.seen
+    assert 'now "abc"' in error.value.seen and "--accept T04" in error.value.remedy
+    begin(stopped, plan, ready("classify"), accept=["T04"]).run(True)
+    assert _checkpoint.load(stopped / "checkpoint.safetensors")["step"] == 8
+
+
+def test_t03_an_early_stop_comes_at_the_same_step_after_a_kill(
+    plan_of: PlanOf, ready: Ready, begin: Begin, same: Same, curve: Callable[[Path], list[dict[str, str]]],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    class Killed(BaseException):
+        pass
+
+    def kill() -> None:
+        raise Killed
+
+    # a network that learns nothing is not better in any round after the first
+    words = {"learning.patience": 0.4, "learning.rate": 1e-12, "learning.keep": "best", "learning.ema": 0.5}
+    plan, seen = plan_of("classify", 12, **words), ready("classify")
+    begin(tmp_path / "whole", plan, seen).run(False)
+    with pytest.raises(Killed):
+        begin(tmp_path / "parts", plan, seen, at(4, kill)).run(False)
+    for _ in range(2):
+        # the second time it is done, and stays as it is
+        begin(tmp_path / "parts", plan, seen).run(True)
+        same(tmp_path / "whole", tmp_path / "parts")
+    assert int(curve(tmp_path / "whole")[-1]["step"]) < 12
+
+
+def test_t04_another_split_is_refused(trained: Callable[[str], Run], data: Folder, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained("classify").path, run)
+    text = (run / "split.csv").read_text()
+    assert ",val," in text and ",test," in text
+    (run / "split.csv").write_text(text.replace(",val,", ",?,").replace(",test,", ",val,").replace(",?,", ",test,"))
+    with pytest.raises(HilumError) as error:
+        train(data("classify"), "classify", run, resume=True)
+    assert error.value.code == "HIL-T04" and "unchanged data" in error.value.remedy
+
+
+def test_t04_t05_the_command_refuses_to_resume_with_other_options_or_nothing(
+    trained: Callable[[str], Run], data: Folder, hilum: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    words = ["train", data("classify"), "--task", "classify", "--resume", "--out"]
+    for more in (["--steps", 9], ["--set", "learning.rate=0.1"], ["--net", "resnet"]):
+        code, _, heard = hilum(*words, trained("classify").path, *more)
+        assert code == 2 and "[HIL-T04]" in heard
+    code, _, heard = hilum(*words, tmp_path / "none")
+    assert code == 2 and "[HIL-RUN-01]" in heard and not (tmp_path / "none").exists()
+    shutil.copytree(trained("classify").path, tmp_path / "run")
+    (tmp_path / "run" / "checkpoint.safetensors").unlink()
+    before = sorted(p.name for p in (tmp_path / "run").iterdir())
+    code, _, heard = hilum(*words, tmp_path / "run")
+    assert code == 2 and "[HIL-T05]" in heard and sorted(p.name for p in (tmp_path / "run").iterdir()) == before
+
+
+@pytest.mark.parametrize("how", ["change", "vanish"])
+def test_t11_a_file_that_changes_or_vanishes_stops_the_run_by_name(
+    how: str, data: Folder, planned_run: Made, whole: Made, same: Same, tmp_path: Path
+) -> None:
+    folder, out = tmp_path / "slices", tmp_path / "run"
+    shutil.copytree(data("classify"), folder)
+    train_case = next(row["case"] for row in Run(whole("classify")).split() if row["part"] == "train")
+    path = next(p for p in folder.rglob("*") if p.is_file() and p.with_suffix("").as_posix().endswith(train_case))
+    kept = path.read_bytes()
+
+    def touch() -> None:
+        path.write_bytes(kept + b"x") if how == "change" else path.unlink()
+
+    with pytest.raises(HilumError) as error:
+        train(folder, "classify", out, plan=planned_run("classify"), progress=at(4, touch))
+    assert error.value.code == "HIL-T11" and str(path) in error.value.seen and "--resume" in error.value.remedy
+    assert _checkpoint.load(out / "checkpoint.safetensors")["step"] < 5
+    if how == "vanish":
+        with pytest.raises(HilumError) as error:
+            train(folder, "classify", out, resume=True)
+        assert error.value.code == "HIL-T04"
+    path.write_bytes(kept)
+    train(folder, "classify", out, resume=True)
+    same(out, whole("classify"))
+
+
+def test_t12_two_runs_in_one_folder_and_a_lock_left_by_a_kill(
+    data: Folder, planned_run: Made, whole: Made, same: Same, child: Callable[..., BaseProcess], tmp_path: Path
+) -> None:
+    out, plan = tmp_path / "run", planned_run("classify")
+    first = child(train, data("classify"), "classify", out, plan=plan)
+    end = time.monotonic() + 120
+    while not (out / "checkpoint.safetensors").exists() and time.monotonic() < end:
+        time.sleep(0.001)
+    for words in ({"resume": True}, {"plan": plan}):
+        with pytest.raises(HilumError) as error:
+            train(data("classify"), "classify", out, **words)  # type: ignore[arg-type]
+        assert error.value.code == ("HIL-T12" if "resume" in words else "HIL-CORE-03")
+        assert first.is_alive() and ("plan" in words or str(first.pid) in error.value.seen)
+    first.kill()
+    first.join(60)
+    assert (out / ".lock").exists()
+    train(data("classify"), "classify", out, resume=True)
+    same(out, whole("classify"))
+    assert not (out / ".lock").exists()
+
+
+@pytest.mark.parametrize(("ended", "code"), [(False, "HIL-T12"), (True, "HIL-CORE-03")])
+def test_t12_a_run_that_comes_second_takes_nothing_of_the_first(
+    ended: bool, code: str, data: Folder, planned_run: Made, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    """Both saw an empty folder; the other one was faster by a hair, or is even done."""
+    out, plan, honest = tmp_path / "run", planned_run("classify"), verb.new_folder
+    other = locked(out)
+
+    def just_after(path: Path) -> Path:
+        honest(path)
+        other.__enter__()
+        (out / "plan.json").write_text("the other's")
+        if ended:
+            other.__exit__(None, None, None)
+        return path
+
+    monkeypatch.setattr(verb, "new_folder", just_after)
+    with pytest.raises(HilumError) as error:
+        train(data("classify"), "classify", out, plan=plan)
+    assert error.value.code == code and (out / "plan.json").read_text() == "the other's"
+    if not ended:
+        assert (out / ".lock").exists()
+        other.__exit__(None, None, None)
+    assert [p.name for p in out.iterdir()] == ["plan.json"]
+
+
+def test_t12_a_lock_is_free_when_its_holder_is_done(tmp_path: Path) -> None:
+    with locked(tmp_path), pytest.raises(HilumError) as error, locked(tmp_path):
+        pass
+    assert error.value.code == "HIL-T12"
+    with locked(tmp_path):
+        assert (tmp_path / ".lock").read_text().isdigit()
+    assert not list(tmp_path.iterdir())
+
+
+def test_t13_a_clock_that_jumps_back_changes_nothing(
+    data: Folder, planned_run: Made, whole: Made, same: Same, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    now = [2e9]
+
+    def earlier() -> float:
+        now[0] -= 3600
+        return now[0]
+
+    class Backwards(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return datetime.fromtimestamp(earlier(), tz)
+
+    monkeypatch.setattr(time, "time", earlier)
+    monkeypatch.setattr(run_folder, "datetime", Backwards)
+    out = tmp_path / "run"
+    train(data("classify"), "classify", out, plan=planned_run("classify"))
+    assert now[0] < 2e9
+    same(out, whole("classify"))
+    # durations come from a clock that only goes forward
+    with open(out / "log.csv", newline="", encoding="utf-8") as stream:
+        seconds = [float(row["seconds"]) for row in csv.DictReader(stream)]
+    assert seconds == sorted(seconds) and seconds[0] > 0
+    Run(out).record("twice", {})
+    first, second = Run(out).ledger()
+    assert second["when"] < first["when"]
+
+
+def test_t13_spaces_and_letters_of_all_kinds_in_every_path(
+    data: Folder, planned_run: Made, whole: Made, same: Same, tmp_path: Path
+) -> None:
+    folder, plan = tmp_path / "große Bilder 影像" / "mine, and yours", tmp_path / "mein Plan ü.json"
+    shutil.copytree(data("classify"), folder)
+    shutil.copy(planned_run("classify"), plan)
+    out = tmp_path / "Läufe 1;2" / "run (é) %s {x}"
+    train(folder, "classify", out, plan=plan)
+    same(out, whole("classify"))
+    Run(out).check_hashes()
+
+
+def test_t13_decimal_commas_of_the_system_stay_outside(
+    planned_run: Made, ready: Ready, begin: Begin, whole: Made, same: Same, tmp_path: Path
+) -> None:
+    before = locale.setlocale(locale.LC_ALL)
+    for name in ("de_DE.UTF-8", "fr_FR.UTF-8", "de_DE.utf8", "fr_FR.utf8"):
+        try:
+            locale.setlocale(locale.LC_ALL, name)
+            break
+        except locale.Error:
+            continue
+    else:
+        pytest.skip("no locale with decimal commas is installed here")
+    try:
+        assert locale.localeconv()["decimal_point"] == ","
+        begin(tmp_path / "run", Plan.read(planned_run("classify")), ready("classify")).run(False)
+    finally:
+        locale.setlocale(locale.LC_ALL, before)
+    same(tmp_path / "run", whole("classify"))
+
+
+def test_t16_looks_at_every_part_are_counted_and_stay_in_the_chain(
+    trained: Callable[[str], Run], data: Folder, tmp_path: Path
+) -> None:
+    """Choosing a threshold on val is no look at test; both are counted."""
+    run = tmp_path / "run"
+    shutil.copytree(trained("classify").path, run)
+    (run / "ledger.jsonl").unlink()
+    for number, part in enumerate(["val", "test", "val", "test", "val"]):
+        evaluate(run, data("classify"), tmp_path / str(number), part=part)
+    seen = [(e["part"], e["look"]) for e in Run(run).ledger()]
+    assert seen == [("val", 1), ("test", 1), ("val", 2), ("test", 2), ("val", 3)]
+    lines = (run / "ledger.jsonl").read_text().splitlines(keepends=True)
+    (run / "ledger.jsonl").write_text("".join(lines[:1] + lines[2:]))
+    with pytest.raises(HilumError) as error:
+        Run(run).ledger()
+    assert error.value.code == "HIL-RUN-04"

@@ -1,0 +1,162 @@
+"""Several processes that share every batch learn what one learns; they stop together and leave nobody behind."""
+
+import inspect
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from hilum.core.errors import HilumError, Stopped
+from hilum.core.plan import Plan
+from hilum.core.run import Run
+from hilum.learn import _checkpoint, _launch
+from hilum.verbs.train import train
+
+Folder = Callable[[str], Path]
+PlanOf = Callable[..., Plan]
+PATIENCE = 240.0
+CLOSE = 1e-4
+
+
+def test_two_processes_learn_what_one_learns(
+    data: Folder, plan_of: PlanOf, weights: Callable[[Path], dict[str, torch.Tensor]],
+    curve: Callable[[Path], list[dict[str, str]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    # half precision would hide a wrong mean behind its own rounding; adamw makes whole steps of the rounding of
+    # gradients that are nothing, those of a bias before a normalisation
+    words = {"learning.precision": "float32", "learning.optimiser": "sgd", "learning.rate": 0.05}
+    plan_of("segment", 3, **words).write(tmp_path / "plan.json")
+    told: list[tuple[str, int]] = []
+    for devices in (1, 2):
+        train(
+            data("segment"), "segment", tmp_path / str(devices), plan=tmp_path / "plan.json", accelerator="cpu",
+            devices=devices, progress=lambda name, done, *_: told.append((name, done)),
+        )  # fmt: skip
+    assert told.count(("train", 3)) == 2
+    one, two = weights(tmp_path / "1"), weights(tmp_path / "2")
+    assert one.keys() == two.keys()
+    for name, tensor in one.items():
+        assert torch.allclose(tensor, two[name], atol=CLOSE), name
+    rows = [curve(tmp_path / str(n)) for n in (1, 2)]
+    assert len(rows[0]) == len(rows[1]) == 3
+    for a, b in zip(*rows, strict=True):
+        # a voxel on the edge between two classes may fall to the other side
+        for name, value in a.items():
+            assert float(b[name]) == pytest.approx(float(value), abs=1e-3 if "dice" in name else CLOSE), name
+    Run(tmp_path / "2").check_hashes()
+
+
+@pytest.mark.parametrize(("task", "devices"), [("classify", 3), ("classify", 0), ("classify", -2), ("generate", 2)])
+def test_what_can_not_be_shared_is_refused(
+    task: str, devices: int, data: Folder, plan_of: PlanOf, tmp_path: Path
+) -> None:
+    plan_of(task, 2).write(tmp_path / "plan.json")
+    with pytest.raises(HilumError) as error:
+        train(data(task), task, tmp_path / "run", plan=tmp_path / "plan.json", devices=devices, accelerator="cpu")
+    assert error.value.code == "HIL-LEARN-03" and not (tmp_path / "run").exists()
+
+
+def kin(pid: int) -> dict[int, str]:
+    """Live processes below that one, with what they run."""
+    found = {}
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        words = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+        found[int(child)] = words
+        found |= kin(int(child))
+    return found
+
+
+def alive(pid: int) -> bool:
+    """Neither gone nor a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("how", ["asked", "killed"])
+def test_t07_t15_all_processes_end_together(how: str, data: Folder, plan_of: PlanOf, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    # far more steps than will be done
+    plan_of("classify", 4000).write(tmp_path / "plan.json")
+    words = [sys.executable, "-W", "error", "-m", "hilum.cli.main", "train", data("classify"), "--task", "classify"]
+    words += ["--out", out, "--plan", tmp_path / "plan.json", "--devices", "2", "--accelerator", "cpu"]
+    env = os.environ | {"OMP_NUM_THREADS": "1", "NO_COLOR": "1", "COLUMNS": "300"}
+    process = subprocess.Popen(
+        list(map(str, words)), env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    end = time.monotonic() + PATIENCE
+    while not (out / "checkpoint.safetensors").exists() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.01)
+    assert process.poll() is None, process.communicate()[1]
+    family = kin(process.pid)
+    training = [pid for pid, what in family.items() if "spawn_main" in what]
+    assert len(training) == 2
+    began = time.monotonic()
+    if how == "asked":
+        process.terminate()
+    else:
+        os.kill(training[1], signal.SIGKILL)
+    _, heard = process.communicate(timeout=PATIENCE)
+    # ten seconds of a machine that has nothing else to do
+    assert time.monotonic() - began < 10 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+    assert "Traceback" not in heard, heard
+    if how == "asked":
+        assert process.returncode == 143 and "hilum: stopped by signal 15 after step " in heard, heard
+    else:
+        assert process.returncode == 2 and "Training process 1 ended" in heard and "[HIL-T07]" in heard, heard
+    # helpers such as decoding workers end by themselves when their parent is gone, a moment later
+    end = time.monotonic() + 10
+    while any(alive(pid) for pid in family) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not [what for pid, what in family.items() if alive(pid)]
+    assert not (out / ".lock").exists() and not list(out.rglob(".part-*"))
+    assert _checkpoint.load(out / "checkpoint.safetensors")["step"] >= (1 if how == "asked" else 0)
+
+
+def test_t15_a_process_that_is_interrupted_does_not_end_as_if_it_were_done(
+    plan_of: PlanOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted:
+        def __init__(self, *_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+    class Fabric:
+        global_rank = 1
+
+    monkeypatch.setattr(_launch, "Training", Interrupted)
+    words: dict[str, Any] = dict.fromkeys(inspect.signature(_launch._one).parameters)
+    with pytest.raises(SystemExit) as stop:
+        _launch._one(**words | {"fabric": Fabric(), "tellers": [None, None]})
+    assert stop.value.code == 130
+
+
+class Ended(Exception):
+    """Like torch's, for a process that ended by itself."""
+
+    exit_code: int
+    error_index = 1
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [(-9, "HIL-T07"), (1, "HIL-T07"), (-15, 143), (143, 143), (-2, 130), (130, 130), (None, "HIL-LEARN-04")],
+)
+def test_why_they_ended_is_said_as_one_process_would(code: int | None, expected: str | int) -> None:
+    error = Ended("Traceback\nRuntimeError: it broke")
+    if code is not None:
+        error.exit_code = code
+    with _launch.Listener(2, lambda *_: None) as listener:
+        found: Any = _launch._reason(error, listener)
+        assert (found.code if isinstance(found, HilumError | Stopped) else None) == expected
+        listener.writers[1].send(("error", ("HIL-T06", "The loss became nan", "Lower it")))
+        listener.close()
+        assert str(_launch._reason(error, listener)) == "The loss became nan. Lower it. [HIL-T06]"
