@@ -26,7 +26,7 @@ docs: $(BIN)/.installed
 
 bench: $(BIN)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/run.py $(if $(LIMIT),--limit $(LIMIT))
 
 demo: $(BIN)/.installed
 	$(BIN)/hilum demo

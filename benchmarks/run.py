@@ -3,7 +3,7 @@
 Needs HILUM_DATA. A cell is one `hilum train` and one `hilum evaluate`; a finished cell is kept in benchmarks/cache and
 taken as it is, so a run that was stopped goes on. Nothing here looks at a test part before it is judged, once.
 
-    HILUM_DATA=... make bench
+    HILUM_DATA=... make bench [LIMIT=90]       # the trained systems beside peers are begun while minutes are left
     HILUM_DATA=... .venv/bin/python benchmarks/run.py --only nuclei --minutes 12
 """
 
@@ -29,6 +29,8 @@ HILUM = [str(Path(sys.executable).parent / "hilum")]
 # name: (data below HILUM_DATA or a file in benchmarks/datasets, task, minutes, settings, what simple methods reach)
 READING = ("speed", "defects", "differential", "checks", "mutations")
 # Scripts in benchmarks/reading, in the order in which they are run.
+SPEED_MINUTES = 20
+# That training/speed.py takes, about.
 CELLS: dict[str, tuple[str, str, float, list[str], str]] = {
     "hippocampus_mri segment": ("hippocampus_mri", "segment", 12, [], "multi-atlas 0.82 / 0.81"),
     "nuclei segment (foreground)": ("nuclei.yaml", "segment", 7, [], "Otsu + watershed 0.875"),
@@ -59,7 +61,9 @@ def main() -> None:
     words = argparse.ArgumentParser(description=__doc__)
     words.add_argument("--only", default="", help="cells whose name holds this")
     words.add_argument("--minutes", type=float, help="instead of the cell's own")
+    words.add_argument("--limit", type=float, help="minutes; no training beside peers that needs more is begun")
     asked = words.parse_args()
+    began = time.monotonic()
     _imports()
     if not asked.only:
         _reading()
@@ -73,6 +77,18 @@ def main() -> None:
         if asked.only in name:
             rows.append(_cell(name, asked.minutes or CELLS[name][2]))
             _write(rows, asked.only)
+    if not asked.only:
+        _training(None if asked.limit is None else asked.limit - (time.monotonic() - began) / 60)
+
+
+def _training(limit: float | None) -> None:
+    """The trained systems beside peers (days of it; what is done is taken as it is), then the speed of training."""
+    words = [] if limit is None else ["--limit", f"{max(0.0, limit):.0f}"]
+    began = time.monotonic()
+    subprocess.run([sys.executable, str(HERE / "training" / "figures.py"), *words], check=True)
+    left = float("inf") if limit is None else limit - (time.monotonic() - began) / 60
+    if not (HERE / "results" / "training_speed.json").is_file() and left > SPEED_MINUTES:
+        subprocess.run([sys.executable, str(HERE / "training" / "speed.py")], check=True)
 
 
 def _reading() -> None:

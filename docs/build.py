@@ -47,6 +47,8 @@ MEANING = {
     "augment": "`{name, options}` in order; `name` is a file in `hilum/prepare/augment`",
     "options": "the task's own settings, see below",
     "learning": "the regime's own settings, see below",
+    "store_bytes": "the most that prepared cases may take in memory; none: 4 GB",
+    "machine": "what the plan was fitted to: cores, memory, measured speed; of no effect later",
     "data": "name, layout, grouping, label mapping, terms and fingerprint of the data",
     "minutes": "asked for; turned into `steps` by a short timing",
     "steps": "what is trained and resumed by; frozen once written",
@@ -165,6 +167,19 @@ def augmentations() -> str:
     return table(["name", "what", "moves space", "options and defaults"], rows)
 
 
+def augmentation_pictures() -> str:
+    """What the file of each augmentation says, and its picture where docs/draw_augmentation.py has drawn one."""
+    out = []
+    for name, card in catalogue.cards("hilum.prepare.augment").items():
+        spec = importlib.util.find_spec(card["module"])
+        assert spec is not None and spec.origin
+        words = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or ""
+        picture = f"pictures/augment/{name}.png"
+        shown = f"\n\n![{name}: as it is, and three draws](../{picture})" if (DOCS / picture).is_file() else ""
+        out.append(f"### {name}\n\n{words}{shown}")
+    return "\n\n".join(out)
+
+
 def layouts() -> str:
     """One row per layout, in the order in which they are tried."""
     found = sorted(catalogue.cards("hilum.data.layouts").items(), key=lambda pair: pair[1]["order"])
@@ -269,7 +284,8 @@ def dataset_yaml() -> str:
 DRAWERS: dict[str, Callable[[], str]] = {
     f.__name__: f
     for f in (
-        commands, networks, metrics, phantoms, augmentations, layouts, formats, tasks, regimes, plan, normalisation,
+        commands, networks, metrics, phantoms, augmentations, augmentation_pictures, layouts,
+        formats, tasks, regimes, plan, normalisation,
         options, dataset_yaml,
     )
 }  # fmt: skip

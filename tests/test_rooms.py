@@ -20,7 +20,17 @@ TIERS = (
 RANK = {room: rank for rank, tier in enumerate(TIERS) for room in tier}
 DOORS = {"cli": {"verbs", "core"}, "serve": {"verbs", "core", "io"}, "room": {"verbs", "core", "io", "serve"}}
 # The outer rooms use the verbs; core's types and errors, and io for the transport of DICOM, are allowed beside them.
-CATALOGUES = ("zoo", "tasks", "learn", "io", "prepare.augment", "metrics", "data.layouts", "data.phantoms")
+CATALOGUES = (
+    "zoo",
+    "tasks",
+    "learn",
+    "learn.track",
+    "io",
+    "prepare.augment",
+    "metrics",
+    "data.layouts",
+    "data.phantoms",
+)
 HEAVY = ("torch", "monai", "scipy", "skimage", "pandas", "sklearn", "matplotlib")
 
 

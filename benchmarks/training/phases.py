@@ -1,0 +1,75 @@
+"""Where the time of a training step goes: sampling, augmenting, forward, loss, backward, optimiser, each timed alone.
+
+The network's part is timed with torch's own threads while nothing else runs; batches on one thread, as the loop makes
+them. Then the real loop: the share of its time that it waits for a batch.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hilum.core import catalogue
+from hilum.data.store import Store
+from hilum.learn import _device, _loop
+from hilum.planning.planner import look
+from hilum.tasks import _task
+from hilum.verbs.plan import planned
+
+WARM = 2
+
+
+def measured(source: Path, task: str, settings: dict[str, Any], cases: int, rounds: int) -> dict[str, float]:
+    """Median seconds of each phase for a plan of 12 minutes: `rounds` steps on the first `cases` training cases."""
+    import torch
+
+    ready = look(source, task, 0)
+    plan = planned(ready, task, None, 12.0, None, 0, settings).model_copy(update={"steps": rounds + WARM})
+    plan = _device.frozen(plan, "auto")
+    chosen = [case for case, part in ready.units(plan) if part == "train"][:cases]
+    regime = catalogue.load("hilum.learn", plan.regime)
+    fabric = _device.fabric(plan)
+    state = _device.placed(regime.setup(plan), fabric)
+    bare = _task.load(plan.model_copy(update={"augment": []}))
+    store = Store(state.task.prepare)
+    spent: dict[str, list[float]] = {}
+
+    def timed(name: str, work: Callable[[], Any]) -> Any:
+        began = time.perf_counter()
+        done = work()
+        spent.setdefault(name, []).append(time.perf_counter() - began)
+        return done
+
+    for case in chosen:
+        timed("read and prepare a case, once", lambda case=case: store(case))
+    threads = torch.get_num_threads()
+    net, optimiser = state.networks["net"], state.optimisers["net"]
+    net.train()
+    for k in range(rounds + WARM):
+        torch.set_num_threads(1)
+        timed("sample", lambda k=k: bare.sample(store, chosen, "train", k, np.random.default_rng([0, k])))
+        whole = lambda k=k: state.task.sample(store, chosen, "train", k, np.random.default_rng([0, k]))  # noqa: E731
+        batch = timed("sample and augment", whole)
+        torch.set_num_threads(threads)
+        optimiser.zero_grad(set_to_none=True)
+        batch = _device.sent(batch, plan, fabric)
+        outputs = timed("forward", lambda batch=batch: net(*state.task.inputs(batch)))
+        total = timed("loss", lambda o=outputs, b=batch: sum(state.task.losses(o, b).values()))
+        timed("backward", lambda loss=total: fabric.backward(loss))
+        timed("optimiser", lambda k=k: _update(state, k))
+    found = {n: statistics.median(v[WARM:] if n.count("once") == 0 else v) for n, v in spent.items()}
+    found["augment"] = max(0.0, found.pop("sample and augment") - found["sample"])
+    return {n: round(v, 5) for n, v in found.items()}
+
+
+def _update(state: Any, k: int) -> None:
+    """As the loop updates: clip, step, and move the average of the weights."""
+    import torch
+
+    torch.nn.utils.clip_grad_norm_(state.networks["net"].parameters(), state.learning.clip)
+    state.optimisers["net"].step()
+    if state.average:
+        _loop._follow(state, k)

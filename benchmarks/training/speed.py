@@ -1,0 +1,171 @@
+"""Speed of training: where a step's time goes, and steps per second beside MONAI's usual pipeline.
+
+    HILUM_DATA=... .venv/bin/python benchmarks/training/speed.py [--seconds 75] [--rounds 3]
+
+Steps per second on hippocampus_mri with patch 40 x 56 x 40 and batch 2: `hilum train --steps N` (its own loop, without
+the seconds of validating and saving) and MONAI's DynUNet with CacheDataset and its best
+loader, the same topology, widths and kinds of augmentation, runs alternating. The loader of MONAI is its fastest of
+ThreadDataLoader and DataLoader with 0, 1 and 2 workers, found first in short runs.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+import environment
+import machine
+import phases
+from rows import DYNUNET
+from tables import _lines
+
+from hilum.core.atomic import write_json, write_text
+from hilum.planning.planner import Prepared, look
+
+BENCHMARKS = Path(__file__).parents[1]
+HILUM = str(Path(sys.executable).parent / "hilum")
+LOADERS = ("thread", "0", "1", "2")
+TOPOLOGY = {
+    "plan.patch": DYNUNET["patch"], "plan.batch": DYNUNET["batch"], "features": DYNUNET["filters"],
+    "strides": DYNUNET["strides"], "kernels": [3, 3, 3, 3], "deep_supervision": True,
+}  # fmt: skip
+PHASES: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
+    ("segment 3-D, 40 x 56 x 40, batch 2", "hippocampus.yaml", "segment", {"plan.patch": [40, 56, 40]}),
+    ("segment 2-D, 256 x 256, batch 4", "dermoscopy.yaml", "segment", {"plan.patch": [256, 256]}),
+    ("classify 160 px, batch 16", "chest_xray", "classify", {"plan.patch": [160, 160]}),
+)
+Table = list[dict[str, Any]]
+
+
+def main() -> None:
+    """Phases, loaders, alternating runs; then results/training_speed.md and .json."""
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("--seconds", type=float, default=75, help="of each run")
+    words.add_argument("--rounds", type=int, default=3, help="alternating pairs of runs")
+    words.add_argument("--steps", type=int, default=12, help="that each phase is timed over")
+    words.add_argument("--smoke", action="store_true", help="write to the cache")
+    asked = words.parse_args()
+    if "HILUM_DATA" not in os.environ:
+        sys.exit("HILUM_DATA is not set. It names the folder of the data sets.")
+    with tempfile.TemporaryDirectory() as temporary, machine.Watch() as watch:
+        parts = [_phases(*row, asked.steps, asked.seconds, Path(temporary)) for row in PHASES]
+        pairs, notes = _pairs(asked.seconds, asked.rounds, Path(temporary))
+    facts = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "commit": machine.commit(), "hardware": machine.hardware()}
+    facts |= {"versions": machine.versions(), "machine": watch.facts}
+    _write(asked, parts, pairs, notes, facts)
+
+
+def _source(data: str) -> Path:
+    return BENCHMARKS / "datasets" / data if data.endswith(".yaml") else Path(os.environ["HILUM_DATA"]) / data
+
+
+def _phases(
+    name: str, data: str, task: str, settings: dict[str, Any], steps: int, seconds: float, scratch: Path
+) -> dict[str, Any]:
+    """One line: milliseconds of each phase, and how long the real loop waits."""
+    print(name, flush=True)
+    found = phases.measured(_source(data), task, settings, 24, steps)
+    each = sum(found[n] for n in ("forward", "loss", "backward", "optimiser"))
+    rate = hilum(_source(data), task, settings, max(8, int(seconds / each / 3)), scratch)
+    row: dict[str, Any] = {"what": name} | {f"{n} ms": round(1000 * v, 1) for n, v in found.items()}
+    row |= {"batch / step": round((found["sample"] + found["augment"]) / each, 3)}
+    return row | {"loop: ms a step": round(1000 * rate["step_seconds"], 1), "loop: share waiting": rate["wait"]}
+
+
+def hilum(source: Path, task: str, settings: dict[str, Any], steps: int, scratch: Path) -> dict[str, Any]:
+    """`hilum train --steps N`: seconds of a step (waiting for batches included) and the share of waiting."""
+    out = scratch / "run"
+    shutil.rmtree(out, ignore_errors=True)
+    words = [w for k, v in settings.items() for w in ("--set", f"{k}={json.dumps(v)}")]
+    command = [HILUM, "train", str(source), "--task", task, "--steps", str(steps), "--out", str(out), *words]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    timing = json.loads((out / "timing.json").read_text())
+    spent = timing["wait"] + timing["step"]
+    from hilum.core.run import Run
+
+    weights = sum(t.numel() for t in Run(out).weights("net").values())
+    return {"step_seconds": spent / steps, "wait": round(timing["wait"] / spent, 4), "weights": weights, "steps": steps}
+
+
+def monai(ready: Prepared, loader: str, seconds: float, scratch: Path) -> dict[str, Any]:
+    """MONAI's pipeline for some seconds."""
+    out = scratch / "monai"
+    shutil.rmtree(out, ignore_errors=True)
+    cases = [
+        {
+            "case": c.id,
+            "part": ready.parts[c.id],
+            "image": str(c.items["image"].path),
+            "label": str(c.items["label"].path),
+        }
+        for c in ready.dataset.cases
+        if ready.parts[c.id] == "train"
+    ]
+    facts = {"cases": cases, "classes": [1, 2], "seed": 0, "minutes": seconds / 60, "out": str(out)}
+    write_json(out / "job.json", facts | {"settings": DYNUNET | {"loader": loader}})
+    script = Path(__file__).parent / "peers" / "dynunet_speed.py"
+    subprocess.run([str(environment.python()), str(script), str(out / "job.json")], check=True)
+    done: dict[str, Any] = json.loads((out / "facts.json").read_text())
+    return done
+
+
+def _pairs(seconds: float, rounds: int, scratch: Path) -> tuple[Table, list[str]]:
+    """Alternating runs, and sentences about the loaders, the networks and the middle ratio."""
+    source = _source("hippocampus.yaml")
+    ready = look(source, "segment", 0)
+    tried = {name: monai(ready, name, max(2.0, seconds / 4), scratch)["step_seconds"] for name in LOADERS}
+    best = min(tried, key=lambda name: tried[name])
+    steps = max(8, int(seconds / hilum(source, "segment", TOPOLOGY, 8, scratch)["step_seconds"]))
+    rows = Table()
+    for number in range(rounds):
+        with machine.Watch() as watch:
+            a = hilum(source, "segment", TOPOLOGY, steps, scratch)
+            b = monai(ready, best, seconds, scratch)
+        rows.append({
+            "round": number + 1, "hilum steps/s": round(1 / a["step_seconds"], 3), "hilum waits": a["wait"],
+            "MONAI steps/s": round(1 / b["step_seconds"], 3), "MONAI waits": round(b["wait"], 4),
+            "ratio": round(b["step_seconds"] / a["step_seconds"], 3), "load": watch.facts["load_start"],
+            "others": watch.facts["others"],
+        })  # fmt: skip
+        print(rows[-1], flush=True)
+    middle = statistics.median(r["ratio"] for r in rows)
+    words = ", ".join(f"{n} {1 / s:.3f}" for n, s in tried.items())
+    bits = "bfloat16" if b["bfloat16"] else "float32"
+    return rows, [
+        f"Median ratio of steps per second, Hilum over MONAI: {middle:.2f} (target 1.5).",
+        f"MONAI's loaders in short runs, steps/s: {words} (thread: ThreadDataLoader, numbers: worker processes).",
+        f"Weights: Hilum {a['weights']}, MONAI {b['weights']}. MONAI computed in {bits}.",
+    ]
+
+
+def _write(asked: Any, parts: Table, pairs: Table, notes: list[str], facts: dict[str, Any]) -> None:
+    hardware = facts["hardware"]
+    busy = facts["machine"]
+    versions = ", ".join(f"{k} {v}" for k, v in facts["versions"].items())
+    about = (__doc__ or "").split("\n\n")[2]
+    lines = [
+        f"# Speed of training, {facts['date']}", "", " ".join(about.split()), "", *_lines(pairs), "",
+        *[w for note in notes for w in (note, "")], "## Where a step's time goes", "",
+        "Median milliseconds; the batch thread is a bottleneck only where `batch / step` nears 1.", "",
+        *_lines(parts), "", f"Commit {facts['commit']}; {hardware['processors']} ({', '.join(hardware['flags'])}); "
+        f"load {busy['load_start']} at the start, {busy['load_most']} at most, other programs used {busy['others']} "
+        f"processors; {versions}.", "",
+        f"Command: `benchmarks/training/speed.py --seconds {asked.seconds:g} --rounds {asked.rounds}` "
+        f"({busy['seconds']:.0f} s).", "",
+    ]  # fmt: skip
+    folder = BENCHMARKS / "results" if not asked.smoke else BENCHMARKS / "cache" / "smoke"
+    write_text(folder / "training_speed.md", "\n".join(lines))
+    write_json(folder / "training_speed.json", facts | {"pairs": pairs, "phases": parts, "notes": notes})
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

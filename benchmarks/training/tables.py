@@ -1,0 +1,193 @@
+"""results/training.md and training.json from the finished cells: means, intervals, paired differences, conditions."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rows import RECIPE, ROWS, Cell, Row
+
+from hilum.core.atomic import write_json, write_text
+from hilum.evaluation.bootstrap import interval, interval_of_set, paired, paired_of_set
+from hilum.metrics import auroc, macro_f1
+
+SETS: dict[str, Callable[..., float | None]] = {"macro_f1": macro_f1.measure, "auroc": auroc.measure}
+RESAMPLES = 500
+# Of metrics of a whole set; means of cases are resampled 2000 times.
+GROUPS = {
+    "similarity": "patients unknown, groups by similarity",
+    "patient": "patients known",
+    "case": "every case a patient",
+}
+
+Table = list[dict[str, Any]]
+
+
+def write(results: Path, scale: float) -> None:
+    """Both files, from the cells in results/training_cells whose key is still that of rows.py."""
+    summary, single, commands = Table(), Table(), []
+    for row in ROWS:
+        found = [c for seed in row.seeds if (c := _read(results, Cell(row, seed, scale)))]
+        if not found:
+            summary.append({"data": row.name, "system": "not run yet", "target": row.target})
+            continue
+        summary += _summary(row, found)
+        single += [line for cell in found for line in _single(row, cell)]
+        commands += [f"- `{found[0]['command']}`" + (f" (without {row.without})" if row.without else "")]
+    text = [
+        f"# Training, figures of {datetime.now(UTC):%Y-%m-%d}" + ("" if scale == 1 else f" (SMOKE TEST, x {scale:g})"),
+        "", *ABOUT, "", *_lines(summary), "", "## Every cell", "", *CELLS, "", *_lines(single), "", "Commands of the "
+        "first seed; made by `benchmarks/training/figures.py`:", "", *commands, "",
+    ]  # fmt: skip
+    write_text(results / "training.md", "\n".join(text))
+    write_json(results / "training.json", {"recipe": RECIPE, "summary": summary, "cells": single})
+
+
+ABOUT = [
+    "Hilum with its defaults beside peers: same parts of the same data, same machine, one after the other.",
+    "The test part is judged once for each cell, by the same code for all systems. Values of a case are averaged over",
+    "seeds first; then groups are resampled: mean, 95 % interval, and the difference Hilum - peer on the same cases.",
+    "`supported` says that the interval of the difference does not hold 0. Losing rows stay.",
+    "",
+    "Minutes: of training, from the data (reading, caching, validating included) to the weights, equal for Hilum and",
+    "MONAI; importing Python packages, and Hilum's search for patients and leaks, are outside of both and are seen in",
+    "`wall s`, which also holds MONAI's predictions. Simple peers take the time that they need.",
+    "Retina: an eye's values are averaged over its draws; pooled: all pixels of a draw's four eyes as one set.",
+    "The peer for skin lesions is a small one.",
+]
+CELLS = [
+    "load: of the machine at the start and at most, the system's own threads included; others: processors that other",
+    "programs used on average. A row is only quiet where others is near 0.",
+]
+
+
+def _read(results: Path, cell: Cell) -> dict[str, Any] | None:
+    path = results / "training_cells" / f"{cell.file}.json"
+    found: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return found
+
+
+def _summary(row: Row, found: list[dict[str, Any]]) -> Table:
+    """A line for every metric and system."""
+    out = Table()
+    for metric in row.headline:
+        for name in found[0]["systems"]:
+            mine, theirs = _column(row, found, "hilum", metric), _column(row, found, name, metric)
+            if theirs is None or mine is None:
+                continue
+            cases, groups = list(theirs), [_group(found, c) for c in theirs]
+            line: dict[str, Any] = {"data": row.name, "metric": metric, "system": name}
+            if metric in SETS:
+                function = _over_seeds(SETS[metric])
+                one = interval_of_set(list(theirs.values()), groups, function, RESAMPLES)
+            else:
+                one = interval(list(theirs.values()), groups)
+            line |= {"mean": one.mean, "low": one.low, "high": one.high}
+            if name != "hilum":
+                a, b = [mine[c] for c in cases], list(theirs.values())
+                gap = (
+                    paired_of_set(a, b, groups, _over_seeds(SETS[metric]), RESAMPLES)
+                    if metric in SETS
+                    else paired(a, b, groups)
+                )
+                sure = gap.low is not None and gap.high is not None and (gap.low > 0 or gap.high < 0)
+                line |= {"hilum - peer": gap.difference, "gap low": gap.low, "gap high": gap.high, "p": gap.p}
+                line["supported"] = "no" if not sure else "Hilum" if _better(metric, gap.difference) else "peer"
+            line |= {"n": one.n, "groups": one.groups, "seeds": f"{len(found)} of {len(row.seeds)}"}
+            line |= {
+                "min": f"{found[0]['minutes']:g}",
+                "grouping": GROUPS.get(found[0]["grouping"], found[0]["grouping"]),
+            }
+            out.append(line | {"target": row.target if name == "hilum" and metric == row.headline[0] else ""})
+    return out + _pooled(row, found)
+
+
+def _pooled(row: Row, found: list[dict[str, Any]]) -> Table:
+    """Of pixels of all test images together: the mean over draws, without an interval."""
+    out = Table()
+    for name in found[0]["systems"]:
+        for metric in found[0]["systems"][name].get("pooled", {}):
+            values = [cell["systems"][name]["pooled"][metric] for cell in found]
+            line = {"data": row.name, "metric": f"pooled {metric}", "system": name, "mean": float(np.mean(values))}
+            out.append(line | {"n": len(values), "groups": "draws", "seeds": f"{len(found)} of {len(row.seeds)}"})
+    return out
+
+
+def _better(metric: str, gap: float | None) -> bool:
+    return ((gap or 0) > 0) != metric.startswith("hd95")
+
+
+def _column(row: Row, found: list[dict[str, Any]], system: str, metric: str) -> dict[str, Any] | None:
+    """{case: mean over the seeds that have it}; of a metric of the set {case: ((scores, truth) of each seed)}."""
+    out: dict[str, list[Any]] = {}
+    for cell in found:
+        own = cell["systems"][system]
+        if row.kind == "scores":
+            pairs = list(zip(own["scores"], cell["truth"], strict=True))
+            values = pairs if metric in SETS else [float(int(np.argmax(s)) == t) for s, t in pairs]
+        elif metric not in own["values"]:
+            return None
+        else:
+            values = own["values"][metric]
+        for case, value in zip(cell["cases"], values, strict=True):
+            out.setdefault(case, []).append(value)
+    if metric in SETS:
+        return {case: tuple(values) for case, values in out.items()}
+    return {case: None if None in values else sum(values) / len(values) for case, values in out.items()}
+
+
+def _over_seeds(measure: Callable[..., float | None]) -> Callable[[list[Any]], float | None]:
+    """The mean over seeds of a metric of the set."""
+
+    def function(records: list[Any]) -> float | None:
+        found = []
+        for seed in range(len(records[0])):
+            scores = np.array([r[seed][0] for r in records])
+            found.append(measure(scores, np.array([r[seed][1] for r in records])))
+        return None if None in found else float(np.mean(found))  # type: ignore[arg-type]
+
+    return function
+
+
+def _group(found: list[dict[str, Any]], case: str) -> str:
+    return next(str(c["groups"][c["cases"].index(case)]) for c in found if case in c["cases"])
+
+
+def _single(row: Row, cell: dict[str, Any]) -> Table:
+    """A line for every system of one cell."""
+    out = Table()
+    for name, own in cell["systems"].items():
+        line: dict[str, Any] = {"data": row.name, "seed": cell["seed"], "system": name}
+        headline = {}
+        for metric in row.headline + row.single:
+            column = _column(row, [cell], name, metric)
+            if column is None:
+                continue
+            values = list(column.values())
+            known = [v for v in values if v is not None]
+            number = _over_seeds(SETS[metric])(values) if metric in SETS else float(np.mean(known)) if known else None
+            headline[metric] = number
+        headline |= {f"pooled {k}": v for k, v in own.get("pooled", {}).items()}
+        line["values"] = ", ".join(f"{k} {'-' if v is None else f'{v:.4f}'}" for k, v in headline.items())
+        busy = own["machine"]
+        line |= {"min": f"{cell['minutes']:g}", "steps": own.get("steps"), "wall s": f"{busy['seconds']:.0f}"}
+        line |= {"load": f"{busy['load_start']:.1f} to {busy['load_most']:.1f}", "others": busy["others"]}
+        flags = [f for f in cell["hardware"]["flags"] if f in ("avx512_bf16", "amx_bf16")] or ["no bf16"]
+        line |= {"hardware": f"{cell['hardware']['processors']} ({', '.join(flags)})", "commit": cell["commit"]}
+        out.append(line | {"date": cell["date"][:10], "torch": cell["versions"]["torch"]})
+    return out
+
+
+def _lines(rows: Table) -> list[str]:
+    """A Markdown table; columns in order of first appearance."""
+    columns = list(dict.fromkeys(k for row in sorted(rows, key=len, reverse=True) for k in row))
+    body = ["| " + " | ".join(_cell(row.get(c)) for c in columns) + " |" for row in rows]
+    return ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns), *body]
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.{4 if abs(value) < 10 else 2}f}" if isinstance(value, float) else str(value)
