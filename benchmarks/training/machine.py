@@ -1,5 +1,7 @@
 """What a measurement was made on: processors, versions, commit, and how busy the machine was meanwhile."""
 
+import functools
+import hashlib
 import os
 import platform
 import resource
@@ -38,10 +40,15 @@ def commit() -> str:
     return f"{head}{'+' if changed else ''}" if head else "unknown"
 
 
+@functools.cache
 def code() -> str:
-    """The committed code and settings that decide a training, as git names them; results may be committed meanwhile."""
-    words = ["git", "-C", str(REPOSITORY), "rev-parse", "HEAD:hilum", "HEAD:benchmarks/training"]
-    return " ".join(subprocess.run(words, capture_output=True, text=True).stdout.split())
+    """A hash of the code that decides a training, as it lies here when first asked."""
+    digest = hashlib.sha256()
+    for folder in ("hilum", "benchmarks/training", "benchmarks/datasets"):
+        for path in sorted((REPOSITORY / folder).rglob("*")):
+            if path.suffix in (".py", ".yaml"):
+                digest.update(path.relative_to(REPOSITORY).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def versions() -> dict[str, str]:

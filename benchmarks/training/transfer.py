@@ -64,7 +64,7 @@ def main() -> None:
     if "HILUM_DATA" not in os.environ:
         sys.exit("HILUM_DATA is not set. It names the folder of the data sets.")
     scale, root = asked.steps_scale, Path(os.environ["HILUM_DATA"])
-    place = CACHE / f"{machine.commit().rstrip('+')}-{scale:g}"
+    place = CACHE / f"{machine.code()}-{scale:g}"
     source = _trained(place / "pretrained", root / SOURCE, SOURCE_STEPS * scale, 0, [])
     found: list[dict[str, Any]] = []
     for target in (t for t in TARGETS if asked.only in t.data):

@@ -26,7 +26,7 @@ def locked(folder: Path) -> Iterator[None]:
 def _taken(path: Path) -> int:
     """An open, locked handle on the file that lies at `path`."""
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        handle, there = os.open(path, os.O_RDWR | os.O_CREAT, 0o666), -1
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -36,7 +36,9 @@ def _taken(path: Path) -> int:
                 "HIL-T12", f"Another process (number {owner}) works in {path.parent}",
                 "Wait for it, stop it, or choose another --out",
             ) from error  # fmt: skip
-        if path.exists() and path.stat().st_ino == os.fstat(handle).st_ino:
+        with contextlib.suppress(FileNotFoundError):
+            there = path.stat().st_ino
+        if there == os.fstat(handle).st_ino:
             os.ftruncate(handle, 0)
             os.pwrite(handle, str(os.getpid()).encode(), 0)
             return handle

@@ -24,6 +24,7 @@ HASHED = (
     "features.safetensors",
     "seen.json",
     "log.csv",
+    "start.json",
 )
 # Files besides weights/ that a finished run is held to; the ledger chains its own hashes.
 LARGEST_MEMBER = 4 << 30

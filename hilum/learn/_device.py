@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from hilum.core.errors import HilumError
 from hilum.core.plan import Plan
 from hilum.learn._state import State
+from hilum.planning import machine
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -20,7 +21,7 @@ def frozen(plan: Plan, accelerator: str) -> Plan:
     """
     learning, cuda = dict(plan.learning), on_cuda(accelerator)
     if learning.get("precision") == "auto":
-        learning["precision"] = "bfloat16" if has_bfloat16(cuda) else "float32"
+        learning["precision"] = "bfloat16" if machine.native_half("cuda" if cuda else "cpu") else "float32"
     if learning.get("layout") == "auto":
         learning["layout"] = "channels_last" if plan.dims == 3 or cuda else "contiguous"
     return plan.model_copy(update={"learning": learning})
@@ -34,15 +35,6 @@ def on_cuda(accelerator: str) -> bool:
     if accelerator == "cuda" and not there:
         raise HilumError("HIL-LEARN-01", "--accelerator is cuda, but no CUDA device is there", "Use --accelerator cpu")
     return there and accelerator != "cpu"
-
-
-def has_bfloat16(cuda: bool) -> bool:
-    """Whether bfloat16 is native, so that it is faster than float32."""
-    import torch
-
-    if cuda:
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
 
 
 def fabric(plan: Plan, accelerator: str = "auto", devices: int = 1) -> "Fabric":
@@ -123,11 +115,18 @@ def sent(batch: dict[str, Any], plan: Plan, fabric: "Fabric", share: bool = Fals
     """
     import torch
 
+    mine = slice(fabric.global_rank, None, fabric.world_size)
+    shared = share and fabric.world_size > 1
+
     def one(value: Any) -> Any:
+        if isinstance(value, list):
+            return [one(item) for item in (value[mine] if shared and len(value) == plan.batch else value)]
         if not isinstance(value, torch.Tensor):
-            return value
-        if share and fabric.world_size > 1 and value.ndim and len(value) == plan.batch:
-            value = value[fabric.global_rank :: fabric.world_size]
+            # an operator of the acquisition knows how to be cut and moved
+            value = value[mine] if shared and hasattr(value, "__getitem__") else value
+            return value.to(fabric.device) if hasattr(value, "to") else value
+        if shared and value.ndim and len(value) == plan.batch:
+            value = value[mine]
         tensor: Tensor = fabric.to_device(value)
         if plan.learning["layout"] == "channels_last" and value.ndim == plan.dims + 2 and value.is_floating_point():
             return tensor.contiguous(memory_format=_layout(plan.dims))

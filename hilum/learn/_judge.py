@@ -31,7 +31,7 @@ def rate(state: State, losses: list[dict[str, float]], counts: list[Any]) -> tup
 def keep_best(state: State, step: int, score: float) -> None:
     """Remember the predicting weights of the best round so far, where the plan keeps the best."""
     best = state.memory.get("best")
-    if best is not None and score <= best["score"]:
+    if not np.isfinite(score) or (best is not None and score <= best["score"]):
         return
     state.memory["best"] = {"score": score, "step": step}
     if state.learning.keep == "best":

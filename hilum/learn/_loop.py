@@ -205,12 +205,15 @@ class Training:
     def _round(self, state: State, step: int) -> None:
         """Validate, judge, write the curve, save."""
         self.stamps.check()
-        _device.average([b for m in state.networks.values() for b in m.buffers() if b.is_floating_point()], self.fabric)
+        modules = [*state.networks.values(), *state.average.values()]
+        _device.average([b for m in modules for b in m.buffers() if b.is_floating_point()], self.fabric)
         row = self.record.row(state, step)
         pictures: list[tuple[Array, str]] = []
         if self.parts["val"]:
             with self.record.spend("validate"):
                 losses, counts, ids, pictures = self.validated(state, self.parts["val"])
+            # several processes must decide alike, and so by what the first one saw
+            losses, counts = self.fabric.broadcast((losses, counts))
             shown, score = _judge.rate(state, losses, counts)
             row |= {f"val {n}": round(v, 6) for n, v in shown.items()}
             _judge.check_collapse(state, step, counts, ids)
@@ -246,7 +249,7 @@ class Training:
         began = time.monotonic()
         if self.leads:
             with self.record.spend("save"), _guards.disk(self.folder):
-                tree = {"step": step, "origin": _versions.origin(self.plan)} | state.tree()
+                tree = {"step": step, "origin": _versions.origin(self.plan, self.fabric.world_size)} | state.tree()
                 _checkpoint.save(self.folder / "checkpoint.safetensors", tree)
         self.saved_at = time.monotonic()
         self.saving = self.saved_at - began
@@ -260,9 +263,9 @@ class Training:
             )
         for part in self.folder.rglob(".part-*"):
             # what a killed process was writing
-            part.unlink()
+            part.unlink(missing_ok=True)
         tree = _checkpoint.load(path)
-        _versions.check(tree["origin"], self.plan, "T04" in self.accept)
+        _versions.check(tree.get("origin"), self.plan, self.fabric.world_size, "T04" in self.accept)
         state.restore(tree)
         return int(tree["step"])
 

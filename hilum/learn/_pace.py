@@ -36,7 +36,7 @@ def peak_bytes() -> int:
 
 def steps_for(training: "Training", minutes: float) -> int:
     """Steps that fit what is left of the minutes, from a short timing on a state that is then thrown away."""
-    from hilum.learn import _batches
+    from hilum.learn import _batches, _device
 
     state, spent, began = training.fresh(), [], time.monotonic()
     batches = _batches.ahead(training.task, training.store, training.parts["train"], training.plan, 0, MOST + 1)
@@ -46,8 +46,9 @@ def steps_for(training: "Training", minutes: float) -> int:
         now = time.monotonic()
         spent.append(now - last)
         last = now
-        # the timing may take a twentieth of the minutes
-        if (k + 1 >= LEAST and now - began > minutes * 3) or now - began > minutes * 6:
+        # the timing may take a twentieth of the minutes; several processes must end it at the same step
+        over = (k + 1 >= LEAST and now - began > minutes * 3) or now - began > minutes * 6
+        if _device.largest(int(over), training.fabric):
             break
     batches.close()
     # the first step pays for allocation; the slowest are others' work on the machine as well as ours

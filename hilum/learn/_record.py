@@ -7,7 +7,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from hilum.core.errors import HilumError, Stopped
 from hilum.core.image import Array
 from hilum.core.plan import Plan
 from hilum.core.run import write_rows
@@ -40,8 +39,9 @@ class Record:
                 self.curve.prepare(cases)
         try:
             yield
-        except (HilumError, Stopped, KeyboardInterrupt) as error:
-            words = getattr(error, "words", "") or str(error) or "Stopped from the keyboard"
+        except BaseException as error:
+            keyboard = "Stopped from the keyboard" if isinstance(error, KeyboardInterrupt) else type(error).__name__
+            words = getattr(error, "words", "") or str(error) or keyboard
             if self.leads:
                 # what stopped the run, a full disk for example, may stop the page too
                 with suppress(OSError):

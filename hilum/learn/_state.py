@@ -21,7 +21,7 @@ class Common(Strict):
     """Settings that belong to the loop; every regime's `Learning` inherits them.
 
     clip: most norm of the gradient. precision: of the network's arithmetic; auto takes bfloat16 where the processor
-    has it (about twice as fast). layout: of images in memory; auto takes channels_last in 3-D. Both are frozen into
+    has it. layout: of images in memory; auto takes channels_last in 3-D. Both are frozen into
     the run's plan. ema: share of the run that the averaged weights look back on (0: no average); the average is what
     validates and predicts. rounds: times a run stops to validate. patience: share of the run without a better
     validation after which it stops (0: never). keep: which weights predict, the best of validation or the last.

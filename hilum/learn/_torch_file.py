@@ -81,6 +81,8 @@ def _tree(path: Path, archive: zipfile.ZipFile) -> Any:
         raise HilumError(
             "HIL-LEARN-21", f"{path} is TorchScript, which holds code", "Save model.state_dict() with torch.save"
         )
+    if sum(info.file_size for info in archive.infolist()) > path.stat().st_size:
+        raise ValueError("its members overlap")
     if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
         raise HilumError("HIL-LEARN-21", f"{path} is compressed, which torch.save never does", "Save it anew")
     if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
@@ -97,9 +99,12 @@ class _Machine:
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
         self.loaded: dict[str, Any] = {}
+        # pairs that may still be copied: no honest file copies more than it is long
+        self.copies = 0
 
     def run(self, data: bytes) -> Any:
         """Walk all opcodes; the object left at the end."""
+        self.copies = len(data)
         for code, value, _ in pickletools.genops(data):
             if code.name == "STOP":
                 return self.stack.pop()
@@ -137,6 +142,9 @@ class _Machine:
         text = maker.text if isinstance(maker, Name) else ""
         if text in DICTS:
             pairs = values[-1] if values and isinstance(values[-1], list | dict) else {}
+            self.copies -= len(pairs)
+            if self.copies < 0:
+                raise ValueError("it copies itself again and again")
             return dict(pairs)
         if text == "torch._utils._rebuild_tensor_v2":
             return _tensor(*values[:4])

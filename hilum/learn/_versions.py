@@ -25,13 +25,18 @@ def here() -> dict[str, str]:
     return found | {"python": platform.python_version(), "code": digest.hexdigest()[:12]}
 
 
-def origin(plan: Plan) -> dict[str, Any]:
-    """What is written into every checkpoint."""
-    return {"plan": plan.model_dump(mode="json"), "versions": here()}
+def origin(plan: Plan, devices: int = 1) -> dict[str, Any]:
+    """What is written into every checkpoint. devices: processes that share a batch."""
+    return {"plan": plan.model_dump(mode="json"), "versions": here() | {"devices": str(devices)}}
 
 
-def check(made: dict[str, Any], plan: Plan, accepted: bool) -> None:
+def check(made: dict[str, Any] | None, plan: Plan, devices: int, accepted: bool) -> None:
     """Refuse to go on with another plan, or, unless accepted, with other versions; the differences are shown (T04)."""
+    if made is None:
+        raise HilumError(
+            "HIL-T04", "The saved state is of an older Hilum, which did not say how it was made",
+            "Train anew into another folder",
+        )  # fmt: skip
     before, now = (
         {k: v for k, v in p.items() if k != "versions"} for p in (made["plan"], plan.model_dump(mode="json"))
     )
@@ -40,7 +45,7 @@ def check(made: dict[str, Any], plan: Plan, accepted: bool) -> None:
             "HIL-T04", f"plan.json is not the plan that the saved state was made with: {'; '.join(words)}",
             "Put it back, or train anew into another folder",
         )  # fmt: skip
-    words = differences(made["versions"], here())
+    words = differences(made["versions"], here() | {"devices": str(devices)})
     if words and not accepted:
         raise HilumError(
             "HIL-T04", f"The saved state was made by other versions: {'; '.join(words)}",

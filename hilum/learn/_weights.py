@@ -1,5 +1,6 @@
 """Weights that others or we made: tensors by name from a run, a bundle or a foreign file, and where they are from."""
 
+import logging
 import re
 import zipfile
 from pathlib import Path
@@ -13,6 +14,8 @@ from hilum.tasks import _build
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+log = logging.getLogger(__name__)
 
 NESTS = ("state_dict", "network_weights", "model_state_dict", "model", "net", "network")
 # Keys under which Lightning, nnU-Net, MONAI and others keep the weights of a checkpoint.
@@ -36,8 +39,8 @@ def origin(path: Path | str) -> dict[str, str]:
     if run.is_bundle:
         terms = str(run.json("card.json").get("terms_of_weights", terms)) if run.has("card.json") else terms
         return {"name": path.name, "kind": "bundle", "sha256": sha256(path), "terms": terms}
-    role = _build.predicting(run.plan)
-    digest = run.hashes()[f"weights/{role}.safetensors"] if run.has(f"weights/{role}.safetensors") else ""
+    run.check_hashes()
+    digest = run.hashes()[f"weights/{_build.predicting(run.plan)}.safetensors"]
     return {"name": path.resolve().name, "kind": "run", "sha256": digest, "terms": terms}
 
 
@@ -65,6 +68,11 @@ def seen(path: Path | str, own: dict[str, str]) -> dict[str, str]:
             "HIL-T09", f"{path} has learned from {len(judged)} images of the test part of the new run",
             "Start from weights that saw other images, or give both the same split column",
         )  # fmt: skip
+    chosen = [image for image, part in own.items() if part == "val" and image in learned]
+    if chosen:
+        log.warning(
+            "%s has learned from %d validation images: validation flatters, the test part not", path, len(chosen)
+        )
     return learned | own
 
 

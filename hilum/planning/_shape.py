@@ -16,8 +16,9 @@ from hilum.tasks._task import WIDTHS, Budget
 
 log = logging.getLogger(__name__)
 
-STEPS = 1000
-# A network should see about this many steps; a wider one that sees fewer learns less in the same minutes.
+STEPS = 500
+# A network should see about this many steps. On the validation part of hippocampus, width 16 in 480 steps was better
+# (Dice 0.90) than width 12 in the 650 steps of the same minutes (0.88).
 SHARES = (1.0, 0.5, 0.25)
 # Of the usual size of a sample, tried in this order.
 LEAST_STORE = 64 << 20
@@ -70,7 +71,7 @@ def enough_time(shaped: Shaped, minutes: float | None) -> None:
     raise HilumError(
         "HIL-PLAN-06",
         f"{minutes:g} minutes hold no step: one is predicted to take {shaped.seconds:.0f} s on this machine",
-        f"Give --minutes {np.ceil(shaped.seconds / 6) / 10 * 10:g} for ten steps, or a smaller patch, batch or network",
+        f"Give --minutes {np.ceil(shaped.seconds / 6):g} for ten steps, or a smaller patch, batch or network",
     )
 
 

@@ -9,24 +9,26 @@ from typing import Any
 CGROUP = Path("/sys/fs/cgroup")
 SECONDS = 0.4
 # Of one measurement, once its first repetitions are done.
-WIDTH = 16
-SIDE = {2: 96, 3: 20}
-# A block in the middle of what is planned on processors: its speed is near the mean of a network's layers.
+WIDTH, BATCH = 16, 2
+SIDE = {2: 128, 3: 24}
+# Blocks like those planned on processors, in the layout that they get: small ones read as several times slower.
 
 
-def facts(dims: int | None = None) -> dict[str, Any]:
+def facts(dims: int | None = None, wanted: str = "auto") -> dict[str, Any]:
     """cores, memory (bytes available), total (bytes), accelerator (None or {"name", "memory"}), and for `dims` gflops.
 
-    gflops: 10^9 floating point operations a second, forward and backward, in the fastest precision, which is named.
+    gflops: 10^9 floating point operations a second, forward and backward, in the precision that training takes here,
+    which is named. wanted: the accelerator to plan for, "auto", "cpu" or "cuda".
     """
     total, available = memory()
     found: dict[str, Any] = {
-        "cores": cores(), "memory": available, "total": total, "accelerator": accelerator(), "gflops": None,
+        "cores": cores(), "memory": available, "total": total, "gflops": None,
+        "accelerator": None if wanted == "cpu" else accelerator(),
     }  # fmt: skip
     if dims is not None:
-        measured = speeds(dims)
-        precision = max(measured, key=lambda name: measured[name])
-        found |= {"gflops": measured[precision], "precision": precision, "speeds": measured}
+        device = "cuda" if found["accelerator"] else "cpu"
+        precision = "bfloat16" if native_half(device) else "float32"
+        found |= {"gflops": speed(dims, device, precision), "precision": precision}
     return found
 
 
@@ -66,24 +68,32 @@ def accelerator() -> dict[str, Any] | None:
 
 
 @cache
-def speeds(dims: int) -> dict[str, float]:
-    """GFLOP/s by precision of forward and backward of 3x3 (3x3x3) convolutions with norm and activation; two digits.
+def speed(dims: int, device: str = "cpu", precision: str = "float32") -> float:
+    """GFLOP/s of forward and backward of 3x3 (3x3x3) convolutions with norm and activation; two digits.
 
-    float32 on processors, and bfloat16 where the hardware says that it has it: some that say so are far slower in it.
-    The best of a few repetitions in about a second; once per process and dimension.
+    The best of a few repetitions in under a second; once per process and kind.
     """
     import torch
     from torch import nn
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    conv, norm = (nn.Conv2d, nn.InstanceNorm2d) if dims == 2 else (nn.Conv3d, nn.InstanceNorm3d)
+    from hilum.zoo._blocks.dims import layers
+
+    kit = layers(dims)
     with torch.random.fork_rng(devices=[]):
-        layers = [[conv(WIDTH, WIDTH, 3, padding=1), norm(WIDTH, affine=True), nn.LeakyReLU(0.01)] for _ in range(2)]
-        net = nn.Sequential(*(layer for block in layers for layer in block)).to(device)
-        x = torch.randn(1, WIDTH, *[SIDE[dims]] * dims, device=device, requires_grad=True)
-    work = 3 * len(layers) * 2 * WIDTH * WIDTH * 3**dims * SIDE[dims] ** dims
-    wanted = ["float32"] * (device == "cpu") + ["bfloat16"] * native_half(device)
-    return {name: float(f"{work / _best(net, x, name == 'bfloat16') / 1e9:.2g}") for name in wanted}
+        blocks = [
+            [kit.conv(WIDTH, WIDTH, 3, padding=1), kit.instance_norm(WIDTH, affine=True), nn.LeakyReLU(0.01)]
+            for _ in range(2)
+        ]
+        net = nn.Sequential(*(layer for block in blocks for layer in block)).to(device)
+        x = torch.randn(BATCH, WIDTH, *[SIDE[dims]] * dims, device=device)
+    if dims == 3 or device == "cuda":
+        layout = torch.channels_last_3d if dims == 3 else torch.channels_last
+        x = x.contiguous(memory_format=layout)
+        for weight in net.parameters():
+            weight.data = weight.data.contiguous(memory_format=layout) if weight.ndim == dims + 2 else weight.data
+    x.requires_grad_(True)
+    work = 3 * len(blocks) * 2 * WIDTH * WIDTH * 3**dims * SIDE[dims] ** dims * BATCH
+    return float(f"{work / _best(net, x, precision == 'bfloat16') / 1e9:.2g}")
 
 
 def _best(net: Any, x: Any, half: bool) -> float:
@@ -109,8 +119,9 @@ def native_half(device: str = "cpu") -> bool:
     """Whether the hardware says that it has bfloat16."""
     import torch
 
-    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    return device == "cuda" or bool(native())
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
 
 
 def halved(precision: str) -> bool:

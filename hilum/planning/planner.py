@@ -119,13 +119,14 @@ def make_plan(
     return plan
 
 
-def fitted(plan: Plan, ready: Prepared, memory: int | None = None) -> Plan:
+def fitted(plan: Plan, ready: Prepared, memory: int | None = None, on_card: bool = False) -> Plan:
     """A plan made elsewhere, for these data on this machine: its store limited to what fits, nothing else changed.
 
-    Refused: more memory than `memory` bytes, or most of what is available (HIL-PLAN-07); far too large a patch (08).
+    on_card: it will compute on an accelerator, whose memory is not predicted. Refused: more memory than `memory` bytes,
+    or most of what is available (HIL-PLAN-07); far too large a patch (08).
     """
     _shape.patch_fits(plan, ready.facts)
-    return _shape.given_fits(plan, ready, cap(memory))
+    return plan if on_card else _shape.given_fits(plan, ready, cap(memory))
 
 
 def _published(settings: dict[str, Any], minutes: float | None, machine: dict[str, Any] | None) -> bool:

@@ -98,6 +98,7 @@ def fcos_losses(
     import torch
     from torch.nn import functional
 
+    from hilum.losses._together import summed
     from hilum.losses.focal import sigmoid_focal
     from hilum.losses.giou import giou_loss
 
@@ -106,14 +107,14 @@ def fcos_losses(
     sides = torch.cat([o.flatten(2) for o in outputs["box"]], dim=2).transpose(1, 2)
     centre = torch.cat([o.flatten(2) for o in outputs["centre"]], dim=2)[:, 0]
     strides = [shape[0] // o.shape[2] for o in levels]
-    points = [locations(shape, s) for s in strides]
+    points = [locations(shape, s).to(logits.device) for s in strides]
     everywhere = torch.cat(points)
     class_targets, found, true, true_centre, predicted_centre = [], [], [], [], []
     for own, kinds, own_sides, own_centre in zip(boxes, labels, sides, centre, strict=True):
         pairs = [assign(p, s, i == len(strides) - 1, own) for i, (p, s) in enumerate(zip(points, strides, strict=True))]
         index, wanted = torch.cat([a for a, _ in pairs]), torch.cat([d for _, d in pairs])
         hit = index >= 0
-        target = torch.zeros(len(index), logits.shape[2])
+        target = torch.zeros(len(index), logits.shape[2], device=logits.device)
         target[hit, kinds[index[hit]]] = 1
         class_targets.append(target)
         found.append(torch.cat([everywhere[hit] - own_sides[hit, :2], everywhere[hit] + own_sides[hit, 2:]], dim=1))
@@ -121,13 +122,13 @@ def fcos_losses(
         ends = torch.stack([wanted[hit, :2], wanted[hit, 2:]])
         true_centre.append((ends.amin(dim=0).clamp(min=0) / ends.amax(dim=0)).prod(dim=1).sqrt())
         predicted_centre.append(own_centre[hit])
-    near, count = torch.cat(true_centre), max(1, sum(len(t) for t in true))
-    classes = sigmoid_focal(logits, torch.stack(class_targets), reduction="sum") / count
-    if not len(near):
-        return {"class": classes, "box": sides.sum() * 0, "centre": centre.sum() * 0}
-    overlap = (giou_loss(torch.cat(found), torch.cat(true)) * near).sum() / near.sum().clamp(min=1e-6)
-    even = functional.binary_cross_entropy_with_logits(torch.cat(predicted_centre), near)
-    return {"class": classes, "box": overlap, "centre": even}
+    near = torch.cat(true_centre)
+    count = summed(torch.tensor(float(len(near)), device=logits.device)).clamp_min(1)
+    classes = summed(sigmoid_focal(logits, torch.stack(class_targets), reduction="sum")) / count
+    # without an object these are sums over nothing, which are 0 and keep their gradient's way
+    overlap = summed((giou_loss(torch.cat(found), torch.cat(true)) * near).sum()) / summed(near.sum()).clamp(min=1e-6)
+    even = functional.binary_cross_entropy_with_logits(torch.cat(predicted_centre), near, reduction="sum")
+    return {"class": classes, "box": overlap, "centre": summed(even) / count}
 
 
 def decode(

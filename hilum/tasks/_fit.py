@@ -10,6 +10,8 @@ from hilum.tasks._topology import features, fit
 
 ELEMENTS = {2: 12e6, 3: 14e6}
 # Feature-map elements per sample at the planned width: a choice for two CPU cores, so that minutes hold many steps.
+USUAL = 16
+# Width beyond which the elements are counted as at this one.
 
 
 def segmenter(facts: dict[str, Any], budget: Budget, outputs: int) -> dict[str, Any]:
@@ -24,7 +26,8 @@ def segmenter(facts: dict[str, Any], budget: Budget, outputs: int) -> dict[str, 
     else:
         # runs of a minute or two learn more from many small patches than from few large ones
         limit = ELEMENTS[dims] * (0.3 if (budget.minutes or 0) <= 2 else 1) * budget.share
-        found = fit(shape, spacing, budget.width, outputs, limit)
+        # a wider network keeps the patch: its steps are longer, but its view is no smaller
+        found = fit(shape, spacing, min(budget.width, USUAL), outputs, limit)
         patch, strides, kernels = found.patch, found.strides, found.kernels
         batch, widths = 2 if dims == 3 else 4, features(len(strides), budget.width, dims)
     network = {

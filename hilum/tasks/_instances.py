@@ -55,12 +55,15 @@ def placed_depth(objects: Image, placed: Placed) -> Array:
     return resize(to_ras(deep).array, placed.shape)[0]
 
 
-def found(logits: Array, placed: Placed, valley: float, smallest: int) -> Array:
-    """Merged logits (background, foreground, depth; *shape) to numbered objects on the image's own grid."""
+def found(logits: Array, placed: Placed, valley: float, smallest: int, where: Array | None = None) -> Array:
+    """Merged logits (background, foreground, depth; *shape) to numbered objects on the image's own grid.
+
+    where: bool, the image's shape: nothing was learned outside, so nothing is found there.
+    """
     from scipy.special import expit
 
     margin, deep = placed.channels_back(np.stack([logits[1] - logits[0], logits[2]]))
-    return separate(margin > 0, expit(deep), valley, smallest)
+    return separate((margin > 0) if where is None else (margin > 0) & where, expit(deep), valley, smallest)
 
 
 def separate(foreground: Array, inside: Array, valley: float, smallest: int) -> Array:
@@ -105,8 +108,10 @@ def depth_loss(logits: "Tensor", depth: "Tensor", known: "Tensor") -> "Tensor":
     """
     from torch.nn import functional
 
+    from hilum.losses._together import summed
+
     loss = functional.binary_cross_entropy_with_logits(logits.float(), depth, reduction="none")
     total = loss.new_zeros(())
     for side in (known & (depth > 0), known & (depth == 0)):
-        total = total + (loss * side).sum() / side.sum().clamp_min(1)
+        total = total + summed((loss * side).sum()) / summed(side.sum().to(loss.dtype)).clamp_min(1)
     return total / 2

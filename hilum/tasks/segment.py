@@ -95,7 +95,8 @@ class Task(_task.Task):
         """Of objects, of probabilities and masks, or of masks alone; headline first."""
         if self.numbered:
             return ["ap50_instances", "pq", "dice"]
-        return list(self.CARD["metrics"])[: 6 if self.reduce == "mean" else 4]
+        ranked = ["pixel_auroc", "pixel_auroc_pooled"] if self.reduce == "mean" else []
+        return ["dice", "hd95_mm", "nsd_1mm", "volume_error_ml", *ranked]
 
     @property
     def legend(self) -> list[tuple[str, int]]:
@@ -231,7 +232,8 @@ class Task(_task.Task):
         placed, affine, probability = prepared["placed"], prepared["placed"].image.affine, None
         classes = {c.value: c.name for c in self.plan.classes}
         if self.numbered:
-            objects = _instances.found(reduced.numpy(), placed, self.options.valley, self.options.smallest)
+            where = valid(case, placed.image)[0] if VALIDITY in case.items else None
+            objects = _instances.found(reduced.numpy(), placed, self.options.valley, self.options.smallest, where)
             return _task.result_of({"mask": Mask(objects, classes, affine, instances=True)}, case, placed.image)
         if self.reduce == "mean":
             probability = _sigmoid(placed.channels_back((reduced[1] - reduced[0])[None].numpy())[0])

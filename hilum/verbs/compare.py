@@ -57,7 +57,9 @@ def compare(
         _build.trial(_task.load(plans[net, 0]))
     cells = []
     for number, ((net, seed), plan) in enumerate(plans.items()):
-        key = hashlib.sha256(plan.text().encode()).hexdigest()[:16]
+        # what is asked and the data decide the cell: a plan for the same minutes, measured again, comes out a bit other
+        asked = [net, seed, minutes, steps, settings or {}, plan.data["fingerprint"], plan.versions]
+        key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
         cell = folder / "cells" / f"{parse_net(net)[0]}-{seed}-{key}"
         if not (cell / "done" / "metrics.json").is_file():
             _run_cell(data, task, plan, cell, progress)
@@ -85,7 +87,7 @@ def _cell(cell: Path, net: str, seed: int) -> dict[str, Any]:
     with open(cell / "done" / "cases.csv", encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     with open(cell / "run" / "log.csv", encoding="utf-8", newline="") as stream:
-        seconds = float(list(csv.DictReader(stream))[-1]["seconds"])
+        last = list(csv.DictReader(stream))[-1]
     values = {r["case"]: float(r["headline"]) if r["headline"] else None for r in rows}
     groups = {r["case"]: r["group"] for r in rows}
     metrics = json.loads((cell / "done" / "metrics.json").read_text(encoding="utf-8"))["metrics"]
@@ -94,7 +96,7 @@ def _cell(cell: Path, net: str, seed: int) -> dict[str, Any]:
     count = sum(prod(t.shape) for t in run.weights("net").values())
     return {
         "net": net, "seed": seed, "values": values, "groups": groups, "metrics": metrics,
-        "steps": run.plan.steps, "seconds": seconds, "parameters": count,
+        "steps": int(last["step"]), "seconds": float(last["seconds"]), "parameters": count,
     }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """train: learn from a data set and leave a run folder."""
 
+import csv
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from hilum.core.sizes import parse_size
 from hilum.learn import _track, _weights
 from hilum.learn._launch import launch
 from hilum.learn._start import Beginning
+from hilum.planning import machine
 from hilum.planning.planner import Prepared, check_budget, edit, fitted, look
 from hilum.prepare import augment
 from hilum.tasks import _build, _task
@@ -70,7 +72,7 @@ def train(
         made, units = _again(data, task, out, progress)
     else:
         free_folder(out)
-        made, ready = _new(data, task, plan, net, minutes, steps, seed, settings, memory, progress)
+        made, ready = _new(data, task, plan, net, minutes, steps, seed, settings, memory, accelerator, progress)
         made, begin = _from(start, made)
         units = ready.units(made)
     with _held(out, resume):
@@ -110,7 +112,9 @@ def _finished(out: Path, made: Plan, units: list[tuple[Case, str]], resume: bool
     _features(run, units)
     run.write_manifest()
     counts = {p: sum(part == p for _, part in units) for p in ("train", "val", "test")}
-    facts = {"steps": run.plan.steps, "resumed": resume, "cases": counts, "data": made.data["name"]}
+    with open(out / "log.csv", encoding="utf-8", newline="") as stream:
+        done = int(list(csv.DictReader(stream))[-1]["step"])
+    facts = {"steps": done, "resumed": resume, "cases": counts, "data": made.data["name"]}
     run.record("train", facts)
     return run
 
@@ -165,13 +169,14 @@ def _new(
     seed: int,
     settings: dict[str, Any] | None,
     memory: str | None,
+    accelerator: str,
     progress: Progress,
 ) -> tuple[Plan, Prepared]:
     """The plan of a fresh run, made now or given, and the data it is for."""
     if plan is None:
         ready = look(data, task, seed, progress)
         budget = DEFAULT_MINUTES if minutes is None and steps is None else minutes
-        made = planned(ready, task, net, budget, steps, seed, settings, memory)
+        made = planned(ready, task, net, budget, steps, seed, settings, memory, accelerator)
         return made, ready
     made = Plan.read(Path(plan))
     if made.task != task:
@@ -189,8 +194,13 @@ def _new(
         )
     # a plan may come from another data set; the run says what it really saw
     here = {"name": ready.facts["data"], "grouping": ready.grouping, "fingerprint": ready.facts["hash"]}
+    here |= {"terms": ready.facts["settings"]["terms"], "warnings": list(ready.leaks.warnings)}
     made = complete(made.model_copy(update={"data": made.data | here}))
-    return fitted(made, ready, None if memory is None else parse_size(memory)), ready
+    if made.learning.get("start") is not None:
+        # whatever the plan's own run began with, this one begins afresh unless --start says otherwise
+        made = made.edited({"learning.start": None})
+    most = None if memory is None else parse_size(memory)
+    return fitted(made, ready, most, on_card=machine.facts(wanted=accelerator)["accelerator"] is not None), ready
 
 
 def _again(data: Path | str, task: str, out: Path, progress: Progress) -> tuple[Plan, list[tuple[Case, str]]]:

@@ -17,7 +17,7 @@ def test_facts_are_plausible() -> None:
 @pytest.mark.parametrize("dims", [2, 3])
 def test_speed_is_measured_once(dims: int) -> None:
     facts = machine.facts(dims)
-    assert facts["gflops"] == max(facts["speeds"].values()) > 0
+    assert facts["gflops"] > 0 and facts["precision"] in ("float32", "bfloat16")
     began = time.monotonic()
     assert machine.facts(dims)["gflops"] == facts["gflops"]
     assert time.monotonic() - began < 0.2

@@ -1,6 +1,6 @@
 """What a peer is given and what it leaves. A job is a JSON file that names cases; results are one .npz a case.
 
-The labels and classes of the test part are not in the job, so that no peer can look at them.
+The labels and classes of the test part are not in the job, so that no peer learns from them.
 """
 
 import json

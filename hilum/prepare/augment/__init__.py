@@ -58,13 +58,16 @@ def draw(plans: list[AugmentPlan], rng: np.random.Generator, dims: int) -> Recor
     return record
 
 
-def apply(record: Record, array: Array, kind: str = "image") -> Array:
-    """(C, *space) through the record; kind "image" or "label". Neighbours that move space interpolate once."""
+def apply(record: Record, array: Array, kind: str = "image", fill: float = 0) -> Array:
+    """(C, *space) through the record; kind "image" or "label". Neighbours that move space interpolate once.
+
+    fill: of a label, outside of the array; an image repeats its edges.
+    """
     place = 0
     while place < len(record):
         count, places = _together(record[place:], array.shape[1:])
         if places is not None:
-            array = _spatial.pulled(array, places, kind)
+            array = _spatial.pulled(array, places, kind, fill)
         for name, params in record[place : place + max(count, 1)] if places is None else []:
             array = catalogue.load(__name__, name).apply(params, array, kind)
         place += max(count, 1)
@@ -89,7 +92,8 @@ def cut(
         parts = [_spatial.pulled(image, places, "image")]
         parts += [_spatial.pulled(a, places, "label", fill) for a, fill in labels]
         rest = record[count:]
-    return apply(rest, parts[0]), [apply(rest, a, "label") for a in parts[1:]]
+    fills = [fill for _, fill in labels]
+    return apply(rest, parts[0]), [apply(rest, a, "label", f) for a, f in zip(parts[1:], fills, strict=True)]
 
 
 def _together(record: Record, shape: tuple[int, ...]) -> tuple[int, _spatial.Places | None]:
