@@ -116,23 +116,26 @@ def sent(batch: dict[str, Any], plan: Plan, fabric: "Fabric", share: bool = Fals
     import torch
 
     mine = slice(fabric.global_rank, None, fabric.world_size)
-    shared = share and fabric.world_size > 1
 
-    def one(value: Any) -> Any:
+    def cut(value: Any) -> Any:
+        # a list and a tensor by their samples; an operator of the acquisition knows how to be cut
+        if isinstance(value, list | torch.Tensor):
+            many = value.ndim > 0 if isinstance(value, torch.Tensor) else True
+            return value[mine] if many and len(value) == plan.batch else value
+        return value[mine] if hasattr(value, "__getitem__") else value
+
+    def moved(value: Any) -> Any:
         if isinstance(value, list):
-            return [one(item) for item in (value[mine] if shared and len(value) == plan.batch else value)]
+            return [moved(item) for item in value]
         if not isinstance(value, torch.Tensor):
-            # an operator of the acquisition knows how to be cut and moved
-            value = value[mine] if shared and hasattr(value, "__getitem__") else value
             return value.to(fabric.device) if hasattr(value, "to") else value
-        if shared and value.ndim and len(value) == plan.batch:
-            value = value[mine]
         tensor: Tensor = fabric.to_device(value)
         if plan.learning["layout"] == "channels_last" and value.ndim == plan.dims + 2 and value.is_floating_point():
             return tensor.contiguous(memory_format=_layout(plan.dims))
         return tensor
 
-    return {name: one(value) for name, value in batch.items()}
+    shared = share and fabric.world_size > 1
+    return {name: moved(cut(value) if shared else value) for name, value in batch.items()}
 
 
 def _layout(dims: int) -> Any:

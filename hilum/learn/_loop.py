@@ -117,10 +117,20 @@ class Training:
         # dropout and latent vectors too belong to (seed, k)
         torch.manual_seed((self.plan.seed << 32) + k + 1)
         sent, update = _device.sent(batch, self.plan, self.fabric, share=True), self._updater(state, batch, k, ids)
-        losses: dict[str, float] = self.regime.step(state, sent, k, update)
+        losses = self._agreed(self.regime.step(state, sent, k, update))
         if state.average:
             _follow(state, k)
         return losses
+
+    def _agreed(self, losses: dict[str, float]) -> dict[str, float]:
+        """The losses of the whole batch, of which each process saw its share."""
+        import torch
+
+        if self.fabric.world_size == 1:
+            return losses
+        seen = torch.tensor(list(losses.values()), dtype=torch.float64, device=self.fabric.device)
+        _device.average([seen], self.fabric)
+        return dict(zip(losses, seen.tolist(), strict=True))
 
     def _updater(self, state: State, batch: Batch, k: int, ids: list[str]) -> Any:
         """The one place where gradients become weights."""

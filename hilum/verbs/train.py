@@ -194,8 +194,10 @@ def _new(
         )
     # a plan may come from another data set; the run says what it really saw
     here = {"name": ready.facts["data"], "grouping": ready.grouping, "fingerprint": ready.facts["hash"]}
-    here |= {"terms": ready.facts["settings"]["terms"], "warnings": list(ready.leaks.warnings)}
-    made = complete(made.model_copy(update={"data": made.data | here}))
+    here |= {"terms": ready.facts["settings"]["terms"]}
+    here |= {"warnings": list(ready.leaks.warnings)} if ready.leaks.warnings else {}
+    kept = {k: v for k, v in made.data.items() if k != "warnings"}
+    made = complete(made.model_copy(update={"data": kept | here}))
     if made.learning.get("start") is not None:
         # whatever the plan's own run began with, this one begins afresh unless --start says otherwise
         made = made.edited({"learning.start": None})

@@ -25,19 +25,20 @@ PATIENCE = 240.0
 CLOSE = 1e-4
 
 
+@pytest.mark.parametrize("task", ["segment", "detect", "register", "reconstruct"])
 def test_two_processes_learn_what_one_learns(
-    data: Folder, plan_of: PlanOf, weights: Callable[[Path], dict[str, torch.Tensor]],
+    task: str, data: Folder, plan_of: PlanOf, weights: Callable[[Path], dict[str, torch.Tensor]],
     curve: Callable[[Path], list[dict[str, str]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     # half precision would hide a wrong mean behind its own rounding; adamw makes whole steps of the rounding of
     # gradients that are nothing, those of a bias before a normalisation
-    words = {"learning.precision": "float32", "learning.optimiser": "sgd", "learning.rate": 0.05}
-    plan_of("segment", 3, **words).write(tmp_path / "plan.json")
+    words = {"learning.precision": "float32", "learning.optimiser": "sgd", "learning.rate": 0.01}
+    plan_of(task, 3, **words).write(tmp_path / "plan.json")
     told: list[tuple[str, int]] = []
     for devices in (1, 2):
         train(
-            data("segment"), "segment", tmp_path / str(devices), plan=tmp_path / "plan.json", accelerator="cpu",
+            data(task), task, tmp_path / str(devices), plan=tmp_path / "plan.json", accelerator="cpu",
             devices=devices, progress=lambda name, done, *_: told.append((name, done)),
         )  # fmt: skip
     assert told.count(("train", 3)) == 2
@@ -48,9 +49,12 @@ def test_two_processes_learn_what_one_learns(
     rows = [curve(tmp_path / str(n)) for n in (1, 2)]
     assert len(rows[0]) == len(rows[1]) == 3
     for a, b in zip(*rows, strict=True):
-        # a voxel on the edge between two classes may fall to the other side
         for name, value in a.items():
-            assert float(b[name]) == pytest.approx(float(value), abs=1e-3 if "dice" in name else CLOSE), name
+            # a voxel on the edge between two classes may fall to the other side
+            near = CLOSE if "loss" in name else 1e-3
+            assert float(b[name] or "nan") == pytest.approx(float(value or "nan"), abs=near, rel=near, nan_ok=True), (
+                name
+            )
     Run(tmp_path / "2").check_hashes()
 
 
