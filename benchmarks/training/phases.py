@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from hilum.core import catalogue
+from hilum.core.plan import Plan
 from hilum.data.store import Store
 from hilum.learn import _device, _loop
 from hilum.planning.planner import look
@@ -22,7 +23,9 @@ from hilum.verbs.plan import planned
 WARM = 2
 
 
-def measured(source: Path, task: str, settings: dict[str, Any], cases: int, rounds: int) -> dict[str, float]:
+def measured(
+    source: Path, task: str, settings: dict[str, Any], cases: int, rounds: int
+) -> tuple[dict[str, float], Plan]:
     """Median seconds of each phase for a plan of 12 minutes: `rounds` steps on the first `cases` training cases."""
     import torch
 
@@ -62,7 +65,7 @@ def measured(source: Path, task: str, settings: dict[str, Any], cases: int, roun
         timed("optimiser", lambda k=k: _update(state, k))
     found = {n: statistics.median(v[WARM:] if n.count("once") == 0 else v) for n, v in spent.items()}
     found["augment"] = max(0.0, found.pop("sample and augment") - found["sample"])
-    return {n: round(v, 5) for n, v in found.items()}
+    return {n: round(v, 5) for n, v in found.items()}, plan
 
 
 def _update(state: Any, k: int) -> None:

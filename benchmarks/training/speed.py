@@ -28,6 +28,7 @@ from rows import DYNUNET
 from tables import _lines
 
 from hilum.core.atomic import write_json, write_text
+from hilum.core.run import Run
 from hilum.planning.planner import Prepared, look
 
 BENCHMARKS = Path(__file__).parents[1]
@@ -72,26 +73,29 @@ def _phases(
 ) -> dict[str, Any]:
     """One line: milliseconds of each phase, and how long the real loop waits."""
     print(name, flush=True)
-    found = phases.measured(_source(data), task, settings, 24, steps)
+    found, plan = phases.measured(_source(data), task, settings, 24, steps)
     each = sum(found[n] for n in ("forward", "loss", "backward", "optimiser"))
-    rate = hilum(_source(data), task, settings, max(8, int(seconds / each / 3)), scratch)
-    row: dict[str, Any] = {"what": name} | {f"{n} ms": round(1000 * v, 1) for n, v in found.items()}
+    plan.model_copy(update={"steps": max(8, int(seconds / each / 3))}).write(scratch / "plan.json")
+    rate = hilum(_source(data), task, ["--plan", str(scratch / "plan.json")], scratch)
+    row: dict[str, Any] = {"what": f"{name}, {next(iter(plan.networks.values())).name}"}
+    row |= {f"{n} ms": round(1000 * v, 1) for n, v in found.items()}
     row |= {"batch / step": round((found["sample"] + found["augment"]) / each, 3)}
     return row | {"loop: ms a step": round(1000 * rate["step_seconds"], 1), "loop: share waiting": rate["wait"]}
 
 
-def hilum(source: Path, task: str, settings: dict[str, Any], steps: int, scratch: Path) -> dict[str, Any]:
-    """`hilum train --steps N`: seconds of a step (waiting for batches included) and the share of waiting."""
+def _steps(settings: dict[str, Any], steps: int) -> list[str]:
+    return ["--steps", str(steps), *[w for k, v in settings.items() for w in ("--set", f"{k}={json.dumps(v)}")]]
+
+
+def hilum(source: Path, task: str, words: list[str], scratch: Path) -> dict[str, Any]:
+    """`hilum train`: seconds of a step (waiting for batches included) and the share of waiting."""
     out = scratch / "run"
     shutil.rmtree(out, ignore_errors=True)
-    words = [w for k, v in settings.items() for w in ("--set", f"{k}={json.dumps(v)}")]
-    command = [HILUM, "train", str(source), "--task", task, "--steps", str(steps), "--out", str(out), *words]
+    command = [HILUM, "train", str(source), "--task", task, "--out", str(out), *words]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     timing = json.loads((out / "timing.json").read_text())
-    spent = timing["wait"] + timing["step"]
-    from hilum.core.run import Run
-
-    weights = sum(t.numel() for t in Run(out).weights("net").values())
+    spent, run = timing["wait"] + timing["step"], Run(out)
+    steps, weights = run.plan.steps or 1, sum(t.numel() for t in run.weights("net").values())
     return {"step_seconds": spent / steps, "wait": round(timing["wait"] / spent, 4), "weights": weights, "steps": steps}
 
 
@@ -123,11 +127,11 @@ def _pairs(seconds: float, rounds: int, scratch: Path) -> tuple[Table, list[str]
     ready = look(source, "segment", 0)
     tried = {name: monai(ready, name, max(2.0, seconds / 4), scratch)["step_seconds"] for name in LOADERS}
     best = min(tried, key=lambda name: tried[name])
-    steps = max(8, int(seconds / hilum(source, "segment", TOPOLOGY, 8, scratch)["step_seconds"]))
+    steps = max(8, int(seconds / hilum(source, "segment", _steps(TOPOLOGY, 8), scratch)["step_seconds"]))
     rows = Table()
     for number in range(rounds):
         with machine.Watch() as watch:
-            a = hilum(source, "segment", TOPOLOGY, steps, scratch)
+            a = hilum(source, "segment", _steps(TOPOLOGY, steps), scratch)
             b = monai(ready, best, seconds, scratch)
         rows.append({
             "round": number + 1, "hilum steps/s": round(1 / a["step_seconds"], 3), "hilum waits": a["wait"],
