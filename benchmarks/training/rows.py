@@ -12,8 +12,8 @@ DYNUNET = {
     "patch": [40, 56, 40], "batch": 2, "filters": [32, 64, 128, 256], "strides": [1, 2, 2, 2],
     "optimiser": "sgd", "rate": 1e-2, "flip": False, "validations": 12, "loader": "thread",
 }  # fmt: skip
-# Topology by the rules of MONAI's DynUNet tutorial for this patch. Optimiser, rate and flips: by choose_peer.py, on the
-# validation part.
+# Topology by the rules of MONAI's DynUNet tutorial for this patch. Optimiser, rate and flips are to be chosen by
+# choose_peer.py on the validation part, which has not been run yet: until then a common choice.
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def frozen(plan: Plan, accelerator: str) -> Plan:
     """The plan with `auto` precision and layout decided, by rule and not by timing: the same machine, the same run.
 
-    bfloat16 where the processor has it. Channels last in 3-D, where it is faster on CPUs and CUDA; in 2-D it is so on
-    CUDA only.
+    bfloat16 where the processor has it. Channels last in 3-D, and on CUDA in 2-D too, as PyTorch advises there; on
+    processors 2-D convolutions lose in their backward pass what they gain forwards.
     """
     learning, cuda = dict(plan.learning), on_cuda(accelerator)
     if learning.get("precision") == "auto":

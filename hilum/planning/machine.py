@@ -11,7 +11,7 @@ SECONDS = 0.4
 # Of one measurement, once its first repetitions are done.
 WIDTH, BATCH = 16, 2
 SIDE = {2: 128, 3: 24}
-# Blocks like those planned on processors, in the layout that they get: small ones read as several times slower.
+# Blocks like those planned on processors, in the layout that they get: small ones read as slower.
 
 
 def facts(dims: int | None = None, wanted: str = "auto") -> dict[str, Any]:

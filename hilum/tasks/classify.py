@@ -43,7 +43,7 @@ class Options(Strict):
     """
 
     balance: bool = True
-    smoothing: float = Field(default=0.1, ge=0, lt=1)
+    smoothing: float = Field(default=0.0, ge=0, lt=1)
     mixup: float = Field(default=0.0, ge=0)
     control: Literal["none", "border"] = "none"
 

@@ -120,3 +120,32 @@ def child() -> Callable[..., BaseProcess]:
         return process
 
     return start
+
+
+@pytest.fixture(scope="module")
+def short(
+    plan_of: Callable[..., Plan], ready: Callable[[str], Prepared], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Plan, Path]:
+    """A plan of two steps and one round, and its uninterrupted run."""
+    folder = tmp_path_factory.mktemp("short") / "run"
+    plan = plan_of("classify", 2, **{"learning.rounds": 1, "learning.ema": 0.5})
+    _begin(folder, plan, ready("classify")).run(False)
+    return plan, folder
+
+
+def _whole_or_absent(folder: Path) -> None:
+    """Nothing partial is visible: every file can be read, and no temporary one is left."""
+    for path in (p for p in folder.rglob("*") if p.is_file()):
+        assert not path.name.startswith(".part-"), path
+        if path.suffix == ".safetensors":
+            load_file(path)
+        elif path.suffix == ".json":
+            assert path.read_text().endswith("}\n"), path
+        elif path.suffix == ".html":
+            assert "</html>" in path.read_text(), path
+
+
+@pytest.fixture(scope="session")
+def whole_or_absent() -> Callable[[Path], None]:
+    """whole_or_absent(folder): what lies there is whole."""
+    return _whole_or_absent

@@ -91,29 +91,14 @@ class Disk:
                 raise OSError(self.code, os.strerror(self.code), str(path))
 
 
-def whole_or_absent(folder: Path) -> None:
-    """Nothing partial is visible: every file can be read, and no temporary one is left."""
-    for path in (p for p in folder.rglob("*") if p.is_file()):
-        assert not path.name.startswith(".part-"), path
-        if path.suffix == ".safetensors":
-            safetensors.torch.load_file(path)
-        elif path.suffix == ".json":
-            assert path.read_text().endswith("}\n"), path
-        elif path.suffix == ".html":
-            assert "</html>" in path.read_text(), path
-
-
-@pytest.fixture(scope="module")
-def short(plan_of: PlanOf, ready: Ready, begin: Begin, tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Path]:
-    """A plan of two steps and one round, and its uninterrupted run."""
-    folder = tmp_path_factory.mktemp("short") / "run"
-    plan = plan_of("classify", 2, **{"learning.rounds": 1, "learning.ema": 0.5})
-    begin(folder, plan, ready("classify")).run(False)
-    return plan, folder
-
-
 def test_t02_whatever_the_disk_refuses_while_training_the_state_before_is_whole(
-    short: tuple[Plan, Path], ready: Ready, begin: Begin, same: Same, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole_or_absent: Callable[[Path], None],
+    short: tuple[Plan, Path],
+    ready: Ready,
+    begin: Begin,
+    same: Same,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plan, whole = short
     # the dry step writes nothing
@@ -148,6 +133,7 @@ def test_t02_whatever_the_disk_refuses_while_training_the_state_before_is_whole(
 
 
 def test_t02_whatever_the_disk_refuses_around_training_is_taken_back_or_can_be_resumed(
+    whole_or_absent: Callable[[Path], None],
     short: tuple[Plan, Path], data: Callable[[str], Path], ready: Ready, same: Same, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -195,7 +181,13 @@ def little() -> Iterator[Callable[[int], None]]:
 
 
 def test_t02_tensors_that_the_system_itself_refuses(
-    short: tuple[Plan, Path], ready: Ready, begin: Begin, same: Same, little: Callable[[int], None], tmp_path: Path
+    whole_or_absent: Callable[[Path], None],
+    short: tuple[Plan, Path],
+    ready: Ready,
+    begin: Begin,
+    same: Same,
+    little: Callable[[int], None],
+    tmp_path: Path,
 ) -> None:
     plan, whole = short
     size = (whole / "checkpoint.safetensors").stat().st_size
@@ -242,7 +234,12 @@ def test_t02_a_folder_that_can_not_be_written_is_a_sentence(
 
 
 def test_t02_a_bad_batch_that_can_not_be_kept_is_still_named(
-    short: tuple[Plan, Path], ready: Ready, begin: Begin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole_or_absent: Callable[[Path], None],
+    short: tuple[Plan, Path],
+    ready: Ready,
+    begin: Begin,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     training = begin(tmp_path / "run", short[0], ready("classify"))
     honest = training.regime.step

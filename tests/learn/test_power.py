@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import safetensors.torch
 
 from hilum.core.atomic import write_json
 from hilum.core.plan import Plan
@@ -18,27 +17,6 @@ Begin = Callable[..., Training]
 PlanOf = Callable[..., Plan]
 Ready = Callable[[str], Prepared]
 Same = Callable[[Path, Path], None]
-
-
-def whole_or_absent(folder: Path) -> None:
-    """Nothing partial is visible: every file can be read, and no temporary one is left."""
-    for path in (p for p in folder.rglob("*") if p.is_file()):
-        assert not path.name.startswith(".part-"), path
-        if path.suffix == ".safetensors":
-            safetensors.torch.load_file(path)
-        elif path.suffix == ".json":
-            assert path.read_text().endswith("}\n"), path
-        elif path.suffix == ".html":
-            assert "</html>" in path.read_text(), path
-
-
-@pytest.fixture(scope="module")
-def short(plan_of: PlanOf, ready: Ready, begin: Begin, tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Path]:
-    """A plan of two steps and one round, and its uninterrupted run."""
-    folder = tmp_path_factory.mktemp("short") / "run"
-    plan = plan_of("classify", 2, **{"learning.rounds": 1, "learning.ema": 0.5})
-    begin(folder, plan, ready("classify")).run(False)
-    return plan, folder
 
 
 class Power:
@@ -84,7 +62,13 @@ class Power:
 
 
 def test_t01_when_the_power_goes_the_state_is_the_old_one_or_the_new_one(
-    short: tuple[Plan, Path], ready: Ready, begin: Begin, same: Same, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole_or_absent: Callable[[Path], None],
+    short: tuple[Plan, Path],
+    ready: Ready,
+    begin: Begin,
+    same: Same,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plan, whole = short
     out = tmp_path / "run"
