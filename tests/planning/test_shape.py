@@ -134,3 +134,11 @@ def test_a_patch_far_larger_than_every_image_is_refused(task: str, ready: Ready)
 @pytest.mark.parametrize("settings", [{"plan.batch": 0}, {"plan.batch": -1}, {"plan.patch": [0, 8, 8]}], ids=str)
 def test_impossible_numbers_are_refused(settings: dict[str, Any], ready: Ready) -> None:
     assert refusal(lambda: make_plan(ready("segment"), "segment", steps=5, settings=settings)).code == "HIL-PLAN-03"
+
+
+def test_stages_given_by_hand_are_refused_for_memory_and_not_for_their_number(ready: Ready) -> None:
+    usual = make_plan(ready("segment"), "segment", steps=5, machine=here(1.0))
+    by_hand = {"networks.net.options.features": usual.networks["net"].options["features"]}
+    with pytest.raises(HilumError) as error:
+        make_plan(ready("segment"), "segment", steps=5, machine=here(1.0), memory=100 << 20, settings=by_hand)
+    assert error.value.code == "HIL-PLAN-07"
