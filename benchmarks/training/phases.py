@@ -27,11 +27,15 @@ def measured(
     source: Path, task: str, settings: dict[str, Any], cases: int, rounds: int
 ) -> tuple[dict[str, float], Plan]:
     """Median seconds of each phase for a plan of 12 minutes: `rounds` steps on the first `cases` training cases."""
+    ready = look(source, task, 0)
+    return of_plan(ready, planned(ready, task, None, 12.0, None, 0, settings), cases, rounds)
+
+
+def of_plan(ready: Any, plan: Plan, cases: int, rounds: int) -> tuple[dict[str, float], Plan]:
+    """The same for a plan that is there already."""
     import torch
 
-    ready = look(source, task, 0)
-    plan = planned(ready, task, None, 12.0, None, 0, settings).model_copy(update={"steps": rounds + WARM})
-    plan = _device.frozen(plan, "auto")
+    plan = _device.frozen(plan.model_copy(update={"steps": rounds + WARM}), "auto")
     chosen = [case for case, part in ready.units(plan) if part == "train"][:cases]
     regime = catalogue.load("hilum.learn", plan.regime)
     fabric = _device.fabric(plan)

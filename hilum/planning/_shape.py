@@ -12,12 +12,15 @@ from hilum.core.plan import Plan
 from hilum.core.sizes import size_words
 from hilum.planning import memory
 from hilum.planning.cost import step
+from hilum.tasks import _task
 from hilum.tasks._task import WIDTHS, Budget
 
 log = logging.getLogger(__name__)
 
-STEPS = 500
-# A network should see about this many steps: a choice, after single trials of several widths in equal minutes.
+STEPS, LONGER = 500, 8
+# A network should see about this many steps, and the root of the minutes times as many in runs longer than LONGER: of
+# networks of several widths in equal minutes none was better, and the wider ones fell behind below these numbers
+# (benchmarks/results/training_trials.md).
 SHORT, SHORT_STEPS = 2.0, 2000
 # Runs of so few minutes get networks so small that they stay well below the measured speed: predicted steps that they
 # must see.
@@ -49,16 +52,23 @@ def by_minutes(build: Build, budget: Budget, gflops: float | None) -> Shaped:
         return Shaped(plan, budget, None if gflops is None else _seconds(plan, gflops))
     tried = [replace(budget, chosen=width) for width in reversed(WIDTHS)]
     tried += [replace(budget, chosen=WIDTHS[0], share=share) for share in SHARES[1:]]
-    found, wanted = None, STEPS if budget.minutes > SHORT else SHORT_STEPS
+    found = None
     for one in tried:
         plan = build(one)
         if found is not None and found.plan == plan:
             continue
         found = Shaped(plan, one, _seconds(plan, gflops))
-        if budget.minutes * 60 >= wanted * (found.seconds or 0):
+        if budget.minutes * 60 >= _wanted(budget.minutes, plan.task) * (found.seconds or 0):
             break
     assert found is not None
     return found
+
+
+def _wanted(minutes: float, task: str) -> float:
+    """Steps that a network should see in the minutes."""
+    if minutes <= SHORT:
+        return SHORT_STEPS
+    return STEPS * _task.kind(task).steps_beside_segment * max(1.0, minutes / LONGER) ** 0.5
 
 
 def _seconds(plan: Plan, gflops: float) -> float:
@@ -166,13 +176,36 @@ def given_fits(plan: Plan, ready: Any, most: int) -> Plan:
     )
 
 
+def passes(plan: Plan, ready: Any, seconds: float | None) -> float | None:
+    """How often training will see every training image, by volume; None where the number of steps is unknown.
+
+    ready: the planner's Prepared. seconds: of a step, for a plan of minutes.
+    """
+    steps = plan.steps or (plan.minutes * 60 / seconds if plan.minutes and seconds else None)
+    if steps is None:
+        return None
+    share = min(1.0, float(np.prod(plan.patch)) / max(1.0, float(np.median(_volumes(plan, ready.facts)))))
+    return steps * plan.batch * share / max(1, list(ready.parts.values()).count("train"))
+
+
+def _volumes(plan: Plan, facts: dict[str, Any]) -> list[float]:
+    """Voxels of every training image; 1 where a sample is the whole image."""
+    if plan.task not in ("segment", "detect"):
+        return [1.0]
+    return [float(np.prod(size)) for size in _sizes(plan, facts)]
+
+
+def _sizes(plan: Plan, facts: dict[str, Any]) -> list[Any]:
+    """Shapes of the training images at the planned spacing."""
+    rows = [(np.array(r["shape"]), np.array(r["spacing"])) for r in facts["cases"]]
+    return [s if plan.spacing is None else np.round(s * d / np.array(plan.spacing)) for s, d in rows]
+
+
 def patch_fits(plan: Plan, facts: dict[str, Any]) -> None:
     """Refuse a patch over twice the largest image along an axis: what is more is padding, and teaches nothing."""
     if plan.task not in ("segment", "detect"):
         return
-    rows = [(np.array(r["shape"]), np.array(r["spacing"])) for r in facts["cases"]]
-    sizes = [s if plan.spacing is None else np.round(s * d / np.array(plan.spacing)) for s, d in rows]
-    largest = np.max(sizes, axis=0)
+    largest = np.max(_sizes(plan, facts), axis=0)
     most = np.maximum(2 * largest, ROOM[plan.dims])
     if (np.array(plan.patch) > most).any():
         raise HilumError(

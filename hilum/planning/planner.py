@@ -18,6 +18,7 @@ from hilum.data.splits import given, split
 from hilum.planning import _shape
 from hilum.planning.fingerprint import fingerprint
 from hilum.planning.memory import cap
+from hilum.prepare import augment
 from hilum.tasks import _build, _task
 from hilum.tasks._pairs import connected
 
@@ -114,9 +115,19 @@ def make_plan(
     _shape.enough_time(shaped, minutes)
     if machine is not None:
         plan = _on(machine, plan, shaped, build, ready, memory, settings)
+    if not (budget.published or any(key.startswith("plan.augment") for key in settings)):
+        plan = _seen_seldom(plan, ready, shaped.seconds)
     for note in plan.data.get("notes", []):
         log.info("%s", note)
     return plan
+
+
+def _seen_seldom(plan: Plan, ready: Prepared, seconds: float | None) -> Plan:
+    """The plan with less augmentation where the images will be seen a few times only."""
+    passes = _shape.passes(plan, ready, seconds)
+    if passes is None:
+        return plan
+    return plan.model_copy(update={"augment": augment.weakened(plan.augment, passes)})
 
 
 def fitted(plan: Plan, ready: Prepared, memory: int | None = None, on_card: bool = False) -> Plan:

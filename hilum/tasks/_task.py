@@ -73,6 +73,8 @@ class Task(ABC):
 
     Options: ClassVar[type[Strict]] = Strict
     CARD: ClassVar[dict[str, Any]]
+    steps_beside_segment: ClassVar[float] = 1.0
+    # How many more steps a network should see than one that segments.
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan

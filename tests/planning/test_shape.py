@@ -142,3 +142,33 @@ def test_stages_given_by_hand_are_refused_for_memory_and_not_for_their_number(re
     with pytest.raises(HilumError) as error:
         make_plan(ready("segment"), "segment", steps=5, machine=here(1.0), memory=100 << 20, settings=by_hand)
     assert error.value.code == "HIL-PLAN-07"
+
+
+def test_longer_runs_want_more_steps_and_classification_more_than_segmentation() -> None:
+    short, usual, long = (_shape._wanted(minutes, "segment") for minutes in (3, 8, 32))
+    assert (short, usual, long) == (500, 500, 1000)
+    assert _shape._wanted(32, "classify") == 1500
+
+
+def test_images_seen_seldom_are_varied_less(ready: Ready) -> None:
+    def chances(**more: Any) -> list[float]:
+        return [a.options.get("probability", -1) for a in make_plan(ready("segment"), "segment", **more).augment]
+
+    few, many = make_plan(ready("segment"), "segment", steps=20), make_plan(ready("segment"), "segment", steps=2000)
+    seen = _shape.passes(few, ready("segment"), None)
+    assert seen is not None and 0 < seen < 15
+    for less, usual in zip(few.augment, many.augment, strict=True):
+        card = catalogue.card("hilum.prepare.augment", usual.name)["options"]
+        if "probability" in card:
+            whole = usual.options.get("probability", card["probability"])
+            assert less.options["probability"] == pytest.approx(whole * seen / 30, abs=1e-4)
+    assert [a.name for a in few.augment] == [a.name for a in many.augment]
+    # who gives it by hand, or wants nnU-Net's, has it as it is
+    by_hand = {"plan.augment": [{"name": "noise", "options": {"probability": 0.5}}]}
+    assert chances(steps=20, settings=by_hand) == [0.5]
+    published = {"options.planner": "published"}
+    assert chances(steps=20, settings=published) == chances(steps=2000, settings=published)
+
+
+def test_without_a_speed_nobody_knows_how_often_images_are_seen(ready: Ready) -> None:
+    assert _shape.passes(make_plan(ready("segment"), "segment", minutes=5), ready("segment"), None) is None

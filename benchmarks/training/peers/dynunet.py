@@ -4,6 +4,8 @@ Cached and cropped patches, the tutorials' augmentations, deep supervision, Dice
 the minutes, and the checkpoint that is best on the validation part. bfloat16 where the processor has it, like Hilum.
 
     PYTHON peers/dynunet.py JOB.json
+
+The job's settings may hold `steps`, which then count instead of the minutes, and `device`.
 """
 
 import itertools
@@ -109,7 +111,9 @@ class Trainer:
 
     def __init__(self, settings: dict[str, Any], classes: int, channels: int = 1) -> None:
         self.settings = settings
-        self.net = network(settings, classes, channels)
+        # trials of settings run elsewhere, in float32 as on a processor without bfloat16
+        self.device = torch.device(settings.get("device", "cpu"))
+        self.net = network(settings, classes, channels).to(self.device)
         rate = settings["rate"]
         if settings["optimiser"] == "sgd":
             self.optimiser: torch.optim.Optimizer = torch.optim.SGD(
@@ -118,14 +122,14 @@ class Trainer:
         else:
             self.optimiser = torch.optim.AdamW(self.net.parameters(), lr=rate, weight_decay=1e-4)
         self.loss = DiceCELoss(to_onehot_y=True, softmax=True, batch=True)
-        self.half = half()
+        self.half = self.device.type == "cpu" and half()
 
     def step(self, batch: dict[str, Any], done: float) -> float:
         """One step; done: share of the budget that is spent, for the poly (SGD) or cosine (AdamW) schedule."""
         shrink = (1 - done) ** 0.9 if self.settings["optimiser"] == "sgd" else 0.5 * (1 + math.cos(math.pi * done))
         for group in self.optimiser.param_groups:
             group["lr"] = self.settings["rate"] * shrink
-        image, label = batch["image"].as_tensor(), batch["label"].as_tensor()
+        image, label = (batch[n].as_tensor().to(self.device) for n in BOTH)
         self.optimiser.zero_grad(set_to_none=True)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
             outputs = self.net(image)
@@ -140,10 +144,11 @@ class Trainer:
         self.net.eval()
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.half):
             logits = sliding_window_inference(
-                image.as_tensor()[None], self.settings["patch"], 4, self.net, overlap=0.5, mode="gaussian"
-            )
+                image.as_tensor()[None].to(self.device), self.settings["patch"], 4, self.net, overlap=0.5,
+                mode="gaussian",
+            )  # fmt: skip
         self.net.train()
-        return np.asarray(logits[0].float().argmax(0).numpy(), dtype=np.uint8)
+        return np.asarray(logits[0].float().argmax(0).cpu().numpy(), dtype=np.uint8)
 
 
 def validate(trainer: Trainer, data: Any, classes: int) -> float:
@@ -168,12 +173,13 @@ def main() -> None:
     began, budget, step = job.seconds, job.budget, 0
     every, took = (budget - began) / settings["validations"], 0.0
     due, curve, best = began + every, [], (-1.0, dict[str, Any]())
+    most = settings.get("steps")
     for batch in endless(loader(cached, settings)):
-        trainer.step(batch, min(1.0, (job.seconds - began) / max(1e-9, budget - began)))
+        trainer.step(batch, step / most if most else min(1.0, (job.seconds - began) / max(1e-9, budget - began)))
         step += 1
         # the last validation must fit too
-        last = job.seconds + 1.1 * took >= budget
-        if last or job.seconds + took >= due:
+        last = step == most if most else job.seconds + 1.1 * took >= budget
+        if last or (step % max(1, most // settings["validations"]) == 0 if most else job.seconds + took >= due):
             before = time.monotonic()
             score = validate(trainer, checked, classes)
             took = time.monotonic() - before
@@ -192,8 +198,9 @@ def main() -> None:
         job.write("MONAI DynUNet", case, mask=np.array([0, *job.classes], dtype=np.int32)[mask])
     weights = sum(p.numel() for p in trainer.net.parameters())
     job.finish(
-        steps=step, train_seconds=round(trained, 1), validation=round(best[0], 5), curve=curve, weights=weights,
-        bfloat16=trainer.half, versions={"torch": torch.__version__, "monai": __import__("monai").__version__},
+        steps=step, train_seconds=round(trained, 1), validation=round(best[0], 5), checked=len(checked), curve=curve,
+        weights=weights, bfloat16=trainer.half,
+        versions={"torch": torch.__version__, "monai": __import__("monai").__version__},
     )  # fmt: skip
 
 

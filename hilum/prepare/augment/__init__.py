@@ -17,9 +17,9 @@ from hilum.core.image import Array
 from hilum.core.plan import AugmentPlan
 from hilum.prepare import patches
 from hilum.prepare.augment import _spatial
-from hilum.prepare.augment._strong import strong
+from hilum.prepare.augment._strong import strong, weakened
 
-__all__ = ["Record", "apply", "check", "cut", "draw", "move_points", "strong"]
+__all__ = ["Record", "apply", "check", "cut", "draw", "move_points", "strong", "weakened"]
 
 Record = list[tuple[str, dict[str, Any]]]
 

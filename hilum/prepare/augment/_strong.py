@@ -7,6 +7,9 @@ stain, lamps) is kept rarer than that, or mild.
 from collections.abc import Sequence
 from typing import Any
 
+from hilum.core import catalogue
+from hilum.core.plan import AugmentPlan
+
 Entry = dict[str, Any]
 
 EXTRA: dict[str, list[Entry]] = {
@@ -35,6 +38,9 @@ FLAT = 3.0
 # From this ratio of patch axes the coarse axis is left unturned (nnU-Net's "dummy 2-D").
 LONG = 1.5
 # From this ratio of axes a picture is not turned freely (nnU-Net).
+PASSES = 30.0
+# Strong from so many passes over the training images on. In a trial with 9 passes none was better than strong, in two
+# with 38 and 50 strong was better than little (benchmarks/results/training_trials.md).
 
 
 def strong(
@@ -61,6 +67,18 @@ def strong(
         entries.append({"name": "gamma", "options": {"inverted": 1.0, "probability": 0.1}})
     entries.append({"name": "gamma", "options": {"probability": 0.3}})
     return [*entries, {"name": "flip", "options": {}}] if mirror else entries
+
+
+def weakened(plans: Sequence[AugmentPlan], passes: float) -> list[AugmentPlan]:
+    """The same but rarer, the fewer passes over the training images there are: variation pays once they are known."""
+    share = min(1.0, passes / PASSES)
+    found = []
+    for plan in plans:
+        defaults = catalogue.card("hilum.prepare.augment", plan.name)["options"]
+        usual = plan.options.get("probability", defaults.get("probability"))
+        less = {} if usual is None or share == 1 else {"probability": round(usual * share, 4)}
+        found.append(plan.model_copy(update={"options": plan.options | less}))
+    return found
 
 
 def _turning(dims: int, oriented: bool, patch: Sequence[int]) -> dict[str, Any]:
