@@ -154,15 +154,16 @@ def test_images_seen_seldom_are_varied_less(ready: Ready) -> None:
     def chances(**more: Any) -> list[float]:
         return [a.options.get("probability", -1) for a in make_plan(ready("segment"), "segment", **more).augment]
 
-    few, many = make_plan(ready("segment"), "segment", steps=20), make_plan(ready("segment"), "segment", steps=2000)
+    few, many = make_plan(ready("segment"), "segment", steps=50), make_plan(ready("segment"), "segment", steps=2000)
     seen = _shape.passes(few, ready("segment"), None)
-    assert seen is not None and 0 < seen < 15
+    assert seen is not None and 13 < seen < 27
     for less, usual in zip(few.augment, many.augment, strict=True):
         card = catalogue.card("hilum.prepare.augment", usual.name)["options"]
         if "probability" in card:
             whole = usual.options.get("probability", card["probability"])
-            assert less.options["probability"] == pytest.approx(whole * seen / 30, abs=1e-4)
+            assert less.options["probability"] == pytest.approx(whole * (seen - 10) / 20, abs=1e-4)
     assert [a.name for a in few.augment] == [a.name for a in many.augment]
+    assert chances(steps=1)[0] == pytest.approx(0.15 * 0.2)
     # who gives it by hand, or wants nnU-Net's, has it as it is
     by_hand = {"plan.augment": [{"name": "noise", "options": {"probability": 0.5}}]}
     assert chances(steps=20, settings=by_hand) == [0.5]

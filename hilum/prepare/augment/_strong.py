@@ -38,9 +38,10 @@ FLAT = 3.0
 # From this ratio of patch axes the coarse axis is left unturned (nnU-Net's "dummy 2-D").
 LONG = 1.5
 # From this ratio of axes a picture is not turned freely (nnU-Net).
-PASSES = 30.0
-# Strong from so many passes over the training images on. In a trial with 9 passes none was better than strong, in two
-# with 38 and 50 strong was better than little (benchmarks/results/training_trials.md).
+PASSES, LEAST = (10.0, 30.0), 0.15
+# Passes over the training images: up to the first the least share of the usual probabilities, from the second on all.
+# With 13 passes none was better than strong, with 38 and 50 strong was better than little; between and below is a
+# choice, and some is kept for other scanners' sake (benchmarks/results/training_trials.md).
 
 
 def strong(
@@ -71,7 +72,7 @@ def strong(
 
 def weakened(plans: Sequence[AugmentPlan], passes: float) -> list[AugmentPlan]:
     """The same but rarer, the fewer passes over the training images there are: variation pays once they are known."""
-    share = min(1.0, passes / PASSES)
+    share = min(1.0, max(LEAST, (passes - PASSES[0]) / (PASSES[1] - PASSES[0])))
     found = []
     for plan in plans:
         defaults = catalogue.card("hilum.prepare.augment", plan.name)["options"]
