@@ -145,8 +145,11 @@ def metrics() -> str:
         low, high = ("unbounded" if v is None else v for v in card["range"])
         unit = card["unit"] or "-"
         rows.append([f"`{name}`", _first_line(card["module"]), card["better"], unit, f"{low} to {high}", card["level"]])
-        rows[-1] += [card["empty"], card["source"]]
-    return table(["name", "what", "better", "unit", "range", "level", "nothing to measure", "source"], rows)
+        rows[-1] += [card["aggregate"], card["missing"], card["empty"], card["source"]]
+        rows[-1] += [[f"`@{word}N`" for word in card.get("suffix", {})] or "-"]
+    columns = ["name", "what", "better", "unit", "range", "level", "one number from many cases"]
+    columns += ["a case without a result", "nothing to measure", "source", "suffix"]
+    return table(columns, rows)
 
 
 def phantoms() -> str:

@@ -8,6 +8,8 @@ CARD = {
     "range": [0, 1],
     "level": "set",
     "takes": "scores",
+    "aggregate": "one value of all cases together",
+    "missing": "a sure wrong class (probability 1 on another class)",
     "empty": "no cases: undefined",
     "source": "share of correct argmax",
 }

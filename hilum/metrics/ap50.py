@@ -4,7 +4,7 @@ Per class and case a candidate, best score first, takes the free true box it ove
 candidate is a false positive, duplicates included (COCO). All-point interpolation (PASCAL VOC since 2010).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ CARD = {
     "range": [0, 1],
     "level": "set",
     "takes": "boxes",
+    "aggregate": "all cases together for each class, then the mean over classes",
+    "missing": "no box found: all its true boxes are missed",
     "empty": "a class without true boxes is left out of the mean; no true box at all: undefined",
     "source": "Everingham et al. 2010 (all-point), matching as in COCO at IoU 0.5",
 }
@@ -29,19 +31,30 @@ Matched = dict[Any, tuple[Array, Array, int]]
 
 def prepare(case: Mapping[str, Any]) -> Matched:
     """Match one case's candidates with its true boxes, class by class."""
+    return match(case, (IOU,))[0]
+
+
+def match(case: Mapping[str, Any], thresholds: Sequence[float]) -> list[Matched]:
+    """What `prepare` does, at each of these overlaps anew: one entry per threshold."""
     c = check_case(case)
-    out: Matched = {}
+    out: list[Matched] = [{} for _ in thresholds]
     for label in np.unique(np.concatenate([c.labels, c.true_labels])):
         mine, real = c.labels == label, c.true_labels == label
-        iou = overlap(c.boxes[mine], c.true_boxes[real])
-        hit = np.zeros(len(iou), dtype=bool)
-        for row in range(len(iou) if iou.shape[1] else 0):
-            best = int(np.argmax(iou[row]))
-            if iou[row, best] >= IOU:
-                hit[row] = True
-                iou[:, best] = -1.0  # taken
-        out[label.item()] = (c.scores[mine], hit, int(real.sum()))
+        iou, scores = overlap(c.boxes[mine], c.true_boxes[real]), c.scores[mine]
+        for matched, threshold in zip(out, thresholds, strict=True):
+            matched[label.item()] = (scores, _hits(iou.copy(), threshold), int(real.sum()))
     return out
+
+
+def _hits(iou: Array, threshold: float) -> Array:
+    """Which candidates (rows, by falling score) take a true box (column); (N,) bool. Taken columns are spoilt."""
+    hit = np.zeros(len(iou), dtype=bool)
+    for row in range(len(iou) if iou.shape[1] else 0):
+        best = int(np.argmax(iou[row]))
+        if iou[row, best] >= threshold:
+            hit[row] = True
+            iou[:, best] = -1.0
+    return hit
 
 
 def average_precision(scores: Array, hit: Array, real: int) -> float:

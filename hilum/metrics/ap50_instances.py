@@ -14,6 +14,8 @@ CARD = {
     "range": [0, 1],
     "level": "case",
     "takes": "instances",
+    "aggregate": "mean over cases",
+    "missing": "0: nothing found; an image without true objects stays undefined",
     "empty": "no object on either side: undefined; none on one side: 0",
     "source": "Caicedo et al. 2019 (Data Science Bowl 2018) at one threshold; Schmidt et al. 2018 (StarDist)",
 }

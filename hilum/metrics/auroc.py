@@ -14,6 +14,8 @@ CARD = {
     "range": [0, 1],
     "level": "set",
     "takes": "scores",
+    "aggregate": "one value of all cases together",
+    "missing": "a sure wrong class (probability 1 on another class)",
     "empty": "a class without cases is left out of the mean; one class only: undefined",
     "source": "Hanley and McNeil 1982; macro one-vs-rest over the classes present",
 }

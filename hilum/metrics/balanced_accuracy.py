@@ -10,6 +10,8 @@ CARD = {
     "range": [0, 1],
     "level": "set",
     "takes": "scores",
+    "aggregate": "one value of all cases together",
+    "missing": "a sure wrong class (probability 1 on another class)",
     "empty": "a class without cases is left out of the mean; no cases: undefined",
     "source": "mean recall; equals scikit-learn balanced_accuracy_score",
 }

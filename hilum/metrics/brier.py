@@ -10,6 +10,8 @@ CARD = {
     "range": [0, 2],
     "level": "set",
     "takes": "scores",
+    "aggregate": "one value of all cases together",
+    "missing": "a sure wrong class (probability 1 on another class)",
     "empty": "no cases: undefined",
     "source": "Brier 1950, the original sum over all classes (0..2); the two-class half-form is half of it",
 }

@@ -14,8 +14,11 @@ CARD = {
     "range": [0, 1],
     "level": "set",
     "takes": "scores",
+    "aggregate": "one value of all cases together",
+    "missing": "a sure wrong class (probability 1 on another class)",
     "empty": "empty bins weigh nothing; no cases: undefined",
     "source": "Naeini et al. 2015; Guo et al. 2017: 15 equally wide bins of the top-class confidence",
+    "suffix": {"bins": "bins"},
 }
 
 BINS = 15

@@ -15,6 +15,8 @@ CARD = {
     "range": [0, None],
     "level": "set",
     "takes": "features",
+    "aggregate": "one value of all cases together",
+    "missing": "does not occur: images are made, not read",
     "empty": "not more vectors than features on either side: undefined",
     "source": "Heusel et al. 2017; Dowson and Landau 1982",
 }

@@ -15,6 +15,8 @@ CARD = {
     "range": [0, 100],
     "level": "case",
     "takes": "field",
+    "aggregate": "mean over cases",
+    "missing": "100",
     "empty": "never undefined",
     "source": "share of Jacobian determinants <= 0, border included (Balakrishnan et al. 2019)",
 }

@@ -16,6 +16,8 @@ CARD = {
     "range": [0, None],
     "level": "case",
     "takes": "masks",
+    "aggregate": "mean over classes that are defined within a case, then over cases",
+    "missing": "the image diagonal: nothing found; left out in registration, where no mask is kept",
     "empty": "both empty: undefined; one empty: the image diagonal in mm",
     "source": "Huttenlocher et al. 1993; the larger of two directed 95th percentiles, Metrics Reloaded 2024",
 }

@@ -12,8 +12,11 @@ CARD = {
     "range": [None, None],
     "level": "set",
     "takes": "features",
+    "aggregate": "one value of all cases together",
+    "missing": "does not occur: images are made, not read",
     "empty": "fewer than two vectors on a side: undefined",
     "source": "Binkowski et al. 2018; Gretton et al. 2012, equation 3",
+    "suffix": {"pca": ""},
 }
 
 

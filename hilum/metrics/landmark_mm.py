@@ -14,6 +14,8 @@ CARD = {
     "range": [0, None],
     "level": "case",
     "takes": "field",
+    "aggregate": "mean over cases",
+    "missing": "it has no worst value: left out, counted under missing",
     "empty": "no landmarks: undefined",
     "source": "target registration error (Fitzpatrick and West 2001)",
 }

@@ -10,6 +10,8 @@ CARD = {
     "range": [0, 1],
     "level": "set",
     "takes": "scores",
+    "aggregate": "one value of all cases together",
+    "missing": "a sure wrong class (probability 1 on another class)",
     "empty": "a class neither true nor predicted is left out of the mean; no cases: undefined",
     "source": "equals scikit-learn f1_score(average='macro')",
 }

@@ -10,6 +10,8 @@ CARD = {
     "range": [0, None],
     "level": "set",
     "takes": "scores",
+    "aggregate": "one value of all cases together",
+    "missing": "a sure wrong class (probability 1 on another class)",
     "empty": "no cases: undefined",
     "source": "proper score (Good 1952); probabilities are clipped at 1e-12, so one sure mistake costs 27.6",
 }

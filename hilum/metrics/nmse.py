@@ -8,6 +8,8 @@ CARD = {
     "range": [0, None],
     "level": "case",
     "takes": "pictures",
+    "aggregate": "mean over cases",
+    "missing": "it has no worst value: left out, counted under missing",
     "empty": "truth zero everywhere: undefined",
     "source": "fastMRI (Zbontar et al. 2018): ||truth - prediction||^2 / ||truth||^2",
 }

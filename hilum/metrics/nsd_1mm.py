@@ -12,6 +12,8 @@ CARD = {
     "range": [0, 1],
     "level": "case",
     "takes": "masks",
+    "aggregate": "mean over classes that are defined within a case, then over cases",
+    "missing": "0: nothing found; a class without truth stays undefined",
     "empty": "both empty: undefined; one empty: 0",
     "source": "Nikolov et al. 2018 (surface Dice); tolerance 1 mm, counted in surface voxels",
 }

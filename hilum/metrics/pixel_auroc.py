@@ -15,6 +15,8 @@ CARD = {
     "range": [0, 1],
     "level": "case",
     "takes": "probabilities",
+    "aggregate": "mean over cases",
+    "missing": "0.5: the same probability everywhere",
     "empty": "foreground or background missing: undefined",
     "source": "Hanley and McNeil 1982 over the voxels of one image, then over images",
 }

@@ -19,6 +19,8 @@ CARD = {
     "range": [0, 1],
     "level": "set",
     "takes": "counts",
+    "aggregate": "all voxels of all cases together",
+    "missing": "probability 0 in all its voxels",
     "empty": "foreground or background missing in all images together: undefined",
     "source": "Hanley and McNeil 1982 over the voxels of all images; binned by logit",
 }

@@ -13,6 +13,8 @@ CARD = {
     "range": [0, 1],
     "level": "case",
     "takes": "instances",
+    "aggregate": "mean over cases",
+    "missing": "0: nothing found; an image without true objects stays undefined",
     "empty": "no object on either side: undefined; none on one side: 0",
     "source": "Kirillov et al. 2019; per image, then over images",
 }

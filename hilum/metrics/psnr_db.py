@@ -10,8 +10,11 @@ CARD = {
     "range": [None, 150],
     "level": "case",
     "takes": "pictures",
+    "aggregate": "mean over cases",
+    "missing": "it has no worst value: left out, counted under missing",
     "empty": "truth without a positive value: undefined unless data_range is given",
     "source": "fastMRI (Zbontar et al. 2018): 10 log10(max(truth)^2 / MSE) over the volume; capped at 150 dB",
+    "suffix": {"hu": "data_range"},
 }
 
 CAP_DB = 150.0

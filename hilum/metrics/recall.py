@@ -14,6 +14,8 @@ CARD = {
     "range": [0, 1],
     "level": "set",
     "takes": "features",
+    "aggregate": "one value of all cases together",
+    "missing": "does not occur: images are made, not read",
     "empty": "no real vector, or fewer than four generated ones: undefined",
     "source": "Kynkaanniemi et al. 2019, k = 3",
 }

@@ -10,8 +10,11 @@ CARD = {
     "range": [-1, 1],
     "level": "case",
     "takes": "pictures",
+    "aggregate": "mean over slices within a case, then over cases",
+    "missing": "-1",
     "empty": "truth without a positive value, or a slice smaller than 7x7: undefined",
     "source": "Wang et al. 2004 as in fastMRI: scikit-image, 7x7 uniform window, sample covariance, k1 0.01, k2 0.03",
+    "suffix": {"hu": "data_range"},
 }
 
 WINDOW = 7

@@ -10,6 +10,8 @@ CARD = {
     "range": [0, None],
     "level": "case",
     "takes": "masks",
+    "aggregate": "mean over classes that are defined within a case, then over cases",
+    "missing": "the whole true volume: nothing found",
     "empty": "both empty: undefined; one empty: the whole volume of the other",
     "source": "voxel count times voxel volume; 2-D masks count as one slice 1 mm thick",
 }

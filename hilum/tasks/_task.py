@@ -63,6 +63,14 @@ class Judged:
     record: Any = None
 
 
+def headline_value(values: dict[str, float | None]) -> float | None:
+    """One case's number: the unnamed value where there is one, else the mean over classes that are defined."""
+    if "" in values:
+        return values[""]
+    known = [v for v in values.values() if v is not None]
+    return float(np.mean(known)) if known else None
+
+
 class Task(ABC):
     """A task, made from its plan. Subclasses are named `Task` in tasks/<name>.py, beside the file's CARD.
 

@@ -28,7 +28,7 @@ CARD = {
     "regime": "supervised",
     "infer": "whole",
     "reduce": "none",
-    "metrics": ["ap50", "froc"],
+    "metrics": ["ap50", "map", "froc"],
     "dims": [2],
 }
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from hilum.core import catalogue
 from hilum.metrics import dice, hd95_mm, nsd_1mm, volume_error_ml
 
 MODULES = {"dice": dice, "hd95_mm": hd95_mm, "nsd_1mm": nsd_1mm, "volume_error_ml": volume_error_ml}
@@ -120,21 +119,3 @@ def test_dice_agrees_with_simpleitk():
     overlap = sitk.LabelOverlapMeasuresImageFilter()
     overlap.Execute(sitk.GetImageFromArray(a.astype(np.uint8)), sitk.GetImageFromArray(b.astype(np.uint8)))
     assert dice.measure(a, b, (1, 1, 1)) == pytest.approx(overlap.GetDiceCoefficient())
-
-
-TAKES = ("masks", "instances", "probabilities", "counts", "scores", "boxes", "field", "pictures", "features")
-
-
-def test_every_metric_has_a_whole_card():
-    cards = catalogue.cards("hilum.metrics")
-    names = (
-        "dice hd95_mm nsd_1mm volume_error_ml accuracy balanced_accuracy macro_f1 auroc nll brier ece froc ap50 "
-        "folding_percent landmark_mm psnr_db ssim nmse kid fid recall"
-    )
-    assert set(names.split()) <= set(cards)
-    for name, card in cards.items():
-        assert {"better", "unit", "range", "level", "takes", "empty", "source"} <= set(card), name
-        assert card["better"] in ("higher", "lower") and card["level"] in ("case", "set")
-        assert card["takes"] in TAKES
-        assert len(card["range"]) == 2 and card["empty"] and card["source"]
-        assert callable(catalogue.load("hilum.metrics", name).measure)

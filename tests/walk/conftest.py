@@ -88,6 +88,12 @@ class Walk:
         assert Run(self.run).ledger()[-1]["look"] == len(looks) + 1
         return content
 
+    def measured(self) -> list[str]:
+        """The metrics of the test part, without the two of speed, which come last in every task."""
+        names = list(self.evaluated()["metrics"])
+        assert names[-2:] == ["latency_s", "throughput"]
+        return names[:-2]
+
     def judged(self, out: Path) -> dict[str, Any]:
         """An evaluation folder, whole and in its fixed form."""
         content: dict[str, Any] = json.loads((out / "metrics.json").read_text(encoding="utf-8"))

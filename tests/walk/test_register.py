@@ -31,7 +31,7 @@ def test_inspect_and_train(walk: Any) -> None:
 
 
 def test_evaluate(walk: Any) -> None:
-    assert walk.evaluated()["metrics"].keys() == {"dice", "hd95_mm", "folding_percent"}
+    assert set(walk.measured()) == {"dice", "hd95_mm", "folding_percent"}
     walk.look_again()
 
 
