@@ -146,8 +146,11 @@ def evaluated(found: dict[str, Any], out: Path) -> None:
 
 def compared(found: dict[str, Any], out: Path) -> None:
     """The comparison and what it supports."""
-    _table(found["rows"], f"{found['task']} on {found['data']}, {found['headline']} ({found['better']} is better)")
-    for sentence in found["sentences"]:
+    columns = ["net", found["headline"], "low", "high", "difference", "p holm"]
+    columns += ["seeds", "steps", "seconds", "parameters"]
+    rows = [{c: row.get(c) for c in columns} for row in found["rows"]]
+    _table(rows, f"{found['task']} on {found['data']}, {found['headline']} ({found['better']} is better)")
+    for sentence in found["sentences"] + found["auroc sentences"]:
         print(sentence)
     print(f"Open {out}/compare.html")
 
@@ -174,6 +177,25 @@ def resampled(found: dict[str, Any]) -> None:
     print(f"Method: {found['method']}.")
     for warning in found["warnings"]:
         print(f"Warning: {warning}")
+
+
+def calibrated(found: dict[str, Any]) -> None:
+    """What the gate accepts, and what the part was too small for."""
+    gate = found["gate"]
+    if gate is not None:
+        accepts = "nothing" if gate["accept"] is None else f"{gate['measure']} up to {gate['accept']:.3g}"
+        print(f"Accepted: {accepts}, which is {100 * gate['rate']:.0f} % of {found['cases']} validation cases.")
+    for note in found["notes"]:
+        print(note)
+
+
+def carded(found: dict[str, Any], out: Path) -> None:
+    """How much the run could fill by itself, and who is to be asked for the rest."""
+    _table(found["checklists"], "Filled from the run record")
+    print(f"Of {found['facts']} facts on the card {found['unknown']} are not known; they are to be asked for:")
+    for who, names in found["ask"].items():
+        print(f"  {who}: {', '.join(names)}")
+    print(f"Open {out}/model_card.html. {found['intended_use']}")
 
 
 def networks(rows: list[dict[str, Any]]) -> None:

@@ -3,6 +3,8 @@
 import logging
 import resource
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -33,6 +35,13 @@ def dry_step(training: "Training") -> None:
 def peak_bytes() -> int:
     """The most memory that this process has held so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def forget_peak() -> int:
+    """Begin the peak anew where the system allows it (Linux), and say where it stands."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    return peak_bytes()
 
 
 def steps_for(training: "Training", minutes: float) -> int:

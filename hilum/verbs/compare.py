@@ -1,9 +1,10 @@
-"""compare: several networks on the same data, split, steps and seeds; intervals and paired differences."""
+"""compare: several networks on the same data, split, steps and seeds; what each reached and cost, what is supported."""
 
 import csv
 import hashlib
 import json
 import shutil
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from hilum.core.errors import HilumError
 from hilum.core.plan import parse_net
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
-from hilum.evaluation.bootstrap import paired
+from hilum.evaluation.comparison import Cell, compared
+from hilum.learn import _pace
 from hilum.pictures.page import Page
 from hilum.planning.planner import look
 from hilum.tasks import _build, _task
@@ -36,18 +38,14 @@ def compare(
 ) -> dict[str, Any]:
     """Train and evaluate every network with every seed; finished cells in `out`/cells are taken as they are.
 
-    Returns (and writes compare.json, compare.html): per network the mean over seeds, interval, paired difference to
-    the best, p, steps, seconds, parameters.
+    Returns (and writes compare.json, compare.html): rows per network with the mean over seeds, interval, paired
+    difference to the best, p, p after Holm, and costs; sentences and notes; how firm the ranking is; AUROC of a
+    classification.
     """
-    if len(nets) < 1 or seeds < 1:
-        raise HilumError("HIL-EVAL-03", f"{len(nets)} networks and {seeds} seeds", "Give at least one of each")
-    if len(set(nets)) < len(nets):
-        raise HilumError("HIL-EVAL-03", f"A network is named twice: {', '.join(nets)}", "Name each once; use --seeds")
+    folder = Path(out)
+    _check(nets, seeds, folder)
     if minutes is None and steps is None:
         steps = 200
-    folder = Path(out)
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / "cells").is_dir()):
-        raise HilumError("HIL-CORE-03", f"{out} exists and is no comparison", "Choose another --out")
     ready = look(data, task, 0, progress)
     plans = {}
     for net in nets:
@@ -65,11 +63,21 @@ def compare(
             _run_cell(data, task, plan, cell, progress)
         cells.append(_cell(cell, net, seed))
         progress("compare", number + 1, len(plans), net)
-    table = _table(cells, nets)
-    content = {"task": task, "data": ready.dataset.name, "seeds": seeds, "minutes": minutes, "steps": steps} | table
+    budget = {"task": task, "data": ready.dataset.name, "seeds": seeds, "minutes": minutes, "steps": steps}
+    content = budget | compared(cells)
     _page(folder / "compare.html", content)
     write_json(folder / "compare.json", content)
     return content
+
+
+def _check(nets: list[str], seeds: int, folder: Path) -> None:
+    """Refuse an empty question, a network named twice, and a folder that holds something else."""
+    if len(nets) < 1 or seeds < 1:
+        raise HilumError("HIL-EVAL-03", f"{len(nets)} networks and {seeds} seeds", "Give at least one of each")
+    if len(set(nets)) < len(nets):
+        raise HilumError("HIL-EVAL-03", f"A network is named twice: {', '.join(nets)}", "Name each once; use --seeds")
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / "cells").is_dir()):
+        raise HilumError("HIL-CORE-03", f"{folder} exists and is no comparison", "Choose another --out")
 
 
 def _run_cell(data: Path | str, task: str, plan: Any, cell: Path, progress: Progress) -> None:
@@ -77,100 +85,85 @@ def _run_cell(data: Path | str, task: str, plan: Any, cell: Path, progress: Prog
     shutil.rmtree(cell, ignore_errors=True)
     cell.mkdir(parents=True)
     plan.write(cell / "wanted.json")
-    train(data, task, cell / "run", plan=cell / "wanted.json", progress=progress)
+    before = _pace.forget_peak()
+    run = train(data, task, cell / "run", plan=cell / "wanted.json", progress=progress)
+    peak = run.json("timing.json")["peak_bytes"]
+    # the peak is of the process: where it did not grow, it is that of a network before
+    write_json(cell / "cost.json", {"peak_bytes": peak if peak > before else None})
     evaluate(cell / "run", data, cell / "done", progress=progress)
 
 
-def _cell(cell: Path, net: str, seed: int) -> dict[str, Any]:
-    """What one finished cell says."""
-    run = Run(cell / "run")
-    with open(cell / "done" / "cases.csv", encoding="utf-8", newline="") as stream:
+def _cell(folder: Path, net: str, seed: int) -> Cell:
+    """What one finished cell says. Cells of earlier versions lack probabilities and the peak."""
+    run = Run(folder / "run")
+    with open(folder / "done" / "cases.csv", encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
-    with open(cell / "run" / "log.csv", encoding="utf-8", newline="") as stream:
+    with open(folder / "run" / "log.csv", encoding="utf-8", newline="") as stream:
         last = list(csv.DictReader(stream))[-1]
-    values = {r["case"]: float(r["headline"]) if r["headline"] else None for r in rows}
-    groups = {r["case"]: r["group"] for r in rows}
-    metrics = json.loads((cell / "done" / "metrics.json").read_text(encoding="utf-8"))["metrics"]
-    from math import prod
-
-    count = sum(prod(t.shape) for t in run.weights("net").values())
-    return {
-        "net": net, "seed": seed, "values": values, "groups": groups, "metrics": metrics,
-        "steps": int(last["step"]), "seconds": float(last["seconds"]), "parameters": count,
-    }  # fmt: skip
-
-
-def _table(cells: list[dict[str, Any]], nets: list[str]) -> dict[str, Any]:
-    """Rows per network, best first, with the paired difference of case values (mean over seeds) to the best."""
-    headline = next(iter(cells[0]["metrics"]))
-    better = cells[0]["metrics"][headline]["better"]
-    rows, means = [], {}
-    for net in nets:
-        own = [c for c in cells if c["net"] == net]
-        means[net] = _mean_values(own)
-        scores = [c["metrics"][headline]["mean"] for c in own if c["metrics"][headline]["mean"] is not None]
-        first = own[0]["metrics"][headline]
-        row = {"net": net, headline: sum(scores) / len(scores) if scores else None}
-        if len(own) == 1:
-            row |= {"low": first["low"], "high": first["high"]}
-        else:
-            row |= {"lowest seed": min(scores, default=None), "highest seed": max(scores, default=None)}
-        rows.append(
-            row
-            | {
-                "seeds": len(own),
-                "steps": own[0]["steps"],
-                "seconds": round(sum(c["seconds"] for c in own) / len(own), 1),
-                "parameters": own[0]["parameters"],
-            }
-        )
-    sign = -1 if better == "higher" else 1
-    rows.sort(key=lambda r: float("inf") if r[headline] is None else sign * r[headline])
-    best, sentences = rows[0]["net"], []
-    for row in rows[1:]:
-        sentences.append(_difference(row, means[row["net"]], means[best], cells[0]["groups"], best))
-    return {"headline": headline, "better": better, "rows": rows, "sentences": sentences}
-
-
-def _mean_values(cells: list[dict[str, Any]]) -> dict[str, float | None]:
-    """{case: mean over seeds}, None where any seed has none."""
-    out: dict[str, float | None] = {}
-    for case in cells[0]["values"]:
-        own = [c["values"].get(case) for c in cells]
-        out[case] = None if None in own else sum(own) / len(own)
-    return out
-
-
-def _difference(
-    row: dict[str, Any], own: dict[str, Any], best: dict[str, Any], groups: dict[str, str], best_net: str
-) -> str:
-    """Fill the paired columns of a row and say in words what they support."""
-    shared = [c for c in own if c in best]
-    found = paired([own[c] for c in shared], [best[c] for c in shared], [groups[c] for c in shared])
-    row |= {"difference": found.difference, "difference low": found.low, "difference high": found.high, "p": found.p}
-    if found.difference is None or found.low is None or found.high is None:
-        return f"{row['net']} against {best_net}: no paired comparison is possible on these cases."
-    supported = found.low > 0 or found.high < 0
-    verdict = "a difference is supported" if supported else "no difference is supported"
-    return (
-        f"{row['net']} against {best_net}: {found.difference:+.4f} "
-        f"(95 % interval {found.low:+.4f} to {found.high:+.4f}, p {found.p:.3f}); {verdict}."
+    judged = [r for r in rows if r.get("truth")]
+    return Cell(
+        net,
+        seed,
+        values={r["case"]: float(r["headline"]) if r["headline"] else None for r in rows},
+        groups={r["case"]: r["group"] for r in rows},
+        metrics=_known(folder / "done" / "metrics.json")["metrics"],
+        steps=int(last["step"]),
+        seconds=float(last["seconds"]),
+        parameters=sum(prod(t.shape) for t in run.weights("net").values()),
+        peak_bytes=_known(folder / "cost.json").get("peak_bytes"),
+        scores={r["case"]: {k[2:]: float(v) for k, v in r.items() if k.startswith("p ")} for r in judged},
+        truth={r["case"]: r["truth"] for r in judged},
     )
 
 
+def _known(path: Path) -> dict[str, Any]:
+    """What a JSON file holds; nothing where there is none."""
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found
+
+
 def _page(path: Path, content: dict[str, Any]) -> None:
-    headline = content["headline"]
+    """One table, the differences to the best as intervals, how firm the order is, and AUROC where it can be told."""
+    headline, rows = content["headline"], content["rows"]
     page = Page(f"{content['task']}: networks compared on {content['data']}")
     budget = f"{content['minutes']:g} minutes" if content["minutes"] else f"{content['steps']} steps"
     page.text(f"Same data, split and {budget} each; {content['seeds']} seeds. Test part, best first.")
-    page.table(content["rows"], best={headline: content["better"]})
-    page.bars([(r["net"], r[headline], r.get("low"), r.get("high")) for r in content["rows"]], label=headline)
-    for sentence in content["sentences"]:
+    hidden = ("peak bytes", "supported")
+    shown = [{k: v for k, v in r.items() if k not in hidden} | {"peak MB": _megabytes(r)} for r in rows]
+    page.table(shown, best={headline: content["better"]})
+    page.bars([(r["net"], r[headline], r["low"], r["high"]) for r in rows], label=headline)
+    if rows[1:]:
+        page.heading("Which differences are supported")
+        gaps = [(r["net"], r["difference"], r["difference low"], r["difference high"]) for r in rows[1:]]
+        page.bars(gaps, label=f"{headline}: difference to {rows[0]['net']}, with 95 % interval")
+    for sentence in content["sentences"] + content["notes"]:
         page.text(sentence)
-    card = catalogue.card("hilum.metrics", headline.split("@")[0])
+    if content["ranking"]:
+        shares = content["ranking"]["shares"].items()
+        placed = [{"net": net} | {f"place {k}": round(s, 3) for k, s in enumerate(own, 1)} for net, own in shares]
+        page.heading("How firm the order is").table(placed, caption="Share of resamples of the groups, seeds averaged.")
+    if content["auroc"]:
+        page.heading("AUROC").table([{k: v for k, v in r.items() if k != "supported"} for r in content["auroc"]])
+        for sentence in content["auroc sentences"]:
+            page.text(sentence)
+    _closing(page, content)
+    page.write(path)
+
+
+def _megabytes(row: dict[str, Any]) -> int | None:
+    return None if row["peak bytes"] is None else round(row["peak bytes"] / 1e6)
+
+
+def _closing(page: Page, content: dict[str, Any]) -> None:
+    """What the numbers are, and what they flatter."""
     page.text(
         "Differences are means of the values of single cases, on the test part; the best network was chosen on the "
         "same part, so its lead is a little flattering."
     )
-    page.text(f"{headline}: {card['better']} is better; {card['source']}.")
-    page.write(path)
+    page.text(
+        "Seconds are of training; seconds a case are of reading, preparing and predicting one (latency_s). Peak memory "
+        "is of the whole process while it trained, the highest of all seeds; none is given where an earlier network "
+        "had needed more."
+    )
+    card = catalogue.card("hilum.metrics", content["headline"].split("@")[0])
+    page.text(f"{content['headline']}: {card['better']} is better; {card['source']}.")

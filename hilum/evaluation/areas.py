@@ -1,0 +1,110 @@
+"""AUROC of several networks on the same cases: each with its interval, and against a best one with p.
+
+Where every group has one case, by DeLong's method; else groups are resampled. One class against the rest; of two
+classes one, as the other has the same area. Of several seeds the areas are averaged, and the seeds taken as they are.
+"""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from hilum.evaluation import delong
+from hilum.evaluation.bootstrap import interval_of_set, paired_of_set
+from hilum.evaluation.multiple import holm
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Row = dict[str, Any]
+
+RESAMPLES = 500
+ALPHA = 0.05
+
+
+def compare_areas(
+    scores: Mapping[str, Array], truth: Array, classes: Sequence[str], groups: Sequence[Hashable], best: str
+) -> list[Row]:
+    """Rows of net, class, auroc, low, high and, against `best`, difference, its interval, p, p holm, supported, method.
+
+    scores: {net: (S, n, K) probabilities of S seeds}. truth: (n,) place of the class. groups: (n,). A class that all or
+    none of the cases have is left out.
+    """
+    measure = _by_delong if delong.independent(groups) else _by_groups
+    rows: list[Row] = []
+    for k in [1] if len(classes) == 2 else range(len(classes)):
+        positive = np.asarray(truth) == k
+        if positive.all() or not positive.any():
+            continue
+        columns = {net: np.asarray(table, dtype=np.float64)[:, :, k].T for net, table in scores.items()}
+        for net in columns:
+            rows.append({"net": net, "class": classes[k]} | measure(columns, positive, groups, net, best))
+    adjusted = holm([row.get("p") for row in rows])
+    for row, p in zip(rows, adjusted, strict=True):
+        if row["net"] != best:
+            row |= {"p holm": p, "supported": supported(p, row["difference low"], row["difference high"])}
+    return rows
+
+
+def supported(p: float | None, low: float | None, high: float | None) -> bool:
+    """A difference is called supported when its adjusted p is at most ALPHA and any interval leaves out zero."""
+    if p is None or p > ALPHA:
+        return False
+    return low is None or high is None or not low <= 0 <= high
+
+
+def sentences(rows: Sequence[Row], best: str) -> list[str]:
+    """One per row that was compared."""
+    said = []
+    for row in rows:
+        if row["net"] == best:
+            continue
+        said.append(f"{row['net']} against {best}, AUROC of {row['class']}: {verdict(row, 'by ' + row['method'])}")
+    return said
+
+
+def verdict(row: Row, how: str = "") -> str:
+    """A row's difference, its doubt, and whether it is supported, in words. how: what p was made by."""
+    if row["p holm"] is None:
+        return f"{row['difference']:+.4f}, of unknown doubt; no difference is supported."
+    doubt = "no interval, as nothing varies"
+    if row["difference low"] is not None:
+        doubt = f"95 % interval {row['difference low']:+.4f} to {row['difference high']:+.4f}"
+    end = "the difference is supported" if row["supported"] else "no difference is supported"
+    p = f"p {_p(row['p'])} {how}".rstrip()
+    return f"{row['difference']:+.4f} ({doubt}, {p}, {_p(row['p holm'])} after Holm); {end}."
+
+
+def _p(value: float) -> str:
+    return f"{value:.3f}" if value >= 0.001 else "below 0.001"
+
+
+def _by_delong(columns: dict[str, Array], positive: Array, groups: Sequence[Hashable], net: str, best: str) -> Row:
+    own = delong.area(columns[net], positive)
+    assert own is not None  # both kinds are there
+    row: Row = {"auroc": own.auroc, "low": own.low, "high": own.high}
+    if net == best:
+        return row
+    found = delong.difference(columns[net], columns[best], positive)
+    assert found is not None
+    differs = {"difference": found.difference, "difference low": found.low, "difference high": found.high}
+    return row | differs | {"p": found.p, "method": "DeLong"}
+
+
+def _by_groups(columns: dict[str, Array], positive: Array, groups: Sequence[Hashable], net: str, best: str) -> Row:
+    own, other = (list(zip(columns[name], positive, strict=True)) for name in (net, best))
+    found = interval_of_set(own, groups, _area(), RESAMPLES)
+    row: Row = {"auroc": found.mean, "low": found.low, "high": found.high}
+    if net == best:
+        return row
+    gap = paired_of_set(own, other, groups, _area(), RESAMPLES)
+    differs = {"difference": gap.difference, "difference low": gap.low, "difference high": gap.high}
+    return row | differs | {"p": gap.p, "method": "resampled groups"}
+
+
+def _area() -> Callable[[list[Any]], float | None]:
+    """The AUROC of (scores (S,), positive) records; None for one class."""
+
+    def measured(records: list[Any]) -> float | None:
+        found = delong.area(np.stack([r[0] for r in records]), np.array([r[1] for r in records]))
+        return None if found is None else found.auroc
+
+    return measured

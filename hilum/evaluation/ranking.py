@@ -1,0 +1,103 @@
+"""How firm a ranking is: how often each system takes each place when groups (patients) are drawn anew."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hilum.evaluation.bootstrap import _codes
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """shares: {system, best first: share of resamples in which it has place 1, 2, ...}; equal ones share their places.
+
+    tau: mean Kendall tau between the order in a resample and the observed one, -1..1; None where all are equal.
+    """
+
+    shares: dict[str, tuple[float, ...]]
+    tau: float | None
+    cases: int
+    groups: int
+
+    @property
+    def sentence(self) -> str:
+        """What it says, in words."""
+        first, shares = next(iter(self.shares.items()))
+        words = f"Drawing the {self.groups} groups anew, {first} comes first in {100 * shares[0]:.0f} % of the draws"
+        if self.tau is None:
+            return f"{words}; all are equal on these cases, so there is no order."
+        firm = "the order is firm" if self.tau >= 0.9 else "the order would change with other cases"
+        return f"{words}; Kendall's tau to the order shown is {self.tau:.2f} on average (1: always the same): {firm}."
+
+
+def stability(
+    values: Mapping[str, Sequence[float | None]],
+    groups: Sequence[Hashable],
+    better: str,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Ranking | None:
+    """Systems ranked by the mean of their case values, in every resample of whole groups.
+
+    values: {system: (n,)} on the same cases. better: "higher" or "lower". Only cases defined for every system count.
+    None with fewer than two systems or two groups.
+    """
+    if better not in ("higher", "lower") or any(len(v) != len(groups) for v in values.values()):
+        raise ValueError(f"better {better!r}, {len(groups)} groups, {[len(v) for v in values.values()]} values")
+    table = np.array([[np.nan if v is None else float(v) for v in row] for row in values.values()], dtype=np.float64)
+    if len(values) < 2:
+        return None
+    keep: Array = np.logical_not(np.isnan(table).any(axis=0))
+    table = table[:, keep] * (1 if better == "higher" else -1)
+    codes, g = _codes([group for group, k in zip(groups, keep, strict=True) if k])
+    if g < 2:
+        return None
+    seen, drawn = _observed(table), _drawn(table, codes, resamples, seed)
+    shares = _shares(drawn)
+    names = list(values)
+    order = sorted(range(len(names)), key=lambda k: -seen[k])
+    kept = {names[k]: tuple(float(s) for s in shares[k]) for k in order}
+    return Ranking(kept, _tau(seen, drawn), table.shape[1], g)
+
+
+def _observed(table: Array) -> Array:
+    """Means (K,), rounded so that equal systems are equal to the last bit."""
+    return np.round(table.mean(axis=1), 12)
+
+
+def _drawn(table: Array, codes: Array, resamples: int, seed: int) -> Array:
+    """Means (resamples, K) of groups drawn with replacement; the same groups for all systems."""
+    counts = np.bincount(codes).astype(np.float64)
+    sums = np.stack([np.bincount(codes, weights=row) for row in table])
+    rng, g, rows = np.random.default_rng(seed), len(counts), []
+    for _ in range(resamples):
+        times = np.bincount(rng.integers(0, g, size=g), minlength=g)
+        rows.append(sums @ times / (counts @ times))
+    return np.round(np.array(rows), 12)
+
+
+def _shares(means: Array) -> Array:
+    """(K, K): share of the rows of means (B, K) in which a system has each place; rows and columns sum to 1."""
+    k = means.shape[1]
+    above = (means[:, None, :] > means[:, :, None]).sum(axis=2)
+    equal = (means[:, None, :] == means[:, :, None]).sum(axis=2)
+    places = np.arange(k)
+    inside = (places >= above[..., None]) & (places < (above + equal)[..., None])
+    found: Array = (inside / equal[..., None]).mean(axis=0)
+    return found
+
+
+def _tau(seen: Array, drawn: Array) -> float | None:
+    """Mean over the pairs that differ in what was seen: 1 in the same order, 0 equal, -1 turned round."""
+    one, two = np.triu_indices(len(seen), 1)
+    apart = np.sign(seen[one] - seen[two])
+    if not apart.any():
+        return None
+    same = np.sign(drawn[:, one] - drawn[:, two])[:, apart != 0] * apart[apart != 0]
+    return float(same.mean())

@@ -1,0 +1,64 @@
+"""AUROC of several networks: DeLong where cases are independent, resampled groups where they are not."""
+
+import numpy as np
+import pytest
+
+from hilum.evaluation import delong
+from hilum.evaluation.areas import compare_areas, sentences, supported
+
+
+def chances(rng, truth, shift, seeds=1):
+    """(S, n, 2) probabilities of two classes, further apart with a larger shift."""
+    logit = rng.normal(size=(seeds, len(truth))) + shift * truth
+    upper = 1 / (1 + np.exp(-logit))
+    return np.stack([1 - upper, upper], axis=2)
+
+
+def test_independent_cases_are_compared_by_delong():
+    rng, truth = np.random.default_rng(0), np.arange(80) % 2
+    scores = {"good": chances(rng, truth, 3.0, 2), "poor": chances(rng, truth, 0.2, 2)}
+    best, other = compare_areas(scores, truth, ["healthy", "ill"], range(80), "good")
+    wanted = delong.difference(scores["poor"][:, :, 1].T, scores["good"][:, :, 1].T, truth)
+    assert (other["difference"], other["p"], other["method"]) == (wanted.difference, wanted.p, "DeLong")
+    assert best["class"] == other["class"] == "ill" and best["low"] < best["auroc"] < best["high"] and "p" not in best
+    assert other["p holm"] == other["p"] and other["supported"]
+    (said,) = sentences([best, other], "good")
+    assert "p below 0.001 by DeLong, below 0.001 after Holm" in said
+    assert said.startswith("poor against good, AUROC of ill: -0.") and said.endswith("the difference is supported.")
+
+
+def test_patients_with_several_cases_are_resampled():
+    rng, truth = np.random.default_rng(1), np.repeat(np.arange(20) % 2, 4)
+    scores = {"a": chances(rng, truth, 1.0), "b": chances(rng, truth, 1.0)}
+    groups = np.repeat(np.arange(20), 4)
+    _, other = compare_areas(scores, truth, ["healthy", "ill"], groups, "a")
+    assert other["method"] == "resampled groups" and not other["supported"]
+    assert other["difference low"] < other["difference"] < other["difference high"]
+    assert other["auroc"] == pytest.approx(delong.area(scores["b"][0, :, 1], truth).auroc)
+
+
+def test_three_classes_are_each_against_the_rest_and_share_holm():
+    rng, truth = np.random.default_rng(2), np.arange(60) % 3
+    scores = {n: rng.dirichlet(np.ones(4), (1, 60)) for n in "abc"}
+    rows = compare_areas(scores, truth, ["x", "y", "z", "never seen"], range(60), "a")
+    assert [(r["class"], r["net"]) for r in rows] == [(k, n) for k in "xyz" for n in "abc"]
+    compared = [r for r in rows if r["net"] != "a"]
+    smallest = min(compared, key=lambda r: r["p"])
+    assert smallest["p holm"] == pytest.approx(min(1.0, 6 * smallest["p"]))
+    assert len(sentences(rows, "a")) == 6
+
+
+def test_one_class_has_no_rows_and_equal_networks_no_difference():
+    rng, truth = np.random.default_rng(3), np.arange(10) % 2
+    scores = {"a": chances(rng, truth, 1.0)}
+    assert compare_areas(scores, np.ones(10, int), ["healthy", "ill"], range(10), "a") == []
+    same = compare_areas(scores | {"b": scores["a"]}, truth, ["healthy", "ill"], range(10), "a")
+    assert same[1]["p"] == 1.0 and not same[1]["supported"]
+    assert "no difference is supported" in sentences(same, "a")[0]
+
+
+def test_supported_asks_for_p_and_for_the_interval_where_there_is_one():
+    assert supported(0.05, 0.1, 0.2) and supported(0.001, -0.2, -0.1)
+    assert not supported(0.06, 0.1, 0.2) and not supported(0.01, -0.1, 0.2)
+    assert not supported(None, 0.1, 0.2) and not supported(1.0, None, None)
+    assert supported(0.01, None, None), "every case differs alike"

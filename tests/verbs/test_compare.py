@@ -1,0 +1,87 @@
+"""compare: one table with what networks reached and cost, from cells that are kept."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hilum.core.errors import HilumError
+from hilum.data.phantoms import slices
+from hilum.verbs.compare import compare
+
+NETS = ["resnet:width=8", "vit:depth=1"]
+SETTINGS = {"plan.batch": 4, "plan.patch": [32, 32], "plan.augment": []}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path, Path]:
+    """A comparison of two networks with two seeds, its folder, and the data."""
+    folder = tmp_path_factory.mktemp("comparison")
+    slices.make(folder / "data", 20, size=32)
+    found = compare(folder / "data", "classify", NETS, folder / "out", seeds=2, steps=2, settings=SETTINGS)
+    return found, folder / "out", folder / "data"
+
+
+def test_every_row_says_what_was_reached_and_what_it_cost(made: tuple[dict[str, Any], Path, Path]) -> None:
+    found, out, _ = made
+    assert json.loads((out / "compare.json").read_text(encoding="utf-8")) == found
+    assert {"task", "data", "seeds", "minutes", "steps", "headline", "better", "rows", "sentences"} <= found.keys()
+    assert {r["net"] for r in found["rows"]} == set(NETS) and len(found["sentences"]) == 1
+    for row in found["rows"]:
+        assert row["seeds"] == 2 and row["steps"] == 2 and row["parameters"] > 0
+        assert row["seconds"] > 0 and 0 < row["seconds a case"] < 60
+        assert row["peak bytes"] is None or row["peak bytes"] > 1e7
+        assert row["lowest seed"] <= row[found["headline"]] <= row["highest seed"]
+    assert {"difference", "difference low", "p", "p holm", "supported"} <= found["rows"][1].keys()
+
+
+def test_the_area_is_that_of_the_evaluations(made: tuple[dict[str, Any], Path, Path]) -> None:
+    found, out, _ = made
+    areas = {r["net"]: r["auroc"] for r in found["auroc"]}
+    for net in NETS:
+        name = net.split(":")[0]
+        files = list(out.glob(f"cells/{name}-*/done/metrics.json"))
+        own = [json.loads(f.read_text(encoding="utf-8"))["metrics"]["auroc"]["mean"] for f in files]
+        assert len(own) == 2 and areas[net] == pytest.approx(sum(own) / 2, abs=1e-6)
+
+
+def test_the_page_shows_all_of_it_and_asks_nobody(made: tuple[dict[str, Any], Path, Path]) -> None:
+    _, out, _ = made
+    page = (out / "compare.html").read_text(encoding="utf-8")
+    for words in ("peak MB", "p holm", "seconds a case", "How firm the order is", "place 1", "AUROC", "after Holm"):
+        assert words in page, words
+    assert "Intervals resample seeds and groups" in page
+    assert not re.search(r"""(src|href)\s*=\s*["']?\s*(https?:)?//""", page)
+
+
+def test_finished_cells_are_kept_also_without_what_is_known_of_costs(
+    made: tuple[dict[str, Any], Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, out, data = made
+    kept = {p: p.read_bytes() for p in out.glob("cells/*/cost.json")}
+    assert len(kept) == 4
+    monkeypatch.setattr("hilum.verbs.compare.train", lambda *a, **k: pytest.fail("a finished cell was trained again"))
+    again: Callable[[], dict[str, Any]] = lambda: compare(  # noqa: E731
+        data, "classify", NETS, out, seeds=2, steps=2, settings=SETTINGS
+    )
+    assert again() == found
+    for path in kept:
+        path.unlink()
+    bare = again()
+    assert all(r["peak bytes"] is None and r["seconds a case"] > 0 for r in bare["rows"])
+    for path, content in kept.items():
+        path.write_bytes(content)
+
+
+def test_a_network_named_twice_and_a_folder_of_something_else_are_refused(tmp_path: Path) -> None:
+    for nets, seeds in ((["resnet", "resnet"], 1), ([], 1), (["resnet"], 0)):
+        with pytest.raises(HilumError) as error:
+            compare(tmp_path, "classify", nets, tmp_path / "out", seeds=seeds)
+        assert error.value.code == "HIL-EVAL-03"
+    (tmp_path / "mine.txt").write_text("x")
+    with pytest.raises(HilumError) as error:
+        compare(tmp_path, "classify", ["resnet"], tmp_path)
+    assert error.value.code == "HIL-CORE-03"
