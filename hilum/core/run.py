@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from hilum.core.atomic import write_json, write_text
+from hilum.core.calibration import Calibration
 from hilum.core.errors import HilumError
-from hilum.core.plan import Plan
+from hilum.core.plan import Plan, checked
 
 HASHED = (
     "plan.json",
@@ -22,6 +23,8 @@ HASHED = (
     "card.json",
     "golden.safetensors",
     "features.safetensors",
+    "calibration.json",
+    "outlier.safetensors",
     "seen.json",
     "log.csv",
     "start.json",
@@ -110,6 +113,23 @@ class Run:
             raise HilumError(
                 "HIL-M04", f"The weights of {role!r} in {self.path} are damaged ({error})", "Copy again"
             ) from error
+
+    def arrays(self, name: str) -> dict[str, Any]:
+        """{name: array} of one safetensors file; damaged ones are refused (HIL-M05)."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        try:
+            return load(self.read(name))
+        except SafetensorError as error:
+            raise HilumError("HIL-M05", f"{name} in {self.path} is damaged ({error})", "Copy it again") from error
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What the run learned about its own answers; None where it has learned nothing."""
+        if not self.has("calibration.json"):
+            return None
+        return checked(Calibration, self.json("calibration.json"), f"{self.path}/calibration.json")
 
     def split(self) -> list[dict[str, str]]:
         """Rows of split.csv: case, group, part (and fixed, moving for pairs)."""

@@ -1,6 +1,7 @@
 """Results against truth, case by case, then metrics with intervals. A case without a result counts as the worst."""
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -9,11 +10,13 @@ import numpy as np
 
 from hilum.core import catalogue
 from hilum.core.errors import HilumError
+from hilum.core.findings import Result
 from hilum.core.image import Array, Case
 from hilum.core.progress import Progress, quiet
 from hilum.evaluation.bootstrap import Estimate, interval, interval_of_set
 from hilum.infer.predictor import Predictor
-from hilum.tasks._task import Judged
+from hilum.metrics import _names, latency_s, throughput
+from hilum.tasks._task import Judged, headline_value
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +28,7 @@ class Evaluation:
     """judged: every case that gave a result. missing: (case, why). metrics: as in metrics.json.
 
     lost: the missing ones, judged as the worst answer there is. warnings: {sentence: cases} that travelled along.
+    results: by case, verdict and meta only. alarms: sentences about what a good number may hide.
     """
 
     judged: list[Judged]
@@ -34,6 +38,8 @@ class Evaluation:
     notes: list[str] = field(default_factory=list)
     lost: list[Judged] = field(default_factory=list)
     warnings: dict[str, list[str]] = field(default_factory=dict)
+    results: dict[str, Result] = field(default_factory=dict)
+    alarms: list[str] = field(default_factory=list)
 
     def case_values(self) -> dict[str, float | None]:
         """{case: headline value}, for pictures and paired comparison; missing cases have the worst value."""
@@ -43,19 +49,37 @@ class Evaluation:
         name = self.headline
         if name in judged.values:
             return headline_value(judged.values[name])
-        if judged.record is None or catalogue.card("hilum.metrics", name.split("@")[0])["takes"] == "features":
+        if judged.record is None or _names.card(name)["takes"] == "features":
             return None
         return set_function(name)([judged.record])
 
 
-def judge_all(predictor: Predictor, cases: Sequence[Case], progress: Progress = quiet) -> Evaluation:
-    """Predict and judge every case; one that fails is missing, with its reason, and counts worst."""
-    judged, missing = [], []
+def judge_all(
+    predictor: Predictor,
+    cases: Sequence[Case],
+    progress: Progress = quiet,
+    watch: Sequence[Callable[[Case, Result], None]] = (),
+) -> Evaluation:
+    """Predict and judge every case; one that fails is missing, with its reason, and counts worst.
+
+    Every call of the predictor but the first is timed: latency_s and throughput. watch: called with every case and its
+    result, for what needs the findings and not the judgement.
+    """
+    judged: list[Judged] = []
+    missing = []
     warnings: dict[str, list[str]] = {}
+    results: dict[str, Result] = {}
     for number, case in enumerate(cases):
         try:
+            began = time.perf_counter()
             result = predictor(case)
-            judged.append(predictor.task.judge(result, case))
+            seconds = latency_s.measure(began, time.perf_counter()) if judged else None
+            found = predictor.task.judge(result, case)
+            judged.append(replace(found, values=found.values | {"latency_s": {"": seconds}}))
+            for watcher in watch:
+                watcher(case, result)
+            # the findings of all cases would not fit into memory
+            results[case.id] = replace(result, findings={})
             for warning in result.warnings:
                 warnings.setdefault(warning, []).append(case.id)
         except HilumError as error:
@@ -68,7 +92,7 @@ def judge_all(predictor: Predictor, cases: Sequence[Case], progress: Progress = 
         )
     lost = [_missed(predictor, c) for c, _ in missing]
     headline = predictor.task.metrics[0]
-    done = Evaluation(judged, missing, headline=headline, lost=lost, warnings=warnings)
+    done = Evaluation(judged, missing, headline=headline, lost=lost, warnings=warnings, results=results)
     for name in predictor.task.metrics:
         measured = measure(name, done)
         if measured is not None:
@@ -76,7 +100,17 @@ def judge_all(predictor: Predictor, cases: Sequence[Case], progress: Progress = 
     if done.headline not in done.metrics:
         done.notes.append(f"{done.headline} could not be measured: no case has the labels for it.")
         done.headline = next(iter(done.metrics))
+    done.metrics |= _speed(done)
     return done
+
+
+def _speed(done: Evaluation) -> dict[str, dict[str, Any]]:
+    """Rows of latency_s and throughput, from the same calls of the predictor."""
+    timed = [(s, j.group) for j in done.judged if (s := j.values["latency_s"][""]) is not None]
+    estimate = interval_of_set([s for s, _ in timed], [g for _, g in timed], throughput.measure, RESAMPLES // 4)
+    latency = measure("latency_s", done)
+    assert latency is not None
+    return {"latency_s": latency, "throughput": _row("throughput", estimate, {})}
 
 
 def _missed(predictor: Predictor, case: Case) -> Judged:
@@ -86,7 +120,7 @@ def _missed(predictor: Predictor, case: Case) -> Judged:
     except HilumError:
         worst = None
     names = predictor.task.metrics
-    ends = {n: {"": _worst(n)} for n in names if catalogue.card("hilum.metrics", n)["level"] == "case"}
+    ends = {n: {"": _worst(n)} for n in names if _names.card(n)["level"] == "case"}
     return worst or Judged(case.id, case.group, ends)
 
 
@@ -96,7 +130,10 @@ def judge_generated(predictor: Predictor, cases: Sequence[Case], basis: dict[str
 
     task = predictor.task
     real = project(np.stack([task.prepare(c)["image"].ravel() for c in cases]), basis)
+    predictor.generate(1, seed)  # warms up
+    began = time.perf_counter()
     results = predictor.generate(len(cases), seed)
+    seconds = latency_s.measure(began, time.perf_counter())
     made = [task.judge(r, Case(f"generated_{i:04d}", f"generated_{i:04d}", {})) for i, r in enumerate(results)]
     generated = project(np.stack([j.record for j in made]), basis)
     dimensions, kid = generated.shape[1], catalogue.load("hilum.metrics", "kid").measure
@@ -109,21 +146,28 @@ def judge_generated(predictor: Predictor, cases: Sequence[Case], basis: dict[str
 
     groups = [c.group for c in cases]
     estimate = interval_of_set(list(range(len(cases))), groups, both, RESAMPLES // 4, halves=True)
-    done = Evaluation(made, [], {name: _row("kid", estimate, {})}, name)
+    done = Evaluation(made, [], {name: _row(name, estimate, {})} | _speed_of_batches(seconds, len(cases)), name)
     reference = kid(np.asarray(basis["train"]), real)
     if reference is not None:
         done.notes.append(f"{name} of real training images against the same real images: {reference:.4f} (the floor).")
     return done
 
 
+def _speed_of_batches(seconds: float, count: int) -> dict[str, dict[str, Any]]:
+    """Rows of latency_s and throughput where `count` images were made in batches: one number, no interval."""
+    each = seconds / count
+    values = {"latency_s": each, "throughput": throughput.measure([each] * count)}
+    return {name: _row(name, Estimate(value, None, None, count, 1), {}) for name, value in values.items()}
+
+
 def measure(name: str, done: Evaluation) -> dict[str, Any] | None:
     """One metric's row of metrics.json; None when no case could have it."""
-    card = catalogue.card("hilum.metrics", name)
+    card = _names.card(name)
     everyone = done.judged + done.lost
     if card["level"] == "set":
         counted = [j for j in everyone if j.record is not None]
         records = [j.record for j in counted]
-        module, function = catalogue.load("hilum.metrics", name), set_function(name)
+        module, function = catalogue.load("hilum.metrics", _names.split(name)[0]), set_function(name)
         if hasattr(module, "summarise"):
             # boxes are matched once per case, not once per resample
             records, function = [module.prepare(r) for r in records], module.summarise
@@ -142,17 +186,9 @@ def measure(name: str, done: Evaluation) -> dict[str, Any] | None:
     return _row(name, estimate, per_class)
 
 
-def headline_value(values: dict[str, float | None]) -> float | None:
-    """One case's number: the unnamed value where there is one, else the mean over classes that are defined."""
-    if "" in values:
-        return values[""]
-    known = [v for v in values.values() if v is not None]
-    return float(np.mean(known)) if known else None
-
-
 def set_function(name: str) -> Callable[[list[Any]], float | None]:
     """The metric of a list of records."""
-    card, measured = catalogue.card("hilum.metrics", name), catalogue.load("hilum.metrics", name).measure
+    card, measured = _names.card(name), _names.function(name)
     if card["takes"] == "scores":
         return lambda records: measured(np.stack([r[0] for r in records]), np.array([r[1] for r in records]))
     return lambda records: measured(records)
@@ -160,7 +196,7 @@ def set_function(name: str) -> Callable[[list[Any]], float | None]:
 
 def _worst(name: str) -> float | None:
     """The worst value a metric can take, None when it has no end."""
-    card = catalogue.card("hilum.metrics", name.split("@")[0])
+    card = _names.card(name)
     low, high = card["range"]
     worst: float | None = low if card["better"] == "higher" else high
     return worst
@@ -186,7 +222,7 @@ def _honest(estimate: Estimate, name: str) -> Estimate:
     """
     if estimate.mean is None or estimate.low is None or estimate.low != estimate.high:
         return estimate
-    low, high = catalogue.card("hilum.metrics", name)["range"]
+    low, high = _names.card(name)["range"]
     share = 0.025 ** (1 / max(1, estimate.groups))
     if (low, high) == (0, 1) and estimate.mean == 1:
         return replace(estimate, low=share)
@@ -197,7 +233,7 @@ def _honest(estimate: Estimate, name: str) -> Estimate:
 
 def _row(name: str, estimate: Estimate, per_class: dict[str, Any]) -> dict[str, Any]:
     return _numbers(_honest(estimate, name)) | {
-        "better": catalogue.card("hilum.metrics", name)["better"],
+        "better": _names.card(name)["better"],
         "per_class": per_class,
     }
 
@@ -209,7 +245,7 @@ def picked(done: Evaluation) -> list[tuple[str, str]]:
     order = sorted((c for c in values if c not in missing), key=lambda c: values[c])  # type: ignore[arg-type, return-value]
     if not order:
         return [("", j.case) for j in done.judged[:3]]
-    card = catalogue.card("hilum.metrics", done.headline.split("@")[0])
+    card = _names.card(done.headline)
     if card["better"] == "lower":
         order = order[::-1]
     words = [("worst", order[0]), ("median", order[len(order) // 2]), ("best", order[-1])]

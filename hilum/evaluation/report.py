@@ -10,6 +10,7 @@ from hilum.core import catalogue
 from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.core.run import Run
+from hilum.evaluation import raters_section, trust
 from hilum.evaluation.evaluator import Evaluation, confusion, picked
 from hilum.infer.predictor import Predictor
 from hilum.learn._curve import curves
@@ -24,15 +25,27 @@ GROUPING = {
 
 
 def write(
-    path: Path, predictor: Predictor, done: Evaluation, cases: list[Case], part: str, settings: dict[str, Any]
+    path: Path,
+    predictor: Predictor,
+    done: Evaluation,
+    cases: list[Case],
+    part: str,
+    settings: dict[str, Any],
+    believed: dict[str, Any] | None = None,
+    beside: dict[str, Any] | None = None,
 ) -> Path:
-    """Write the page. settings: further facts for the first table (data folder name, groups, ...)."""
+    """Write the page. settings: further facts for the first table (groups, ...).
+
+    believed: of `trust.summary`. beside: of `raters.measured`.
+    """
     run, plan = predictor.run, predictor.plan
     page = Page(f"{plan.task}: {plan.data.get('name', '')}")
     page.text(_sentence(done, part, len(cases)))
     if done.missing:
         words = "; ".join(f"{c.id}: {why}" for c, why in done.missing[:5])
         page.note("warning", f"{len(done.missing)} cases gave no result and count as worst. {words}")
+    for alarm in done.alarms:
+        page.note("warning", alarm)
     if plan.spacing is None and any("_m" in name for name in done.metrics):
         page.text("These images have no physical spacing: mm and ml in the names of metrics mean pixels here.")
     for note in [*done.notes, *plan.data.get("warnings", [])]:
@@ -41,6 +54,11 @@ def write(
     page.bars([_bar(n, m) for n, m in done.metrics.items() if (_range(n) == [0, 1])])
     if plan.task == "classify":
         _confusion(page, done, [c.name for c in plan.classes])
+    known = run.calibration
+    if known is not None and believed is not None:
+        trust.section(page, known, believed)
+    if beside is not None:
+        raters_section.section(page, beside)
     if done.warnings:
         rows = [{"warning": w, "cases": len(names), "first": names[0]} for w, names in done.warnings.items()]
         page.heading("Warnings that came with the images").table(rows)

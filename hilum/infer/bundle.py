@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hilum.core import terms
 from hilum.core.atomic import writing
 from hilum.core.errors import HilumError
 from hilum.core.findings import INTENDED_USE
@@ -40,8 +41,12 @@ def _flat(out: Any) -> dict[str, Any]:
     return {f"out.{i}": t for i, t in enumerate(out if isinstance(out, list) else [out])}
 
 
-def write(run: Run, path: Path) -> dict[str, Any]:
-    """Write `path` from a finished run folder; the card that is returned says what is in it."""
+def write(run: Run, path: Path, public: bool = False) -> dict[str, Any]:
+    """Write `path` from a finished run folder; the card that is returned says what is in it.
+
+    public: it is meant for everybody, which terms that do not surely allow it refuse (HIL-INFER-10); what they ask for
+    is written into the card.
+    """
     from safetensors.torch import save
 
     run.check_hashes()
@@ -49,7 +54,8 @@ def write(run: Run, path: Path) -> dict[str, Any]:
         raise HilumError("HIL-CORE-03", f"{path} exists", "Choose another --out or remove it")
     plan = run.plan
     role = _build.predicting(plan)
-    card = {
+    asked = _conditions(str(plan.data.get("terms", "unknown"))) if public else None
+    card: dict[str, Any] = {
         "format": 1,
         "task": plan.task,
         "network": plan.networks[role].name,
@@ -61,13 +67,15 @@ def write(run: Run, path: Path) -> dict[str, Any]:
         "versions": plan.versions,
         "tolerance": {"torch": TOLERANCE},
     }
+    if asked is not None:
+        card["conditions"] = asked
     files = {
         "plan.json": plan.text().encode(),
         "card.json": json.dumps(card, indent=1).encode(),
         f"weights/{role}.safetensors": run.read(f"weights/{role}.safetensors"),
         "golden.safetensors": save(golden(run)),
     }
-    for name in ("features.safetensors", "seen.json"):
+    for name in ("features.safetensors", "calibration.json", "outlier.safetensors", "seen.json"):
         # seen.json: hashes of the images and their part, so that none learned from is ever judged
         if run.has(name):
             files[name] = run.read(name)
@@ -82,6 +90,18 @@ def write(run: Run, path: Path) -> dict[str, Any]:
             # a fixed time, so that the same run gives the same bundle
             archive.writestr(zipfile.ZipInfo(name, (2000, 1, 1, 0, 0, 0)), content, zipfile.ZIP_DEFLATED)
     return card
+
+
+def _conditions(stated: str) -> list[str]:
+    """What the terms ask of whoever makes the model public; terms that forbid it are refused (HIL-INFER-10)."""
+    against = terms.objection(stated)
+    if against is not None:
+        raise HilumError(
+            "HIL-INFER-10", f"This model can not be made public: {against}",
+            "Bundle it without --public for those who may have it; where the terms of its data are known and allow it, "
+            "state them under `terms` in the dataset.yaml and train again",
+        )  # fmt: skip
+    return terms.conditions(stated)
 
 
 def verify(path: Path) -> dict[str, Any]:

@@ -21,6 +21,15 @@ ROLES = {"image": "image", "fixed": "fixed image", "moving": "moving image"}
 # Roles whose images are compared with how the training images lay, and what they are called.
 
 
+@dataclass(frozen=True)
+class Opinion:
+    """One look at a case. prepared: what the task made of it. logits: of `Predictor.logits`, before any reduction."""
+
+    result: Result
+    prepared: dict[str, Any]
+    logits: Any
+
+
 class Predictor:
     """The predicting network of a run, with its weights, and the task that knows how to use it."""
 
@@ -36,6 +45,10 @@ class Predictor:
 
     def __call__(self, case: Case, progress: Progress = quiet) -> Result:
         """Everything found in the case; warnings of its images, and one where an image looks turned (HIL-M08)."""
+        return self.opinion(case, progress).result
+
+    def opinion(self, case: Case, progress: Progress = quiet) -> Opinion:
+        """The same, with what it was decoded from."""
         if self.task.CARD["infer"] == "sampler":
             raise HilumError(
                 "HIL-INFER-03",
@@ -48,22 +61,34 @@ class Predictor:
         looks = {role: _Look(case.items[role]) for role in ROLES if role in case.items and self.anatomy is not None}
         case = replace(case, items={**case.items, **looks})
         prepared = self.task.prepare(case, truth=False)
-        result = self.task.decode(self._reduced(prepared, progress), prepared, case)
+        logits = self.logits(prepared, progress)
+        result = self.task.decode(self._reduced(logits), prepared, case)
         _check_finite(result, case)
         turned = [anatomy.warning(look.block, self.anatomy, ROLES[role]) for role, look in looks.items()]
-        return replace(result, warnings=(*result.warnings, *[w for w in turned if w is not None]))
+        result = replace(result, warnings=(*result.warnings, *[w for w in turned if w is not None]))
+        return Opinion(result, prepared, logits)
 
-    def _reduced(self, prepared: dict[str, Any], progress: Progress) -> Any:
+    def _reduced(self, logits: Any) -> Any:
         """The network's output over the whole case, reduced as the task's CARD says."""
+        if self.task.CARD["infer"] == "windows" and self.task.reduce == "argmax":
+            return logits.argmax(dim=0).numpy()
+        return logits
+
+    def logits(self, prepared: dict[str, Any], progress: Progress = quiet) -> Any:
+        """The network's output over a case that the task has prepared, not reduced; no numbers are refused (HIL-M10).
+
+        Of windows: mean logits (K, *space) on the network's grid. Of whole cases: what the network gives, (1, K) for
+        classify.
+        """
         import torch
 
         if self.task.CARD["infer"] == "windows":
             options = self.task.options
-            logits = windows.merged(
+            merged = windows.merged(
                 self.net, prepared["image"], self.plan.patch, options.overlap, options.mirror, self.limit, progress
             )
-            _check_outputs(logits)
-            return logits.argmax(dim=0).numpy() if self.task.reduce == "argmax" else logits
+            _check_outputs(merged)
+            return merged
         if self.task.CARD["infer"] == "whole":
             with torch.inference_mode():
                 outputs = self.net(*self.task.inputs(self.task.whole(prepared)))

@@ -50,7 +50,7 @@ svg .mark{stroke:var(--soft);stroke-width:1;stroke-dasharray:3 4}
 svg .grid{stroke:var(--rule);stroke-width:1}svg .axis{stroke:var(--soft);stroke-width:1}
 svg .line{fill:none;stroke:currentColor;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
 svg .d1{stroke-dasharray:7 5}svg .d2{stroke-dasharray:2 5}
-svg .dot{fill:currentColor}svg .span{stroke:var(--soft);stroke-width:2}
+svg .dot{fill:currentColor}svg .bar{fill:currentColor;opacity:.4}svg .span{stroke:var(--soft);stroke-width:2}
 .s0{color:var(--s0)}.s1{color:var(--s1)}.s2{color:var(--s2)}.s3{color:var(--s3)}.s4{color:var(--s4)}
 .s5{color:var(--s5)}.s6{color:var(--s6)}
 .legend{display:flex;flex-wrap:wrap;gap:.3rem 1.25rem;font-size:.88rem;margin:.6rem 0}

@@ -1,4 +1,4 @@
-"""Small inline SVG drawings for the page: line curves and interval plots. Colours come from the page's style."""
+"""Small inline SVG drawings for the page: curves, interval plots, reliability. Colours come from the page's style."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +9,12 @@ LEFT, RIGHT, TOP, BOTTOM = 64, 16, 12, 46
 MOST_POINTS = 1000
 # Finer than the drawing can show; keeps a page with a long training small.
 
+BASE, STRIP = 372, 48
+# Of a reliability diagram: where its x axis lies, and how much room the counts of one series take.
+
 Point = tuple[float, float]
+Row = tuple[float, float, int, float | None, float | None, float | None, float | None]
+# A bin of a reliability diagram: low, high, cases, mean stated, observed and its interval; None where it is empty.
 
 
 def number(value: float) -> str:
@@ -168,3 +173,49 @@ def bars(rows: Sequence[tuple[str, float | None, float | None, float | None]], l
         ]
     parts.append(_text((names + end) / 2, base + 36, label, extra=' class="label"'))
     return _svg(parts, base + 44, f"{title}: {label}")
+
+
+def reliability(series: Mapping[str, Sequence[Row]], x_label: str, y_label: str, title: str) -> str:
+    """Observed over stated, both 0..1: the diagonal, a dot with its interval for each bin, and below how many cases."""
+    base = BASE
+
+    def place(x: float, y: float) -> Point:
+        return LEFT + x * (WIDTH - LEFT - RIGHT), base - y * (base - TOP)
+
+    parts = []
+    for tick in ticks(0.0, 1.0):
+        x, y = place(tick, tick)
+        parts += [_line(LEFT, y, WIDTH - RIGHT, y, "grid"), _text(LEFT - 8, y + 4, number(tick), "end")]
+        parts += [_line(x, base, x, base + 4, "axis"), _text(x, base + 18, number(tick))]
+    parts += [_line(LEFT, base, WIDTH - RIGHT, base, "axis"), _line(*place(0, 0), *place(1, 1), "mark")]
+    for k, rows in enumerate(series.values()):
+        for _, _, _, stated, share, below, above in rows:
+            if stated is None or share is None:
+                continue
+            x, y = place(stated, share)
+            if below is not None and above is not None:
+                parts.append(_line(x, place(0, below)[1], x, place(0, above)[1], f"s{k % 7} line"))
+            parts.append(f'<circle class="s{k % 7} dot" cx="{x:.1f}" cy="{y:.1f}" r="4"/>')
+        parts += _counts(rows, base + 44 + STRIP * (k + 1), k)
+    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, base + 36, x_label, extra=' class="label"'))
+    middle = (TOP + base) / 2
+    parts.append(_text(14, middle, y_label, extra=f' class="label" transform="rotate(-90 14 {middle:.1f})"'))
+    return _svg(parts, base + 50 + STRIP * len(series), f"{title}: {y_label} over {x_label}")
+
+
+def _counts(rows: Sequence[Row], foot: float, k: int) -> list[str]:
+    """How many cases each bin holds, as bars that stand on `foot`, with the number where it fits."""
+    most = max((n for _, _, n, *_ in rows), default=0)
+    parts = [_text(LEFT - 8, foot - 2, "cases", "end"), _line(LEFT, foot, WIDTH - RIGHT, foot, "axis")]
+    for low, high, n, *_ in rows:
+        if not n:
+            continue
+        left, right = (LEFT + x * (WIDTH - LEFT - RIGHT) for x in (low, high))
+        tall, wide = max(1.0, (STRIP - 20) * n / most), max(1.0, right - left - 2)
+        parts.append(
+            f'<rect class="s{k % 7} bar" x="{left + 1:.1f}" y="{foot - tall:.1f}" width="{wide:.1f}" '
+            f'height="{tall:.1f}"/>'
+        )
+        if 7 * len(f"{n:,}") <= right - left:
+            parts.append(_text((left + right) / 2, foot - tall - 4, f"{n:,}"))
+    return parts

@@ -166,6 +166,23 @@ class Page:
         """Intervals (name, mean, low, high) as a forest plot; low and high None where there is no interval."""
         return self._add(f'<figure class="plot">{_title(title)}{_svg.bars(rows, str(label), str(title))}</figure>')
 
+    def reliability(
+        self,
+        series: Mapping[str, Sequence[_svg.Row]],
+        x_label: str = "stated confidence",
+        y_label: str = "share that was right",
+        title: str = "",
+    ) -> "Page":
+        """Bins {name: rows} as a reliability diagram: the diagonal, dots with intervals, and how many cases each holds.
+
+        A row is low, high, cases, mean stated, observed, and the interval of the observed; the last four are None in an
+        empty bin. Dots below the diagonal are too sure.
+        """
+        drawing = _svg.reliability(series, str(x_label), str(y_label), str(title))
+        keys = [f'<span><i class="s{k % 7}"></i>{escape(str(name))}</span>' for k, name in enumerate(series)]
+        legend = f'<span class="legend">{"".join(keys)}</span>' if len(series) > 1 else ""
+        return self._add(f'<figure class="plot">{_title(title)}{drawing}{legend}</figure>')
+
     def details(self, summary: str, text: str) -> "Page":
         """Preformatted words (a plan, a ledger) that open on a click."""
         head = f"<summary>{escape(str(summary))}</summary>"

@@ -13,12 +13,15 @@ from hilum.core.run import Run, free_folder, write_rows
 from hilum.data.dataset import Dataset, has_role, open_dataset
 from hilum.data.groups import group_cases
 from hilum.data.splits import PARTS
-from hilum.evaluation import report
+from hilum.evaluation import checks, raters, report, trust
 from hilum.evaluation.evaluator import Evaluation, judge_all, judge_generated
 from hilum.infer.predictor import Predictor
 from hilum.planning.fingerprint import content_hash
 from hilum.planning.planner import look
 from hilum.tasks import _task
+from hilum.tasks._task import Judged
+from hilum.trust import learned
+from hilum.trust.trusted import Trusted
 from hilum.verbs.train import same_data
 
 log = logging.getLogger(__name__)
@@ -32,7 +35,7 @@ def evaluate(
     Same data as the run: its test part (or `part`). Other data: every labelled case.
     """
     run = Run(Path(model))
-    predictor = Predictor(run)
+    predictor = Trusted(run)
     cases, used = _cases(run, data, part, progress)
     free_folder(Path(out))
     return _judged(predictor, cases, used, Path(out), progress)
@@ -45,7 +48,9 @@ def _judged(predictor: Predictor, cases: list[Case], part: str, folder: Path, pr
 
         done = judge_generated(predictor, cases, load(predictor.run.read("features.safetensors")))
     else:
-        done = judge_all(predictor, cases, progress)
+        mirrors = checks.Mirrors(predictor.task)
+        done = judge_all(predictor, cases, progress, (mirrors,))
+        done.alarms += [words for words in (mirrors.sentence(),) if words is not None]
     groups = len({c.group for c in cases})
     content = {
         "task": predictor.plan.task,
@@ -58,13 +63,32 @@ def _judged(predictor: Predictor, cases: list[Case], part: str, folder: Path, pr
     if not predictor.run.is_bundle:
         looks = 1 + sum(e["event"] == "evaluate" and e["part"] == part for e in predictor.run.ledger())
         predictor.run.record("evaluate", {"part": part, "cases": len(cases), "look": looks})
-    write_rows(folder / "cases.csv", _case_rows(done))
-    report.write(
-        folder / "report.html", predictor, done, cases, part, {"cases": len(cases), "independent groups": groups}
-    )
+    believed = _believed(predictor, done)
+    frame = checks.frame_alone(predictor, cases)
+    if frame is not None:
+        (done.alarms if frame["gives away"] else done.notes).append(frame["sentence"])
+    names = [c.name for c in predictor.plan.classes] if predictor.plan.task == "classify" else []
+    write_rows(folder / "cases.csv", _case_rows(done, names))
+    if believed is not None:
+        write_json(folder / "trust.json", believed)
+    beside = raters.measured(predictor, cases, progress)
+    if beside is not None:
+        write_json(folder / "raters.json", beside)
+    facts = {"cases": len(cases), "independent groups": groups}
+    report.write(folder / "report.html", predictor, done, cases, part, facts, believed, beside)
     # metrics.json last: where it lies, the evaluation is whole
     write_json(folder / "metrics.json", content)
     return content
+
+
+def _believed(predictor: Predictor, done: Evaluation) -> dict[str, Any] | None:
+    """What trust.json says; None for a run that has learned nothing about its own answers."""
+    known = predictor.run.calibration
+    if known is None:
+        return None
+    acceptable = learned.ACCEPTABLE if known.acceptable is None else known.acceptable
+    answers = trust.answers(predictor.plan.task, done.judged, done.results, acceptable)
+    return trust.summary(known, answers, [c.name for c in predictor.plan.classes])
 
 
 def _cases(run: Run, data: Path | str, part: str | None, progress: Progress) -> tuple[list[Case], str]:
@@ -119,19 +143,31 @@ def _own(
     return _task.kind(plan.task).units(grouped, shared, plan.split_seed)
 
 
-def _case_rows(done: Evaluation) -> list[dict[str, Any]]:
-    """One row per case: every case metric by class, and the headline value."""
+def _case_rows(done: Evaluation, classes: list[str]) -> list[dict[str, Any]]:
+    """One row per case: headline, every case metric by class, and of a classification (classes) the probabilities."""
     headline = done.case_values()
     rows: list[dict[str, Any]] = []
     for judged_case in done.judged:
         row: dict[str, Any] = {"case": judged_case.case, "group": judged_case.group, "missing": ""}
         row["headline"] = _text(headline[judged_case.case])
+        looked = done.results.get(judged_case.case)
+        if looked is not None and "doubt" in looked.meta:
+            row |= {"doubt": _text(looked.meta["doubt"]), "decision": looked.verdict.decision}
         for metric, values in judged_case.values.items():
             row |= {f"{metric} {key}".strip(): _text(value) for key, value in values.items()}
-        rows.append(row)
-    for case, why in done.missing:
-        rows.append({"case": case.id, "group": case.group, "missing": why, "headline": _text(headline[case.id])})
+        rows.append(row | _chances(judged_case, classes))
+    for (case, why), worst in zip(done.missing, done.lost, strict=True):
+        row = {"case": case.id, "group": case.group, "missing": why, "headline": _text(headline[case.id])}
+        rows.append(row | _chances(worst, classes))
     return rows
+
+
+def _chances(judged: Judged, classes: list[str]) -> dict[str, Any]:
+    """The true class and the probability of each, to the last digit: rounding would make ties."""
+    if not classes or judged.record is None:
+        return {}
+    chances, truth = judged.record
+    return {"truth": classes[truth]} | {f"p {n}": repr(float(p)) for n, p in zip(classes, chances, strict=True)}
 
 
 def _text(value: float | None) -> str:

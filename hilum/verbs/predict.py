@@ -18,6 +18,7 @@ from hilum.infer import export
 from hilum.infer.predictor import Predictor
 from hilum.io import _source
 from hilum.tasks import _pairs
+from hilum.trust.trusted import Trusted
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ def predict(
     if format not in ("nifti", "dicom"):
         raise HilumError("HIL-INFER-05", f"There is no format {format!r}", "Use nifti or dicom")
     run, folder = Run(Path(model)), Path(out)
-    predictor = Predictor(run, runtime, None if memory is None else parse_size(memory))
+    predictor = Trusted(run, runtime, None if memory is None else parse_size(memory))
     if predictor.task.CARD["infer"] == "sampler":
         raise HilumError(
             "HIL-INFER-03", f"A {predictor.plan.task} model takes no input images",
@@ -103,6 +104,7 @@ def _one(predictor: Predictor, case: Case, folder: Path, form: str, record: dict
     record["failed"] = [f for f in record["failed"] if f["case"] != case.id]
     verdict = {"decision": result.verdict.decision, "reasons": list(result.verdict.reasons)}
     done: dict[str, Any] = {"files": files, "verdict": verdict, "warnings": list(result.warnings)}
+    done |= {name: result.meta[name] for name in ("set", "doubt", "unlike") if name in result.meta}
     if "scores" in result.findings:
         done["scores"] = {row.name: round(row.value, 6) for row in result["scores"].rows}
     record["done"][case.id] = done

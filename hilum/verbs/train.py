@@ -25,6 +25,7 @@ from hilum.planning import machine
 from hilum.planning.planner import Prepared, check_budget, edit, fitted, look
 from hilum.prepare import augment
 from hilum.tasks import _build, _task
+from hilum.trust import learned
 from hilum.verbs.plan import complete, planned
 
 log = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ def train(
         words: dict[str, Any] = {"accelerator": accelerator, "devices": devices, "accept": accept, "start": begin}
         words["track"] = track
         launch(out, made, units, progress, resume=resume, **words)
-        return _finished(out, made, units, resume)
+        return _finished(out, made, units, resume, progress)
 
 
 @contextmanager
@@ -106,11 +107,12 @@ def _held(out: Path, resume: bool) -> Iterator[None]:
             out.rmdir()
 
 
-def _finished(out: Path, made: Plan, units: list[tuple[Case, str]], resume: bool) -> Run:
+def _finished(out: Path, made: Plan, units: list[tuple[Case, str]], resume: bool, progress: Progress) -> Run:
     """What is written once the weights are there; the manifest last but for the ledger."""
     run = Run(out)
     _features(run, units)
     run.write_manifest()
+    learned.write(run, units, progress=progress)
     counts = {p: sum(part == p for _, part in units) for p in ("train", "val", "test")}
     with open(out / "log.csv", encoding="utf-8", newline="") as stream:
         done = int(list(csv.DictReader(stream))[-1]["step"])

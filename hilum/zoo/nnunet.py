@@ -151,7 +151,8 @@ class Net(nn.Module):
 
     features: channels of each stage, full resolution first. strides: one number or one per axis for each stage, the
     first usually 1. kernels: the same for the convolutions, odd, None for 3. convs: convolutions of each stage.
-    deep_supervision: a head on each decoder stage; in training mode `forward` returns them all.
+    deep_supervision: a head on each decoder stage; in training mode `forward` returns them all. dropout: rate at the
+    end of the encoder, where the U-Net (Ronneberger 2015) has it; nnU-Net has none.
     """
 
     ORDER = (("encoder.*",), ("up.*", "decoder.*"), ("head", "lower_heads"))
@@ -168,6 +169,7 @@ class Net(nn.Module):
         kernels: Sequence[int | Sequence[int]] | None = None,
         convs: int = 2,
         deep_supervision: bool = False,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         kit = layers(spatial_dims)
@@ -186,6 +188,7 @@ class Net(nn.Module):
         heads = [make_head(lambda k, w=features[i]: kit.conv(w, k, 1), out_channels) for i in up]  # type: ignore[misc]
         self.head = heads.pop()
         self.lower_heads = nn.ModuleList(heads if deep_supervision else [])
+        self.dropout = nn.Dropout(dropout) if dropout else None
         self.deep_supervision = deep_supervision
         totals = [tuple(math.prod(axis) for axis in zip(*step[: i + 1], strict=True)) for i in down]
         self.divisor = totals[-1]
@@ -202,6 +205,7 @@ class Net(nn.Module):
             x = block(x)
             skips.append(x)
         x = skips.pop()
+        x = x if self.dropout is None else self.dropout(x)
         found = []
         for up, block in zip(self.up, self.decoder, strict=True):
             x = block(cat([up(x), skips.pop()], dim=1))

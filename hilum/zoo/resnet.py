@@ -111,7 +111,10 @@ def make_stages(kit: Layers, width: int, depth: int) -> tuple[nn.Sequential, int
 
 
 class Net(nn.Module):
-    """depth: 18, 34, 50 or 101. stem: "imagenet" (7x7 stride 2, max pool) or "small" (3x3). width: first stage's."""
+    """depth: 18, 34, 50 or 101. stem: "imagenet" (7x7 stride 2, max pool) or "small" (3x3). width: first stage's.
+
+    dropout: rate before the last layer; the paper has none.
+    """
 
     def __init__(
         self,
@@ -122,6 +125,7 @@ class Net(nn.Module):
         depth: int = 18,
         stem: str = "imagenet",
         width: int = 64,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         kit = layers(spatial_dims)
@@ -130,6 +134,7 @@ class Net(nn.Module):
         self.stem = make_stem(kit, in_channels, width, stem)
         self.stages, channels = make_stages(kit, width, depth)
         self.mean = kit.mean(1)
+        self.dropout = nn.Dropout(dropout) if dropout else None
         self.head = make_head(lambda k: nn.Linear(channels, k), out_channels)
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.Conv3d)):
@@ -141,5 +146,6 @@ class Net(nn.Module):
         return out
 
     def forward(self, x: Tensor) -> Output:
-        out: Output = self.head(self.features(x))
+        features = self.features(x)
+        out: Output = self.head(features if self.dropout is None else self.dropout(features))
         return out

@@ -51,6 +51,7 @@ def full(word):
         .legend([(word, (1, 2, 3))])
         .curve({word: [(0, 1), (1, 2)], word + "2": [(0, 2)]}, word, word, word)
         .bars([(word, 0.5, 0.4, 0.6), ("b", 0.5, None, None), ("c", None, None, None)], word, word)
+        .reliability({word: [(0, 0.5, 0, *[None] * 4), (0.5, 1, 9, 0.8, 0.6, 0.3, 0.9)], "b": []}, word, word, word)
         .details(word, word)
     )
 
@@ -112,6 +113,21 @@ def test_curves_survive_hard_numbers():
         assert "nan" not in page and len(page) < 80_000
     assert "<svg" in Page("t").curve({}, "x", "y").html()
     assert "<svg" in Page("t").bars([]).html()
+
+
+def test_a_reliability_diagram_puts_perfect_bins_on_the_diagonal():
+    rows = [(0, 0.1, 0, None, None, None, None), (0.1, 0.5, 1200, 0.3, 0.3, 0.2, 0.4), (0.5, 1, 40, 0.7, 0.7, 0.5, 0.9)]
+    page = Page("t").reliability({"before": rows, "after": rows[:2]}).html()
+    (diagonal,) = re.findall(r'class="mark" x1="([\d.]+)" y1="([\d.]+)" x2="([\d.]+)" y2="([\d.]+)"', page)
+    x1, y1, x2, y2 = map(float, diagonal)
+    dots = [(float(x), float(y)) for x, y in re.findall(r'dot" cx="([\d.]+)" cy="([\d.]+)"', page)]
+    assert len(dots) == 3
+    assert all((y - y1) / (y2 - y1) == pytest.approx((x - x1) / (x2 - x1), abs=1e-3) for x, y in dots)
+    # bins without cases have neither dot nor bar, and the fuller one has the higher bar
+    bars = [float(h) for h in re.findall(r'bar" [^>]*height="([\d.]+)"', page)]
+    assert len(bars) == 3 and bars[0] == bars[2] > bars[1] and ">1,200</text>" in page
+    assert page.count('class="legend"') == 1 and ">after</span>" in page
+    assert "legend" not in Page("t").reliability({"one": rows}).html().split("</style>")[1]
 
 
 def test_an_unknown_note_is_refused():

@@ -137,3 +137,12 @@ def test_the_same_weights_give_the_same_output(dims: int, options: dict[str, Any
     plain = Net(2, 3, dims, **options)
     plain.load_state_dict(from_nnunet(original.state_dict(), deep_supervision=False))
     torch.testing.assert_close(plain(x), wanted[0])
+
+
+def test_dropout_is_off_unless_it_is_asked_for_and_has_no_weights() -> None:
+    plain, net, x = Net(1, 2, 2, **FLAT), Net(1, 2, 2, **FLAT, dropout=0.5), torch.rand(1, 1, 16, 16)
+    assert not any(isinstance(m, nn.Dropout) for m in plain.modules())
+    net.load_state_dict(plain.state_dict())
+    assert torch.equal(net.eval()(x), plain.eval()(x))
+    net.get_submodule("dropout").train()
+    assert not torch.equal(net(x), net(x))

@@ -38,3 +38,12 @@ def test_unknown_options_are_refused() -> None:
         Net(1, 2, 2, depth=19)
     with pytest.raises(HilumError, match="stem is 'tall'"):
         Net(1, 2, 2, stem="tall")
+
+
+def test_dropout_is_off_unless_it_is_asked_for_and_has_no_weights() -> None:
+    plain, net, x = Net(1, 2, 2, width=4), Net(1, 2, 2, width=4, dropout=0.5), torch.rand(2, 1, 32, 32)
+    assert not any(isinstance(m, torch.nn.Dropout) for m in plain.modules())
+    net.load_state_dict(plain.state_dict())
+    assert torch.equal(net.eval()(x), plain.eval()(x))
+    net.get_submodule("dropout").train()
+    assert not torch.equal(net(x), net(x))

@@ -1,0 +1,193 @@
+"""What doubt is worth on real images: scaling, coverage over re-splits, referral, of finished runs. It trains nothing.
+
+    HILUM_DATA=... .venv/bin/python benchmarks/trust/figures.py NAME=RUN [NAME=RUN ...]
+
+NAME is a folder below HILUM_DATA or a file of benchmarks/datasets (hippocampus.yaml), RUN what `hilum train` made of
+it. Validation and test part are predicted once; raw answers of classes stay in the cache by the hash of the run. (1)
+NLL and Brier score of the test part after scaling on the validation part, paired with before; of masks voxel by voxel
+near foreground, every case once. (2) 500 times the patients of both parts are dealt anew into calibration and test,
+as many as there were: mean coverage of the prediction sets, beside the band for one such split. (3) The least certain
+fifth of the test part is sent to a person: error of the rest, beside sending at random and by the raw highest
+probability.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
+import machine
+
+from hilum.core.atomic import write_json, write_text
+from hilum.core.run import Run
+from hilum.evaluation.bootstrap import Paired, paired
+from hilum.infer.predictor import Predictor
+from hilum.planning.planner import look
+from hilum.tasks._task import headline_value
+from hilum.trust import calibration, conformal, doubt, voxels
+from hilum.trust.uncertainty import referral
+
+BENCHMARKS = Path(__file__).parents[1]
+ERROR, SPLITS, SHARE = 0.1, 500, 0.2
+Rows = list[dict[str, Any]]
+
+
+def source(name: str) -> Path:
+    """The data that a name means."""
+    return BENCHMARKS / "datasets" / name if name.endswith(".yaml") else Path(os.environ["HILUM_DATA"]) / name
+
+
+def answers(name: str, folder: Path) -> dict[str, np.ndarray[Any, Any]]:
+    """part, group, and of classes raw (n, K) and truth (n,); predicted once and kept."""
+    run = Run(folder)
+    key = hashlib.sha256(json.dumps(run.hashes(), sort_keys=True).encode()).hexdigest()[:16]
+    path = BENCHMARKS / "cache" / "trust" / f"{name}-{key}.npz"
+    if not path.is_file():
+        predictor, found = Predictor(run), list[tuple[Any, ...]]()
+        for case, part in look(source(name), run.plan.task, run.plan.split_seed).units(run.plan):
+            if part != "train":
+                judged = predictor.task.judge(predictor(case), case)
+                found.append((part, case.group, *judged.record))
+        parts, groups, raw, truth = zip(*found, strict=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(path, part=parts, group=groups, raw=np.stack(raw), truth=np.array(truth))
+    with np.load(path) as stored:
+        return dict(stored)
+
+
+def of_classes(name: str, folder: Path) -> dict[str, Any]:
+    """Everything about one classifier."""
+    known = answers(name, folder)
+    val, test = known["part"] == "val", known["part"] == "test"
+    raw, truth, groups = known["raw"], known["truth"], known["group"]
+    chosen = calibration.choose(raw[val], truth[val], groups[val].tolist())
+    scaled = calibration.applied(chosen.scaling, raw[test])
+    row: dict[str, Any] = {"data": name, "validation": int(val.sum()), "test": int(test.sum())}
+    row |= {"method": chosen.scaling.method}
+    row |= _scores(raw[test], scaled, truth[test], groups[test].tolist())
+    row |= _resplit(raw, truth, groups, int(val.sum()))
+    wrong = (raw[test].argmax(axis=1) != truth[test]).astype(float)
+    changed = (scaled.argmax(axis=1) != truth[test]).astype(float)
+    ours, plain = referral(scaled.max(axis=1), changed, SHARE), referral(raw[test].max(axis=1), wrong, SHARE)
+    assert ours is not None and plain is not None
+    return row | {
+        "error": ours.before, "error after referral": ours.after, "by raw maximum": plain.after,
+        "at random": ours.random,
+        "cut": None if ours.before == 0 or ours.after is None else 1 - ours.after / ours.before,
+    }  # fmt: skip
+
+
+def _scores(before: Any, after: Any, truth: Any, groups: list[str]) -> dict[str, Any]:
+    rows, hit = np.arange(len(truth)), np.eye(before.shape[1])[truth]
+    out: dict[str, Any] = {}
+    for name in ("nll", "brier"):
+        losses = [
+            -np.log(np.clip(p[rows, truth], 1e-12, 1)) if name == "nll" else ((p - hit) ** 2).sum(axis=1)
+            for p in (before, after)
+        ]
+        gap = paired(losses[1].tolist(), losses[0].tolist(), groups)
+        out |= _gap(name, losses[0].mean(), losses[1].mean(), gap)
+    return out
+
+
+def _gap(name: str, before: Any, after: Any, gap: Paired) -> dict[str, Any]:
+    out = {f"{name} raw": float(before), f"{name} scaled": float(after), f"{name} difference": gap.difference}
+    return out | {f"{name} low": gap.low, f"{name} high": gap.high}
+
+
+def _resplit(raw: Any, truth: Any, groups: Any, size: int) -> dict[str, Any]:
+    """Mean coverage and set size over SPLITS deals of whole groups; about `size` cases calibrate."""
+    found, sizes, points = [], [], []
+    names = np.unique(groups)
+    for seed in range(SPLITS):
+        rng = np.random.default_rng(seed)
+        order = rng.permutation(names)
+        counts = np.cumsum([np.sum(groups == g) for g in order])
+        cut = int(np.searchsorted(counts, size)) + 1
+        held = np.isin(groups, order[:cut])
+        own = groups[held].tolist()
+        honest = calibration.out_of_fold(raw[held], truth[held], own, "temperature", 5, seed)
+        scores = conformal.one_per_group(conformal.of_truth(conformal.lac(honest), truth[held]), own, seed)
+        scaling = calibration.fit("temperature", raw[held], truth[held])
+        inside = conformal.sets(calibration.applied(scaling, raw[~held]), conformal.quantile(scores, ERROR))
+        # one case of every patient is judged too: the promise is per patient
+        hits = conformal.of_truth(inside, truth[~held]).astype(float)
+        found.append(conformal.one_per_group(hits, groups[~held].tolist(), seed).mean())
+        sizes.append(inside.sum(axis=1).mean())
+        points.append((len(scores), len(np.unique(groups[~held]))))
+    n, m = (int(v) for v in np.median(np.array(points), axis=0))
+    low, high = conformal.coverage_band(n, m, ERROR)
+    return {"coverage": float(np.mean(found)), "band low": low, "band high": high, "set size": float(np.mean(sizes)),
+            "calibration patients": n, "test patients": m}  # fmt: skip
+
+
+def of_masks(name: str, folder: Path) -> dict[str, Any]:
+    """Everything about one segmentation."""
+    run = Run(folder)
+    predictor = Predictor(run)
+    kept: dict[str, list[Any]] = {"val": [], "test": []}
+    for case, part in look(source(name), run.plan.task, run.plan.split_seed).units(run.plan):
+        if part in kept:
+            opinion = predictor.opinion(case)
+            logits = np.asarray(opinion.logits, dtype=np.float32)
+            voxel = voxels.sample(logits, predictor.task.prepare(case)["target"], logits=True)
+            value = headline_value(predictor.task.judge(opinion.result, case).values["dice"])
+            kept[part].append((voxel, case.group, doubt.sight(logits), 0.0 if value is None else 1 - value))
+    chosen = voxels.choose([v for v, *_ in kept["val"]], [g for _, g, *_ in kept["val"]])
+    row: dict[str, Any] = {"data": name, "validation": len(kept["val"]), "test": len(kept["test"])}
+    row |= {"method": chosen.scaling.method}
+    before = [voxels.sureness(v) for v, *_ in kept["test"]]
+    after = [voxels.sureness(v, chosen.scaling) for v, *_ in kept["test"]]
+    groups = [g for _, g, *_ in kept["test"]]
+    for metric in ("nll", "brier"):
+        a, b = ([getattr(s, metric) if s else None for s in part] for part in (after, before))
+        gap = paired(a, b, groups)
+        row |= _gap(metric, *(np.mean([x for x in side if x is not None]) for side in (b, a)), gap)
+    losses = np.array([loss for *_, loss in kept["test"]])
+    sure = np.array([-doubt.of_mask(s, chosen.scaling) for _, _, s, _ in kept["test"]])
+    sent = referral(sure, losses, SHARE)
+    assert sent is not None
+    cut = None if sent.after is None else 1 - sent.after / sent.before
+    return row | {"error": sent.before, "error after referral": sent.after, "at random": sent.random, "cut": cut}
+
+
+def main() -> None:
+    """Measure the runs that are named, and write results/trust_figures.md and .json."""
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("runs", nargs="+", help="NAME=RUN")
+    words.add_argument("--smoke", action="store_true", help="write to the cache")
+    asked = words.parse_args()
+    rows = Rows()
+    for name, folder in (pair.split("=", 1) for pair in asked.runs):
+        task = Run(Path(folder)).plan.task
+        row = (of_classes if task == "classify" else of_masks)(name, Path(folder))
+        plan = Run(Path(folder)).plan
+        rows.append(row | {"minutes": plan.minutes, "steps": plan.steps, "seed": plan.seed})
+        print(json.dumps(rows[-1], indent=1), flush=True)
+    write(rows, BENCHMARKS / ("cache/smoke" if asked.smoke else "results"))
+
+
+def write(rows: Rows, folder: Path) -> None:
+    """The table, one block of lines for each data set."""
+    facts = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "commit": machine.commit(), "hardware": machine.hardware()}
+    facts |= {"versions": machine.versions(), "load": round(os.getloadavg()[0], 2)}
+    about = " ".join((__doc__ or "").split("\n\n")[2].split())
+    lines = [f"# What doubt is worth, {facts['date']}", "", about, ""]
+    for row in rows:
+        lines += [f"## {row['data']}", "", "| what | value |", "| --- | --- |"]
+        shown = {k: f"{v:.4f}" if isinstance(v, float) else v for k, v in row.items() if k != "data"}
+        lines += [*[f"| {k} | {v} |" for k, v in shown.items()], ""]
+    lines += [f"Commit {facts['commit']}; {machine.hardware()['processors']}; load {facts['load']}.", ""]
+    write_text(folder / "trust_figures.md", "\n".join(lines))
+    write_json(folder / "trust_figures.json", facts | {"rows": rows})
+
+
+if __name__ == "__main__":
+    main()

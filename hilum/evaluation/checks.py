@@ -1,0 +1,110 @@
+"""What a good number may hide: masks that fit the truth better when mirrored, and classes that the frame gives away."""
+
+from collections.abc import Sequence
+from copy import copy
+from typing import Any
+
+import numpy as np
+
+from hilum.core.errors import HilumError
+from hilum.core.findings import Result
+from hilum.core.image import Array, Case
+from hilum.evaluation.bootstrap import interval_of_set, paired
+from hilum.infer.predictor import Predictor
+from hilum.metrics import balanced_accuracy, dice
+from hilum.tasks import _task
+from hilum.tasks._labels import judged_channels, stored
+
+MOST = 200
+# Cases, evenly chosen, that are predicted once more from their frame alone.
+MARGIN = 0.05
+# Balanced accuracy from the frame, or Dice gained by mirroring, that is not worth a sentence.
+RESAMPLES = 500
+
+
+class Mirrors:
+    """Watches masks: Dice of every case as found, and mirrored along each axis of the image.
+
+    Called with (case, result); cases without a mask or a truth are passed over.
+    """
+
+    def __init__(self, task: _task.Task) -> None:
+        self.task = task
+        self.rows: list[list[float]] = []
+        self.groups: list[str] = []
+
+    def __call__(self, case: Case, result: Result) -> None:
+        """Look at one case."""
+        if "mask" not in result.findings or self.task.plan.task != "segment" or result["mask"].instances:
+            return
+        truth = judged_channels(case, stored(case), self.task.plan)[0]
+        found = result["mask"].array
+        straight = self._dice(found, truth)
+        turned = [self._dice(np.flip(found, axis), truth) for axis in range(found.ndim)]
+        if straight is not None and None not in turned:
+            self.rows.append([straight, *[t for t in turned if t is not None]])
+            self.groups.append(case.group)
+
+    def _dice(self, found: Array, truth: Array) -> float | None:
+        """Mean over the classes that are defined."""
+        spacing = (1.0,) * truth.ndim
+        pairs = enumerate(self.task.plan.classes, 1)
+        values = [dice.measure((found == c.value) & (truth >= 0), truth == k, spacing) for k, c in pairs]
+        known = [v for v in values if v is not None]
+        return float(np.mean(known)) if known else None
+
+    def sentence(self) -> str | None:
+        """A warning where mirroring along one axis surely makes the masks better."""
+        table = np.array(self.rows)
+        for axis in range(1, table.shape[1] if len(table) else 1):
+            gain = paired(table[:, axis].tolist(), table[:, 0].tolist(), self.groups)
+            if gain.low is not None and gain.low > MARGIN:
+                return (
+                    f"The masks fit the truth better when they are mirrored along axis {axis - 1} of the image (Dice "
+                    f"{table[:, axis].mean():.3f} against {table[:, 0].mean():.3f}): images, labels or output are "
+                    "mirrored."
+                )
+        return None
+
+
+def frame_alone(predictor: Predictor, cases: Sequence[Case]) -> dict[str, Any] | None:
+    """Balanced accuracy of a classifier that is shown the frame of every image only; None where it can not be measured.
+
+    Returns mean, low, high, chance (1 / classes), cases, and a sentence. A model that looks at the middle answers at
+    random then.
+    """
+    plan = predictor.plan
+    if plan.task != "classify" or plan.options.get("control") == "border" or len(cases) < 2:
+        return None
+    blind = copy(predictor)
+    blind.plan = plan.edited({"options.control": "border"})
+    blind.task = _task.load(blind.plan)
+    chosen = [cases[i] for i in np.unique(np.linspace(0, len(cases) - 1, min(MOST, len(cases))).astype(np.int64))]
+    records, groups = [], []
+    for case in chosen:
+        try:
+            records.append(blind.task.judge(blind.opinion(case).result, case).record)
+            groups.append(case.group)
+        except HilumError:
+            # it has failed before, and is counted there
+            continue
+
+    def measured(rows: list[Any]) -> float | None:
+        return balanced_accuracy.measure(np.array([r[0] for r in rows]), np.array([r[1] for r in rows]))
+
+    found = interval_of_set(records, groups, measured, RESAMPLES)
+    if found.mean is None or found.low is None or found.high is None:
+        return None
+    chance = 1 / len({r[1] for r in records})
+    row = {"mean": found.mean, "low": found.low, "high": found.high, "chance": chance, "cases": len(records)}
+    return row | {"gives away": found.low > chance + MARGIN, "sentence": _words(row)}
+
+
+def _words(row: dict[str, Any]) -> str:
+    seen = (
+        f"From the frame of the images alone, the middle hidden, balanced accuracy is {row['mean']:.2f} (95 % interval "
+        f"{row['low']:.2f} to {row['high']:.2f}; chance is {row['chance']:.2f}; {row['cases']} cases)"
+    )
+    if row["low"] > row["chance"] + MARGIN:
+        return f"{seen}: the frame gives the class away, so a good number may not be about the body at all."
+    return f"{seen}: no sign that the model reads the class off the frame."

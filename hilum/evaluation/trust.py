@@ -1,0 +1,171 @@
+"""Was the doubt worth anything: scaled against raw probabilities, sets, the gate and referral, on the judged cases."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hilum.core.calibration import Calibration
+from hilum.core.findings import Result
+from hilum.core.image import Array
+from hilum.evaluation.bootstrap import interval, paired
+from hilum.evaluation.reliability import Bin, ece_null, expected_error, reliability
+from hilum.metrics.nll import FLOOR
+from hilum.pictures.page import Page
+from hilum.tasks._task import Judged, headline_value
+from hilum.trust.conformal import coverage_band, covered, guarantee
+from hilum.trust.uncertainty import referral, risk_coverage
+
+SHARE = 0.2
+# Of the cases, the least certain, that are sent to a person in the referral row.
+DECISIONS = ("accept", "flag", "person")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One judged case and what was known of it. loss: 0 or 1 (class), or 1 - Dice. wrong: as the gate has it."""
+
+    judged: Judged
+    decision: str
+    meta: dict[str, Any]
+    loss: float
+    wrong: bool
+
+
+def answers(task: str, judged: Sequence[Judged], results: dict[str, Result], acceptable: float) -> list[Answer]:
+    """The cases whose doubt is known. results: by case. Only classes and masks have a loss."""
+    found = []
+    for one in judged:
+        result = results[one.case]
+        if task == "classify":
+            loss: float | None = float(int(np.argmax(one.record[0])) != one.record[1])
+            wrong = bool(loss)
+        else:
+            value = headline_value(one.values["dice"]) if "dice" in one.values else None
+            loss = None if value is None else 1 - value
+            wrong = loss is not None and 1 - loss < acceptable
+        if loss is not None and "doubt" in result.meta:
+            found.append(Answer(one, result.verdict.decision, dict(result.meta), loss, wrong))
+    return found
+
+
+def summary(known: Calibration, found: Sequence[Answer], classes: Sequence[str]) -> dict[str, Any]:
+    """What trust.json holds: calibration (classes only), sets, gate, referral. Empty without answers."""
+    if not found:
+        return {}
+    groups = [a.judged.group for a in found]
+    doubts, losses = np.array([a.meta["doubt"] for a in found]), np.array([a.loss for a in found])
+    out: dict[str, Any] = {"cases": len(found), "groups": len(set(groups))}
+    if all("raw" in a.meta for a in found):
+        raw = np.array([a.meta["raw"] for a in found])
+        scaled = np.stack([a.judged.record[0] for a in found])
+        truth = np.array([a.judged.record[1] for a in found])
+        out["calibration"] = _calibration(raw, scaled, truth, groups)
+        if known.sets is not None:
+            out["sets"] = _sets(known, found, truth, classes)
+    out["gate"] = _gate(found, groups)
+    sent, order = referral(-doubts, losses, SHARE), risk_coverage(-doubts, losses)
+    assert sent is not None and order is not None
+    out["referral"] = {"share": SHARE, "before": sent.before, "after": sent.after, "caught": sent.caught}
+    out["aurc"] = {"found": order.aurc, "perfect": order.best, "random": float(losses.mean())}
+    out["curve"] = [[round(float(c), 4), round(float(r), 6)] for c, r in zip(order.coverage, order.risk, strict=True)]
+    return out
+
+
+def _calibration(raw: Array, scaled: Array, truth: Array, groups: Sequence[str]) -> dict[str, Any]:
+    """NLL and Brier before and after scaling, with the paired difference, and ECE beside its null value."""
+    rows = np.arange(len(truth))
+    hit = np.eye(raw.shape[1])[truth]
+    losses = {
+        "nll": [-np.log(np.clip(p[rows, truth], FLOOR, 1)) for p in (raw, scaled)],
+        "brier": [((p - hit) ** 2).sum(axis=1) for p in (raw, scaled)],
+    }
+    out: dict[str, Any] = {}
+    for name, (before, after) in losses.items():
+        gap = paired(after.tolist(), before.tolist(), groups)
+        out[name] = {"raw": float(before.mean()), "scaled": float(after.mean()), "difference": gap.difference,
+                     "low": gap.low, "high": gap.high}  # fmt: skip
+    for name, p in (("raw", raw), ("scaled", scaled)):
+        confidence, right = p.max(axis=1), p.argmax(axis=1) == truth
+        bins = reliability(confidence, right)
+        expected, limit = ece_null(confidence)
+        out[f"ece {name}"] = {"found": expected_error(bins), "expected of a perfect model": expected, "limit": limit}
+        out[f"bins {name}"] = [list(b) for b in bins]
+    return out
+
+
+def _sets(known: Calibration, found: Sequence[Answer], truth: Array, classes: Sequence[str]) -> dict[str, Any]:
+    """Coverage of the prediction sets beside the band in which it lies when all is well."""
+    assert known.sets is not None
+    inside = np.array([[name in a.meta["set"] for name in classes] for a in found])
+    held = covered(inside, truth)
+    assert held is not None
+    low, high = coverage_band(known.sets.groups, len(found), known.sets.error)
+    named = dict(zip(classes, held.classes, strict=True))
+    return {"error": known.sets.error, "coverage": held.coverage, "band low": low, "band high": high,
+            "mean size": held.size, "empty": held.empty, "per_class": named,
+            "guarantee": guarantee(known.sets.error, known.sets.groups)}  # fmt: skip
+
+
+def _gate(found: Sequence[Answer], groups: Sequence[str]) -> dict[str, Any]:
+    """Cases and wrong ones by decision, and the share that was accepted and wrong, with its interval."""
+    rows = {}
+    for decision in DECISIONS:
+        own = [a.wrong for a in found if a.decision == decision]
+        rows[decision] = {"cases": len(own), "wrong": sum(own)}
+    share = interval([float(a.wrong and a.decision == "accept") for a in found], groups)
+    return {"decisions": rows, "accepted and wrong": {"mean": share.mean, "low": share.low, "high": share.high}}
+
+
+def section(page: Page, known: Calibration, found: dict[str, Any]) -> None:
+    """The part of the report about doubt."""
+    page.heading("How far the answers can be believed")
+    if not found:
+        page.text("The doubt of these answers was not measured.")
+    if "calibration" in found:
+        _calibration_part(page, found["calibration"])
+    if "sets" in found:
+        sets = found["sets"]
+        page.text(
+            f"Prediction sets hold the true class in {100 * sets['coverage']:.1f} % of cases; when the promise holds, "
+            f"{100 * sets['band low']:.1f} to {100 * sets['band high']:.1f} % are to be expected of {found['cases']}. "
+            f"They have {sets['mean size']:.2f} classes on average. {sets['guarantee']}"
+        )
+    if "gate" in found:
+        _gate_part(page, known, found)
+    for note in known.notes:
+        page.text(note)
+
+
+def _calibration_part(page: Page, found: dict[str, Any]) -> None:
+    rows = [{"metric": name, **found[name]} for name in ("nll", "brier")]
+    page.table(rows, caption="Probabilities as the network gives them (raw) and scaled on the validation part; "
+               "difference: scaled minus raw, on the same cases.")  # fmt: skip
+    page.reliability({name: [Bin(*row) for row in found[f"bins {name}"]] for name in ("raw", "scaled")})
+    ece = found["ece scaled"]
+    beyond = "above" if ece["found"] > ece["limit"] else "within"
+    page.text(
+        f"ECE of the scaled probabilities is {ece['found']:.3f}; a perfectly calibrated model with the same confidence "
+        f"shows {ece['expected of a perfect model']:.3f} on average and up to {ece['limit']:.3f} by chance, so this is "
+        f"{beyond} what chance explains."
+    )
+
+
+def _gate_part(page: Page, known: Calibration, found: dict[str, Any]) -> None:
+    rows = [{"decision": name, **row} for name, row in found["gate"]["decisions"].items()]
+    means = "" if known.gate is None else f" Wrong means: {known.gate.wrong}."
+    page.table(rows, caption=f"What the gate says, and how often the answer was wrong.{means}")
+    share, sent = found["gate"]["accepted and wrong"], found["referral"]
+    doubt = "" if share["low"] is None else f" (95 % interval {100 * share['low']:.1f} to {100 * share['high']:.1f} %)"
+    page.text(f"Accepted and wrong: {100 * share['mean']:.1f} % of all cases{doubt}.")
+    after = "none are left" if sent["after"] is None else f"{sent['after']:.4f}"
+    page.text(
+        f"Sending the least certain {100 * sent['share']:.0f} % to a person changes the mean loss from "
+        f"{sent['before']:.4f} to {after}; sent at random it would stay {sent['before']:.4f}."
+    )
+    lines = {
+        "by doubt": [(c, r) for c, r in found["curve"]],
+        "at random": [(0.0, sent["before"]), (1.0, sent["before"])],
+    }
+    page.curve(lines, "share answered", "mean loss", "The surest first")

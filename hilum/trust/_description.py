@@ -1,0 +1,92 @@
+"""An image described by a vector without a network: features of quality, greys, spectrum, edges, coarse layout."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hilum.core.image import Array, Image
+from hilum.core.plan import Normalisation
+from hilum.prepare import intensity
+from hilum.trust import _measures, quality
+
+SIDE = 128
+# Pixels of a side of the small picture that is described.
+LEFT_OUT = ("blocks", "channels", "size", "aspect", "slices", "spacing", "thickness")
+# Features of quality that do not count here: they tell files apart more than pictures, and the task brings images onto
+# one grid.
+GREYS, RINGS, TURNS, PARTS = 16, 10, 8, 4
+# Of the histogram, the power spectrum, the orientation of edges; parts of each axis for where it is bright or busy.
+
+
+def input_statistics(image: Image, rules: Sequence[Normalisation]) -> dict[str, Array]:
+    """An image (C, *space) described without a network: {"quality": (q,), "picture": (d,)}, float64, finite.
+
+    quality: its features of quality, on their scales, in the least changes that count (`step`). picture: the grey
+    histogram after the run's own normalisation, the power spectrum along each axis, the orientation of edges, how far
+    fine edges are astray, and mean and spread of grey on a coarse grid; of a volume the mean over some slices. rules:
+    the plan's normalisation.
+    Errors: HIL-N09 where no value is finite, HIL-PREP-01 where the channels are not those of the plan.
+    """
+    seen = quality.features(image)
+    head = [
+        float(quality.scaled(name, seen[name])) / feature.step
+        for name, feature in quality.FEATURES.items()
+        if name in seen.keys() - LEFT_OUT
+    ]
+    whole = _measures.whole(_measures.planes(image))
+    channels = intensity.match_channels(whole, len(rules))
+    grey, ready = whole.mean(axis=0), intensity.normalise(channels, list(rules)).mean(axis=0)
+    rows = [_described(x, _histogram(r, rules[0].scheme)) for x, r in zip(_ranged(grey), ready, strict=True)]
+    return {"quality": np.array(head), "picture": np.mean(rows, axis=0)}
+
+
+def _ranged(grey: Array) -> Array:
+    """Grey values clipped to their 0.5th to 99.5th percentile, as 0..1; all 0 where there is one value only."""
+    low, high = np.percentile(grey, [0.5, 99.5])
+    if not high - low > 1e-9 * max(abs(low), abs(high), 1e-30):
+        return np.zeros_like(grey)
+    found: Array = np.clip((grey - low) / (high - low), 0, 1)
+    return found
+
+
+def _histogram(ready: Array, scheme: str) -> Array:
+    """(GREYS,) roots of shares, which vary alike whether large or small."""
+    ready = _ranged(ready) if scheme == "none" else ready
+    low, high = (0.0, 1.0) if scheme in ("scale", "none") else (-3.0, 3.0)
+    place = np.clip((ready - low) / (high - low) * GREYS, 0, GREYS - 1).astype(np.int64)
+    found: Array = np.sqrt(np.bincount(place.ravel(), minlength=GREYS) / ready.size)
+    return found
+
+
+def _described(x: Array, histogram: Array) -> Array:
+    """One plane (H, W), 0..1, as one vector."""
+    from hilum.core.warp import resize
+
+    small = resize(x[None], (SIDE, SIDE))[0].astype(np.float64)
+    part = SIDE // PARTS
+    cells = small.reshape(PARTS, part, PARTS, part).swapaxes(1, 2).reshape(PARTS * PARTS, -1)
+    edges = [*_edges(small), *_measures.astray(x)]
+    return np.concatenate([histogram, _spectrum(small), edges, cells.mean(axis=1), cells.std(axis=1)])
+
+
+def _spectrum(small: Array) -> Array:
+    """(2 RINGS,) log10 of the mean power in half rings of equal width, over that of the whole, along each axis."""
+    window = np.hanning(SIDE + 2)[1:-1]
+    power = np.abs(np.fft.fft2((small - small.mean()) * np.outer(window, window))) ** 2
+    down, across = np.meshgrid(np.fft.fftfreq(SIDE), np.fft.fftfreq(SIDE), indexing="ij")
+    ring = (np.hypot(down, across) * 2 * RINGS).astype(np.int64)
+    inside = ring < RINGS
+    place = (ring + RINGS * (np.abs(down) < np.abs(across)))[inside]
+    sums = np.bincount(place, power[inside], 2 * RINGS) / np.bincount(place, minlength=2 * RINGS)
+    # an even picture has the same least power in every ring
+    found: Array = np.log10((sums + 1e-9) / (power.mean() + 1e-9))
+    return found
+
+
+def _edges(small: Array) -> Array:
+    """(TURNS,) roots of the shares of gradient by its direction, up to a half turn."""
+    down, across = np.gradient(small)
+    strength = np.hypot(down, across)
+    place = np.floor((np.arctan2(down, across) % np.pi) / np.pi * TURNS).astype(np.int64) % TURNS
+    found: Array = np.sqrt(np.bincount(place.ravel(), strength.ravel(), TURNS) / max(float(strength.sum()), 1e-9))
+    return found

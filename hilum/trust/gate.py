@@ -1,0 +1,110 @@
+"""The gate: accept, flag, or a person, with the reasons in words; and the limits, learned from the validation part."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hilum.core.calibration import Gate
+from hilum.core.findings import Verdict
+from hilum.core.image import Array
+
+PERSON_SHARE = 0.95
+# Doubt above this share of the validation part's goes to a person without a proposal.
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is known of one result before anybody has judged it.
+
+    doubt: in the unit of the gate's measure. classes: of the prediction set, None without one. outlier: how unlike the
+    training images the input is. quality: sentences about its technical quality. warnings: of its images.
+    """
+
+    doubt: float | None = None
+    classes: tuple[str, ...] | None = None
+    outlier: float | None = None
+    quality: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def learned(doubts: Array, wrong: Array, groups: Sequence[Hashable], error: float) -> float | None:
+    """The most doubt that may be accepted so that at most `error` of all results are accepted and wrong, or None.
+
+    doubts: (n,). wrong: (n,) 0..1. Conformal risk control (Angelopoulos et al. 2024): of the limits whose loss, the
+    mean over patients of the share of their cases that is accepted and wrong, stays below `error` with one more
+    patient counted as wrong, the highest. It holds on average over validation parts, for patients drawn like these.
+    """
+    doubts, wrong = np.asarray(doubts, dtype=np.float64), np.asarray(wrong, dtype=np.float64)
+    _, codes, sizes = np.unique(np.array([str(g) for g in groups]), return_inverse=True, return_counts=True)
+    order = np.argsort(doubts, kind="stable")
+    losses = np.cumsum((wrong / sizes[codes])[order])
+    held = (losses + 1) / (len(sizes) + 1) <= error
+    # results of equal doubt are accepted together
+    last = np.append(np.diff(doubts[order]) > 0, True)
+    allowed = np.flatnonzero(held & last)
+    return float(doubts[order][allowed[-1]]) if len(allowed) else None
+
+
+def limits(
+    doubts: Array, wrong: Array, groups: Sequence[Hashable], error: float, measure: str, means: str
+) -> tuple[Gate, list[str]]:
+    """The gate's limits from the validation part, and notes. measure: what doubt is. means: what counts as wrong."""
+    count = len(set(groups))
+    accept = learned(doubts, wrong, groups, error)
+    person = float(np.quantile(doubts, PERSON_SHARE))
+    notes = []
+    if accept is None:
+        least = 1 / (count + 1)
+        why = (
+            f"{count} validation patients can not show less than {100 * least:.1f} %"
+            if least > error
+            else "too many of the surest results were wrong"
+        )
+        notes.append(f"No result is accepted: at most {100 * error:g} % accepted and wrong was asked for, but {why}.")
+    rate = 0.0 if accept is None else float(np.mean(np.asarray(doubts) <= accept))
+    gate = Gate(
+        error=error, measure=measure, wrong=means, accept=accept, person=max(person, accept or person), groups=count,
+        rate=rate,
+    )  # fmt: skip
+    return gate, notes
+
+
+def decide(look: Look, gate: Gate | None) -> Verdict:
+    """What should happen with a result, and why."""
+    person, flag = list[str](), [*look.quality, *look.warnings]
+    if gate is None:
+        return Verdict(reasons=(*Verdict().reasons, *flag))
+    if gate.outlier is not None and look.outlier is not None and look.outlier > gate.outlier:
+        person.append(
+            f"The image is unlike the training images (score {look.outlier:.3g}, at most {gate.outlier:.3g} is usual)."
+        )
+    if look.classes is not None and not look.classes:
+        person.append("No class fits well enough to be in the prediction set.")
+    if look.classes is not None and len(look.classes) > 1:
+        flag.append(f"The prediction set holds {len(look.classes)} classes: {', '.join(look.classes)}.")
+    if look.doubt is None:
+        flag.append("How doubtful this result is was not measured.")
+    elif look.doubt > gate.person:
+        person.append(f"The result is more doubtful ({_doubt(look.doubt, gate)}) than nearly all of validation.")
+    elif gate.accept is None:
+        flag.append("No limit of doubt keeps the stated error on the validation part, so nothing is accepted.")
+    elif look.doubt > gate.accept:
+        flag.append(f"The result is doubtful ({_doubt(look.doubt, gate)}, at most {gate.accept:.3g} is accepted).")
+    if person:
+        return Verdict("person", tuple(person + flag))
+    if flag:
+        return Verdict("flag", tuple(flag))
+    return Verdict("accept", (accepted(gate),))
+
+
+def accepted(gate: Gate) -> str:
+    """What an acceptance rests on."""
+    return (
+        f"Doubt is low enough that, for patients like the {gate.groups} of validation, at most {100 * gate.error:g} % "
+        f"of results are accepted and wrong ({gate.wrong}), on average."
+    )
+
+
+def _doubt(value: float, gate: Gate) -> str:
+    return f"{gate.measure} {value:.3g}"

@@ -1,0 +1,206 @@
+"""Several opinions on one case: dropout left on, several runs, or several views of the image.
+
+An opinion is the logits on the network's grid, before any argmax: float32 (K, *space) where windows are merged
+(segment), (K,) for a whole image (classify); of numbered objects the classes only, not the depth. The softmax along
+axis 0 is what `trust.uncertainty.entropies` takes. Members of an ensemble are averaged first and scaled after.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hilum.core import catalogue
+from hilum.core.errors import HilumError
+from hilum.core.image import Array
+from hilum.data.store import Prepared
+from hilum.infer.predictor import Predictor
+from hilum.prepare import patches
+from hilum.tasks import _build
+
+Members = Callable[[Prepared], Iterator[Array]]
+# A prepared case -> one opinion after the other; the same case gives the same ones.
+
+TASKS = ("segment", "classify")
+# Whose logits are of classes.
+SHARED = ("task", "dims", "channels", "classes", "spacing", "normalisation")
+# Of the plans of an ensemble: what decides the network's grid and what its channels mean.
+GAIN, OFFSET, STEP = 0.1, 0.1, 4
+# Views: most change of contrast, most brightness in standard deviations of the image, most shift in voxels.
+COUNT = 2
+# Views of each kind that is drawn.
+
+
+@dataclass(frozen=True)
+class View:
+    """An image seen otherwise. flip: spatial axes. shift: voxels per axis, 0 or more. gain, offset: of intensities."""
+
+    flip: tuple[int, ...] = ()
+    shift: tuple[int, ...] = ()
+    gain: float = 1.0
+    offset: float = 0.0
+
+
+def dropout(predictor: Predictor, count: int, seed: int = 0) -> Members:
+    """`count` passes with dropout on (Gal & Ghahramani 2016): dropout modules only, norms stay in evaluation mode.
+
+    Refused: a network without dropout, or with a rate of 0 (HIL-TRUST-06), and a count below 2 (HIL-TRUST-08). Windows
+    of one image are dropped from independently.
+    """
+    import torch
+    from torch.nn.modules.dropout import _DropoutNd
+
+    _check_task(predictor)
+    layers = [m for m in predictor.net.modules() if isinstance(m, _DropoutNd) and m.p > 0]
+    if not layers:
+        raise HilumError(
+            "HIL-TRUST-06", f"The network {_name(predictor)} of {predictor.run.path} was trained without dropout",
+            f"Use views of the image or an ensemble of runs, or train again with {_dropping(predictor.plan.task)}",
+        )  # fmt: skip
+    if count < 2:
+        raise HilumError("HIL-TRUST-08", f"{count} passes with dropout were asked for", "Use 2 or more, usually 20")
+
+    def members(prepared: Prepared) -> Iterator[Array]:
+        for number in range(count):
+            own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+            with torch.random.fork_rng(devices=[]):
+                torch.default_generator.manual_seed(own)
+                try:
+                    for layer in layers:
+                        layer.train()
+                    opinion = _opinion(predictor, prepared)
+                finally:
+                    for layer in layers:
+                        layer.eval()
+            yield opinion
+
+    return members
+
+
+def ensemble(predictors: Sequence[Predictor]) -> Members:
+    """One opinion of each run (Lakshminarayanan et al. 2017), on the case as the first one prepares it.
+
+    Refused: fewer than two different runs (HIL-TRUST-08), and runs with another task, grid or classes, or that prepare
+    images otherwise (HIL-TRUST-07).
+    """
+    if len({p.run.path.resolve() for p in predictors}) < max(2, len(predictors)):
+        raise HilumError(
+            "HIL-TRUST-08", f"The {len(predictors)} runs given are not two or more, all different",
+            "Give runs trained with different seeds",
+        )  # fmt: skip
+    first, *others = predictors
+    for other in others:
+        differing = [name for name, here in _grid(first).items() if _grid(other).get(name) != here]
+        if differing:
+            raise HilumError(
+                "HIL-TRUST-07",
+                f"{first.run.path} and {other.run.path} differ in {', '.join(differing)}, so their answers can not be "
+                f"averaged",
+                "Train the runs of an ensemble with one plan and different seeds",
+            )
+    _check_task(first)
+
+    def members(prepared: Prepared) -> Iterator[Array]:
+        for predictor in predictors:
+            yield _opinion(predictor, prepared)
+
+    return members
+
+
+def views(predictor: Predictor, seed: int = 0) -> Members:
+    """The image as it is, mirrored, brighter or darker, and shifted: test-time augmentation, logits mapped back.
+
+    Mirrored along single axes, and only where the plan has `flip` among its augmentations: else a mirrored body is an
+    image that the network never saw. Not where the prediction itself averages mirrored images (options.mirror). How far
+    these opinions lie apart tells how much the answer hangs on noise and position ("aleatoric"), not what was learned
+    too little.
+    """
+    _check_task(predictor)
+
+    def members(prepared: Prepared) -> Iterator[Array]:
+        image = prepared["image"]
+        for view in planned(predictor, image.shape[1:], seed):
+            windows = predictor.task.CARD["infer"] == "windows"
+            opinion = _opinion(predictor, {**prepared, "image": seen(view, image, grow=windows)})
+            yield back(view, opinion) if windows else opinion
+
+    return members
+
+
+def planned(predictor: Predictor, space: Sequence[int], seed: int) -> list[View]:
+    """The views of an image of that shape, the unchanged one first; the same for the same seed."""
+    rng, plan = np.random.default_rng(seed), predictor.plan
+    axes: set[int] = set()
+    if not getattr(predictor.task.options, "mirror", False):
+        flips = [entry for entry in plan.augment if entry.name == "flip"]
+        usual = catalogue.card("hilum.prepare.augment", "flip")["options"]
+        axes = {a for entry in flips for a in (usual | entry.options)["axes"] if a < plan.dims}
+    found = [View(), *[View(flip=(axis,)) for axis in sorted(axes)]]
+    for _ in range(COUNT):
+        found.append(View(gain=1 + float(rng.uniform(-GAIN, GAIN)), offset=float(rng.uniform(-OFFSET, OFFSET))))
+    for _ in range(COUNT):
+        # thin axes stay: a slice more or less is no small shift there
+        steps = [int(rng.integers(1, STEP + 1)) if n >= 8 * STEP else 0 for n in space]
+        found.append(View(shift=tuple(steps)))
+    return found
+
+
+def seen(view: View, image: Array, grow: bool) -> Array:
+    """(C, *space) through the view. Shifted, the image grows by the shift and loses nothing, or keeps its size.
+
+    Gain and offset are about each channel's mean, in units of its standard deviation. Edges are repeated.
+    """
+    axes = tuple(range(1, image.ndim))
+    if view.gain != 1 or view.offset:
+        mean, std = image.mean(axis=axes, keepdims=True), image.std(axis=axes, keepdims=True)
+        image = (mean + (image - mean) * view.gain + view.offset * std).astype(image.dtype)
+    if any(view.shift):
+        size = [n + s * grow for n, s in zip(image.shape[1:], view.shift, strict=True)]
+        image = patches.cut(image, [-s for s in view.shift], size)
+    return np.ascontiguousarray(np.flip(image, tuple(a + 1 for a in view.flip)) if view.flip else image)
+
+
+def back(view: View, logits: Array) -> Array:
+    """Logits (K, *space) of a view that grew, on the grid of the image as it was."""
+    logits = np.flip(logits, tuple(a + 1 for a in view.flip)) if view.flip else logits
+    return logits[(slice(None), *(slice(s, None) for s in view.shift))]
+
+
+def _opinion(predictor: Predictor, prepared: Prepared) -> Array:
+    """Logits of the classes, class axis first, float32."""
+    logits = predictor.logits(prepared)
+    logits = logits[0] if predictor.task.CARD["infer"] == "whole" else logits[: 1 + len(predictor.plan.classes)]
+    array: Array = logits.float().numpy()
+    return array
+
+
+def _check_task(predictor: Predictor) -> None:
+    """Refuse tasks without logits of classes."""
+    if predictor.plan.task not in TASKS:
+        raise HilumError(
+            "HIL-TRUST-09", f"Opinions are compared by class probabilities, and a {predictor.plan.task} model has none",
+            f"It is done for: {', '.join(TASKS)}",
+        )  # fmt: skip
+
+
+def _grid(predictor: Predictor) -> dict[str, Any]:
+    """What must be alike in an ensemble."""
+    plan = predictor.plan
+    shared = {name: getattr(plan, name) for name in SHARED}
+    if predictor.task.CARD["infer"] == "whole":
+        shared |= {"patch": plan.patch, "control": getattr(predictor.task.options, "control", "none")}
+    return shared
+
+
+def _name(predictor: Predictor) -> str:
+    """Of the predicting network."""
+    return predictor.plan.networks[_build.predicting(predictor.plan)].name
+
+
+def _dropping(task: str) -> str:
+    """Networks of the zoo with an option `dropout`, as one would ask for them."""
+    names = [n for n, card in catalogue.cards("hilum.zoo").items() if task in card["tasks"]]
+    able = [n for n in names if "dropout" in inspect.signature(catalogue.load("hilum.zoo", n).Net).parameters]
+    return " or ".join(f"--net {name}:dropout=0.2" for name in able)

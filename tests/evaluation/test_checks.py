@@ -1,0 +1,70 @@
+"""A mirrored output and a class that the frame gives away are both caught, and honest models are left alone."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Picture
+
+from hilum.core.findings import Mask, Result
+from hilum.core.run import Run
+from hilum.evaluation.checks import Mirrors, frame_alone
+from hilum.infer.predictor import Predictor
+from hilum.planning.planner import look
+from hilum.tasks import _task
+from hilum.tasks._labels import stored
+from hilum.verbs.evaluate import evaluate
+from hilum.verbs.train import train
+
+Trained = Callable[[str], Run]
+Data = Callable[[str], Path]
+
+
+def test_a_mirrored_output_is_caught(trained: Trained, data: Data) -> None:
+    task = _task.load(trained("segment").plan)
+    cases = look(data("segment"), "segment", 0).dataset.cases
+    for axis in (None, 0, 2):
+        mirrors = Mirrors(task)
+        for case in cases:
+            truth = stored(case).array[0]
+            # not in the middle, so that a mirrored mask lies elsewhere
+            mirrors(case, Result({"mask": Mask(truth if axis is None else np.flip(truth, axis), {})}))
+        said = mirrors.sentence()
+        assert (said is None) == (axis is None)
+        if axis is not None:
+            assert said is not None and f"along axis {axis}" in said
+
+
+def framed(folder: Path, give_away: bool) -> None:
+    """Two classes of noise with a disc: bright frame and dark frame, or a bright and a dark disc."""
+    rng = np.random.default_rng(0)
+    ways = np.hypot(*np.mgrid[-1:1:48j, -1:1:48j]) < 0.5
+    for number in range(60):
+        image = rng.normal(100, 10, (48, 48))
+        sign = 60 if number % 2 else -60
+        if give_away:
+            image[:4] += sign
+        else:
+            image[ways] += sign
+        path = folder / ("one" if number % 2 else "two") / f"{number:03d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Picture.fromarray(np.clip(image, 0, 255).astype(np.uint8)).save(path)
+
+
+@pytest.mark.parametrize("give_away", [True, False])
+def test_a_class_that_the_frame_gives_away_is_caught(give_away: bool, tmp_path: Path) -> None:
+    framed(tmp_path / "data", give_away)
+    settings = {"width": 8, "plan.batch": 8, "learning.rounds": 1, "plan.augment": [], "learning.rate": 3e-3}
+    run = train(tmp_path / "data", "classify", tmp_path / "run", steps=40, settings=settings)
+    cases = [c for c, _ in look(tmp_path / "data", "classify", 0).units(run.plan)]
+    found = frame_alone(Predictor(run), cases)
+    assert found is not None and found["gives away"] is give_away
+    evaluate(tmp_path / "run", tmp_path / "data", tmp_path / "out")
+    assert "From the frame of the images alone" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_other_tasks_have_no_frame_to_look_at(trained: Trained, data: Data) -> None:
+    run = trained("segment")
+    cases = [c for c, _ in look(data("segment"), "segment", 0).units(run.plan)]
+    assert frame_alone(Predictor(run), cases) is None

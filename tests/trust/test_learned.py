@@ -1,0 +1,147 @@
+"""A run learns on its validation part what its answers are worth, keeps it, and says it with every result."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hilum.core import catalogue
+from hilum.core.errors import HilumError
+from hilum.core.image import Case
+from hilum.core.run import Run
+from hilum.planning.planner import look
+from hilum.trust import learned
+from hilum.trust.trusted import Trusted
+from hilum.verbs.calibrate import calibrate
+from hilum.verbs.evaluate import evaluate
+from hilum.verbs.train import same_data, train
+
+Trained = Callable[[str], Run]
+
+
+@pytest.fixture(scope="module")
+def slices(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A classifier of phantoms, trained for a few steps on enough patients: (data, run)."""
+    folder = tmp_path_factory.mktemp("slices")
+    catalogue.load("hilum.data.phantoms", "slices").make(folder / "data", 240, size=32)
+    settings = {"width": 8, "plan.batch": 8, "learning.rounds": 1, "plan.augment": []}
+    train(folder / "data", "classify", folder / "run", steps=12, settings=settings)
+    return folder / "data", folder / "run"
+
+
+def test_a_classifier_learns_everything(slices: tuple[Path, Path]) -> None:
+    run = Run(slices[1])
+    known = run.calibration
+    assert known is not None and known.sets is not None and known.gate is not None
+    assert known.cases == sum(row["part"] == "val" for row in run.split())
+    assert known.gate.outlier == 0.99 and run.has("outlier.safetensors") and "sharpness" in known.quality
+    assert any("Out-of-fold NLL" in note for note in known.notes)
+    assert any(note.startswith("Promise") for note in known.notes)
+    run.check_hashes()
+
+
+def test_results_say_their_doubt(slices: tuple[Path, Path]) -> None:
+    data, folder = slices
+    run = Run(folder)
+    predictor = Trusted(run)
+    case = next(c for c, p in look(data, "classify", 0).units(run.plan) if p == "test")
+    result = predictor(case)
+    assert predictor.calibration is not None and predictor.calibration.sets is not None
+    values = result["scores"].vector()
+    assert values.sum() == pytest.approx(1) and result.meta["doubt"] == pytest.approx(1 - values.max(), abs=1e-6)
+    threshold = predictor.calibration.sets.threshold
+    assert threshold is not None
+    inside = [r.name for r in result["scores"].rows if 1 - r.value <= threshold]
+    assert result.meta["set"] == inside
+    assert 0 <= result.meta["unlike"] <= 1
+    assert result.verdict.decision in ("accept", "flag", "person") and result.verdict.reasons
+
+
+def test_an_image_unlike_the_others_goes_to_a_person(slices: tuple[Path, Path]) -> None:
+    data, folder = slices
+    run = Run(folder)
+    case = next(c for c, p in look(data, "classify", 0).units(run.plan) if p == "test")
+    image = case.read("image")
+    noise = np.random.default_rng(0).normal(100, 50, image.array.shape).astype(np.float32)
+    strange = Case("strange", "strange", {"image": image.like(noise)})
+    verdict = Trusted(run)(strange).verdict
+    assert verdict.decision == "person" and any("unlike the training images" in r for r in verdict.reasons)
+
+
+def test_an_evaluation_reports_what_the_doubt_was_worth(slices: tuple[Path, Path], tmp_path: Path) -> None:
+    data, folder = slices
+    evaluate(folder, data, tmp_path / "out")
+    found = json.loads((tmp_path / "out" / "trust.json").read_text())
+    assert set(found) >= {"calibration", "sets", "gate", "referral", "aurc"}
+    assert sum(row["cases"] for row in found["gate"]["decisions"].values()) == found["cases"]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "How far the answers can be believed" in page and "Accepted and wrong" in page
+    rows = (tmp_path / "out" / "cases.csv").read_text().splitlines()
+    assert "doubt" in rows[0] and "decision" in rows[0]
+
+
+def test_another_error_is_learned_anew(slices: tuple[Path, Path], tmp_path: Path) -> None:
+    data, folder = slices
+    shutil.copytree(folder, tmp_path / "run")
+    found = calibrate(tmp_path / "run", data, error=0.3)
+    again = Run(tmp_path / "run")
+    again.check_hashes()
+    assert again.calibration is not None and again.calibration.gate is not None
+    assert again.calibration.gate.error == 0.3 and found["sets"]["error"] == 0.3
+    assert again.ledger()[-1]["event"] == "calibrate"
+    # the same error gives the same limits again
+    calibrate(tmp_path / "run", data, error=learned.ERROR)
+    assert Run(tmp_path / "run").calibration == Run(folder).calibration
+
+
+@pytest.mark.parametrize("error", [0.0, 1.0, -0.1])
+def test_an_error_outside_0_to_1_is_refused(error: float, slices: tuple[Path, Path], tmp_path: Path) -> None:
+    shutil.copytree(slices[1], tmp_path / "run")
+    with pytest.raises(HilumError) as refused:
+        calibrate(tmp_path / "run", slices[0], error=error)
+    assert refused.value.code == "HIL-TRUST-05"
+
+
+def test_a_small_run_says_what_it_could_not_learn(trained: Trained) -> None:
+    for task in ("classify", "segment"):
+        known = trained(task).calibration
+        assert known is not None and known.gate is not None and known.gate.accept is None
+        assert not known.quality and any("are needed" in note for note in known.notes)
+        assert any("No result is accepted" in note for note in known.notes)
+
+
+def test_a_mask_has_a_doubt(trained: Trained, data: Callable[[str], Path]) -> None:
+    run = trained("segment")
+    case = next(c for c, p in look(data("segment"), "segment", run.plan.split_seed).units(run.plan) if p == "test")
+    result = Trusted(run)(case)
+    assert 0 <= result.meta["doubt"] <= 1 and result.verdict.decision in ("flag", "person")
+
+
+def test_without_validation_cases_nothing_is_learned(slices: tuple[Path, Path], tmp_path: Path) -> None:
+    data, folder = slices
+    shutil.copytree(folder, tmp_path / "run")
+    (tmp_path / "run" / "calibration.json").unlink()
+    (tmp_path / "run" / "outlier.safetensors").unlink()
+    run = Run(tmp_path / "run")
+    run.write_manifest()
+    units = same_data(run, look(data, "classify", run.plan.split_seed))
+    assert units is not None
+    assert learned.write(run, [(c, p) for c, p in units if p != "val"]) is None
+    assert not run.has("calibration.json")
+    result = Trusted(run)(units[0][0])
+    assert result.verdict.decision == "person" and "doubt" not in result.meta
+
+
+def test_m05_a_calibration_for_other_classes_is_refused(slices: tuple[Path, Path], tmp_path: Path) -> None:
+    shutil.copytree(slices[1], tmp_path / "run")
+    path = tmp_path / "run" / "calibration.json"
+    content = json.loads(path.read_text())
+    content["scaling"] = {"method": "vector", "scale": [1.0] * 7, "bias": [0.0] * 7}
+    path.write_text(json.dumps(content))
+    Run(tmp_path / "run").write_manifest()
+    with pytest.raises(HilumError) as refused:
+        Trusted(Run(tmp_path / "run"))
+    assert refused.value.code == "HIL-M05"
