@@ -7,7 +7,7 @@ ROOT = Path(__file__).parents[1]
 CODE = re.compile(r"HIL-[A-Z0-9]+(?:-[0-9]+)?")
 ROW = re.compile(r"^\| (HIL-[A-Z0-9-]+) \|", re.MULTILINE)
 FORM = re.compile(r"HIL-(?:[A-Z]\d{2}|[A-Z]{2,}-\d{2})")
-ROOMS = {"CORE", "DATA", "EVAL", "INFER", "IO", "LEARN", "LOSSES", "PHYS", "PLAN", "PREP", "RUN", "ZOO"}
+ROOMS = {"CORE", "DATA", "EVAL", "INFER", "IO", "LEARN", "LOSSES", "PHYS", "PLAN", "PREP", "RUN", "TRUST", "ZOO"}
 
 
 def said() -> set[str]:

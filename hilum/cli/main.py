@@ -250,7 +250,11 @@ def generate(
 
 @app.command()
 def bundle(
-    model: Annotated[Path, typer.Argument(help="A run folder.")], out: Annotated[Path, typer.Option(help="NAME.hilum")]
+    model: Annotated[Path, typer.Argument(help="A run folder.")],
+    out: Annotated[Path, typer.Option(help="NAME.hilum")],
+    public: Annotated[
+        bool, typer.Option("--public", help="For everybody: refused where the terms of the data do not allow it.")
+    ] = False,
 ) -> None:
     """One file to hand a model on: plan, weights, card, hashes and a golden pair.
 
@@ -258,11 +262,52 @@ def bundle(
     """
     from hilum.verbs.bundle import bundle as verb
 
-    card = verb(model, out)
+    card = verb(model, out, public=public)
     print(
         f"{out}: {card['task']} by {card['network']}, terms of the data: {card['terms_of_data']}. "
         f"Check: hilum verify {out}"
     )
+    for words in card.get("conditions", []):
+        print(words)
+
+
+@app.command()
+def calibrate(
+    model: Annotated[Path, typer.Argument(help="A run folder.")],
+    data: Data,
+    error: Annotated[float, typer.Option(help="Share of patients whose result may be accepted and wrong.")] = 0.1,
+    acceptable: Annotated[float, typer.Option(help="Dice from which a mask counts as right.")] = 0.7,
+) -> None:
+    """Learn anew, on the validation part, which answers of a run are accepted, flagged or sent to a person.
+
+    `hilum train` has done so with the defaults.
+    Example: hilum calibrate run images/ --error 0.05
+    """
+    from hilum.cli import show
+    from hilum.verbs.calibrate import calibrate as verb
+
+    with show.bars() as progress:
+        found = verb(model, data, error=error, acceptable=acceptable, progress=progress)
+    show.calibrated(found)
+
+
+@app.command()
+def card(
+    model: Model,
+    out: Out,
+    metrics: Annotated[
+        Path | None, typer.Option(help="metrics.json of an evaluation of this model; raters.json beside it is used.")
+    ] = None,
+) -> None:
+    """A model card and two reporting checklists (CLAIM, TRIPOD+AI) from what the run knows.
+
+    What it does not know is printed as not known, with who should fill it.
+    Example: hilum card run --metrics evaluation/metrics.json --out card
+    """
+    from hilum.cli import show
+    from hilum.verbs.card import card as verb
+
+    show.carded(verb(model, out, metrics=metrics), out)
 
 
 @app.command()

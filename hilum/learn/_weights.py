@@ -47,7 +47,8 @@ def origin(path: Path | str) -> dict[str, str]:
 def inherited(*terms: str) -> str:
     """The terms of what was made from several sources: all of them together, each once, joined by "; ".
 
-    No two licences can be ordered by a program, so nothing is dropped but CC0, which asks for nothing; "unknown" stays.
+    All of them go on applying, so nothing is dropped but CC0, which asks for nothing; "unknown" stays. Which of them
+    decides what may be made public: `core.terms`.
     """
     parts = list(dict.fromkeys(part.strip() for text in terms for part in text.split(";") if part.strip()))
     return "; ".join([p for p in parts if p != "CC0"] or parts or ["unknown"])

@@ -24,6 +24,7 @@ COMMANDS = [
     "predict",
     "generate",
     "bundle",
+    "card",
     "verify",
     "zoo",
     "demo",

@@ -1,0 +1,300 @@
+"""The fields of the model card, each filled from the record; what is not on record is said to be not known."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hilum.core import catalogue
+from hilum.core.findings import INTENDED_USE, Verdict
+from hilum.core.plan import Normalisation, Plan
+from hilum.core.run import Run
+from hilum.evaluation.provenance import NOT_KNOWN
+
+LEVEL = {
+    "patient": "patient: no patient is in two parts",
+    "similarity": "group of look-alikes: patients are not known, so independence is not proven",
+    "case": "case: patients are not known, and every case was taken as its own group",
+}
+OUTPUT = {
+    "segment": "a class for every voxel", "classify": "a probability for every class", "detect": "boxes with scores",
+    "register": "a displacement for every voxel", "reconstruct": "an image", "generate": "images that show no patient",
+}  # fmt: skip
+Lines = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the fields are filled from. found: the provenance. metrics, raters: of the last evaluation, or {}."""
+
+    run: Run
+    plan: Plan
+    found: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    raters: Mapping[str, Any]
+
+
+def _use(known: Known) -> Lines:
+    return (("intended use", INTENDED_USE), ("users", NOT_KNOWN))
+
+
+def _limits(known: Known) -> Lines:
+    return (
+        ("out of scope", "Diagnosis, triage or treatment of any person."),
+        ("input it was made for", f"{known.plan.dims}-D images; channels: {', '.join(known.plan.channels)}"),
+        ("people, devices and findings that it was not made for", NOT_KNOWN),
+    )
+
+
+def _data(known: Known) -> Lines:
+    data = known.found["data"]
+    named = (("name", data["name"]), ("kind of images", data["modality"]), ("fingerprint", data["fingerprint"]))
+    asked = ("source", "dates", "setting", "inclusion and exclusion", "image acquisition", "patients in every part")
+    return tuple((name, str(words)) for name, words in named) + tuple((name, NOT_KNOWN) for name in asked)
+
+
+def _split(known: Known) -> Lines:
+    split, seeds = known.found["split"], known.found["seeds"]
+    parts, grouping = split["parts"], split["grouping"]
+    patients = _counts(parts, "groups") if grouping == "patient" else NOT_KNOWN
+    classes = "; ".join(
+        f"{part}: " + ", ".join(f"{name} {n}" for name, n in own["classes"].items())
+        for part, own in parts.items()
+        if isinstance(own["classes"], dict)
+    )
+    return (
+        ("cases", _counts(parts, "cases")),
+        ("groups", _counts(parts, "groups")),
+        ("patients", patients),
+        ("cases of every class", classes or NOT_KNOWN),
+        ("assigned", f"by groups, at random with seed {seeds['split']}, or as a column of the data gave them"),
+        ("level", LEVEL.get(grouping, NOT_KNOWN)),
+        ("hash of the split", split["hash"]),
+        ("reason for the number", NOT_KNOWN),
+    )
+
+
+def _counts(parts: Mapping[str, Any], key: str) -> str:
+    """ "train 4, val 1, test 1", or not known where a number is missing."""
+    if any(own[key] == NOT_KNOWN for own in parts.values()):
+        return NOT_KNOWN
+    return ", ".join(f"{part} {own[key]}" for part, own in parts.items())
+
+
+def _reference(known: Known) -> Lines:
+    classes = ", ".join(f"{c.name} ({c.value})" for c in known.plan.classes)
+    spread = known.raters.get("sentence") if known.raters.get("cases") else None
+    asked = ("method", "reason for it", "annotators", "annotation of the test part")
+    lines = (("classes", classes or "none"), *((name, NOT_KNOWN) for name in asked))
+    return (*lines, ("spread between raters", spread or NOT_KNOWN))
+
+
+def _preprocessing(known: Known) -> Lines:
+    plan = known.plan
+    spacing = "as stored" if plan.spacing is None else f"{_by(plan.spacing)} mm"
+    scaled = "; ".join(f"{name}: {_scaled(n)}" for name, n in zip(plan.channels, plan.normalisation, strict=True))
+    return (("spacing", spacing), ("normalisation", scaled), ("patch", f"{_by(plan.patch)} voxels"))
+
+
+def _scaled(rule: Normalisation) -> str:
+    """What `prepare.intensity.normalise` does by this rule."""
+    words = {
+        "zscore": "less the image's own mean, over its own standard deviation",
+        "ct": f"cut to {rule.low:g} to {rule.high:g}, less {rule.mean:g}, over {rule.std:g}",
+        "scale": f"{rule.low:g} to {rule.high:g} become 0 to 1, cut there",
+    }
+    return words.get(rule.scheme, "as stored")
+
+
+def _by(numbers: Any) -> str:
+    return " x ".join(f"{n:g}" for n in numbers)
+
+
+def _architecture(known: Known) -> Lines:
+    plan, model = known.plan, known.found["model"]
+    options = ", ".join(f"{key}={value}" for key, value in model["options"].items())
+    others = [f"{role}: {net.name}" for role, net in plan.networks.items() if net.name != model["network"]]
+    inputs = ", ".join(catalogue.card("hilum.tasks", plan.task)["predicts_from"]) or "a random vector"
+    return (
+        ("network", model["network"]),
+        ("options", options or "as the network's file has them"),
+        ("other networks in training", ", ".join(others) or "none"),
+        ("values in the weights", f"{model['values']:,}"),
+        ("input", f"{inputs}; channels {', '.join(plan.channels)}"),
+        ("output", OUTPUT.get(plan.task, NOT_KNOWN)),
+        ("ensemble", "not applicable: one network predicts"),
+    )
+
+
+def _training(known: Known) -> Lines:
+    plan, done = known.plan, known.found["training"]
+    options = {key: value for key, value in {**plan.learning, **plan.options}.items() if key not in ("start", "keep")}
+    settings = ", ".join(f"{key}={value}" for key, value in options.items())
+    start = done["start"]
+    begun = start if isinstance(start, str) else f"{start['name']} (SHA-256 {start['sha256']}, terms {start['terms']})"
+    kept = {"last": "those of the last step", "best": "those that validated best"}.get(plan.learning.get("keep", ""))
+    return (
+        ("regime", plan.regime),
+        ("settings", settings or NOT_KNOWN),
+        ("augmentation", ", ".join(one.name for one in plan.augment) or "none"),
+        ("rare classes", _balance(plan)),
+        ("batch", str(plan.batch)),
+        ("steps", str(done["steps planned"])),
+        ("steps done", str(done["steps done"])),
+        ("weights that are kept", kept or NOT_KNOWN),
+        ("starting weights", begun),
+        ("seed", str(plan.seed)),
+        ("resumed", {True: "yes", False: "no"}.get(done["resumed"], NOT_KNOWN)),
+        ("versions", _pairs(known.found["versions"])),
+        ("machine that the plan was fitted to", _pairs(known.found["hardware"])),
+    )
+
+
+def _pairs(value: Any) -> str:
+    """{name: value} as words; what is not known stays so."""
+    return value if isinstance(value, str) else _listed([f"{key} {own}" for key, own in value.items()])
+
+
+def _listed(value: Any) -> str:
+    return value if isinstance(value, str) else ", ".join(value) or "none"
+
+
+def _balance(plan: Plan) -> str:
+    """What training did about classes that are rare, by the task's options."""
+    if plan.task == "classify" and "balance" in plan.options:
+        return "classes are drawn equally often" if plan.options["balance"] else "cases are drawn as they are"
+    if plan.task == "segment" and "foreground" in plan.options:
+        return f"{plan.options['foreground']:.0%} of the patches are made to hold foreground, classes equally often"
+    return NOT_KNOWN
+
+
+def _performance(known: Known) -> Lines:
+    given, opened = known.metrics, known.found["opened"]
+    part = given.get("part")
+    # how it does on what it learned from says nothing about new cases
+    where = f"the {part} part of the run's own data" if part in ("val", "test") else NOT_KNOWN
+    other = NOT_KNOWN
+    if part == "all":
+        other = "data that shares no image with the run's; whether it is of another origin is not on record"
+    missing = f"{given['missing']} of {given['cases']} cases, counted as the worst" if given else NOT_KNOWN
+    size = NOT_KNOWN
+    if given:
+        size = f"part {part}: {given['cases']} cases in {given['groups']} independent groups; see the table"
+    doubt = "95 % intervals by resampling groups; none for fewer than two groups" if given else NOT_KNOWN
+    return (
+        ("metrics", ", ".join(given.get("metrics", {})) or NOT_KNOWN),
+        ("uncertainty", doubt),
+        ("results", size),
+        ("internal data", where),
+        ("data of other origin", other),
+        ("cases without a result", missing),
+        ("diagnostic performance", "see the table" if given and known.plan.task == "classify" else NOT_KNOWN),
+        ("how often each part was judged", _pairs(opened)),
+        ("this evaluation in the ledger", _held(part, opened)),
+        ("sites and groups of people", NOT_KNOWN),
+    )
+
+
+def _held(part: str | None, opened: Any) -> str:
+    """Whether the run itself remembers such an evaluation: a file alone could be of another model."""
+    if part is None or isinstance(opened, str):
+        return NOT_KNOWN
+    return "yes" if opened.get(part) else "no evaluation of that part is in the ledger of this run"
+
+
+def _operation(known: Known) -> Lines:
+    own = known.run.calibration
+    if own is None or own.gate is None:
+        return (("threshold", NOT_KNOWN), ("how it was chosen", NOT_KNOWN))
+    gate = own.gate
+    limit = "no result is accepted" if gate.accept is None else f"accepted up to {gate.accept:g} ({gate.measure})"
+    chosen = f"on the {own.part} part ({gate.groups} groups), for at most {gate.error:.0%} accepted and wrong"
+    return (("threshold", limit), ("how it was chosen", f"{chosen}; wrong: {gate.wrong}"))
+
+
+def _calibration(known: Known) -> Lines:
+    own = known.run.calibration
+    if own is None:
+        return (("scaling of probabilities", NOT_KNOWN), ("notes", NOT_KNOWN))
+    made = f"{own.scaling.method}, on the {own.part} part ({own.cases} cases in {own.groups} groups)"
+    return (("scaling of probabilities", made), ("notes", " ".join(own.notes) or "none"))
+
+
+def _uncertainty(known: Known) -> Lines:
+    own = known.run.calibration
+    gate = "results are accepted, flagged or sent to a person"
+    gate = Verdict().reasons[0] if own is None or own.gate is None else gate
+    sets = NOT_KNOWN
+    if own is not None and own.sets is not None:
+        sets = f"{own.sets.score}, may lack the true class in {own.sets.error:.0%} of cases"
+    outlier = NOT_KNOWN
+    if own is not None and own.gate is not None and own.gate.outlier is not None:
+        outlier = f"a score above {own.gate.outlier:g} goes to a person"
+    poor = "compared with what is usual of the training images" if own is not None and own.quality else NOT_KNOWN
+    return (
+        ("gate", gate), ("prediction sets", sets), ("unlike the training images", outlier), ("poor input", poor),
+        ("robustness", NOT_KNOWN), ("explanations", NOT_KNOWN),
+    )  # fmt: skip
+
+
+def _failures(known: Known) -> Lines:
+    warnings = known.found["warnings"]
+    return (
+        ("warnings of the data that training went on with", " ".join(warnings["of the data"]) or "none"),
+        ("faults accepted as meant", _listed(warnings["accepted"])),
+        ("analysis", NOT_KNOWN),
+        ("limitations", NOT_KNOWN),
+    )
+
+
+def _privacy(known: Known) -> Lines:
+    return (
+        ("private training", "none: there is no (epsilon, delta) to state, and weights may remember single images"),
+        ("de-identification", NOT_KNOWN),
+        ("ethics approval", NOT_KNOWN),
+    )
+
+
+def _licence(known: Known) -> Lines:
+    terms = known.found["terms"]
+    return (
+        ("data", terms["data"]),
+        ("weights", terms["weights"]),
+        ("strictest that applies", terms["strictest"]),
+        ("publication", terms["public"]),
+        ("conditions", " ".join(terms["conditions"]) or "none on record"),
+        ("program", "Hilum, Apache-2.0"),
+    )
+
+
+def _version(known: Known) -> Lines:
+    found, task = known.found, known.plan.task
+    words = {"generate": "generate {} --count N", "register": "predict {} --fixed A --moving B"}
+    return (
+        ("weights", f"SHA-256 {found['hashes']['weights']}"),
+        ("training ended", found["training"]["ended"]),
+        ("how to predict", f"hilum {words.get(task, 'predict {} IMAGES').format(found['name'])} --out DIR"),
+    )
+
+
+DEVELOPER, OWNER, CLINIC = "the developer", "whoever collected the data", "a clinician of the field"
+FIELDS: tuple[tuple[str, str, str, Callable[[Known], Lines]], ...] = (
+    ("use", "Intended use and users", CLINIC, _use),
+    ("limits", "Out of scope", CLINIC, _limits),
+    ("data", "Data", OWNER, _data),
+    ("split", "Split", OWNER, _split),
+    ("reference", "Reference standard", OWNER, _reference),
+    ("preprocessing", "Preprocessing", DEVELOPER, _preprocessing),
+    ("architecture", "Architecture", DEVELOPER, _architecture),
+    ("training", "Training", DEVELOPER, _training),
+    ("performance", "Performance", DEVELOPER, _performance),
+    ("operation", "Operating point", DEVELOPER, _operation),
+    ("calibration", "Calibration", DEVELOPER, _calibration),
+    ("uncertainty", "Uncertainty and unlike input", DEVELOPER, _uncertainty),
+    ("failures", "Failure modes", DEVELOPER, _failures),
+    ("privacy", "Privacy", OWNER, _privacy),
+    ("licence", "Licence", OWNER, _licence),
+    ("version", "Version", DEVELOPER, _version),
+    ("contact", "Contact", DEVELOPER, lambda known: (("contact", NOT_KNOWN),)),
+    ("regulation", "Regulatory status", DEVELOPER, lambda known: (("status", INTENDED_USE), ("filings", NOT_KNOWN))),
+)
+# Key, title, who is to be asked for what is not known, and what fills it. Every card has all of them.

@@ -1,0 +1,165 @@
+"""Where a model comes from: what its run or bundle has on record, for people who must judge it. Nothing is guessed."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from hilum.core import terms
+from hilum.core.plan import Plan
+from hilum.core.run import Run
+from hilum.tasks import _build
+
+NOT_KNOWN = "not known"
+# What stands wherever the record says nothing.
+PARTS = ("train", "val", "test")
+
+
+def provenance(run: Run) -> dict[str, Any]:
+    """The facts of a run folder or bundle as plain data; a value that is not on record is the text "not known".
+
+    A file that differs from the manifest, and a run that did not finish, are refused (HIL-M05), a changed ledger too
+    (HIL-RUN-04). Keys: name, kind, task, hashes, data, split, seeds, versions, hardware, model, training, terms,
+    opened, warnings.
+    """
+    run.check_hashes()
+    plan, hashes = run.plan, run.hashes()
+    role = _build.predicting(plan)
+    weights = f"weights/{role}.safetensors"
+    return {
+        "name": run.path.resolve().name,
+        "kind": "bundle" if run.is_bundle else "run",
+        "task": plan.task,
+        "hashes": {"weights": hashes.get(weights, NOT_KNOWN), "files": hashes},
+        "data": {
+            "name": _told(plan.data.get("name")),
+            "layout": _told(plan.data.get("layout")),
+            "modality": _told(_fingerprint(run).get("modality")),
+            "fingerprint": _told(plan.data.get("fingerprint")),
+        },
+        "split": _split(run, plan),
+        "seeds": {"training": plan.seed, "split": plan.split_seed},
+        "versions": dict(plan.versions) or NOT_KNOWN,
+        "hardware": _hardware(plan),
+        "model": {
+            "network": plan.networks[role].name,
+            "options": plan.networks[role].options,
+            "values": _values(run, role),
+        },
+        "training": _training(run, plan),
+        "terms": _terms(run, plan),
+        "opened": _opened(run),
+        "warnings": _warnings(run, plan),
+    }
+
+
+def rows(found: Mapping[str, Any], before: str = "") -> list[dict[str, str]]:
+    """The same as rows of fact and value, for a table; keys of inner facts are joined by a dot."""
+    out: list[dict[str, str]] = []
+    for key, value in found.items():
+        name = f"{before}.{key}" if before else str(key)
+        if isinstance(value, Mapping) and value:
+            out += rows(value, name)
+        elif isinstance(value, list | tuple | Mapping):
+            out.append({"fact": name, "value": "; ".join(map(str, value)) or "none"})
+        else:
+            out.append({"fact": name, "value": str(value)})
+    return out
+
+
+def _told(value: Any) -> Any:
+    """The value, or that it is not known; a text that only says unknown says no more than that."""
+    return NOT_KNOWN if value in (None, "", "unknown") else value
+
+
+def _fingerprint(run: Run) -> dict[str, Any]:
+    """fingerprint.json, {} in a bundle."""
+    return dict(run.json("fingerprint.json")) if run.has("fingerprint.json") else {}
+
+
+def _split(run: Run, plan: Plan) -> dict[str, Any]:
+    """Cases, groups and classes by part, what a group is, and the hash of split.csv.
+
+    A bundle has no names and so no split.csv: it counts the images that the run has seen, by part.
+    """
+    grouping = _told(plan.data.get("grouping"))
+    if run.has("split.csv"):
+        table = run.split()
+        parts: dict[str, Any] = {}
+        for part in PARTS:
+            own = [row for row in table if row["part"] == part]
+            classes = Counter(row["class"] for row in own if row.get("class"))
+            groups = len({row["group"] for row in own})
+            parts[part] = {"cases": len(own), "groups": groups, "classes": dict(sorted(classes.items())) or NOT_KNOWN}
+        return {"grouping": grouping, "hash": run.hashes()["split.csv"], "parts": parts}
+    seen = Counter(run.json("seen.json").values()) if run.has("seen.json") else None
+    unknown = {"groups": NOT_KNOWN, "classes": NOT_KNOWN}
+    # what weights of another run learned from counts as training images too, and can not be told apart
+    mixed = {"train"} if plan.learning.get("start") else set()
+    counts = {p: NOT_KNOWN if seen is None or p in mixed else seen[p] for p in PARTS}
+    return {"grouping": grouping, "hash": NOT_KNOWN, "parts": {p: {"cases": counts[p]} | unknown for p in PARTS}}
+
+
+def _hardware(plan: Plan) -> Any:
+    """What the plan was fitted to. A plan that was made elsewhere names that machine, not the one that trained."""
+    found = {key: _told(value) for key, value in plan.machine.items()}
+    if "accelerator" in found:
+        found["accelerator"] = (plan.machine["accelerator"] or {}).get("name", "none")
+    if "total" in found:
+        found["memory in bytes"] = found.pop("total")
+    return found or NOT_KNOWN
+
+
+def _values(run: Run, role: str) -> int:
+    """Numbers in the weights of the predicting network."""
+    return sum(tensor.numel() for tensor in run.weights(role).values())
+
+
+def _training(run: Run, plan: Plan) -> dict[str, Any]:
+    """Steps that were done, when, whether it was interrupted, and what it began with."""
+    events = [event for event in run.ledger() if event["event"] == "train"]
+    last = events[-1] if events else {}
+    start = plan.learning.get("start")
+    begun: Any = "fresh weights, from the seed"
+    if start is not None:
+        source = run.json("start.json").get("source", {}) if run.has("start.json") else {}
+        begun = {**start, "terms": _told(source.get("terms"))}
+    return {
+        "steps planned": _told(plan.steps),
+        "steps done": _told(last.get("steps")),
+        "ended": _told(last.get("when")),
+        "resumed": any(event.get("resumed") for event in events) if events else NOT_KNOWN,
+        "start": begun,
+    }
+
+
+def _terms(run: Run, plan: Plan) -> dict[str, Any]:
+    """Of the data, and of the weights, which inherit all that apply; the strictest of them decides (core/terms.py)."""
+    stated = str(plan.data.get("terms", "unknown"))
+    own = _fingerprint(run).get("settings", {}).get("terms") if run.has("fingerprint.json") else None
+    if own is None and not plan.learning.get("start"):
+        own = stated
+    against = terms.objection(stated)
+    return {
+        "data": _told(own),
+        "weights": NOT_KNOWN if terms.parts(stated) == ["unknown"] else stated,
+        "strictest": NOT_KNOWN if terms.strictest(stated) == "unknown" else terms.strictest(stated),
+        "public": "may be made public" if against is None else f"may not be made public: {against}",
+        "conditions": terms.conditions(stated) if against is None else [],
+    }
+
+
+def _opened(run: Run) -> Any:
+    """{part: how often it was judged}, by the ledger; what was opened without Hilum is on nobody's record."""
+    if not run.has("ledger.jsonl"):
+        return NOT_KNOWN
+    looks = Counter(str(event["part"]) for event in run.ledger() if "part" in event)
+    return {part: looks[part] for part in dict.fromkeys([*PARTS, *looks])}
+
+
+def _warnings(run: Run, plan: Plan) -> dict[str, Any]:
+    """Sentences that the data gave and training went on with, and rows of faults that were accepted as meant."""
+    settings = _fingerprint(run).get("settings")
+    return {
+        "of the data": list(plan.data.get("warnings", [])),
+        "accepted": NOT_KNOWN if settings is None else list(settings.get("accept", [])),
+    }

@@ -1,0 +1,296 @@
+"""The model's error beside the spread between raters: on cases that several people have read.
+
+Masks: items `label@rater` of a case. Classes: attributes `class@rater` (columns of a table or of cases.csv), the name
+of a class. The question is not whether the model is like one person, but whether it is as like each of them as they are
+like one another. Nobody's reading is taken for the truth.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import combinations
+from typing import Any, Protocol
+
+import numpy as np
+
+from hilum.core import catalogue
+from hilum.core.errors import HilumError
+from hilum.core.findings import Mask, Result
+from hilum.core.image import Array, Case
+from hilum.core.plan import Plan
+from hilum.core.progress import Progress, quiet
+from hilum.evaluation import agreement
+from hilum.evaluation.agreement import Values
+from hilum.evaluation.bootstrap import Estimate, Paired, interval, interval_of_set, paired
+from hilum.tasks import _labels
+from hilum.tasks._task import Task
+
+MARK = {"segment": "label@", "classify": "class@"}
+# What the names of raters follow, by task. Other tasks have no such roles.
+LEAST = 3
+# Raters from which a consensus is formed: two have no majority.
+RESAMPLES = 500
+# Of kappa, which is computed anew for each.
+CHANCE = 0.05
+# The interval alone is too narrow for a handful of patients.
+LIKE = "The model differs from the raters no more than they differ from one another."
+UNLIKE = "The model differs from the raters more than they differ from one another."
+OPEN = "These cases do not show whether the model differs from the raters more than they differ from one another."
+
+
+class Predicts(Protocol):
+    """What is needed of a predictor: its task, and results."""
+
+    task: Task
+
+    def __call__(self, case: Case) -> Result: ...
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One case as raters and the model read it.
+
+    model: {rater: model against that rater}. pairs: {(one, other): those two raters}. consensus: model against it, None
+    for fewer than LEAST raters. disputed: `agreement.disputed`. answers: {rater or "": class}, the model's under "".
+    """
+
+    case: str
+    group: str
+    model: dict[str, Values]
+    pairs: dict[tuple[str, str], Values]
+    consensus: Values | None = None
+    disputed: float | None = None
+    answers: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """model: against the raters. raters: against each other. difference: model less raters on the same cases.
+
+    within: True where it is shown that the model is no further off, False where the opposite is, None where neither is.
+    """
+
+    model: Estimate
+    raters: Estimate
+    difference: Paired
+    within: bool | None
+    sentence: str
+
+
+def beside(
+    model: Sequence[float | None], raters: Sequence[float | None], groups: Sequence[Hashable], better: str
+) -> Beside:
+    """The model's value against the raters beside theirs against each other, over cases.
+
+    model, raters: (n,) per case, the mean over raters and over pairs of raters. groups: (n,) patient. better: "higher"
+    (Dice) or "lower" (mm). Something is said only where the whole interval and the test by signs (p at most CHANCE)
+    agree; five patients or fewer can never show it. An interval of no width is taken for none.
+    """
+    gap = paired(model, raters, groups)
+    if gap.low is not None and gap.low == gap.high:
+        gap = replace(gap, low=None, high=None, p=None)
+    both = [a is not None and b is not None for a, b in zip(model, raters, strict=True)]
+    used = [[v if k else None for v, k in zip(values, both, strict=True)] for values in (model, raters)]
+    one, other = (interval(values, groups) for values in used)
+    if gap.difference is None:
+        return Beside(one, other, gap, None, "No case has a defined value for the model and for two raters.")
+    if gap.low is None or gap.high is None:
+        words = "There is no interval (fewer than two patients, or cases that do not differ), so nothing can be said "
+        return Beside(one, other, gap, None, words + "about how the model compares with the raters.")
+    low, high = (gap.low, gap.high) if better == "higher" else (-gap.high, -gap.low)
+    if gap.p is None or gap.p > CHANCE or low < 0 <= high:
+        return Beside(one, other, gap, None, OPEN)
+    return Beside(one, other, gap, True, LIKE) if low >= 0 else Beside(one, other, gap, False, UNLIKE)
+
+
+def named(case: Case, task: str) -> list[str]:
+    """The raters who read the case, in order of their names."""
+    mark = MARK.get(task, "")
+    if task == "segment":
+        return sorted(role[len(mark) :] for role in case.items if role.startswith(mark))
+    known = [key for key, value in case.attributes.items() if mark and key.startswith(mark) and str(value).strip()]
+    return sorted(key[len(mark) :] for key in known)
+
+
+def read(case: Case, result: Result, task: Task) -> Reading:
+    """One case that raters have read, and what the model found in it.
+
+    Refused: a rater's mask on another grid (HIL-N14) or with values that are no class (N15), a class that the model
+    does not know (HIL-EVAL-20).
+    """
+    return (_masks if task.plan.task == "segment" else _classes)(case, result, task)
+
+
+def _masks(case: Case, result: Result, task: Task) -> Reading:
+    plan, image = task.plan, case.read("image")
+    names, spacing = [c.name for c in plan.classes], image.spacing
+    masks: dict[str, Array] = {}
+    for rater in named(case, plan.task):
+        # a reading takes the place of the label, so that it is read and checked as one
+        own = replace(case, items={**case.items, "label": case.items[f"label@{rater}"]})
+        label = _labels.stored(own)
+        _labels.same_grid(own, image, label)
+        masks[rater] = _labels.judged_channels(own, label, plan)[0]
+    found = _places(result["mask"], plan)
+    readings = list(masks.values())
+    together: Values | None = None
+    if len(masks) >= LEAST:
+        together = agreement.compared(found, agreement.staple(readings, len(names)), names, spacing)
+    return Reading(
+        case.id, case.group,
+        {rater: agreement.compared(found, mask, names, spacing) for rater, mask in masks.items()},
+        agreement.pairwise(masks, names, spacing), together,
+        agreement.disputed(readings, len(names)) if len(masks) > 1 else None,
+    )  # fmt: skip
+
+
+def _places(mask: Mask, plan: Plan) -> Array:
+    """The model's mask as places in plan.classes; numbered objects are all of the one class."""
+    if mask.instances:
+        return (mask.array != 0).astype(np.int16)
+    found = np.zeros(mask.array.shape, np.int16)
+    for place, known in enumerate(plan.classes, 1):
+        found[mask.array == known.value] = place
+    return found
+
+
+def _classes(case: Case, result: Result, task: Task) -> Reading:
+    known = [c.name for c in task.plan.classes]
+    answers = {}
+    for rater in named(case, task.plan.task):
+        given = str(case.attributes[f"class@{rater}"]).strip()
+        if given not in known:
+            raise HilumError(
+                "HIL-EVAL-20", f"Case {case.id}: class@{rater} is {given!r}, which the model does not know",
+                f"Write one of {', '.join(known)}, or leave the cell empty",
+            )  # fmt: skip
+        answers[rater] = known.index(given)
+    own = int(np.argmax(result["scores"].vector()))
+
+    def same(one: int, other: int) -> Values:
+        return {"agreement": {"": float(one == other)}}
+
+    pairs = {(a, b): same(answers[a], answers[b]) for a, b in combinations(answers, 2)}
+    model = {rater: same(own, answer) for rater, answer in answers.items()}
+    return Reading(case.id, case.group, model, pairs, answers={**answers, "": own})
+
+
+def measured(predictor: Predicts, cases: Sequence[Case], progress: Progress = quiet) -> dict[str, Any] | None:
+    """Everything about the raters of these cases, as raters.json holds it; None where no case names a rater.
+
+    Every case that raters have read is predicted once more. One that can not be read or predicted is left out with its
+    reason.
+    """
+    task = predictor.task
+    chosen = [case for case in cases if named(case, task.plan.task)]
+    readings: list[Reading] = []
+    left_out: list[dict[str, str]] = []
+    for number, case in enumerate(chosen):
+        try:
+            readings.append(read(case, predictor(case), task))
+        except HilumError as error:
+            left_out.append({"case": case.id, "why": str(error)})
+        progress("raters", number + 1, len(chosen), case.id)
+    return summary(readings, left_out, [c.name for c in task.plan.classes]) if chosen else None
+
+
+def summary(
+    readings: Sequence[Reading], left_out: Sequence[Mapping[str, str]], classes: Sequence[str]
+) -> dict[str, Any]:
+    """What the readings say together: rows by measure and class, each rater by himself, the consensus, kappa."""
+    raters = sorted({rater for reading in readings for rater in reading.model})
+    several = [reading for reading in readings if reading.pairs]
+    counts = {rater: sum(rater in reading.model for reading in readings) for rater in raters}
+    found: dict[str, Any] = {"raters": counts, "cases": len(several), "left_out": list(left_out)}
+    if not several:
+        who = f"by one rater only ({', '.join(raters)})" if raters else "by nobody whose reading can be used"
+        why = "how far raters differ from one another is not known here, so the model's error can not be set beside it"
+        return found | {"sentence": f"Every case was read {who}: {why}."}
+    rows = _rows(several)
+    found |= {"sentence": f"{rows[0]['measure']}: {rows[0]['sentence']}", "rows": rows, "each": _each(several, raters)}
+    if several[0].answers:
+        return found | {"kappa": _kappa(several, raters, len(classes))}
+    spread = interval([reading.disputed for reading in several], [reading.group for reading in several])
+    return found | {"consensus": _consensus(several), "disputed": _plain(spread)}
+
+
+def _value(values: Values | None, measure: str, key: str | None) -> float | None:
+    """One class's value, or (key None) the mean over the classes that have one."""
+    own = (values or {}).get(measure, {})
+    return own.get(key) if key is not None else _mean(own.values())
+
+
+def _mean(values: Any) -> float | None:
+    known = [v for v in values if v is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _better(measure: str) -> str:
+    return "higher" if measure == "agreement" else str(catalogue.card("hilum.metrics", measure)["better"])
+
+
+def _rows(readings: Sequence[Reading]) -> list[dict[str, Any]]:
+    """Model and raters by measure, over all classes and by class."""
+    shape = next(iter(readings[0].pairs.values()))
+    groups = [reading.group for reading in readings]
+    rows: list[dict[str, Any]] = []
+    for measure, classes in shape.items():
+        for key in [None, *(name for name in classes if name)]:
+            model = [_mean(_value(v, measure, key) for v in r.model.values()) for r in readings]
+            pairs = [_mean(_value(v, measure, key) for v in r.pairs.values()) for r in readings]
+            found = beside(model, pairs, groups, _better(measure))
+            row: dict[str, Any] = {"measure": measure, "class": key or "all", "better": _better(measure)}
+            row |= {"model": _plain(found.model), "raters": _plain(found.raters)}
+            row |= {"difference": _plain(found.difference), "within": found.within, "sentence": found.sentence}
+            rows.append(row)
+    return rows
+
+
+def _each(readings: Sequence[Reading], raters: Sequence[str]) -> list[dict[str, Any]]:
+    """Every rater against the model and against the other raters: who reads otherwise than all others is seen here."""
+    rows = []
+    for measure in next(iter(readings[0].pairs.values())):
+        for rater in raters:
+            own = [r for r in readings if rater in r.model]
+            groups = [r.group for r in own]
+            model = interval([_value(r.model[rater], measure, None) for r in own], groups)
+            others = [_mean(_value(v, measure, None) for pair, v in r.pairs.items() if rater in pair) for r in own]
+            row = {"measure": measure, "rater": rater, "better": _better(measure)}
+            rows.append(row | {"model": _plain(model), "others": _plain(interval(others, groups))})
+    return rows
+
+
+def _consensus(readings: Sequence[Reading]) -> dict[str, Any]:
+    """The model against STAPLE's consensus, where there are enough raters for one."""
+    own = [reading for reading in readings if reading.consensus is not None]
+    if not own:
+        words = f"No case was read by {LEAST} raters or more: no consensus was formed."
+        return {"cases": 0, "rows": {}, "sentence": words}
+    groups = [reading.group for reading in own]
+    rows = {m: _plain(interval([_value(r.consensus, m, None) for r in own], groups)) for m in own[0].consensus or {}}
+    words = f"Consensus: STAPLE of {LEAST} raters or more, each class against the rest, from a probability of one half."
+    return {"cases": len(own), "rows": rows, "sentence": words}
+
+
+def _kappa(readings: Sequence[Reading], raters: Sequence[str], classes: int) -> list[dict[str, Any]]:
+    """Cohen's kappa of every two raters and of the model with each; Fleiss' of all raters, on cases that all read."""
+    rows = []
+    for one, other in [*combinations(raters, 2), *(("", rater) for rater in raters)]:
+        own = [r for r in readings if one in r.answers and other in r.answers]
+        found = interval_of_set(
+            [(r.answers[one], r.answers[other]) for r in own], [r.group for r in own],
+            lambda pairs: agreement.cohen_kappa([a for a, _ in pairs], [b for _, b in pairs], classes), RESAMPLES,
+        )  # fmt: skip
+        rows.append({"of": f"{one or 'the model'} and {other}", "kappa": "Cohen", **_plain(found)})
+    own = [r for r in readings if all(rater in r.answers for rater in raters)]
+    counts = [np.bincount([r.answers[rater] for rater in raters], minlength=classes) for r in own]
+    found = interval_of_set(
+        counts, [r.group for r in own], lambda drawn: agreement.fleiss_kappa(np.stack(drawn)), RESAMPLES
+    )
+    return [*rows, {"of": "all raters", "kappa": "Fleiss", **_plain(found)}]
+
+
+def _plain(found: Estimate | Paired) -> dict[str, Any]:
+    """Numbers for JSON, to six places; an interval of no width is none."""
+    if found.low is not None and found.low == found.high:
+        found = replace(found, low=None, high=None)
+    return {k: round(v, 6) if isinstance(v, float) else v for k, v in asdict(found).items() if k != "dropped"}
