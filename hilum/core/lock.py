@@ -36,11 +36,17 @@ def _taken(path: Path) -> int:
                 "HIL-T12", f"Another process (number {owner}) works in {path.parent}",
                 "Wait for it, stop it, or choose another --out",
             ) from error  # fmt: skip
-        with contextlib.suppress(FileNotFoundError):
-            there = path.stat().st_ino
-        if there == os.fstat(handle).st_ino:
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, str(os.getpid()).encode(), 0)
-            return handle
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                there = path.stat().st_ino
+            if there == os.fstat(handle).st_ino:
+                os.ftruncate(handle, 0)
+                os.pwrite(handle, str(os.getpid()).encode(), 0)
+                return handle
+        except BaseException:
+            # a signal that ends the process just now must not leave the file behind
+            path.unlink(missing_ok=True)
+            os.close(handle)
+            raise
         # its owner finished and removed the file between our two calls
         os.close(handle)
