@@ -44,8 +44,10 @@ def _taken(path: Path) -> int:
                 os.pwrite(handle, str(os.getpid()).encode(), 0)
                 return handle
         except BaseException:
-            # a signal that ends the process just now must not leave the file behind
-            path.unlink(missing_ok=True)
+            # a signal that ends the process just now must not leave our file behind, nor take another's away
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_ino == os.fstat(handle).st_ino:
+                    path.unlink()
             os.close(handle)
             raise
         # its owner finished and removed the file between our two calls
