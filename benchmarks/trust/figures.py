@@ -5,10 +5,11 @@
 NAME is a folder below HILUM_DATA or a file of benchmarks/datasets (hippocampus.yaml), RUN what `hilum train` made of
 it. Validation and test part are predicted once; raw answers of classes stay in the cache by the hash of the run. (1)
 NLL and Brier score of the test part after scaling on the validation part, paired with before; of masks voxel by voxel
-near foreground, every case once. (2) 500 times the patients of both parts are dealt anew into calibration and test,
-as many as there were: mean coverage of the prediction sets, beside the band for one such split. (3) The least certain
-fifth of the test part is sent to a person: error of the rest, beside sending at random and by the raw highest
-probability.
+near foreground, every case once, and what became of the intervals and wide masks that were said. (2) 500 times the
+patients of both parts are dealt anew into calibration and test, as many as there were: mean coverage of the prediction
+sets, beside the band for one such split. (3) The least certain fifth of the test part is sent to a person: error of the
+rest, beside sending at random and by the raw highest probability; and the same where the answer is the mean over views
+of the image, by the doubt and by how far the views lie apart.
 """
 
 import argparse
@@ -27,11 +28,13 @@ import machine
 
 from hilum.core.atomic import write_json, write_text
 from hilum.core.run import Run
-from hilum.evaluation.bootstrap import Paired, paired
-from hilum.infer.predictor import Predictor
+from hilum.evaluation.bootstrap import Paired, interval_of_set, paired
+from hilum.evaluation.promises import Promises
 from hilum.planning.planner import look
 from hilum.tasks._task import headline_value
-from hilum.trust import calibration, conformal, doubt, voxels
+from hilum.trust import calibration, conformal, doubt, maps, several, voxels
+from hilum.trust.several import Several
+from hilum.trust.trusted import Trusted
 from hilum.trust.uncertainty import referral
 
 BENCHMARKS = Path(__file__).parents[1]
@@ -44,20 +47,22 @@ def source(name: str) -> Path:
     return BENCHMARKS / "datasets" / name if name.endswith(".yaml") else Path(os.environ["HILUM_DATA"]) / name
 
 
-def answers(name: str, folder: Path) -> dict[str, np.ndarray[Any, Any]]:
-    """part, group, and of classes raw (n, K) and truth (n,); predicted once and kept."""
+def answers(name: str, folder: Path, kind: str = "one") -> dict[str, np.ndarray[Any, Any]]:
+    """part, group, and of classes raw (n, K), truth (n,) and how far views lay apart (n,); predicted once and kept."""
     run = Run(folder)
-    key = hashlib.sha256(json.dumps(run.hashes(), sort_keys=True).encode()).hexdigest()[:16]
+    weights = {n: h for n, h in run.hashes().items() if n.startswith("weights/") or n == "plan.json"}
+    key = hashlib.sha256(json.dumps([weights, kind], sort_keys=True).encode()).hexdigest()[:16]
     path = BENCHMARKS / "cache" / "trust" / f"{name}-{key}.npz"
     if not path.is_file():
-        predictor, found = Predictor(run), list[tuple[Any, ...]]()
+        predictor, found = Several(run, several.parse(kind)), list[tuple[Any, ...]]()
         for case, part in look(source(name), run.plan.task, run.plan.split_seed).units(run.plan):
             if part != "train":
-                judged = predictor.task.judge(predictor(case), case)
-                found.append((part, case.group, *judged.record))
-        parts, groups, raw, truth = zip(*found, strict=True)
+                opinion = predictor.opinion(case)
+                apart = 0.0 if opinion.entropies is None else maps.disagreement(opinion)
+                found.append((part, case.group, *predictor.task.judge(opinion.result, case).record, apart))
+        parts, groups, raw, truth, apart = zip(*found, strict=True)
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, part=parts, group=groups, raw=np.stack(raw), truth=np.array(truth))
+        np.savez(path, part=parts, group=groups, raw=np.stack(raw), truth=np.array(truth), apart=np.array(apart))
     with np.load(path) as stored:
         return dict(stored)
 
@@ -73,15 +78,32 @@ def of_classes(name: str, folder: Path) -> dict[str, Any]:
     row |= {"method": chosen.scaling.method}
     row |= _scores(raw[test], scaled, truth[test], groups[test].tolist())
     row |= _resplit(raw, truth, groups, int(val.sum()))
-    wrong = (raw[test].argmax(axis=1) != truth[test]).astype(float)
-    changed = (scaled.argmax(axis=1) != truth[test]).astype(float)
-    ours, plain = referral(scaled.max(axis=1), changed, SHARE), referral(raw[test].max(axis=1), wrong, SHARE)
-    assert ours is not None and plain is not None
-    return row | {
-        "error": ours.before, "error after referral": ours.after, "by raw maximum": plain.after,
-        "at random": ours.random,
-        "cut": None if ours.before == 0 or ours.after is None else 1 - ours.after / ours.before,
-    }  # fmt: skip
+    own, labels = groups[test].tolist(), truth[test]
+    row |= _sent("raw maximum", raw[test].max(axis=1), raw[test], labels, own)
+    row |= _sent("doubt", scaled.max(axis=1), scaled, labels, own)
+    seen = answers(name, folder, "views")
+    fit = calibration.choose(seen["raw"][val], truth[val], groups[val].tolist())
+    views = calibration.applied(fit.scaling, seen["raw"][test])
+    row |= {f"views, {k}": v for k, v in _scores(raw[test], views, labels, own).items() if "raw" not in k}
+    row |= _sent("doubt, mean of views", views.max(axis=1), views, labels, own)
+    return row | _sent("views apart", -seen["apart"][test], views, labels, own)
+
+
+def _sent(name: str, sure: Any, answer: Any, truth: Any, groups: list[str]) -> dict[str, Any]:
+    """The least sure are sent: error before and after, and by how much it is cut, with its interval over patients."""
+    wrong = (answer.argmax(axis=1) != truth).astype(float)
+    cut = interval_of_set(list(zip(sure, wrong, strict=True)), groups, _cut, 1000)
+    sent = referral(sure, wrong, SHARE)
+    assert sent is not None
+    row = {f"{name}: error": sent.before, f"{name}: error of the rest": sent.after, f"{name}: cut": cut.mean}
+    return row | {f"{name}: cut low": cut.low, f"{name}: cut high": cut.high}
+
+
+def _cut(pairs: list[Any]) -> float | None:
+    """By which share referral lowers the error; at random it would be 0."""
+    sent = referral(np.array([s for s, _ in pairs]), np.array([w for _, w in pairs]), SHARE)
+    assert sent is not None
+    return None if sent.before == 0 or sent.after is None else 1 - sent.after / sent.before
 
 
 def _scores(before: Any, after: Any, truth: Any, groups: list[str]) -> dict[str, Any]:
@@ -131,14 +153,18 @@ def _resplit(raw: Any, truth: Any, groups: Any, size: int) -> dict[str, Any]:
 def of_masks(name: str, folder: Path) -> dict[str, Any]:
     """Everything about one segmentation."""
     run = Run(folder)
-    predictor = Predictor(run)
+    predictor = Trusted(run, wide=True)
+    assert predictor.calibration is not None
     kept: dict[str, list[Any]] = {"val": [], "test": []}
+    promised = Promises(predictor.task)
     for case, part in look(source(name), run.plan.task, run.plan.split_seed).units(run.plan):
         if part in kept:
             opinion = predictor.opinion(case)
             logits = np.asarray(opinion.logits, dtype=np.float32)
             voxel = voxels.sample(logits, predictor.task.prepare(case)["target"], logits=True)
             value = headline_value(predictor.task.judge(opinion.result, case).values["dice"])
+            if part == "test":
+                promised(case, predictor.weighed(opinion, case, predictor.calibration))
             kept[part].append((voxel, case.group, doubt.sight(logits), 0.0 if value is None else 1 - value))
     chosen = voxels.choose([v for v, *_ in kept["val"]], [g for _, g, *_ in kept["val"]])
     row: dict[str, Any] = {"data": name, "validation": len(kept["val"]), "test": len(kept["test"])}
@@ -155,7 +181,9 @@ def of_masks(name: str, folder: Path) -> dict[str, Any]:
     sent = referral(sure, losses, SHARE)
     assert sent is not None
     cut = None if sent.after is None else 1 - sent.after / sent.before
-    return row | {"error": sent.before, "error after referral": sent.after, "at random": sent.random, "cut": cut}
+    row |= {"error": sent.before, "error after referral": sent.after, "at random": sent.random, "cut": cut}
+    said = promised.summary(predictor.calibration)
+    return row | {f"{what}: {k}": v for part in said.values() for what, one in part.items() for k, v in one.items()}
 
 
 def main() -> None:

@@ -212,6 +212,11 @@ def predict(
     memory: Annotated[str | None, typer.Option(help="Most that merging windows may take, for example 2GB.")] = None,
     runtime: Annotated[str, typer.Option(help="torch.")] = "torch",
     format: Annotated[str, typer.Option(help="nifti, or dicom (SEG, SR, registration) for DICOM images.")] = "nifti",
+    wide: Annotated[bool, typer.Option("--wide", help="Also masks that miss little of what is there.")] = False,
+    maps: Annotated[bool, typer.Option("--maps", help="Also where a mask is doubtful, as images.")] = False,
+    order: Annotated[
+        str, typer.Option(help="Of worklist.csv: arrival, or doubt (what needs a person first).")
+    ] = "arrival",
     accept: Accept = None,
 ) -> None:
     """Use a run or bundle on images; a bad input costs that input only. Repeat the call to go on.
@@ -224,7 +229,8 @@ def predict(
     with show.bars() as progress:
         found = verb(
             model, list(inputs or []), out, fixed=fixed, moving=moving,
-            memory=memory, runtime=runtime, format=format, accept=tuple(accept or ()), progress=progress,
+            memory=memory, runtime=runtime, format=format, wide=wide, maps=maps, order=order,
+            accept=tuple(accept or ()), progress=progress,
         )  # fmt: skip
     show.predicted(found, out)
 
@@ -276,18 +282,26 @@ def calibrate(
     model: Annotated[Path, typer.Argument(help="A run folder.")],
     data: Data,
     error: Annotated[float, typer.Option(help="Share of patients whose result may be accepted and wrong.")] = 0.1,
-    acceptable: Annotated[float, typer.Option(help="Dice from which a mask counts as right.")] = 0.7,
+    acceptable: Annotated[float, typer.Option(help="Dice, or F1 of boxes, from which a result is right.")] = 0.7,
+    opinions: Annotated[
+        str, typer.Option(help="Whose mean an answer is: one, views (of the image), dropout or dropout:N.")
+    ] = "one",
+    with_: Annotated[
+        list[Path] | None, typer.Option("--with", help="Another run, same plan and split: an ensemble. Repeat it.")
+    ] = None,
 ) -> None:
     """Learn anew, on the validation part, which answers of a run are accepted, flagged or sent to a person.
 
     `hilum train` has done so with the defaults.
-    Example: hilum calibrate run images/ --error 0.05
+    Example: hilum calibrate run images/ --error 0.05 --opinions views
     """
     from hilum.cli import show
     from hilum.verbs.calibrate import calibrate as verb
 
     with show.bars() as progress:
-        found = verb(model, data, error=error, acceptable=acceptable, progress=progress)
+        found = verb(
+            model, data, error=error, acceptable=acceptable, opinions=opinions, others=with_ or (), progress=progress
+        )
     show.calibrated(found)
 
 

@@ -46,9 +46,51 @@ class Gate(Strict):
     rate: float = Field(ge=0, le=1)
 
 
+class Opinions(Strict):
+    """Whose mean is the answer: the network once ("one"), with dropout left on, of views of the image, or of several.
+
+    count: passes with dropout, or networks of an ensemble (their weights are in the run); views follow from the plan.
+    """
+
+    kind: Literal["one", "dropout", "views", "ensemble"] = "one"
+    count: int = Field(default=1, ge=1)
+    seed: int = Field(default=0, ge=0)
+
+
+class Wide(Strict):
+    """Wide masks: what was found, and every voxel whose probability reaches the threshold of its class.
+
+    risk: share of a class's true voxels that may be missed, mean over patients. thresholds: by class, None where no
+    threshold keeps it. groups: patients that have the class, by class.
+    """
+
+    risk: float = Field(gt=0, lt=1)
+    thresholds: dict[str, float | None]
+    groups: dict[str, int]
+
+
+class Interval(Strict):
+    """An interval around a measurement v: v - width * s to v + width * s, cut at what is possible.
+
+    s is 1, or v + floor where a floor is given: large things have large errors. width: None where patients were too few
+    for any. error: share of patients whose truth may lie outside. centre: v itself where nothing better is known of a
+    case. low, high: ends of what is possible. unit: of v.
+    """
+
+    unit: str
+    error: float = Field(gt=0, lt=1)
+    groups: int = Field(ge=0)
+    width: float | None
+    floor: float | None = None
+    centre: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
 class Calibration(Strict):
     """calibration.json. acceptable: Dice from which a mask counts as right. quality: what is usual, by feature.
 
+    measured: intervals by what is measured ("volume NAME", or the headline metric, which only the truth would show).
     notes: how it was learned, and what could not be, in words.
     """
 
@@ -60,5 +102,8 @@ class Calibration(Strict):
     sets: Sets | None = None
     acceptable: float | None = None
     gate: Gate | None = None
+    opinions: Opinions = Field(default_factory=Opinions)
+    wide: Wide | None = None
+    measured: dict[str, Interval] = Field(default_factory=dict)
     quality: dict[str, dict[str, float]] = Field(default_factory=dict)
     notes: list[str] = Field(default_factory=list)

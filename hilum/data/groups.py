@@ -1,9 +1,11 @@
 """Which cases must stay together: by patient where known, else because their images are the same once more."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from hilum.core.image import Case
+import numpy as np
+
+from hilum.core.image import Array, Case
 from hilum.core.progress import Progress, quiet
 from hilum.data.dataset import Dataset, patient
 from hilum.data.likeness import Look, alike, look_at, one_thread
@@ -73,3 +75,9 @@ def joined(pairs: Iterable[tuple[int, int]], names: list[str], patients: Sequenc
 def _with(dataset: Dataset, groups: list[str]) -> Dataset:
     cases: tuple[Case, ...] = tuple(replace(c, group=g) for c, g in zip(dataset.cases, groups, strict=True))
     return replace(dataset, cases=cases)
+
+
+def numbered(groups: Sequence[Hashable]) -> tuple[Array, int]:
+    """Group numbers (n,) int64 in order of first appearance, and how many groups there are."""
+    seen: dict[Hashable, int] = {}
+    return np.array([seen.setdefault(g, len(seen)) for g in groups], dtype=np.int64), len(seen)

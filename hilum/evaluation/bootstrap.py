@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from hilum.data.groups import numbered
+
 Array = np.ndarray[Any, np.dtype[Any]]
 Statistic = Callable[[Array], float]
 
@@ -58,13 +60,6 @@ def _check_lengths(groups: Sequence[Hashable], *columns: Sequence[Any]) -> None:
     for column in columns:
         if len(column) != len(groups):
             raise ValueError(f"{len(column)} values but {len(groups)} groups")
-
-
-def _codes(groups: Sequence[Hashable]) -> tuple[Array, int]:
-    """Group numbers (n,) in order of first appearance, and how many there are."""
-    seen: dict[Hashable, int] = {}
-    codes = np.array([seen.setdefault(g, len(seen)) for g in groups], dtype=np.int64)
-    return codes, len(seen)
 
 
 def _percentiles(draws: Array, centre: float, groups: int, level: float) -> tuple[float, float]:
@@ -119,7 +114,7 @@ def interval(
     _check_lengths(groups, values)
     keep = _defined(values)
     used = np.array([v for v, k in zip(values, keep, strict=True) if k], dtype=np.float64)
-    codes, g = _codes([group for group, k in zip(groups, keep, strict=True) if k])
+    codes, g = numbered([group for group, k in zip(groups, keep, strict=True) if k])
     undefined = len(values) - len(used)
     if not len(used):
         return Estimate(None, None, None, 0, 0, undefined)
@@ -151,7 +146,7 @@ def interval_of_set(
     replacement instead, for metrics that a record drawn twice would spoil (kid, fid, recall).
     """
     _check_lengths(groups, records)
-    codes, g = _codes(groups)
+    codes, g = numbered(groups)
     centre = function(list(records)) if len(records) else None
     if centre is None or g < 2:
         return Estimate(centre, None, None, len(records), g)
@@ -193,7 +188,7 @@ def paired(
     _check_lengths(groups, a, b)
     keep = _defined(a, b)
     gap = np.array([float(x) - float(y) for x, y, k in zip(a, b, keep, strict=True) if k], dtype=np.float64)  # type: ignore[arg-type]
-    codes, g = _codes([group for group, k in zip(groups, keep, strict=True) if k])
+    codes, g = numbered([group for group, k in zip(groups, keep, strict=True) if k])
     if not len(gap):
         return Paired(None, None, None, None, 0)
     centre = float(gap.mean())
@@ -222,7 +217,7 @@ def paired_of_set(
     The interval resamples groups for both alike; p swaps the two methods' records within whole groups.
     """
     _check_lengths(groups, a, b)
-    codes, g = _codes(groups)
+    codes, g = numbered(groups)
 
     def gap(first: Sequence[Any], second: Sequence[Any]) -> float | None:
         one, two = function(list(first)), function(list(second))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hilum.evaluation.bootstrap import _codes
+from hilum.data.groups import numbered
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -55,7 +55,7 @@ def stability(
         return None
     keep: Array = np.logical_not(np.isnan(table).any(axis=0))
     table = table[:, keep] * (1 if better == "higher" else -1)
-    codes, g = _codes([group for group, k in zip(groups, keep, strict=True) if k])
+    codes, g = numbered([group for group, k in zip(groups, keep, strict=True) if k])
     if g < 2:
         return None
     seen, drawn = _observed(table), _drawn(table, codes, resamples, seed)

@@ -8,7 +8,7 @@ like one another. Nobody's reading is taken for the truth.
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +17,6 @@ from hilum.core.errors import HilumError
 from hilum.core.findings import Mask, Result
 from hilum.core.image import Array, Case
 from hilum.core.plan import Plan
-from hilum.core.progress import Progress, quiet
 from hilum.evaluation import agreement
 from hilum.evaluation.agreement import Values
 from hilum.evaluation.bootstrap import Estimate, Paired, interval, interval_of_set, paired
@@ -35,14 +34,6 @@ CHANCE = 0.05
 LIKE = "The model differs from the raters no more than they differ from one another."
 UNLIKE = "The model differs from the raters more than they differ from one another."
 OPEN = "These cases do not show whether the model differs from the raters more than they differ from one another."
-
-
-class Predicts(Protocol):
-    """What is needed of a predictor: its task, and results."""
-
-    task: Task
-
-    def __call__(self, case: Case) -> Result: ...
 
 
 @dataclass(frozen=True)
@@ -174,23 +165,31 @@ def _classes(case: Case, result: Result, task: Task) -> Reading:
     return Reading(case.id, case.group, model, pairs, answers={**answers, "": own})
 
 
-def measured(predictor: Predicts, cases: Sequence[Case], progress: Progress = quiet) -> dict[str, Any] | None:
-    """Everything about the raters of these cases, as raters.json holds it; None where no case names a rater.
+class Raters:
+    """Called with every case and its result (`judge_all`'s watch); `summary` then sets the model beside the raters."""
 
-    Every case that raters have read is predicted once more. One that can not be read or predicted is left out with its
-    reason.
-    """
-    task = predictor.task
-    chosen = [case for case in cases if named(case, task.plan.task)]
-    readings: list[Reading] = []
-    left_out: list[dict[str, str]] = []
-    for number, case in enumerate(chosen):
-        try:
-            readings.append(read(case, predictor(case), task))
-        except HilumError as error:
-            left_out.append({"case": case.id, "why": str(error)})
-        progress("raters", number + 1, len(chosen), case.id)
-    return summary(readings, left_out, [c.name for c in task.plan.classes]) if chosen else None
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.readings: list[Reading] = []
+        self.left_out: list[dict[str, str]] = []
+
+    def __call__(self, case: Case, result: Result) -> None:
+        if named(case, self.task.plan.task):
+            try:
+                self.readings.append(read(case, result, self.task))
+            except HilumError as error:
+                # a reading that can not be used is no fault of the model's answer
+                self.left_out.append({"case": case.id, "why": str(error)})
+
+    def summary(self, missing: Sequence[tuple[Case, str]] = ()) -> dict[str, Any] | None:
+        """Everything about the raters, as raters.json holds it; None where no case names one.
+
+        missing: cases without a result, with the reason.
+        """
+        lost = [{"case": c.id, "why": why} for c, why in missing if named(c, self.task.plan.task)]
+        if not self.readings and not self.left_out and not lost:
+            return None
+        return summary(self.readings, self.left_out + lost, [c.name for c in self.task.plan.classes])
 
 
 def summary(

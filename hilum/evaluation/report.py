@@ -8,7 +8,8 @@ from typing import Any
 
 from hilum.core import catalogue
 from hilum.core.errors import HilumError
-from hilum.core.image import Case
+from hilum.core.findings import Result
+from hilum.core.image import Array, Case
 from hilum.core.run import Run
 from hilum.evaluation import raters_section, trust
 from hilum.evaluation.evaluator import Evaluation, confusion, picked
@@ -16,6 +17,9 @@ from hilum.infer.predictor import Predictor
 from hilum.learn._curve import curves
 from hilum.pictures.draw import colour
 from hilum.pictures.page import Page
+from hilum.tasks import _show
+from hilum.tasks._labels import stored
+from hilum.trust.trusted import Trusted
 
 GROUPING = {
     "patient": "Patients are known: no patient is in two parts.",
@@ -26,7 +30,7 @@ GROUPING = {
 
 def write(
     path: Path,
-    predictor: Predictor,
+    predictor: Trusted,
     done: Evaluation,
     cases: list[Case],
     part: str,
@@ -122,8 +126,8 @@ def _curves(page: Page, run: Run) -> None:
     page.heading("How it learned").abreast(drawings)
 
 
-def _pictures(page: Page, predictor: Predictor, done: Evaluation, cases: list[Case]) -> None:
-    """Best, median and worst case; of generated images the first ones."""
+def _pictures(page: Page, predictor: Trusted, done: Evaluation, cases: list[Case]) -> None:
+    """Best, median and worst case, and where their masks are doubtful; of generated images the first ones."""
     page.heading("What it looks like")
     if predictor.task.CARD["infer"] == "sampler":
         results = predictor.generate(min(24, max(8, len(cases))), 0)
@@ -132,11 +136,12 @@ def _pictures(page: Page, predictor: Predictor, done: Evaluation, cases: list[Ca
         return
     if predictor.task.CARD["infer"] == "windows":
         page.legend([(name, colour(value)) for name, value in predictor.task.legend])
-    by_id, values = {c.id: c for c in cases}, done.case_values()
+    by_id, values, predictor.maps = {c.id: c for c in cases}, done.case_values(), True
     for word, name in picked(done):
         case = by_id[name]
         try:
-            pictures = predictor.task.show(predictor(case), case)
+            result = predictor(case)
+            pictures = predictor.task.show(result, case) + _maps(result, case)
         except HilumError as error:
             page.note("warning", str(error))
             continue
@@ -144,6 +149,17 @@ def _pictures(page: Page, predictor: Predictor, done: Evaluation, cases: list[Ca
         words = f"{word}: {done.headline} {number:.3f}" if number is not None else word
         for picture, caption in pictures:
             page.picture(picture, f"{words}, {caption}")
+
+
+def _maps(result: Result, case: Case) -> list[tuple[Array, str]]:
+    """Where the mask is doubtful, and where several opinions lay apart, as one picture; none of other tasks."""
+    found = {n: result[n].image.array[0] for n in ("doubt", "disagreement") if n in result.findings}
+    if not found:
+        return []
+    words = "where the mask is doubtful: entropy as a share of the most there can be"
+    # the slice that was shown before
+    focus = stored(case).array[0] if "label" in case.items else result["mask"].array
+    return [(_show.maps(case.read("image"), focus, found), words)]
 
 
 def _facts(predictor: Predictor, part: str, settings: dict[str, Any]) -> list[dict[str, Any]]:

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from hilum.evaluation.bootstrap import _codes, interval, paired
+from hilum.data.groups import numbered
+from hilum.evaluation.bootstrap import interval, paired
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Values = Sequence[Sequence[float | None]]
@@ -142,7 +143,7 @@ def _complete(tables: Sequence[Values], groups: Sequence[Hashable]) -> tuple[lis
         raise ValueError(f"every seed needs one value for each of {len(groups)} cases")
     full = [np.array([[np.nan if v is None else float(v) for v in row] for row in t], dtype=np.float64) for t in tables]
     keep: Array = np.logical_not(np.isnan(np.concatenate(full)).any(axis=0))
-    codes, g = _codes([group for group, k in zip(groups, keep, strict=True) if k])
+    codes, g = numbered([group for group, k in zip(groups, keep, strict=True) if k])
     return [t[:, keep] for t in full], codes, g
 
 

@@ -9,11 +9,13 @@ import numpy as np
 from hilum.core.calibration import Calibration
 from hilum.core.findings import Result
 from hilum.core.image import Array
+from hilum.evaluation import promises
 from hilum.evaluation.bootstrap import interval, paired
 from hilum.evaluation.reliability import Bin, ece_null, expected_error, reliability
 from hilum.metrics.nll import FLOOR
 from hilum.pictures.page import Page
-from hilum.tasks._task import Judged, headline_value
+from hilum.tasks._task import Judged
+from hilum.trust import doubt
 from hilum.trust.conformal import coverage_band, covered, guarantee
 from hilum.trust.uncertainty import referral, risk_coverage
 
@@ -34,26 +36,24 @@ class Answer:
 
 
 def answers(task: str, judged: Sequence[Judged], results: dict[str, Result], acceptable: float) -> list[Answer]:
-    """The cases whose doubt is known. results: by case. Only classes and masks have a loss."""
+    """The cases whose doubt is known, and what their truth says. results: by case."""
     found = []
     for one in judged:
-        result = results[one.case]
-        if task == "classify":
-            loss: float | None = float(int(np.argmax(one.record[0])) != one.record[1])
-            wrong = bool(loss)
-        else:
-            value = headline_value(one.values["dice"]) if "dice" in one.values else None
-            loss = None if value is None else 1 - value
-            wrong = loss is not None and 1 - loss < acceptable
-        if loss is not None and "doubt" in result.meta:
-            found.append(Answer(one, result.verdict.decision, dict(result.meta), loss, wrong))
+        result, known = results[one.case], doubt.loss(task, one, acceptable)
+        if known is not None and "doubt" in result.meta:
+            found.append(Answer(one, result.verdict.decision, dict(result.meta), *known))
     return found
 
 
-def summary(known: Calibration, found: Sequence[Answer], classes: Sequence[str]) -> dict[str, Any]:
-    """What trust.json holds: calibration (classes only), sets, gate, referral. Empty without answers."""
+def summary(
+    known: Calibration, found: Sequence[Answer], classes: Sequence[str], kept: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """What trust.json holds: calibration (classes only), sets, gate, referral, and `kept` of Promises.
+
+    Without answers only the last.
+    """
     if not found:
-        return {}
+        return dict(kept or {})
     groups = [a.judged.group for a in found]
     doubts, losses = np.array([a.meta["doubt"] for a in found]), np.array([a.loss for a in found])
     out: dict[str, Any] = {"cases": len(found), "groups": len(set(groups))}
@@ -70,7 +70,7 @@ def summary(known: Calibration, found: Sequence[Answer], classes: Sequence[str])
     out["referral"] = {"share": SHARE, "before": sent.before, "after": sent.after, "caught": sent.caught}
     out["aurc"] = {"found": order.aurc, "perfect": order.best, "random": float(losses.mean())}
     out["curve"] = [[round(float(c), 4), round(float(r), 6)] for c, r in zip(order.coverage, order.risk, strict=True)]
-    return out
+    return out | (kept or {})
 
 
 def _calibration(raw: Array, scaled: Array, truth: Array, groups: Sequence[str]) -> dict[str, Any]:
@@ -134,6 +134,8 @@ def section(page: Page, known: Calibration, found: dict[str, Any]) -> None:
         )
     if "gate" in found:
         _gate_part(page, known, found)
+    if "intervals" in found or "wide" in found:
+        promises.section(page, found)
     for note in known.notes:
         page.text(note)
 

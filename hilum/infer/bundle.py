@@ -75,6 +75,10 @@ def write(run: Run, path: Path, public: bool = False) -> dict[str, Any]:
         f"weights/{role}.safetensors": run.read(f"weights/{role}.safetensors"),
         "golden.safetensors": save(golden(run)),
     }
+    for name in run.names():
+        # of an ensemble, the other networks
+        if name.startswith(f"weights/{role}."):
+            files[name] = run.read(name)
     for name in ("features.safetensors", "calibration.json", "outlier.safetensors", "seen.json"):
         # seen.json: hashes of the images and their part, so that none learned from is ever judged
         if run.has(name):

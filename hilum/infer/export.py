@@ -43,7 +43,8 @@ def _written(result: Result, case: Case, folder: Path, form: str, written: list[
         base = folder / (name if len(result.findings) == 1 else f"{name}_{kind}")
         path = _one(finding, case, base, form)
         written.append(path)
-        if form == "dicom" and isinstance(finding, Mask):
+        if form == "dicom" and isinstance(finding, Mask) and not kind.startswith("wide_"):
+            # a wide mask is made to be larger than what is there: its volume is no measurement
             segs.append(path)
             rows += _volumes(finding, path)
         elif form == "dicom" and isinstance(finding, Scores):

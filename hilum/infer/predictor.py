@@ -23,11 +23,15 @@ ROLES = {"image": "image", "fixed": "fixed image", "moving": "moving image"}
 
 @dataclass(frozen=True)
 class Opinion:
-    """One look at a case. prepared: what the task made of it. logits: of `Predictor.logits`, before any reduction."""
+    """One look at a case. prepared: what the task made of it. logits: before any reduction.
+
+    entropies: how far several opinions lay apart, where the answer is their mean; None of one network asked once.
+    """
 
     result: Result
     prepared: dict[str, Any]
     logits: Any
+    entropies: Any = None
 
 
 class Predictor:
@@ -61,12 +65,16 @@ class Predictor:
         looks = {role: _Look(case.items[role]) for role in ROLES if role in case.items and self.anatomy is not None}
         case = replace(case, items={**case.items, **looks})
         prepared = self.task.prepare(case, truth=False)
-        logits = self.logits(prepared, progress)
+        logits, entropies = self.looked(prepared, progress)
         result = self.task.decode(self._reduced(logits), prepared, case)
         _check_finite(result, case)
         turned = [anatomy.warning(look.block, self.anatomy, ROLES[role]) for role, look in looks.items()]
         result = replace(result, warnings=(*result.warnings, *[w for w in turned if w is not None]))
-        return Opinion(result, prepared, logits)
+        return Opinion(result, prepared, logits, entropies)
+
+    def looked(self, prepared: dict[str, Any], progress: Progress = quiet) -> tuple[Any, Any]:
+        """What a case is decoded from: logits, and the entropies of several opinions (here there is one: None)."""
+        return self.logits(prepared, progress), None
 
     def _reduced(self, logits: Any) -> Any:
         """The network's output over the whole case, reduced as the task's CARD says."""
@@ -142,10 +150,13 @@ def _anatomy(run: Run) -> anatomy.Profile | None:
     return anatomy.parse(run.json("fingerprint.json").get("anatomy")) if run.has("fingerprint.json") else None
 
 
-def network(task: _task.Task, run: Run) -> Any:
-    """The predicting network with the run's weights, in evaluation mode; wrong keys or shapes are refused (M07)."""
+def network(task: _task.Task, run: Run, number: int = 1) -> Any:
+    """The predicting network with the run's weights, in evaluation mode; wrong keys or shapes are refused (M07).
+
+    number: of the networks of an ensemble, from 1; the first is the run's own.
+    """
     role = _build.predicting(task.plan)
-    net, weights = _build.build(task, role), run.weights(role)
+    net, weights = _build.build(task, role), run.weights(role if number == 1 else f"{role}.{number}")
     try:
         net.load_state_dict(weights)
     except RuntimeError as error:

@@ -16,7 +16,7 @@ from hilum.pictures.slices import best_slice, boxes_on_slice, field_on_slice, sl
 
 __all__ = [
     "best_slice", "boxes_on_slice", "colour", "contours", "deformed_grid", "enlarge", "error_map", "field_on_slice",
-    "objects", "overlay", "png", "rgb", "sheet", "side_by_side", "slice_of", "window", "with_boxes",
+    "heat", "objects", "overlay", "png", "rgb", "sheet", "side_by_side", "slice_of", "window", "with_boxes",
 ]  # fmt: skip
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -224,8 +224,12 @@ def error_map(a: Array, b: Array, top: float | None = None) -> Array:
     gap = gap.mean(axis=2) if gap.ndim == 3 else gap
     gap = np.where(np.isfinite(gap), gap, np.inf)
     finite = gap[np.isfinite(gap)]
-    top = (float(np.percentile(finite, 99.5)) if finite.size else 0.0) if top is None else top
-    share = np.clip(gap / top, 0, 1) if top > 0 else (gap > 0).astype(np.float64)
+    return heat(gap, (float(np.percentile(finite, 99.5)) if finite.size else 0.0) if top is None else top)
+
+
+def heat(values: Array, top: float = 1.0) -> Array:
+    """Values (H, W) from 0 (black) to `top` or more (pale)."""
+    share = np.clip(values / top, 0, 1) if top > 0 else (values > 0).astype(np.float64)
     levels = np.linspace(0, 1, len(_RAMP))
     picture = np.stack([np.interp(share, levels, _RAMP[:, c]) for c in range(3)], axis=-1)
     return enlarge((picture + 0.5).astype(np.uint8))

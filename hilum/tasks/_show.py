@@ -37,6 +37,24 @@ def objects(image: Image, truth: Array | None, found: Array, classes: dict[int, 
     return _beside(image, truth, found, draw.objects)
 
 
+def maps(image: Image, focus: Array, drawn: dict[str, Array]) -> Array:
+    """The slice with most of `focus` (*space): the image, and each map (*space) 0..1 from black to pale.
+
+    A map's caption says what pale stands for: the highest value in the slice, where that is below 1.
+    """
+    from hilum.pictures import draw
+    from hilum.pictures.slices import best_slice, slice_of
+
+    axis, index = best_slice(focus > 0)
+    pictures, words = [draw.enlarge(draw.rgb(flat(image, axis, index)))], ["image"]
+    for name, values in drawn.items():
+        cut = slice_of(values, axis, index, image.spacing, image.affine)
+        top = max(float(cut.max()), 1e-6)
+        pictures.append(draw.heat(cut, top))
+        words.append(f"{name} (pale: {top:.2g})")
+    return draw.side_by_side(pictures, words)
+
+
 def patches(
     images: Array, truth: Array, found: Array, classes: dict[int, str], cases: Sequence[str]
 ) -> list[tuple[Array, str]]:

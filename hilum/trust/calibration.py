@@ -14,6 +14,7 @@ import numpy as np
 from hilum.core.calibration import Scaling
 from hilum.core.errors import HilumError
 from hilum.core.image import Array
+from hilum.data.groups import numbered
 from hilum.metrics._scores import check_scores
 from hilum.metrics.nll import FLOOR
 
@@ -132,7 +133,7 @@ def folds_of(groups: Sequence[Hashable], folds: int, seed: int) -> Array:
     """The fold 0..folds-1 of every case, (n,): whole groups, dealt out in random order; no more folds than groups."""
     if folds < 2:
         raise ValueError(f"{folds} folds")
-    codes, count = _codes(groups)
+    codes, count = numbered(groups)
     dealt = np.random.default_rng(seed).permutation(count) % min(folds, count)
     fold: Array = dealt[codes]
     return fold
@@ -201,7 +202,7 @@ def choose(probabilities: Array, truth: Array, groups: Sequence[Hashable], folds
 
 def beats(gain: Array, groups: Sequence[Hashable]) -> bool:
     """Whether the mean gain (n,) is above one standard error of it, counted over groups."""
-    codes, g = _codes(groups)
+    codes, g = numbered(groups)
     mean = float(np.mean(gain))
     if g < 2:
         return False
@@ -228,12 +229,6 @@ def with_prevalence(probabilities: Array, trained: Sequence[float], here: Sequen
             )  # fmt: skip
     moved = np.clip(probabilities, FLOOR, None) * (new / old)
     return moved / moved.sum(axis=1, keepdims=True)
-
-
-def _codes(groups: Sequence[Hashable]) -> tuple[Array, int]:
-    """Group numbers (n,) in order of first appearance, and how many there are."""
-    seen: dict[Hashable, int] = {}
-    return np.array([seen.setdefault(g, len(seen)) for g in groups], dtype=np.int64), len(seen)
 
 
 def _methods(k: int, truth: Array, groups: Sequence[Hashable]) -> list[Method]:

@@ -1,4 +1,4 @@
-"""How doubtful one result is, by the network's own probabilities: of a class, or of a mask without a reference."""
+"""How doubtful one result is, without its truth: of a class, a mask, boxes, or a registration; and what is wrong."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,13 +6,30 @@ from typing import Any
 import numpy as np
 
 from hilum.core.calibration import Scaling
-from hilum.core.image import Array
+from hilum.core.findings import Boxes, Result
+from hilum.core.image import Array, Case
+from hilum.metrics._boxes import overlap
+from hilum.tasks import _pairs
+from hilum.tasks._task import Judged, headline_value
+from hilum.tasks.detect import SURE
 from hilum.trust import voxels
 from hilum.trust.calibration import applied, log_softmax
 from hilum.trust.uncertainty import expected_dice
 
-MEASURES = {"classify": "1 - probability of the class", "segment": "1 - expected Dice"}
+MEASURES = {
+    "classify": "1 - probability of the class",
+    "segment": "1 - expected Dice",
+    "detect": "1 - expected F1 of the boxes",
+    "register": "1 - correlation of the fixed and the moved image",
+}
 # Tasks that have a doubt, and what it is called.
+WRONG = {
+    "classify": "the class is wrong",
+    "segment": "Dice below {:g}",
+    "detect": "F1 of the boxes below {:g}, at an overlap of 0.5",
+    "register": "Dice below {:g}",
+}
+# What counts as wrong, with the least that is acceptable.
 
 
 @dataclass(frozen=True)
@@ -52,3 +69,74 @@ def of_mask(seen: Sight, scaling: Scaling) -> float:
     found = seen.probabilities.argmax(axis=1)
     expected = [expected_dice(chances[:, k], found == k) for k in np.unique(found) if k > 0]
     return 1.0 - float(np.mean([e for e in expected if e is not None]))
+
+
+def of_boxes(boxes: Boxes) -> float:
+    """1 - the expected F1 of the boxes that are shown (score SURE or more); where none is, the highest score.
+
+    F1 of boxes is Dice of sets: with scores as chances that a box is right, its expectation is that of a mask.
+    """
+    shown = boxes.scores >= SURE
+    if not shown.any():
+        return float(boxes.scores.max(initial=0.0))
+    expected = expected_dice(boxes.scores, shown)
+    assert expected is not None
+    return 1.0 - expected
+
+
+def of_registration(result: Result, case: Case) -> float:
+    """1 - Pearson's correlation of the fixed and the moved image, 0 (alike) to 2.
+
+    It sees structures that do not lie on each other, where both images are of one modality; not a field that folds.
+    """
+    fixed, moved = case.read("fixed").array, _pairs.pull(case.read("moving"), result["field"])
+    a, b = (x.astype(np.float64).ravel() - float(x.mean()) for x in (fixed, moved))
+    size = float(np.sqrt((a**2).sum() * (b**2).sum()))
+    return 1.0 - (float((a * b).sum()) / size if size > 0 else 0.0)
+
+
+def loss(task: str, judged: Judged, acceptable: float) -> tuple[float, bool] | None:
+    """(0..1, whether it counts as wrong) of a judged case; None where no truth says so, and for tasks without a doubt.
+
+    acceptable: least Dice, or F1, of a right answer. A mask without a defined Dice has nothing to find and found
+    nothing: right.
+    """
+    if task == "classify":
+        wrong = int(np.argmax(judged.record[0])) != judged.record[1]
+        return float(wrong), wrong
+    if task == "detect":
+        value: float | None = f1(judged.record)
+    elif task in WRONG and "dice" in judged.values:
+        value = headline_value(judged.values["dice"])
+        value = 1.0 if value is None and task == "segment" else value
+    else:
+        return None
+    return None if value is None else (1 - value, value < acceptable)
+
+
+def f1(record: dict[str, Array]) -> float:
+    """F1 of the boxes shown, the surest first, each true one matched once at an overlap of 0.5; 1 where none is due."""
+    shown = np.flatnonzero(record["scores"] >= SURE)
+    shown = shown[np.argsort(-record["scores"][shown], kind="stable")]
+    free = np.ones(len(record["true_boxes"]), dtype=bool)
+    if not len(shown) and not len(free):
+        return 1.0
+    hits = 0
+    for place in shown:
+        able = free & (record["true_labels"] == record["labels"][place])
+        if able.any():
+            share = np.where(able, overlap(record["boxes"][[place]], record["true_boxes"])[0], 0)
+            best = int(share.argmax())
+            if share[best] >= 0.5:
+                free[best] = False
+                hits += 1
+    return 2 * hits / (len(shown) + len(free))
+
+
+def of_result(task: str, result: Result, case: Case) -> float | None:
+    """The doubt of boxes or a registration, which needs no scaling; None of other tasks."""
+    if task == "detect":
+        return of_boxes(result["boxes"])
+    if task == "register":
+        return of_registration(result, case)
+    return None

@@ -8,6 +8,7 @@ import numpy as np
 from hilum.core.calibration import Gate
 from hilum.core.findings import Verdict
 from hilum.core.image import Array
+from hilum.trust import risk_control
 
 PERSON_SHARE = 0.95
 # Doubt above this share of the validation part's goes to a person without a proposal.
@@ -36,14 +37,9 @@ def learned(doubts: Array, wrong: Array, groups: Sequence[Hashable], error: floa
     patient counted as wrong, the highest. It holds on average over validation parts, for patients drawn like these.
     """
     doubts, wrong = np.asarray(doubts, dtype=np.float64), np.asarray(wrong, dtype=np.float64)
-    _, codes, sizes = np.unique(np.array([str(g) for g in groups]), return_inverse=True, return_counts=True)
-    order = np.argsort(doubts, kind="stable")
-    losses = np.cumsum((wrong / sizes[codes])[order])
-    held = (losses + 1) / (len(sizes) + 1) <= error
-    # results of equal doubt are accepted together
-    last = np.append(np.diff(doubts[order]) > 0, True)
-    allowed = np.flatnonzero(held & last)
-    return float(doubts[order][allowed[-1]]) if len(allowed) else None
+    tried = np.unique(doubts)
+    losses = wrong[:, None] * (doubts[:, None] <= tried)
+    return risk_control.choose(losses, tried, error, groups).threshold
 
 
 def limits(

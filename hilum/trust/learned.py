@@ -1,4 +1,4 @@
-"""What a run learns on its validation part about its own answers: scaling, sets, what is usual, the gate's limits.
+"""What a run learns on its validation part about its own answers: scaling, promises, what is usual, the gate's limits.
 
 Whatever is stated about errors rests on answers that were scaled by fits which had not seen their patient. What the
 part is too small for is left out, with a note that says so.
@@ -12,20 +12,22 @@ from typing import Any, TypeVar
 import numpy as np
 
 from hilum.core.atomic import write_text, writing
-from hilum.core.calibration import Calibration, Gate, Scaling, Sets
+from hilum.core.calibration import Calibration, Gate, Opinions, Scaling, Sets
 from hilum.core.errors import HilumError
 from hilum.core.image import Array, Case, Image
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
 from hilum.infer.predictor import Predictor
-from hilum.tasks._task import headline_value
-from hilum.trust import calibration, conformal, doubt, gate, outlier, quality, voxels
+from hilum.metrics import _names
+from hilum.tasks._task import Judged, headline_value
+from hilum.trust import calibration, conformal, doubt, ensemble, gate, outlier, promises, quality, voxels
+from hilum.trust.several import Several
 
 log = logging.getLogger(__name__)
 
 ERROR, ACCEPTABLE = 0.1, 0.7
-# Share of patients with a result that is accepted and wrong, or a set that lacks the truth; Dice from which a mask is
-# right.
+# Share of patients with a result that is accepted and wrong, or a set that lacks the truth; Dice, or F1 of boxes, from
+# which a result is right.
 TRAIN, VAL = 300, 500
 # Cases of each part, evenly chosen, that are looked at.
 FOLDS, SEED = 5, 0
@@ -36,7 +38,8 @@ T = TypeVar("T")
 class Seen:
     """What one part showed. rows: features of quality. views: {name: rows} for the outlier score, klass: their class.
 
-    answers: probabilities (K,), or a Sight of a mask. truths: class index, or Voxels. values: headline metric.
+    Of the validation part alone, case by case: answers, probabilities (K,), a Sight of a mask, or its doubt; truths,
+    Voxels of masks; judged; held, of masks; groups.
     """
 
     rows: list[dict[str, float]] = field(default_factory=list)
@@ -44,7 +47,8 @@ class Seen:
     klass: list[str | None] = field(default_factory=list)
     answers: list[Any] = field(default_factory=list)
     truths: list[Any] = field(default_factory=list)
-    values: list[float | None] = field(default_factory=list)
+    judged: list[Judged] = field(default_factory=list)
+    held: list[promises.Held] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
 
 
@@ -57,8 +61,8 @@ def learn(
 ) -> tuple[Calibration | None, dict[str, Array]]:
     """The calibration of a run, and the arrays of the outlier score (empty without one); None without validation cases.
 
-    units: the run's cases with their part. error: see ERROR; refused outside 0..1 (HIL-TRUST-05). acceptable: of masks,
-    the headline metric from which they are right.
+    units: the run's cases with their part. error: see ERROR; refused outside 0..1 (HIL-TRUST-05). acceptable: Dice, or
+    F1 of boxes, from which a result is right.
     """
     conformal.check_error(error)
     parts = {p: _evenly([c for c, part in units if part == p], most) for p, most in (("train", TRAIN), ("val", VAL))}
@@ -76,7 +80,7 @@ def learn(
             progress("calibrate", done, total, case.id)
     if not seen["val"].groups:
         return None, {}
-    return _fitted(predictor.plan.task, seen["train"], seen["val"], len(predictor.plan.classes), error, acceptable)
+    return _fitted(predictor, seen["train"], seen["val"], error, acceptable)
 
 
 def write(
@@ -84,18 +88,27 @@ def write(
     units: Sequence[tuple[Case, str]],
     error: float = ERROR,
     acceptable: float = ACCEPTABLE,
+    opinions: Opinions | None = None,
+    others: Sequence[Run] = (),
     progress: Progress = quiet,
 ) -> Calibration | None:
     """Learn and put it into a finished run folder: calibration.json, outlier.safetensors and the manifest anew.
 
-    None, and nothing is written, for a generator and without validation cases. Arguments as for `learn`.
+    opinions: whose mean the answers are from now on. others: runs that make an ensemble with this one, whose weights
+    are copied. None, and nothing is written, for a generator and without validation cases. Else as for `learn`.
     """
-    predictor = Predictor(run)
+    if others:
+        ensemble.check(run, others)
+        opinions = Opinions(kind="ensemble", count=1 + len(others))
+    opinions = opinions or Opinions()
+    predictor = Several(run, opinions, others)
     if predictor.task.CARD["infer"] == "sampler":
         return None
     made, arrays = learn(predictor, units, error, acceptable, progress)
     if made is None:
         return None
+    made = made.model_copy(update={"opinions": opinions})
+    ensemble.keep(run, others)
     if arrays:
         from safetensors.numpy import save_file
 
@@ -131,34 +144,42 @@ def _look(predictor: Predictor, case: Case, seen: Seen, answers: bool) -> None:
     judged = task.judge(opinion.result, case)
     view = outlier.views(task, predictor.net, case, opinion.prepared)
     if predictor.plan.task == "classify":
-        seen.answers.append(judged.record[0])
-        seen.truths.append(judged.record[1])
+        answer: Any = judged.record[0]
     elif predictor.plan.task == "segment":
         logits = np.asarray(opinion.logits[: 1 + len(predictor.plan.classes)], dtype=np.float32)
-        target = task.prepare(case)["target"]
-        seen.answers.append(doubt.sight(logits))
-        seen.truths.append(voxels.sample(logits, target, logits=True))
-        seen.values.append(headline_value(judged.values["dice"]))
+        answer, voxel = doubt.sight(logits), voxels.sample(logits, task.prepare(case)["target"], logits=True)
+        held = promises.held(task, opinion, case)
+        seen.truths.append(voxel)
+        seen.held.append(held)
+    else:
+        answer = doubt.of_result(predictor.plan.task, opinion.result, case)
     if view is not None:
         seen.views.append(view)
+    seen.answers.append(answer)
+    seen.judged.append(judged)
     seen.rows += rows
     seen.groups.append(case.group)
 
 
 def _fitted(
-    task: str, train: Seen, val: Seen, classes: int, error: float, acceptable: float
+    predictor: Predictor, train: Seen, val: Seen, error: float, acceptable: float
 ) -> tuple[Calibration, dict[str, Array]]:
     """All that the two parts are large enough for."""
     notes: list[str] = []
+    task = predictor.plan.task
     usual = _or_note(lambda: quality.profile(train.rows), notes) or {}
     known = _outliers(train, val, notes)
-    made = Calibration(cases=len(val.groups), groups=len(set(val.groups)), quality=usual)
+    least = acceptable if "{" in doubt.WRONG.get(task, "") else None
+    made = Calibration(cases=len(val.groups), groups=len(set(val.groups)), quality=usual, acceptable=least)
+    losses = [doubt.loss(task, judged, acceptable) for judged in val.judged]
     if task == "classify":
-        made = _of_classes(made, val, error, notes)
+        made, doubts = _of_classes(made, val, error, notes)
     elif task == "segment":
-        made = _of_masks(made, val, error, acceptable, notes)
+        made, doubts = _of_masks(made, val, [c.name for c in predictor.plan.classes], error, notes)
     else:
-        notes.append(f"How doubtful a result of {task} is, is not measured: a person judges every one.")
+        doubts = np.array([np.nan if a is None else a for a in val.answers], dtype=np.float64)
+    made = _of_headline(made, predictor, val, None if task != "segment" else 1 - doubts, error, notes)
+    made = made.model_copy(update={"gate": _gate(task, doubts, losses, val.groups, error, acceptable, notes)})
     if made.gate is not None and known:
         made = made.model_copy(update={"gate": made.gate.model_copy(update={"outlier": outlier.USUAL})})
     return made.model_copy(update={"notes": notes}), known
@@ -182,9 +203,9 @@ def _outliers(train: Seen, val: Seen, notes: list[str]) -> dict[str, Array]:
     return _or_note(lambda: outlier.fit(stacked[0], stacked[1], named), notes) or {}
 
 
-def _of_classes(made: Calibration, val: Seen, error: float, notes: list[str]) -> Calibration:
-    """Scaling, prediction sets and limits for class probabilities."""
-    raw, truth, groups = np.stack(val.answers), np.array(val.truths), val.groups
+def _of_classes(made: Calibration, val: Seen, error: float, notes: list[str]) -> tuple[Calibration, Array]:
+    """Scaling and prediction sets for class probabilities, and the doubt of each case, scaled out of fold."""
+    raw, truth, groups = np.stack(val.answers), np.array([j.record[1] for j in val.judged]), val.groups
     chosen = _or_note(lambda: calibration.choose(raw, truth, groups, FOLDS, SEED), notes)
     scaling = Scaling() if chosen is None else chosen.scaling
     if chosen is not None:
@@ -196,14 +217,13 @@ def _of_classes(made: Calibration, val: Seen, error: float, notes: list[str]) ->
     threshold = conformal.quantile(points, error)
     sets = Sets(error=error, threshold=threshold if np.isfinite(threshold) else None, groups=len(points))
     notes.append(conformal.guarantee(error, len(points)))
-    doubts = 1 - honest.max(axis=1)
-    wrong = honest.argmax(axis=1) != truth
-    limits = _limits(doubts, wrong, groups, error, "classify", "the class is wrong", notes)
-    return made.model_copy(update={"scaling": scaling, "sets": sets, "gate": limits})
+    return made.model_copy(update={"scaling": scaling, "sets": sets}), 1 - honest.max(axis=1)
 
 
-def _of_masks(made: Calibration, val: Seen, error: float, acceptable: float, notes: list[str]) -> Calibration:
-    """One temperature for voxels, and limits by the expected Dice."""
+def _of_masks(
+    made: Calibration, val: Seen, names: Sequence[str], error: float, notes: list[str]
+) -> tuple[Calibration, Array]:
+    """One temperature for voxels, wide masks and intervals, and the doubt of each case, scaled out of fold."""
     chosen = _or_note(lambda: voxels.choose(val.truths, val.groups, FOLDS, SEED), notes)
     scaling = Scaling() if chosen is None else chosen.scaling
     honest = [scaling] * len(val.groups)
@@ -211,17 +231,45 @@ def _of_masks(made: Calibration, val: Seen, error: float, acceptable: float, not
         notes.append(chosen.why)
     if scaling.method != "none" and all(len(v.truth) for v in val.truths):
         honest = voxels.out_of_fold(val.truths, val.groups, FOLDS, SEED)
+    wide, words = promises.wide(val.held, val.groups, names, error)
+    measured, more = promises.of_measured(val.held, val.groups, error, SEED)
+    notes += words + more
     doubts = np.array([doubt.of_mask(a, s) for a, s in zip(val.answers, honest, strict=True)])
-    # without a defined Dice there is nothing in truth and mask: right
-    wrong = np.array([v is not None and v < acceptable for v in val.values])
-    means = f"Dice below {acceptable:g}"
-    limits = _limits(doubts, wrong, val.groups, error, "segment", means, notes)
-    return made.model_copy(update={"scaling": scaling, "gate": limits, "acceptable": acceptable})
+    return made.model_copy(update={"scaling": scaling, "wide": wide, "measured": measured}), doubts
 
 
-def _limits(
-    doubts: Array, wrong: Array, groups: Sequence[str], error: float, task: str, means: str, notes: list[str]
-) -> Gate:
-    found, why = gate.limits(doubts, wrong, groups, error, doubt.MEASURES[task], means)
+def _of_headline(
+    made: Calibration, predictor: Predictor, val: Seen, guesses: Array | None, error: float, notes: list[str]
+) -> Calibration:
+    """How good a new result is, by the headline metric, where cases have it."""
+    name = predictor.task.metrics[0]
+    if _names.card(name)["level"] != "case":
+        return made
+    values = [headline_value(j.values[name]) if name in j.values else None for j in val.judged]
+    # what is expected of a mask is its Dice
+    found = promises.of_metric(name, values, val.groups, error, SEED, guesses if name == "dice" else None)
+    count = len({g for g, v in zip(val.groups, values, strict=True) if v is not None})
+    if count:
+        notes.append(conformal.guarantee(error, count, f"{name} is within the stated limits"))
+    return made if found is None else made.model_copy(update={"measured": {**made.measured, name: found}})
+
+
+def _gate(
+    task: str,
+    doubts: Array,
+    losses: Sequence[tuple[float, bool] | None],
+    groups: Sequence[str],
+    error: float,
+    acceptable: float,
+    notes: list[str],
+) -> Gate | None:
+    """Limits from the cases whose doubt and truth are known; None, with a note, where there are none."""
+    kept = [i for i, one in enumerate(losses) if one is not None and np.isfinite(doubts[i])]
+    if not kept:
+        notes.append(f"How doubtful a result of {task} is, is not measured: a person judges every one.")
+        return None
+    wrong = np.array([losses[i][1] for i in kept])  # type: ignore[index]
+    means = doubt.WRONG[task].format(acceptable)
+    found, why = gate.limits(doubts[kept], wrong, [groups[i] for i in kept], error, doubt.MEASURES[task], means)
     notes += why
     return found

@@ -7,6 +7,7 @@ axis 0 is what `trust.uncertainty.entropies` takes. Members of an ensemble are a
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +26,6 @@ Members = Callable[[Prepared], Iterator[Array]]
 
 TASKS = ("segment", "classify")
 # Whose logits are of classes.
-SHARED = ("task", "dims", "channels", "classes", "spacing", "normalisation")
-# Of the plans of an ensemble: what decides the network's grid and what its channels mean.
 GAIN, OFFSET, STEP = 0.1, 0.1, 4
 # Views: most change of contrast, most brightness in standard deviations of the image, most shift in voxels.
 COUNT = 2
@@ -79,32 +78,15 @@ def dropout(predictor: Predictor, count: int, seed: int = 0) -> Members:
     return members
 
 
-def ensemble(predictors: Sequence[Predictor]) -> Members:
-    """One opinion of each run (Lakshminarayanan et al. 2017), on the case as the first one prepares it.
-
-    Refused: fewer than two different runs (HIL-TRUST-08), and runs with another task, grid or classes, or that prepare
-    images otherwise (HIL-TRUST-07).
-    """
-    if len({p.run.path.resolve() for p in predictors}) < max(2, len(predictors)):
-        raise HilumError(
-            "HIL-TRUST-08", f"The {len(predictors)} runs given are not two or more, all different",
-            "Give runs trained with different seeds",
-        )  # fmt: skip
-    first, *others = predictors
-    for other in others:
-        differing = [name for name, here in _grid(first).items() if _grid(other).get(name) != here]
-        if differing:
-            raise HilumError(
-                "HIL-TRUST-07",
-                f"{first.run.path} and {other.run.path} differ in {', '.join(differing)}, so their answers can not be "
-                f"averaged",
-                "Train the runs of an ensemble with one plan and different seeds",
-            )
-    _check_task(first)
+def ensemble(predictor: Predictor, nets: Sequence[Any]) -> Members:
+    """One opinion of each of the networks (Lakshminarayanan et al. 2017). nets: made for the predictor's plan."""
+    _check_task(predictor)
 
     def members(prepared: Prepared) -> Iterator[Array]:
-        for predictor in predictors:
-            yield _opinion(predictor, prepared)
+        for net in nets:
+            own = copy(predictor)
+            own.net = net
+            yield _opinion(own, prepared)
 
     return members
 
@@ -169,7 +151,7 @@ def back(view: View, logits: Array) -> Array:
 
 
 def _opinion(predictor: Predictor, prepared: Prepared) -> Array:
-    """Logits of the classes, class axis first, float32."""
+    """Logits of the classes, class axis first, float32: those of the one network, whatever the predictor averages."""
     logits = predictor.logits(prepared)
     logits = logits[0] if predictor.task.CARD["infer"] == "whole" else logits[: 1 + len(predictor.plan.classes)]
     array: Array = logits.float().numpy()
@@ -183,15 +165,6 @@ def _check_task(predictor: Predictor) -> None:
             "HIL-TRUST-09", f"Opinions are compared by class probabilities, and a {predictor.plan.task} model has none",
             f"It is done for: {', '.join(TASKS)}",
         )  # fmt: skip
-
-
-def _grid(predictor: Predictor) -> dict[str, Any]:
-    """What must be alike in an ensemble."""
-    plan = predictor.plan
-    shared = {name: getattr(plan, name) for name in SHARED}
-    if predictor.task.CARD["infer"] == "whole":
-        shared |= {"patch": plan.patch, "control": getattr(predictor.task.options, "control", "none")}
-    return shared
 
 
 def _name(predictor: Predictor) -> str:

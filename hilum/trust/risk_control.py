@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hilum.core.image import Array
+from hilum.data.groups import numbered
 from hilum.trust.conformal import HAIR, check_error, least
 
 MISSED = "share of true voxels that a mask misses"
@@ -57,11 +58,10 @@ def by_group(losses: Array, groups: Sequence[Hashable]) -> Array:
     losses = np.asarray(losses, dtype=np.float64)
     if len(losses) != len(groups):
         raise ValueError(f"{len(losses)} rows but {len(groups)} groups")
-    seen: dict[Hashable, int] = {}
-    codes = np.array([seen.setdefault(g, len(seen)) for g in groups], dtype=np.int64)
-    sums = np.zeros((len(seen), losses.shape[1]))
+    codes, count = numbered(groups)
+    sums = np.zeros((count, losses.shape[1]))
     np.add.at(sums, codes, losses)
-    return sums / np.bincount(codes, minlength=len(seen))[:, None]
+    return sums / np.bincount(codes, minlength=count)[:, None]
 
 
 def choose(

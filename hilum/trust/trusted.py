@@ -1,36 +1,41 @@
-"""A predictor whose results carry scaled probabilities, a prediction set, their doubt, and the verdict of the gate."""
+"""A predictor whose results carry scaled probabilities, sets and intervals, their doubt, and the gate's verdict."""
 
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from hilum.core.calibration import Calibration
+from hilum.core.calibration import Calibration, Opinions
 from hilum.core.errors import HilumError
-from hilum.core.findings import Result, Score, Scores
+from hilum.core.findings import Picture, Result, Score, Scores
 from hilum.core.image import Case, Image
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
-from hilum.infer.predictor import Opinion, Predictor
-from hilum.trust import conformal, doubt, outlier, quality
+from hilum.infer.predictor import Opinion
+from hilum.trust import conformal, doubt, maps, outlier, promises, quality
 from hilum.trust.calibration import applied
 from hilum.trust.gate import Look, decide
+from hilum.trust.several import Several
 
 SCORES = {"lac": conformal.lac, "aps": conformal.aps}
 
 
-class Trusted(Predictor):
+class Trusted(Several):
     """As Predictor; without a calibration in the run the answers are its own, and a person judges each.
 
-    A result's meta holds what is known: "raw" (probabilities before scaling), "set" (classes), "doubt", "unlike" (share
-    of held-out images that are more like the training images).
+    A result's meta holds what is known: "raw" (probabilities before scaling), "set" (classes), "doubt", "disagreement"
+    (of several opinions, 0..1), "unlike" (share of held-out images that are more like the training images), "measured"
+    ({what: value, low, high, unit}). wide: also find wide masks. maps: also where a mask is doubtful, as pictures.
     """
 
-    def __init__(self, run: Run, runtime: str = "torch", limit: int | None = None) -> None:
-        super().__init__(run, runtime, limit)
+    def __init__(
+        self, run: Run, runtime: str = "torch", limit: int | None = None, wide: bool = False, maps: bool = False
+    ) -> None:
         self.calibration = run.calibration
         _check(self.calibration, run)
+        super().__init__(run, Opinions() if self.calibration is None else self.calibration.opinions, (), runtime, limit)
         self.known = run.arrays("outlier.safetensors") if run.has("outlier.safetensors") else {}
+        self.wide, self.maps = wide, maps
 
     def __call__(self, case: Case, progress: Progress = quiet) -> Result:
         """Everything found in the case, and what should happen with it."""
@@ -41,26 +46,52 @@ class Trusted(Predictor):
 
     def weighed(self, opinion: Opinion, case: Case, known: Calibration) -> Result:
         """The opinion's result with its doubt and verdict."""
-        result, meta, classes = opinion.result, dict(opinion.result.meta), None
-        findings, uncertain = dict(result.findings), None
-        if self.plan.task == "classify":
-            raw = result["scores"].vector()
-            scaled = applied(known.scaling, raw[None])[0]
-            findings["scores"] = _named(result["scores"], scaled)
-            uncertain = doubt.of_class(scaled)
-            meta["raw"] = raw.tolist()
-            if known.sets is not None:
-                limit = np.inf if known.sets.threshold is None else known.sets.threshold
-                inside = conformal.sets(scaled[None], limit, SCORES[known.sets.score])[0]
-                classes = tuple(row.name for row, held in zip(result["scores"].rows, inside, strict=True) if held)
-                meta["set"] = list(classes)
-        elif self.plan.task == "segment" and known.gate is not None:
+        result, task = opinion.result, self.plan.task
+        findings, meta = dict(result.findings), dict(result.meta)
+        uncertain: float | None = doubt.of_result(task, result, case)
+        if task == "classify":
+            findings["scores"], uncertain = self._classified(result["scores"], known, meta)
+        elif task == "segment":
             logits = opinion.logits[: 1 + len(self.plan.classes)]
             uncertain = doubt.of_mask(doubt.sight(logits), known.scaling)
+            findings |= self._further(opinion, known)
+        meta["measured"] = self._measured(opinion, known, uncertain)
         unlike = self._unlike(opinion, case)
-        meta |= {k: round(v, 6) for k, v in (("doubt", uncertain), ("unlike", unlike)) if v is not None}
+        apart = None if opinion.entropies is None else maps.disagreement(opinion)
+        named = (("doubt", uncertain), ("disagreement", apart), ("unlike", unlike))
+        meta |= {k: round(v, 6) for k, v in named if v is not None}
+        classes = tuple(meta["set"]) if "set" in meta else None
         look = Look(uncertain, classes, unlike, self._quality(case, known), result.warnings)
         return replace(result, findings=findings, verdict=decide(look, known.gate), meta=meta)
+
+    def _classified(self, scores: Scores, known: Calibration, meta: dict[str, Any]) -> tuple[Scores, float]:
+        """Scaled scores and their doubt; the raw ones and the prediction set go into `meta`."""
+        raw = scores.vector()
+        scaled = applied(known.scaling, raw[None])[0]
+        meta["raw"] = raw.tolist()
+        if known.sets is not None:
+            limit = np.inf if known.sets.threshold is None else known.sets.threshold
+            inside = conformal.sets(scaled[None], limit, SCORES[known.sets.score])[0]
+            meta["set"] = [row.name for row, held in zip(scores.rows, inside, strict=True) if held]
+        return _named(scores, scaled), doubt.of_class(scaled)
+
+    def _further(self, opinion: Opinion, known: Calibration) -> dict[str, Any]:
+        """Wide masks and maps of doubt, where they are asked for and known."""
+        found: dict[str, Any] = {}
+        if self.wide and known.wide is not None:
+            found |= promises.wide_masks(opinion, self.task, known.wide)
+        if self.maps:
+            found |= {name: Picture(image, "0..1") for name, image in maps.of_mask(opinion, self.task, known).items()}
+        return found
+
+    def _measured(self, opinion: Opinion, known: Calibration, uncertain: float | None) -> dict[str, Any]:
+        """{what: value, low, high, unit} of everything there is an interval for."""
+        found: dict[str, float | None] = {}
+        if self.plan.task == "segment":
+            found = {what: value for what, (value, _) in promises.sizes(self.task, opinion.result["mask"]).items()}
+            # 1 - doubt is the expected Dice
+            found["dice"] = None if uncertain is None else 1 - uncertain
+        return {what: promises.said(one, found.get(what)) for what, one in known.measured.items()}
 
     def _unlike(self, opinion: Opinion, case: Case) -> float | None:
         """How unlike the training images the input is, 0..1."""

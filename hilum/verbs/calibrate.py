@@ -1,5 +1,6 @@
-"""calibrate: learn anew, on the validation part, how far a run's answers can be believed, for another stated error."""
+"""calibrate: learn anew, on the validation part, how far a run's answers can be believed, or from several opinions."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ from hilum.core.errors import HilumError
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
 from hilum.planning.planner import look
-from hilum.trust import learned
+from hilum.trust import learned, several
 from hilum.verbs.train import same_data
 
 
@@ -17,12 +18,16 @@ def calibrate(
     *,
     error: float = learned.ERROR,
     acceptable: float = learned.ACCEPTABLE,
+    opinions: str = "one",
+    others: Sequence[Path | str] = (),
     progress: Progress = quiet,
 ) -> dict[str, Any]:
     """Write calibration.json into the run folder and return it. `hilum train` has done so with the defaults.
 
     data: what the run was trained on. error: share of patients, above 0 and below 1, whose result may be accepted and
-    wrong, and whose prediction set may lack the true class. acceptable: Dice from which a mask counts as right.
+    wrong, and whose prediction set may lack the true class. acceptable: Dice (or F1 of boxes) from which a result is
+    right. opinions: whose mean an answer is from now on, "one", "views" or "dropout:N"; others: runs of the same plan
+    and split that make an ensemble with this one, whose weights are copied into the run.
     """
     run = Run(Path(model))
     if run.is_bundle:
@@ -30,11 +35,17 @@ def calibrate(
     units = same_data(run, look(data, run.plan.task, run.plan.split_seed, progress))
     if units is None:
         raise HilumError("HIL-TRUST-20", f"{data} is not what {model} was trained on", "Give the same, unchanged data")
-    made = learned.write(run, units, error, acceptable, progress)
+    wanted, more = several.parse(opinions), [Run(Path(path)) for path in others]
+    if more and wanted.kind != "one":
+        raise HilumError("HIL-TRUST-08", "Both --opinions and --with were given", "Give one of them")
+    made = learned.write(run, units, error, acceptable, wanted, more, progress)
     if made is None:
         raise HilumError(
             "HIL-TRUST-21", f"{model} can not be calibrated: it generates, or no validation case gave a result",
             "Train with a validation part",
         )  # fmt: skip
-    run.record("calibrate", {"part": made.part, "cases": made.cases, "error": error, "acceptable": acceptable})
+    facts = {"part": made.part, "cases": made.cases, "error": error, "acceptable": acceptable}
+    if made.opinions.kind != "one":
+        facts |= {"opinions": made.opinions.model_dump(), "with": [r.path.name for r in more]}
+    run.record("calibrate", facts)
     return made.model_dump()

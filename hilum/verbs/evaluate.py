@@ -15,6 +15,7 @@ from hilum.data.groups import group_cases
 from hilum.data.splits import PARTS
 from hilum.evaluation import checks, raters, report, trust
 from hilum.evaluation.evaluator import Evaluation, judge_all, judge_generated
+from hilum.evaluation.promises import Promises
 from hilum.infer.predictor import Predictor
 from hilum.planning.fingerprint import content_hash
 from hilum.planning.planner import look
@@ -26,6 +27,9 @@ from hilum.verbs.train import same_data
 
 log = logging.getLogger(__name__)
 
+WIDE = 16
+# Most classes of which wide masks are judged too: each is brought to the image's own grid once more.
+
 
 def evaluate(
     model: Path | str, data: Path | str, out: Path | str, *, part: str | None = None, progress: Progress = quiet
@@ -35,21 +39,23 @@ def evaluate(
     Same data as the run: its test part (or `part`). Other data: every labelled case.
     """
     run = Run(Path(model))
-    predictor = Trusted(run)
+    predictor = Trusted(run, wide=len(run.plan.classes) <= WIDE)
     cases, used = _cases(run, data, part, progress)
     free_folder(Path(out))
     return _judged(predictor, cases, used, Path(out), progress)
 
 
-def _judged(predictor: Predictor, cases: list[Case], part: str, folder: Path, progress: Progress) -> dict[str, Any]:
+def _judged(predictor: Trusted, cases: list[Case], part: str, folder: Path, progress: Progress) -> dict[str, Any]:
     """Evaluate `cases` into `folder`, which is made when there is something to write."""
+    kept, read = Promises(predictor.task), raters.Raters(predictor.task)
     if predictor.task.CARD["infer"] == "sampler":
         from safetensors.numpy import load
 
         done = judge_generated(predictor, cases, load(predictor.run.read("features.safetensors")))
     else:
         mirrors = checks.Mirrors(predictor.task)
-        done = judge_all(predictor, cases, progress, (mirrors,))
+        done = judge_all(predictor, cases, progress, (mirrors, kept, read))
+        kept.judged(done.judged, done.results)
         done.alarms += [words for words in (mirrors.sentence(),) if words is not None]
     groups = len({c.group for c in cases})
     content = {
@@ -63,7 +69,7 @@ def _judged(predictor: Predictor, cases: list[Case], part: str, folder: Path, pr
     if not predictor.run.is_bundle:
         looks = 1 + sum(e["event"] == "evaluate" and e["part"] == part for e in predictor.run.ledger())
         predictor.run.record("evaluate", {"part": part, "cases": len(cases), "look": looks})
-    believed = _believed(predictor, done)
+    believed = _believed(predictor, done, kept)
     frame = checks.frame_alone(predictor, cases)
     if frame is not None:
         (done.alarms if frame["gives away"] else done.notes).append(frame["sentence"])
@@ -71,7 +77,7 @@ def _judged(predictor: Predictor, cases: list[Case], part: str, folder: Path, pr
     write_rows(folder / "cases.csv", _case_rows(done, names))
     if believed is not None:
         write_json(folder / "trust.json", believed)
-    beside = raters.measured(predictor, cases, progress)
+    beside = read.summary(done.missing)
     if beside is not None:
         write_json(folder / "raters.json", beside)
     facts = {"cases": len(cases), "independent groups": groups}
@@ -81,14 +87,14 @@ def _judged(predictor: Predictor, cases: list[Case], part: str, folder: Path, pr
     return content
 
 
-def _believed(predictor: Predictor, done: Evaluation) -> dict[str, Any] | None:
+def _believed(predictor: Predictor, done: Evaluation, kept: Promises) -> dict[str, Any] | None:
     """What trust.json says; None for a run that has learned nothing about its own answers."""
     known = predictor.run.calibration
     if known is None:
         return None
     acceptable = learned.ACCEPTABLE if known.acceptable is None else known.acceptable
     answers = trust.answers(predictor.plan.task, done.judged, done.results, acceptable)
-    return trust.summary(known, answers, [c.name for c in predictor.plan.classes])
+    return trust.summary(known, answers, [c.name for c in predictor.plan.classes], kept.summary(known))
 
 
 def _cases(run: Run, data: Path | str, part: str | None, progress: Progress) -> tuple[list[Case], str]:

@@ -1,10 +1,13 @@
 """predict: a run or bundle on new images; findings written as files a viewer opens."""
 
+import csv
 import hashlib
 import json
 import logging
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from hilum.core.atomic import write_json
 from hilum.core.errors import HilumError
@@ -22,6 +25,12 @@ from hilum.trust.trusted import Trusted
 
 log = logging.getLogger(__name__)
 
+ORDERS = ("arrival", "doubt")
+DECISIONS = ("person", "flag", "accept")
+# What a person should see first where a site sorts.
+SAID = ("set", "doubt", "disagreement", "unlike", "measured")
+# Of what a result knows about itself.
+
 
 def predict(
     model: Path | str,
@@ -33,19 +42,26 @@ def predict(
     memory: str | None = None,
     runtime: str = "torch",
     format: str = "nifti",
+    wide: bool = False,
+    maps: bool = False,
+    order: str = "arrival",
     accept: tuple[str, ...] = (),
     progress: Progress = quiet,
 ) -> dict[str, Any]:
     """Predict every input and return the record that is also written as predictions.json.
 
-    inputs: files, folders or CSVs of roles. fixed, moving: for registration. memory: "2GB" for merging windows.
+    inputs: files, folders or CSVs of roles. fixed, moving: for registration. memory: "2GB" for merging windows. wide:
+    also masks that miss little. maps: also where a mask is doubtful. order: of worklist.csv, "arrival" or "doubt".
     accept: rows of faults that are known and meant (D21).
     The same call into the same folder goes on where it stopped. A bad input costs that input only.
     """
     if format not in ("nifti", "dicom"):
         raise HilumError("HIL-INFER-05", f"There is no format {format!r}", "Use nifti or dicom")
+    if order not in ORDERS:
+        raise HilumError("HIL-INFER-11", f"There is no order {order!r}", f"Use {' or '.join(ORDERS)}")
     run, folder = Run(Path(model)), Path(out)
-    predictor = Trusted(run, runtime, None if memory is None else parse_size(memory))
+    predictor = Trusted(run, runtime, None if memory is None else parse_size(memory), wide, maps)
+    _check_further(predictor)
     if predictor.task.CARD["infer"] == "sampler":
         raise HilumError(
             "HIL-INFER-03", f"A {predictor.plan.task} model takes no input images",
@@ -53,7 +69,8 @@ def predict(
         )  # fmt: skip
     cases, lost = _cases(predictor, inputs, fixed, moving, accept)
     seen = [[c.id, [_stamp(item) for item in c.items.values()]] for c in cases]
-    key = hashlib.sha256(json.dumps([run.hashes(), seen, format, runtime, *accept]).encode()).hexdigest()
+    asked = [format, runtime, wide, maps, *accept]
+    key = hashlib.sha256(json.dumps([run.hashes(), seen, *asked]).encode()).hexdigest()
     record = _record(folder, key, predictor)
     known = len(record["done"])
     for name, error in lost:
@@ -65,16 +82,75 @@ def predict(
                 # where nothing gave a result, nothing is left behind
                 write_json(folder / "predictions.json", record)
         progress("predict", number + 1, len(cases), case.id)
-    table = [{"case": name} | done["scores"] for name, done in record["done"].items() if "scores" in done]
-    if table and len(table) != known:
-        # one sheet for all cases beside the file of each
-        write_rows(folder / "scores.csv", table)
+    if len(record["done"]) != known:
+        _sheets(record, folder)
+    if record["done"]:
+        _ordered(folder / "worklist.csv", _worklist(record, [c.id for c in cases], order))
     if not record["done"]:
         count = len(cases) + len(lost)
         raise HilumError(
             "HIL-INFER-06", f"None of {count} inputs gave a result ({record['failed'][0]['why']})", "Mend it"
         )
     return record
+
+
+def _check_further(predictor: Trusted) -> None:
+    """Refuse wide masks and maps of doubt where the run can not give them (HIL-TRUST-22)."""
+    known = predictor.calibration
+    if predictor.wide and (known is None or known.wide is None or not any(known.wide.thresholds.values())):
+        why = "no threshold keeps what was asked for" if known is not None and known.wide else "none was learned"
+        raise HilumError(
+            "HIL-TRUST-22", f"{predictor.run.path} has no wide masks: {why}",
+            "Leave --wide out, or calibrate a segmentation anew with a larger --error",
+        )  # fmt: skip
+    if predictor.maps and (known is None or predictor.plan.task != "segment"):
+        raise HilumError(
+            "HIL-TRUST-22",
+            f"{predictor.run.path} has no maps of doubt",
+            "Leave --maps out: masks of a calibrated run have some",
+        )
+
+
+def _sheets(record: dict[str, Any], folder: Path) -> None:
+    """One sheet of scores and one of measurements for all cases, beside the files of each."""
+    scores = [{"case": name} | done["scores"] for name, done in record["done"].items() if "scores" in done]
+    if scores:
+        write_rows(folder / "scores.csv", scores)
+    rows = [
+        {"case": name, "what": what} | {k: "" if v is None else v for k, v in said.items()}
+        for name, done in record["done"].items()
+        for what, said in done.get("measured", {}).items()
+    ]
+    if rows:
+        write_rows(folder / "measured.csv", rows)
+
+
+def _ordered(path: Path, rows: list[dict[str, Any]]) -> None:
+    """The worklist on disk; one that is there already and the same is left alone."""
+    rows = [{k: str(v) for k, v in row.items()} for row in rows]
+    if path.is_file():
+        with open(path, encoding="utf-8", newline="") as stream:
+            if list(csv.DictReader(stream)) == rows:
+                return
+    write_rows(path, rows)
+
+
+def _worklist(record: dict[str, Any], arrived: list[str], order: str) -> list[dict[str, Any]]:
+    """What a person has before them, as it arrived; or what needs a person first, the most doubtful of it first."""
+    rows = []
+    for name in [*arrived, *[f["case"] for f in record["failed"] if f["case"] not in arrived]]:
+        done = record["done"].get(name)
+        if done is None:
+            why = next((f["why"] for f in record["failed"] if f["case"] == name), "")
+            rows.append({"case": name, "decision": "person", "doubt": "", "reasons": f"No result: {why}"})
+            continue
+        verdict = done["verdict"]
+        row = {"case": name, "decision": verdict["decision"], "doubt": done.get("doubt", "")}
+        rows.append(row | {"reasons": " ".join(verdict["reasons"])})
+    if order == "doubt":
+        # without a known doubt nothing speaks for waiting
+        rows.sort(key=lambda r: (DECISIONS.index(r["decision"]), -(r["doubt"] if r["doubt"] != "" else np.inf)))
+    return rows
 
 
 def _stamp(item: Any) -> list[Any]:
@@ -104,7 +180,7 @@ def _one(predictor: Predictor, case: Case, folder: Path, form: str, record: dict
     record["failed"] = [f for f in record["failed"] if f["case"] != case.id]
     verdict = {"decision": result.verdict.decision, "reasons": list(result.verdict.reasons)}
     done: dict[str, Any] = {"files": files, "verdict": verdict, "warnings": list(result.warnings)}
-    done |= {name: result.meta[name] for name in ("set", "doubt", "unlike") if name in result.meta}
+    done |= {name: result.meta[name] for name in SAID if name in result.meta and result.meta[name] != {}}
     if "scores" in result.findings:
         done["scores"] = {row.name: round(row.value, 6) for row in result["scores"].rows}
     record["done"][case.id] = done

@@ -6,7 +6,7 @@ import numpy as np
 
 from hilum.core.image import Case, Image, Measurement
 from hilum.data.dataset import Dataset, Settings
-from hilum.data.groups import group_cases, joined, looks
+from hilum.data.groups import group_cases, joined, looks, numbered
 from hilum.data.phantoms import slices
 
 
@@ -79,3 +79,9 @@ def test_images_that_were_looked_at_are_not_read_again() -> None:
     seen = looks(data)
     blind = Dataset("x", Path("x"), "flat", tuple(Case(c.id, "", {"image": None}) for c in data.cases))
     assert [c.group for c in group_cases(blind, seen=seen)[0].cases] == ["a", "b", "a"]
+
+
+def test_groups_are_numbered_as_they_appear() -> None:
+    codes, count = numbered(["b", "a", "b", 3, "a"])
+    assert codes.tolist() == [0, 1, 0, 2, 1] and codes.dtype == np.int64 and count == 3
+    assert numbered([])[1] == 0

@@ -41,6 +41,19 @@ class Echo:
         return Result({"mask": Mask(told * 7, {7: "cell"})})
 
 
+def measured(predictor, cases):
+    """What `evaluate` makes of these cases."""
+    seen, missing = raters.Raters(predictor.task), []
+    for case in cases:
+        try:
+            result = predictor(case)
+        except HilumError as error:
+            missing.append((case, str(error)))
+            continue
+        seen(case, result)
+    return seen.summary(missing)
+
+
 def disc(row, column, radius):
     grid = np.mgrid[:SIDE, :SIDE]
     return ((grid[0] - row) ** 2 + (grid[1] - column) ** 2 <= radius**2).astype(np.uint8)
@@ -75,7 +88,7 @@ def grouped(folder):
 
 def test_a_model_that_lies_between_two_raters_is_as_like_them_as_they_are(tmp_path):
     truth = written(tmp_path)
-    found = raters.measured(Echo(truth), grouped(tmp_path))
+    found = measured(Echo(truth), grouped(tmp_path))
     assert found["raters"] == {"anna": 8, "ben": 8} and found["cases"] == 8 and not found["left_out"]
     row = found["rows"][0]
     assert (row["measure"], row["class"], row["within"]) == ("dice", "all", True)
@@ -91,7 +104,7 @@ def test_a_model_that_lies_between_two_raters_is_as_like_them_as_they_are(tmp_pa
 def test_a_model_that_lies_elsewhere_is_not(tmp_path):
     truth = written(tmp_path)
     off = {case: np.roll(mask, 7, axis=0) for case, mask in truth.items()}
-    found = raters.measured(Echo(off), grouped(tmp_path))
+    found = measured(Echo(off), grouped(tmp_path))
     assert found["rows"][0]["within"] is False and raters.UNLIKE in found["sentence"]
     far = next(r for r in found["rows"] if r["measure"] == "hd95_mm")
     assert far["within"] is False and far["difference"]["low"] > 0
@@ -103,7 +116,7 @@ def test_three_raters_give_a_consensus_and_the_odd_one_is_seen(tmp_path):
         save(tmp_path / "labels@anna" / f"{case}.png", mask)
         save(tmp_path / "labels@ben" / f"{case}.png", mask)
         save(tmp_path / "labels@carl" / f"{case}.png", np.roll(mask, 8, axis=1))
-    found = raters.measured(Echo(truth), grouped(tmp_path))
+    found = measured(Echo(truth), grouped(tmp_path))
     assert found["consensus"]["cases"] == 8 and found["consensus"]["rows"]["dice"]["mean"] == pytest.approx(1)
     each = {r["rater"]: r for r in found["each"] if r["measure"] == "dice"}
     assert each["carl"]["others"]["mean"] < each["anna"]["others"]["mean"]
@@ -112,7 +125,7 @@ def test_three_raters_give_a_consensus_and_the_odd_one_is_seen(tmp_path):
 
 def test_one_rater_is_a_sentence_and_no_number(tmp_path):
     truth = written(tmp_path, names=("anna",))
-    found = raters.measured(Echo(truth), grouped(tmp_path))
+    found = measured(Echo(truth), grouped(tmp_path))
     assert found["cases"] == 0 and "one rater only (anna)" in found["sentence"] and "rows" not in found
     assert "not known" in section(Page("x"), found).html()
 
@@ -121,13 +134,13 @@ def test_data_without_raters_has_no_such_part(tmp_path):
     truth = written(tmp_path, names=("anna",))
     (tmp_path / "labels@anna").rename(tmp_path / "labels")
     (tmp_path / "dataset.yaml").write_text("labels: {cell: nonzero}\n", encoding="utf-8")
-    assert raters.measured(Echo(truth), grouped(tmp_path)) is None
+    assert measured(Echo(truth), grouped(tmp_path)) is None
 
 
 def test_one_patient_gives_no_interval_and_no_claim(tmp_path):
     truth = written(tmp_path, cases=3)
     cases = open_dataset(tmp_path, ["image", "label"]).cases
-    found = raters.measured(Echo(truth), cases)
+    found = measured(Echo(truth), cases)
     assert {case.group for case in cases} == {""}
     assert found["rows"][0]["within"] is None and found["rows"][0]["difference"]["low"] is None
     assert "nothing can be said" in found["sentence"]
@@ -137,7 +150,7 @@ def test_a_bad_reading_costs_its_case_only(tmp_path):
     truth = written(tmp_path, cases=5)
     save(tmp_path / "labels@ben" / "case_1.png", np.zeros((5, 5), np.uint8))
     says = truth | {"case_2": HilumError("HIL-M10", "No numbers", "Train again")}
-    found = raters.measured(Echo(says), grouped(tmp_path))
+    found = measured(Echo(says), grouped(tmp_path))
     assert [row["case"] for row in found["left_out"]] == ["case_1", "case_2"] and found["cases"] == 3
     assert "HIL-N14" in found["left_out"][0]["why"]
     assert "2 cases that raters have read are left out" in section(Page("x"), found).html()
@@ -145,7 +158,7 @@ def test_a_bad_reading_costs_its_case_only(tmp_path):
 
 def test_the_section_says_what_was_found_in_words(tmp_path):
     truth = written(tmp_path, names=("anna", "ben", "carl"))
-    drawn = section(Page("x"), raters.measured(Echo(truth), grouped(tmp_path))).html()
+    drawn = section(Page("x"), measured(Echo(truth), grouped(tmp_path))).html()
     for words in ("Beside several raters", "anna: 8 cases", raters.LIKE, "against the consensus", "do not all agree"):
         assert words in drawn
     assert "<script" not in drawn
@@ -187,7 +200,7 @@ def test_classes_by_raters_are_columns_of_a_table(tmp_path):
     table.write_text("\n".join(rows) + "\n", encoding="utf-8")
     cases = open_dataset(table, ["image", "class"]).cases
     echo = Echo(said, **KINDS, data={})
-    found = raters.measured(echo, [replace(case, group=case.id) for case in cases])
+    found = measured(echo, [replace(case, group=case.id) for case in cases])
     assert found["raters"] == {"anna": 10, "ben": 10, "carl": 9} and "consensus" not in found
     kappa = {row["of"]: row for row in found["kappa"]}
     assert kappa["anna and ben"]["mean"] == pytest.approx(0.4) and kappa["the model and anna"]["mean"] == 1
@@ -201,6 +214,6 @@ def test_a_class_that_the_model_does_not_know_is_named(tmp_path):
     save(tmp_path / "a.png", np.zeros((SIDE, SIDE), np.uint8))
     table = tmp_path / "cases_table.csv"
     table.write_text("image,class,class@anna\na.png,benign,begnin\n", encoding="utf-8")
-    found = raters.measured(Echo({"a": "benign"}, **KINDS, data={}), open_dataset(table).cases)
+    found = measured(Echo({"a": "benign"}, **KINDS, data={}), open_dataset(table).cases)
     assert "HIL-EVAL-20" in found["left_out"][0]["why"] and "begnin" in found["left_out"][0]["why"]
     assert "nobody" in found["sentence"]

@@ -75,6 +75,13 @@ def test_an_error_map_is_black_where_nothing_differs_and_brighter_where_more_doe
     assert draw.error_map(a, a).max() <= 4
 
 
+def test_heat_goes_from_black_to_pale():
+    picture = draw.heat(np.linspace(0, 1, 300)[None].repeat(300, axis=0)).sum(axis=2).astype(int)
+    assert picture[0, 0] == 4 and (np.diff(picture[0]) >= 0).all() and picture[0, -1] > 600
+    assert np.array_equal(draw.heat(np.full((300, 300), 0.2), 0.1), draw.heat(np.ones((300, 300))))
+    assert draw.heat(np.zeros((300, 300)), 0).max() <= 4
+
+
 def test_sheets_have_room_for_every_picture_and_caption():
     pictures = [image(), image((30, 30)), draw.rgb(image((300, 280)))]
     row = draw.side_by_side(pictures, ["one", "two", "a caption that is much longer than its picture is wide, really"])

@@ -34,7 +34,7 @@ def test_predict(walk: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
     table.write_text(f"case,image\nmine,{walk.data}/images/spots_001.png\n")
     assert (walk.predicted(table) / "mine.csv").read_bytes() == (whole / "spots_001.csv").read_bytes()
     rows = []
-    for path in whole.glob("*.csv"):
+    for path in whole.glob("spots_*.csv"):
         with open(path, encoding="utf-8", newline="") as stream:
             rows += list(csv.DictReader(stream))
     assert rows and {r["class"] for r in rows} == {"lesion"}

@@ -1,0 +1,108 @@
+"""Were the promises kept: how often intervals held the truth, and how much wide masks missed, on the judged cases."""
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+
+from hilum.core.calibration import Calibration
+from hilum.core.findings import Mask, Result
+from hilum.core.image import Case
+from hilum.evaluation.bootstrap import interval
+from hilum.metrics import _names
+from hilum.pictures.page import Page
+from hilum.tasks._labels import judged_channels, stored
+from hilum.tasks._task import Judged, Task, headline_value
+from hilum.trust import promises
+from hilum.trust.conformal import coverage_band
+
+Ends = tuple[bool, float | None, str]
+# (whether the truth was inside, how wide the interval was, patient)
+
+
+class Promises:
+    """Called with every case and its result (`judge_all`'s watch); `summary` then says what became of the promises."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.ends: dict[str, list[Ends]] = defaultdict(list)
+        self.missed: dict[str, list[tuple[float, float, str]]] = defaultdict(list)
+
+    def __call__(self, case: Case, result: Result) -> None:
+        said = result.meta.get("measured", {})
+        if "mask" not in result.findings or not said:
+            return
+        for what, (_, truth, _) in promises.measured(self.task, result, case).items():
+            if what in said:
+                self._inside(what, said[what], truth, case.group)
+        wide = [
+            found for name, found in result.findings.items() if name.startswith("wide_") and isinstance(found, Mask)
+        ]
+        if wide:
+            channels = judged_channels(case, stored(case), self.task.plan)[0]
+            places = {one.value: channel for channel, one in enumerate(self.task.plan.classes, 1)}
+            for mask in wide:
+                (value, name), *_ = mask.classes.items()
+                there, found = channels == places[value], mask.array == value
+                if there.any():
+                    larger = found.sum() / max(1, int((result["mask"].array == value).sum()))
+                    self.missed[name].append((1 - float(found[there].mean()), float(larger), case.group))
+
+    def judged(self, judged: list[Judged], results: dict[str, Result]) -> None:
+        """The headline metric of the judged cases, whose interval was said before."""
+        name = self.task.metrics[0]
+        for one in judged:
+            said = results[one.case].meta.get("measured", {})
+            value = headline_value(one.values[name]) if name in one.values else None
+            if name in said and value is not None:
+                self._inside(name, said[name], value, one.group)
+
+    def _inside(self, what: str, said: dict[str, Any], truth: float, group: str) -> None:
+        low, high = (end if end is not None else sign * np.inf for end, sign in ((said["low"], -1), (said["high"], 1)))
+        width = float(high - low) if np.isfinite(high - low) else None
+        # the last digit of a number that was added up otherwise is no miss
+        hair = 1e-9 * max(1.0, abs(truth))
+        self.ends[what].append((bool(low - hair <= truth <= high + hair), width, group))
+
+    def summary(self, known: Calibration) -> dict[str, Any]:
+        """{"intervals": {what: ...}, "wide": {class: ...}}, each only where there is something to say."""
+        out: dict[str, Any] = {}
+        rows = {what: _held(ends, known, what, self.task.metrics[0]) for what, ends in self.ends.items()}
+        if rows:
+            out["intervals"] = rows
+        if self.missed and known.wide is not None:
+            out["wide"] = {name: _missed(rows, known, name) for name, rows in self.missed.items()}
+        return out
+
+
+def _held(ends: list[Ends], known: Calibration, what: str, headline: str) -> dict[str, Any]:
+    """How often one measurement's interval held the truth, beside the band to be expected."""
+    one = known.measured[what]
+    share = interval([float(inside) for inside, _, _ in ends], [g for *_, g in ends])
+    groups = len({g for *_, g in ends})
+    low, high = coverage_band(one.groups, groups, one.error)
+    widths = [w for _, w, _ in ends if w is not None]
+    unit = one.unit or (_names.card(headline)["unit"] if what == headline else "")
+    return {"cases": len(ends), "coverage": share.mean, "band low": low, "band high": high,
+            "median width": float(np.median(widths)) if widths else None, "unit": unit}  # fmt: skip
+
+
+def _missed(rows: list[tuple[float, float, str]], known: Calibration, name: str) -> dict[str, Any]:
+    """Mean share that wide masks of one class missed, with its interval over patients."""
+    assert known.wide is not None
+    share = interval([missed for missed, _, _ in rows], [g for *_, g in rows])
+    return {"cases": len(rows), "risk": known.wide.risk, "threshold": known.wide.thresholds[name],
+            "missed": share.mean, "low": share.low, "high": share.high,
+            "times as large": float(np.median([larger for _, larger, _ in rows]))}  # fmt: skip
+
+
+def section(page: Page, found: dict[str, Any]) -> None:
+    """The tables of the report."""
+    if "intervals" in found:
+        rows = [{"measurement": what, **row} for what, row in found["intervals"].items()]
+        page.table(rows, caption="Intervals that were said with the results: how often they held the truth, and "
+                   "between which shares that lies in 95 of 100 test parts when the promise holds.")  # fmt: skip
+    if "wide" in found:
+        rows = [{"class": name, **row} for name, row in found["wide"].items()]
+        page.table(rows, caption="Wide masks: share of true voxels that they miss, mean over cases; at most `risk` was "
+                   "promised. Times as large: beside the mask that was found, median.")  # fmt: skip

@@ -1,0 +1,45 @@
+"""Where a mask is doubtful: entropy of its class probabilities, and how far several opinions lie apart, by voxel."""
+
+import numpy as np
+
+from hilum.core.calibration import Calibration
+from hilum.core.image import Array, Image
+from hilum.infer.predictor import Opinion
+from hilum.tasks._task import Task
+
+
+def of_mask(opinion: Opinion, task: Task, known: Calibration) -> dict[str, Image]:
+    """{"doubt", and of several opinions "disagreement"}: (1, *space) float32 0..1 on the image's own grid.
+
+    doubt: entropy of the scaled probabilities. disagreement: mutual information of voxel and opinion. Both as shares of
+    log K, the most that K classes can have.
+    """
+    import torch
+
+    count = 1 + len(task.plan.classes)
+    chances = torch.log_softmax(opinion.logits[:count].float() * known.scaling.scale[0], dim=0)
+    doubt = -(chances.exp() * chances).sum(dim=0).numpy() / np.log(count)
+    found = {"doubt": _placed(opinion, doubt)}
+    if opinion.entropies is not None:
+        found["disagreement"] = _placed(opinion, opinion.entropies.normalised()[2])
+    return found
+
+
+def disagreement(opinion: Opinion) -> float:
+    """How far several opinions lay apart, 0..1: of classes, or the mean over the voxels found; the most where none was.
+
+    Mutual information as a share of log K: 0 where all opinions are alike, however unsure they are.
+    """
+    apart: Array = opinion.entropies.normalised()[2]
+    if apart.ndim == 0:
+        return float(apart)
+    found = opinion.entropies.mean.argmax(axis=0) > 0
+    return float(apart[found].mean()) if found.any() else float(apart.max())
+
+
+def _placed(opinion: Opinion, values: Array) -> Image:
+    """Values (*space) of the network's grid on that of the image."""
+    placed = opinion.prepared["placed"]
+    back = placed.channels_back(values[None].astype(np.float32))
+    image: Image = placed.image.like(np.clip(back, 0, 1).astype(np.float32))
+    return image

@@ -1,0 +1,195 @@
+"""What is promised of single results with a stated error: wide masks that miss little, intervals for measurements.
+
+Measured on the image's own grid, as a user would. The probabilities are the network's own, or the mean of several
+opinions: nothing that was fitted to the same patients comes between, so that the promise holds.
+"""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hilum.core.calibration import Interval, Wide
+from hilum.core.findings import Mask, Result
+from hilum.core.image import Array, Case
+from hilum.infer.predictor import Opinion
+from hilum.metrics import _names
+from hilum.tasks._labels import judged_channels, stored
+from hilum.tasks._task import Task
+from hilum.trust import conformal, risk_control
+
+THRESHOLDS = np.geomspace(1e-4, 0.5, 60)
+# Of a class's probability; from 0.5 on a voxel is found anyway.
+FLOOR = 0.1
+# Share of the median that is added to a measurement where its error is told in multiples of it: small ones are not
+# promised to be exact.
+
+
+@dataclass(frozen=True)
+class Held:
+    """What one validation case holds. measured: {what: (found, true, unit)}. missed: {class: (T,) or None}."""
+
+    measured: dict[str, tuple[float, float, str]]
+    missed: dict[str, Array | None]
+
+
+def held(task: Task, opinion: Opinion, case: Case) -> Held:
+    """A segmented case against its truth. missed: share of true voxels below each of THRESHOLDS that was not found."""
+    missed: dict[str, Array | None] = {}
+    if not getattr(task, "numbered", False):
+        truth = judged_channels(case, stored(case), task.plan)[0]
+        for channel, one in enumerate(task.plan.classes, 1):
+            there = truth == channel
+            # what is not there can not be missed
+            missed[one.name] = (
+                risk_control.false_negative_losses(reached(opinion, task, channel), there, THRESHOLDS)
+                if there.any()
+                else None
+            )
+    return Held(measured(task, opinion.result, case), missed)
+
+
+def reached(opinion: Opinion, task: Task, channel: int) -> Array:
+    """(*space) float32: the probability of a class on the image's own grid; 1 where the class was found."""
+    import torch
+
+    logits = opinion.logits[: 1 + len(task.plan.classes)]
+    # one class at a time, without the probabilities of all
+    chance = (logits[channel] - torch.logsumexp(logits, dim=0)).exp()
+    back: Array = opinion.prepared["placed"].channels_back(chance[None].numpy())[0].astype(np.float32)
+    back[opinion.result["mask"].array == task.plan.classes[channel - 1].value] = 1
+    return back
+
+
+def wide_masks(opinion: Opinion, task: Task, known: Wide) -> dict[str, Mask]:
+    """{"wide_<class>": Mask} of the classes that have a threshold."""
+    found: dict[str, Mask] = {}
+    for channel, one in enumerate(task.plan.classes, 1):
+        threshold = known.thresholds.get(one.name)
+        if threshold is not None:
+            chance = reached(opinion, task, channel)
+            # compared as `false_negative_losses` does, in float32
+            inside = chance >= np.float32(threshold)
+            values = np.where(inside, one.value, 0).astype(np.min_scalar_type(one.value))
+            name = f"wide_{one.name}".replace("/", "_").replace(" ", "_")
+            found[name] = Mask(values, {one.value: one.name}, opinion.result["mask"].affine)
+    return found
+
+
+def sizes(task: Task, mask: Mask, where: Array | None = None) -> dict[str, tuple[float, str]]:
+    """{what: (how much, unit)} of a mask: the volume of each class in ml, its pixels without a place, or objects.
+
+    where: (*space) bool, what counts; everything if not given.
+    """
+    array = mask.array if where is None else np.where(where, mask.array, 0)
+    if mask.instances:
+        count = len(np.unique(array[array != 0]))
+        return {f"number of {one.name}": (float(count), "") for one in task.plan.classes}
+    if mask.affine is None or array.ndim != 3:
+        step, unit, what = 1.0, "pixels", "area"
+    else:
+        step, unit, what = abs(float(np.linalg.det(np.asarray(mask.affine)[:3, :3]))) / 1000, "ml", "volume"
+    return {
+        f"{what} of {one.name}": (step * int(np.count_nonzero(array == one.value)), unit) for one in task.plan.classes
+    }
+
+
+def measured(task: Task, result: Result, case: Case) -> dict[str, tuple[float, float, str]]:
+    """{what: (found, true, unit)} of a segmented case, where its label is judged."""
+    label, mask = stored(case), result["mask"]
+    channels = judged_channels(case, label, task.plan)[0]
+    values = np.array([0, *[c.value for c in task.plan.classes]])[np.maximum(channels, 0)]
+    if mask.instances:
+        values = np.where(channels > 0, label.array[0], 0)
+    truth = Mask(values, mask.classes, mask.affine, instances=mask.instances)
+    found, true = sizes(task, mask, channels >= 0), sizes(task, truth)
+    return {what: (value, true[what][0], unit) for what, (value, unit) in found.items()}
+
+
+def wide(
+    cases: Sequence[Held], groups: Sequence[Hashable], names: Sequence[str], risk: float
+) -> tuple[Wide | None, list[str]]:
+    """Thresholds that keep the share of each class's voxels that is missed, and what is promised in words."""
+    thresholds: dict[str, float | None] = {}
+    counts: dict[str, int] = {}
+    notes = []
+    for name in names:
+        rows = [(c.missed[name], g) for c, g in zip(cases, groups, strict=True) if c.missed.get(name) is not None]
+        if not rows:
+            continue
+        losses = np.stack([row for row, _ in rows if row is not None])
+        what = f"share of true voxels of {name} that a wide mask misses"
+        found = risk_control.choose(losses, THRESHOLDS, risk, [g for _, g in rows], what)
+        thresholds[name], counts[name] = found.threshold, found.n
+        notes.append(found.sentence)
+    return (Wide(risk=risk, thresholds=thresholds, groups=counts) if thresholds else None), notes
+
+
+def of_measured(
+    cases: Sequence[Held], groups: Sequence[Hashable], error: float, seed: int
+) -> tuple[dict[str, Interval], list[str]]:
+    """An interval for everything that was measured, its width in multiples of the measurement."""
+    found: dict[str, Interval] = {}
+    notes = []
+    for what in dict.fromkeys(w for c in cases for w in c.measured):
+        rows = [(*c.measured[what], g) for c, g in zip(cases, groups, strict=True) if what in c.measured]
+        values, truth = (np.array([row[i] for row in rows]) for i in (0, 1))
+        floor = FLOOR * float(np.median(values)) or 1.0
+        own = [row[3] for row in rows]
+        made = around(values, truth, own, error, seed, floor)
+        notes.append(conformal.guarantee(error, len(set(own)), f"the true {what} is in the interval"))
+        if made is not None:
+            found[what] = made.model_copy(update={"unit": rows[0][2], "low": 0.0})
+    return found, notes
+
+
+def around(
+    values: Array, truth: Array, groups: Sequence[Hashable], error: float, seed: int, floor: float | None = None
+) -> Interval | None:
+    """An interval around a value that is known of every case; None with too few patients."""
+    scale = np.ones(len(values)) if floor is None else values + floor
+    points = conformal.one_per_group(np.abs(values - truth) / scale, groups, seed)
+    width = conformal.quantile(points, error)
+    if not np.isfinite(width):
+        return None
+    return Interval(unit="", error=error, groups=len(points), width=width, floor=floor)
+
+
+def of_metric(
+    name: str, values: Sequence[float | None], groups: Sequence[Hashable], error: float, seed: int,
+    guesses: Array | None = None,
+) -> Interval | None:  # fmt: skip
+    """How good a new result is, by the metric that only its truth would show; None with too few patients.
+
+    guesses: what is expected of each case without its truth, around which the interval lies. Without them there is one
+    bound for all: the metric is at least (at most, where lower is better) what all but `error` of patients reach.
+    """
+    kept = [i for i, v in enumerate(values) if v is not None]
+    if not kept:
+        return None
+    card = _names.card(name)
+    low, high = card["range"]
+    truth, own = np.array([values[i] for i in kept], dtype=np.float64), [groups[i] for i in kept]
+    if guesses is not None:
+        made = around(np.asarray(guesses)[kept], truth, own, error, seed)
+        return None if made is None else made.model_copy(update={"unit": card["unit"], "low": low, "high": high})
+    sign = -1 if card["better"] == "higher" else 1
+    points = conformal.one_per_group(sign * truth, own, seed)
+    limit = sign * conformal.quantile(points, error)
+    if not np.isfinite(limit):
+        return None
+    ends = {"low": limit, "high": high} if sign < 0 else {"low": low, "high": limit}
+    return Interval(unit=card["unit"], error=error, groups=len(points), width=None, **ends)
+
+
+def said(known: Interval, value: float | None) -> dict[str, Any]:
+    """One measurement as predictions.json has it: value (None where only the bound is known), low, high, unit."""
+    low, high = known.low, known.high
+    if known.width is not None and value is not None:
+        scale = 1.0 if known.floor is None else value + known.floor
+        ends = conformal.interval(
+            value, known.width, scale, -np.inf if low is None else low, np.inf if high is None else high
+        )
+        low, high = float(ends[0]), float(ends[1])
+    return {"value": value if known.width is not None else None, "low": low, "high": high, "unit": known.unit}

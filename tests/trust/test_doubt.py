@@ -1,0 +1,72 @@
+"""Doubt without a truth: of boxes and registrations by hand; and what counts as wrong."""
+
+import numpy as np
+import pytest
+
+from hilum.core.findings import Boxes, Field, Result
+from hilum.core.image import Case, Image
+from hilum.tasks._task import Judged
+from hilum.trust import doubt
+
+
+def boxes(*scores: float) -> Boxes:
+    n = len(scores)
+    return Boxes(np.zeros((n, 4)), np.array(scores), np.ones(n, dtype=np.int64), {1: "x"})
+
+
+def test_sure_boxes_are_not_doubtful_and_undecided_ones_are() -> None:
+    assert doubt.of_boxes(boxes()) == 0
+    assert doubt.of_boxes(boxes(1.0, 1.0)) == 0
+    # nothing is shown, but something nearly was
+    assert doubt.of_boxes(boxes(0.29, 0.1)) == pytest.approx(0.29)
+    # 2 * 0.9 / (1 + 0.9 + 0.2)
+    assert doubt.of_boxes(boxes(0.9, 0.2)) == pytest.approx(1 - 1.8 / 2.1)
+    assert doubt.of_boxes(boxes(0.9, 0.4)) > doubt.of_boxes(boxes(0.9, 0.05))
+
+
+def test_f1_of_boxes_by_hand() -> None:
+    square = np.array([[0.0, 0, 10, 10], [0, 0, 9, 10], [20, 20, 30, 30]])
+    record = {"boxes": square, "scores": np.array([0.9, 0.8, 0.2]), "labels": np.array([1, 1, 1])}
+    record |= {"true_boxes": square[[0]], "true_labels": np.array([1])}
+    # two are shown, the second finds nothing that is free
+    assert doubt.f1(record) == pytest.approx(2 / 3)
+    assert doubt.f1(record | {"scores": np.array([0.9, 0.2, 0.2])}) == 1
+    assert doubt.f1(record | {"labels": np.array([2, 2, 2])}) == 0
+    none = {"true_boxes": np.zeros((0, 4)), "true_labels": np.zeros(0, dtype=np.int64)}
+    assert doubt.f1(record | none) == 0
+    assert doubt.f1(record | none | {"scores": np.array([0.1, 0.1, 0.1])}) == 1
+    assert doubt.loss("detect", Judged("", "", {}, record), 0.7) == (pytest.approx(1 / 3), True)
+
+
+def test_a_registration_that_fits_is_not_doubtful() -> None:
+    picture = np.random.default_rng(0).random((1, 24, 24)).astype(np.float32)
+    moved = np.roll(picture, 2, axis=2)
+    case = Case("a", "a", {"fixed": Image(picture, None), "moving": Image(moved, None)})
+    right, still = np.zeros((2, 24, 24), np.float32), np.zeros((2, 24, 24), np.float32)
+    right[1] = 2
+    found = [doubt.of_registration(Result({"field": Field(f)}), case) for f in (right, still)]
+    # two columns come from beyond the edge
+    assert found[0] < 0.2 and found[1] > 0.8
+    even = Case("a", "a", {"fixed": Image(np.ones_like(picture), None), "moving": Image(moved, None)})
+    assert doubt.of_registration(Result({"field": Field(still)}), even) == 1
+
+
+@pytest.mark.parametrize(
+    ("task", "values", "expected"),
+    [
+        ("segment", {"dice": {"": 0.9}}, (0.1, False)),
+        ("segment", {"dice": {"": 0.6}}, (0.4, True)),
+        # nothing to find and nothing found
+        ("segment", {"dice": {"a": None}}, (0.0, False)),
+        ("register", {"dice": {"": 0.6}}, (0.4, True)),
+        # trained without labels, nothing says how good it is
+        ("register", {"dice": {"": None}}, None),
+        ("register", {"folding_percent": {"": 0.0}}, None),
+        ("reconstruct", {"psnr_db": {"": 30.0}}, None),
+    ],
+)
+def test_what_counts_as_wrong(task: str, values: dict[str, dict[str, float | None]], expected: object) -> None:
+    found = doubt.loss(task, Judged("", "", values), 0.7)
+    assert found == (expected if expected is None else pytest.approx(expected))
+    wrong = doubt.loss("classify", Judged("", "", {}, (np.array([0.6, 0.4]), 1)), 0.7)
+    assert wrong == (1.0, True)

@@ -1,0 +1,113 @@
+"""What is promised of single results: the promises by hand, kept on average, and said where they can not be made."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hilum.core.findings import Mask, Result
+from hilum.core.image import Image
+from hilum.infer.predictor import Opinion
+from hilum.prepare import grid
+from hilum.trust import promises
+from hilum.trust.promises import Held
+
+
+def task_of(*names: str) -> Any:
+    classes = [SimpleNamespace(name=n, value=v) for v, n in enumerate(names, 3)]
+    return SimpleNamespace(plan=SimpleNamespace(classes=classes), numbered=False)
+
+
+def opinion_of(probability: np.ndarray[Any, Any]) -> Opinion:
+    """Two classes of equal rank on the grid of a picture, foreground as likely as said."""
+    p = probability.astype(np.float32)
+    logits = torch.from_numpy(np.log(np.stack([1 - p, p])))
+    placed = grid.place(Image(p[None], None), None)[1]
+    mask = Mask(np.where(p > 0.5, 3, 0), {3: "cell"})
+    return Opinion(Result({"mask": mask}), {"placed": placed}, logits)
+
+
+def test_a_wide_mask_holds_what_was_found_and_what_reaches_the_threshold() -> None:
+    opinion = opinion_of(np.array([[0.02, 0.2, 0.6, 0.9], [0.1, 0.3, 0.45, 0.55]]))
+    task = task_of("cell")
+    known = promises.Wide(risk=0.1, thresholds={"cell": 0.25}, groups={"cell": 9})
+    (name, mask), *rest = promises.wide_masks(opinion, task, known).items()
+    assert name == "wide_cell" and not rest and mask.classes == {3: "cell"}
+    np.testing.assert_array_equal(mask.array, [[0, 0, 3, 3], [0, 3, 3, 3]])
+    assert not promises.wide_masks(opinion, task, known.model_copy(update={"thresholds": {"cell": None}}))
+
+
+def test_sizes_have_a_unit() -> None:
+    task = task_of("cell")
+    square = Mask(np.array([[0, 3], [3, 4]]), {3: "cell"})
+    assert promises.sizes(task, square) == {"area of cell": (2.0, "pixels")}
+    volume = Mask(np.full((2, 2, 5), 3), {3: "cell"}, np.diag([10.0, 10.0, 2.0, 1.0]))
+    assert promises.sizes(task, volume)["volume of cell"] == (pytest.approx(20 * 0.2), "ml")
+    where = np.zeros((2, 2, 5), bool)
+    where[0] = True
+    assert promises.sizes(task, volume, where)["volume of cell"][0] == pytest.approx(10 * 0.2)
+    numbered = Mask(np.array([[0, 7], [7, 9]]), {3: "cell"}, instances=True)
+    assert promises.sizes(task, numbered) == {"number of cell": (2.0, "")}
+
+
+def test_intervals_hold_the_truth_as_often_as_promised() -> None:
+    rng, inside, widths = np.random.default_rng(0), [], []
+    for _ in range(400):
+        truth = rng.lognormal(1, 0.5, 31)
+        found = truth * rng.normal(1, 0.1, 31)
+        cases = [Held({"volume of x": (f, t, "ml")}, {}) for f, t in zip(found[:30], truth[:30], strict=True)]
+        known, _ = promises.of_measured(cases, [str(i) for i in range(30)], 0.1, 0)
+        said = promises.said(known["volume of x"], float(found[30]))
+        inside.append(said["low"] <= truth[30] <= said["high"])
+        widths.append((said["high"] - said["low"]) / found[30])
+        assert said["unit"] == "ml" and said["low"] >= 0
+    # at least 90 %, at most 1 / 31 more, and three standard errors of 400 draws
+    assert 0.9 - 0.045 <= np.mean(inside) <= 0.9 + 1 / 31 + 0.045
+    # large things have wide intervals: the width is a share of the measurement
+    assert np.std(widths) < np.mean(widths)
+
+
+@pytest.mark.parametrize(("name", "end"), [("dice", "low"), ("hd95_mm", "high")])
+def test_a_bound_of_a_metric_is_an_order_statistic(name: str, end: str) -> None:
+    values = np.linspace(0.5, 0.88, 19)
+    known = promises.of_metric(name, values.tolist(), [str(i) for i in range(19)], 0.1, 0)
+    assert known is not None and known.width is None
+    said = promises.said(known, None)
+    # 19 patients at 10 %: one of them may be worse
+    assert said[end] == pytest.approx(values[1] if end == "low" else values[-2])
+    assert said["value"] is None and said["high" if end == "low" else "low"] == (1 if name == "dice" else 0)
+
+
+def test_with_too_few_patients_there_is_no_interval_and_a_sentence() -> None:
+    cases = [Held({"area of x": (5.0, 6.0, "pixels")}, {}) for _ in range(8)]
+    known, notes = promises.of_measured(cases, [str(i) for i in range(8)], 0.1, 0)
+    assert not known and "too few to promise that the true area of x" in notes[0]
+    # one patient eight times is one patient
+    many, _ = promises.of_measured(cases * 3, ["same"] * 24, 0.1, 0)
+    assert not many
+    assert promises.of_metric("dice", [0.9] * 8, [str(i) for i in range(8)], 0.1, 0) is None
+    assert promises.of_metric("dice", [None] * 20, [str(i) for i in range(20)], 0.1, 0) is None
+
+
+def test_wide_thresholds_keep_the_risk_on_average() -> None:
+    rng, missed = np.random.default_rng(1), []
+    for _ in range(100):
+        cases = []
+        for _ in range(25):
+            hard = rng.uniform(0.5, 3)
+            chance = rng.beta(3, hard, 200)
+            cases.append(np.array([(chance < t).mean() for t in promises.THRESHOLDS]))
+        held = [Held({}, {"x": losses}) for losses in cases[:24]]
+        known, notes = promises.wide(held, [str(i) for i in range(24)], ["x"], 0.1)
+        assert known is not None and known.groups == {"x": 24}
+        threshold = known.thresholds["x"]
+        missed.append(1.0 if threshold is None else cases[24][np.searchsorted(promises.THRESHOLDS, threshold)])
+        assert "wide mask misses" in notes[0]
+    assert np.mean(missed) <= 0.1 + 3 * np.std(missed) / 10
+
+
+def test_a_class_that_validation_never_shows_has_no_threshold() -> None:
+    known, notes = promises.wide([Held({}, {"x": None})] * 30, [str(i) for i in range(30)], ["x"], 0.1)
+    assert known is None and not notes
