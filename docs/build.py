@@ -134,6 +134,8 @@ def networks() -> str:
             ["parameters", f"{golden['parameters']:,} with `{options}`"],
             ["licence of the code", card["licence"]],
         ]
+        rows += [["needs", f"`pip install {card['package']}`"]] if "package" in card else []
+        rows += [["reconstruction", "what was published leaves gaps"]] if card["reconstruction"] else []
         out.append(f"## {name}\n\n{_first_line(card['module'])}\n\n" + table(["fact", "value"], rows))
     return "\n\n".join(out)
 
@@ -215,6 +217,16 @@ def regimes() -> str:
     return table(["regime", "what", "networks by role", "the one that predicts"], rows)
 
 
+def losses() -> str:
+    """One row per loss that a task can pick."""
+    rows = [
+        [f"`{n}`", c["about"], c["tasks"], f"`{c['options']}`"]
+        for n, c in catalogue.cards("hilum.losses").items()
+        if c["tasks"]
+    ]
+    return table(["name", "what", "tasks", "options and defaults"], rows)
+
+
 def _type(annotation: Any) -> str:
     """A type in words."""
     if annotation is type(None):
@@ -288,7 +300,7 @@ DRAWERS: dict[str, Callable[[], str]] = {
     f.__name__: f
     for f in (
         commands, networks, metrics, phantoms, augmentations, augmentation_pictures, layouts,
-        formats, tasks, regimes, plan, normalisation,
+        formats, tasks, regimes, losses, plan, normalisation,
         options, dataset_yaml,
     )
 }  # fmt: skip

@@ -28,6 +28,7 @@ CATALOGUES = (
     "io",
     "prepare.augment",
     "metrics",
+    "losses",
     "data.layouts",
     "data.phantoms",
 )

@@ -365,16 +365,19 @@ def resample(
 @app.command()
 def zoo(
     task: Annotated[str | None, typer.Option(help="Only networks for this task.")] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Also FLOP of a forward pass and memory of the layers; counted, not run.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
-    """The networks, with parameters counted from the built module.
+    """The networks, with parameters counted from the built module; reconstructions are marked.
 
-    Example: hilum zoo --task segment
+    Example: hilum zoo --task segment --measure
     """
     from hilum.cli import show
     from hilum.verbs.zoo import zoo as verb
 
-    rows = verb(task)
+    rows = verb(task, measure=measure)
     print(json.dumps(rows, indent=1)) if as_json else show.networks(rows)
 
 

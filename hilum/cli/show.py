@@ -199,14 +199,32 @@ def carded(found: dict[str, Any], out: Path) -> None:
 
 
 def networks(rows: list[dict[str, Any]]) -> None:
-    """The zoo."""
-    _table(
-        [
-            {k: v for k, v in r.items() if k != "reconstruction"}
-            | {"note": "reconstruction" if r["reconstruction"] else ""}
-            for r in rows
-        ]
-    )
+    """The zoo; says what is a reconstruction, what is missing, and what the numbers mean."""
+    hidden = {"reconstruction", "needs", "not_measured", "flops", "activation_bytes", "paper"}
+    shown = []
+    for row in rows:
+        notes = ["reconstruction"] if row["reconstruction"] else []
+        notes += [f"needs {row['needs']}"] if row["needs"] else []
+        notes += ["not measured"] if row.get("not_measured") else []
+        cells = {k: v for k, v in row.items() if k not in hidden}
+        if "flops" in row:
+            for key, title in (("flops", "MFLOP"), ("activation_bytes", "layers MB")):
+                cells[title] = None if row[key] is None else round(row[key] / 1e6)
+        shown.append(cells | {"note": ", ".join(notes), "paper": row["paper"]})
+    _table(shown)
+    if any(row["reconstruction"] for row in rows):
+        print("reconstruction: what was published leaves gaps; the head of hilum/zoo/NAME.py says how they are filled.")
+    for package in sorted({row["needs"] for row in rows if row["needs"]}):
+        print(f"needs {package}: pip install --upgrade {package}")
+    for row in rows:
+        if row.get("not_measured"):
+            print(f"{row['name']} was not measured: {row['not_measured']}")
+    if any("flops" in row for row in rows):
+        print(
+            "MFLOP: millions of floating point operations of one forward pass on one image of that size (a multiply and"
+            " an add are two; norms and activations are left out).\nlayers MB: the outputs of all layers in 32 bits,"
+            " about what training keeps for one image; weights and optimiser are not in it."
+        )
 
 
 def demonstrated(found: dict[str, Any]) -> None:

@@ -69,6 +69,7 @@ _KINDS = {
     "hilum.io": "format",
     "hilum.prepare.augment": "augmentation",
     "hilum.metrics": "metric",
+    "hilum.losses": "loss",
     "hilum.data.layouts": "dataset layout",
     "hilum.data.phantoms": "phantom",
 }

@@ -1,4 +1,9 @@
-"""Deep supervision: the lower resolutions of a decoder are trained too (weights of nnU-Net, Isensee et al., 2021)."""
+"""Deep supervision: the other outputs of a decoder are trained too.
+
+Heads of falling resolution weigh 1, 1/2, 1/4, ..., the lowest one 0, divided by their sum (nnU-Net, Isensee et al.,
+2021). Heads that all have the same resolution weigh the same (UNet++, Zhou et al., 2018; UNet 3+, Huang et al., 2020).
+MONAI's weights stop falling at 1/16, keep the lowest head and are not divided, so its loss grows with the heads.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -6,6 +11,12 @@ import torch
 from torch import Tensor
 
 from hilum.core.errors import HilumError
+
+CARD = {
+    "about": "weighted sum of a loss over the heads of a decoder; networks bring it with them",
+    "tasks": [],
+    "options": {},
+}
 
 
 def weights(n: int) -> tuple[float, ...]:
@@ -24,12 +35,14 @@ def weights(n: int) -> tuple[float, ...]:
 def deep_supervised(
     loss: Callable[[Tensor, Tensor], Tensor], outputs: Sequence[Tensor], targets: Sequence[Tensor]
 ) -> Tensor:
-    """Weighted sum of loss(output, target) over the heads, highest resolution first.
+    """Weighted sum of loss(output, target) over the heads, highest resolution first; equal resolutions weigh the same.
 
     A head of weight 0 is not computed, so its parameters get no gradient.
     """
     if len(outputs) != len(targets):
         seen = f"There are {len(outputs)} outputs and {len(targets)} targets"
         raise HilumError("HIL-LOSSES-02", seen, "Give one target per output, each at its output's resolution")
-    parts = zip(weights(len(outputs)), outputs, targets, strict=True)
+    alike = len({tuple(output.shape[2:]) for output in outputs}) == 1
+    shares = (1 / len(outputs),) * len(outputs) if alike else weights(len(outputs))
+    parts = zip(shares, outputs, targets, strict=True)
     return torch.stack([weight * loss(output, target) for weight, output, target in parts if weight]).sum()

@@ -9,7 +9,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from hilum.core.errors import HilumError
+from hilum.losses._together import summed
 from hilum.losses._wide import wide
+
+CARD = {
+    "about": "focal loss: voxels that are found easily count less",
+    "tasks": ["segment"],
+    "options": {"gamma": 2.0},
+}
 
 
 def sigmoid_focal(
@@ -30,13 +37,13 @@ def sigmoid_focal(
     return _reduce(loss, reduction)
 
 
-def softmax_focal(
+def focal(
     logits: Tensor,
     target: Tensor,
+    ignore: int | None = None,
     *,
     alpha: Sequence[float] | None = None,
     gamma: float = 2.0,
-    ignore: int | None = None,
     reduction: str = "mean",
 ) -> Tensor:
     """One class per place. logits: (B, K, *space). target: (B, *space), integers below K, or `ignore` (counts 0).
@@ -51,7 +58,7 @@ def softmax_focal(
     if alpha is not None:
         loss = loss * loss.new_tensor(alpha)[labels]
     if reduction == "mean":
-        return loss.sum() / valid.sum().clamp_min(1)
+        return summed(loss.sum()) / summed(valid.sum().to(loss.dtype)).clamp_min(1)
     return _reduce(loss, reduction)
 
 

@@ -9,6 +9,12 @@ from torch import Tensor, maximum, minimum
 from hilum.core.errors import HilumError
 from hilum.losses._wide import wide
 
+CARD = {
+    "about": "overlap of boxes, for the task detect",
+    "tasks": [],
+    "options": {},
+}
+
 TINY = 1e-7
 # Keeps empty boxes from dividing by zero; small beside one pixel.
 

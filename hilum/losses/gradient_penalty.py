@@ -12,6 +12,12 @@ from torch import Tensor
 
 from hilum.losses._wide import wide
 
+CARD = {
+    "about": "keeps the slope of a critic near 1, for the regime wgan_gp",
+    "tasks": [],
+    "options": {},
+}
+
 
 def gradient_penalty(
     critic: Callable[[Tensor], Tensor],

@@ -13,6 +13,12 @@ from torch.nn import functional
 from hilum.core.errors import HilumError
 from hilum.losses._wide import wide
 
+CARD = {
+    "about": "local correlation of two images, for the task register",
+    "tasks": [],
+    "options": {},
+}
+
 
 def _window_sum(x: Tensor, window: int) -> Tensor:
     """Sum over a cube of side `window` around each voxel, zeros outside; axis by axis. (B, C, *space) both."""

@@ -5,6 +5,12 @@ from torch import Tensor
 
 from hilum.losses._wide import wide
 
+CARD = {
+    "about": "how rough a deformation is, for the task register",
+    "tasks": [],
+    "options": {},
+}
+
 
 def smoothness(field: Tensor) -> Tensor:
     """Mean over axes of mean(|u(p + 1) - u(p)|^2), a scalar. field: (B, dims, *space), voxels.

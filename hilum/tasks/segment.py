@@ -11,6 +11,7 @@ from hilum.core.findings import Mask, Result
 from hilum.core.image import Array, Case
 from hilum.core.plan import Plan, Strict
 from hilum.data.store import Prepared, Store
+from hilum.losses import _named
 from hilum.prepare import augment, grid, intensity, modality, patches
 from hilum.tasks import _fit, _instances, _rounds, _show, _task
 from hilum.tasks._judge import judged
@@ -54,6 +55,7 @@ class Options(Strict):
     foreground: share of patches forced to hold a foreground voxel. overlap: of windows in prediction.
 
     reduce: "mean" keeps the probability of the one class, which pixel_auroc needs; "argmax" keeps the mask only.
+    loss: name of a file in hilum/losses, with options as in "tversky:alpha=0.3:beta=0.7".
     Numbered objects only: valley, how far the depth (0..1) falls between two of them; smallest, in voxels.
     """
 
@@ -62,6 +64,7 @@ class Options(Strict):
     overlap: float = Field(default=0.5, ge=0, lt=1)
     mirror: bool = False
     reduce: Literal["argmax", "mean"] = "argmax"
+    loss: str = "dice_ce"
     valley: float = Field(default=0.2, gt=0, lt=1)
     smallest: int = Field(default=20, ge=1)
 
@@ -77,6 +80,7 @@ class Task(_task.Task):
 
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan)
+        _named.parsed(self.options.loss, "segment")
         self.numbered = _instances.numbered(plan.data.get("labels"))
         if len(plan.classes) > 1 and (self.numbered or self.options.reduce == "mean"):
             what = "numbered objects are found" if self.numbered else "options.reduce: mean keeps probabilities"
@@ -194,12 +198,13 @@ class Task(_task.Task):
         return (batch["image"],)
 
     def losses(self, outputs: Any, batch: _task.Batch) -> "dict[str, Tensor]":
-        """Cross-entropy + soft Dice, at every level that the network gives; of objects the depth too."""
+        """`options.loss` at every level that the network gives; of objects the depth too."""
         from hilum.losses.deep_supervision import deep_supervised
-        from hilum.losses.dice_ce import dice_ce
+
+        chosen = _named.loss(self.options.loss, "segment")
 
         def loss(logits: "Tensor", target: "Tensor") -> "Tensor":
-            return dice_ce(logits[:, : 1 + len(self.plan.classes)], target, ignore=IGNORE, batch=True)
+            return chosen(logits[:, : 1 + len(self.plan.classes)], target, IGNORE)
 
         levels = outputs["out"] if isinstance(outputs, dict) else [outputs]
         targets = [_shrink(batch["target"], level.shape[2:]).long() for level in levels]

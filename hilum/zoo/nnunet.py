@@ -1,4 +1,4 @@
-"""nnU-Net (Isensee et al., 2021; code version 2): the plain U-Net whose depth, strides and kernels a plan decides.
+"""nnU-Net (Isensee et al., 2021; code version 2): the U-Net whose depth, strides and kernels a plan decides.
 
 What is special: nothing in the network, everything in the fit of its topology to the data; per-axis strides and
 kernels let thick slices be pooled later than thin ones.
@@ -7,13 +7,19 @@ x: (B, C, *space), space divisible by the product of the strides (`Net.divisor`,
 -> (B, K, *space), logits; with deep supervision and in training mode {"out": [full, next lower, ...]}, highest
 resolution first, one for each decoder stage (`Net.strides` are their strides to the input).
 
-Differs from the paper: follows the plain network of nnU-Net version 2 (strided convolutions, not pooling). The lower
-heads exist only with `deep_supervision`; nnU-Net always builds them. Weights of its `PlainConvUNet` load through
-`from_nnunet`. Written from the description, not from its source.
+Two forms. Plain: two convolutions a stage. Residual encoder ("ResEnc", Isensee et al., 2024): `blocks` counts residual
+blocks of the encoder's stages, `convs=1` is its decoder; the presets have blocks 1, 3, 4, 6, 6, 6, ... It is an option
+and no file of its own because decoder, heads, sizes and refusals are the same: only the encoder stages differ.
+
+Differs from the paper: follows the networks of nnU-Net version 2 (strided convolutions, not pooling). The lower
+heads exist only with `deep_supervision`; nnU-Net always builds them. Weights of its `PlainConvUNet` and
+`ResidualEncoderUNet` load through `from_nnunet`. Written from the description, not from its source; a residual block as
+below gives the published counts, and the output of the package with the same weights.
 """
 
 import math
 import re
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor, cat, nn
@@ -86,6 +92,21 @@ CARD = {
             "parameters": 46348834,
             "evidence": "calc",
         },
+        {
+            "plan": "residual encoder, isotropic 1 mm, patch 128 x 128 x 128",
+            "kwargs": {
+                "in_channels": 1,
+                "out_channels": 14,
+                "spatial_dims": 3,
+                "features": [32, 64, 128, 256, 320, 320],
+                "strides": [1, 2, 2, 2, 2, 2],
+                "blocks": [1, 3, 4, 6, 6, 6],
+                "convs": 1,
+                "deep_supervision": True,
+            },
+            "parameters": 102359430,
+            "evidence": "calc",
+        },
     ],
     "tiny": {
         "kwargs": {
@@ -103,19 +124,49 @@ CARD = {
 
 
 class ConvNormAct(nn.Module):
-    """Convolution (bias), instance norm (affine), LeakyReLU 0.01."""
+    """Convolution, instance norm (affine), LeakyReLU 0.01 (without it where `act` is False)."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        spatial_dims: int,
+        kernel: tuple[int, ...],
+        stride: tuple[int, ...],
+        *,
+        bias: bool = True,
+        act: bool = True,
+    ) -> None:
+        super().__init__()
+        kit = layers(spatial_dims)
+        pad = tuple((size - 1) // 2 for size in kernel)
+        self.conv = kit.conv(inputs, outputs, kernel, stride=stride, padding=pad, bias=bias)
+        self.norm = kit.instance_norm(outputs, eps=1e-5, affine=True)
+        self.act = nn.LeakyReLU(0.01, inplace=True) if act else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.act(self.norm(self.conv(x)))
+        return out
+
+
+class ResidualBlock(nn.Module):
+    """act(conv-norm(conv-norm-act(x)) + skip(x)); the skip averages over the stride, then a 1x1 convolution widens."""
 
     def __init__(
         self, inputs: int, outputs: int, spatial_dims: int, kernel: tuple[int, ...], stride: tuple[int, ...]
     ) -> None:
         super().__init__()
-        kit = layers(spatial_dims)
-        self.conv = kit.conv(inputs, outputs, kernel, stride=stride, padding=tuple((size - 1) // 2 for size in kernel))
-        self.norm = kit.instance_norm(outputs, eps=1e-5, affine=True)
+        still = (1,) * spatial_dims
+        self.conv1 = ConvNormAct(inputs, outputs, spatial_dims, kernel, stride)
+        self.conv2 = ConvNormAct(outputs, outputs, spatial_dims, kernel, still, act=False)
+        skip: list[nn.Module] = [layers(spatial_dims).avg_pool(stride, stride)] if math.prod(stride) > 1 else []
+        if inputs != outputs:
+            skip.append(ConvNormAct(inputs, outputs, spatial_dims, still, still, bias=False, act=False))
+        self.skip = nn.Sequential(*skip)
         self.act = nn.LeakyReLU(0.01, inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.act(self.norm(self.conv(x)))
+        out: Tensor = self.act(self.conv2(self.conv1(x)) + self.skip(x))
         return out
 
 
@@ -126,6 +177,26 @@ def stage(
     first = ConvNormAct(inputs, outputs, spatial_dims, kernel, stride)
     still = (1,) * spatial_dims
     return nn.Sequential(first, *(ConvNormAct(outputs, outputs, spatial_dims, kernel, still) for _ in range(convs - 1)))
+
+
+def residual_encoder(
+    widths: Sequence[int], step: list[tuple[int, ...]], size: list[tuple[int, ...]], blocks: Sequence[int]
+) -> nn.ModuleList:
+    """Stages of residual blocks, the first behind a stem; widths: of the input, then of every stage."""
+    dims, made = len(step[0]), nn.ModuleList()
+    if len(blocks) != len(step) or min(blocks) < 1:
+        seen = f"blocks is {list(blocks)!r} for {len(step)} stages"
+        raise HilumError("HIL-ZOO-03", seen, "Give one positive number for every stage")
+    for i, count in enumerate(blocks):
+        parts: OrderedDict[str, nn.Module] = OrderedDict()
+        inputs, outputs = widths[i], widths[i + 1]
+        if i == 0:
+            parts["stem"], inputs = ConvNormAct(inputs, outputs, dims, size[0], (1,) * dims), outputs
+        for n in range(count):
+            stride = step[i] if n == 0 else (1,) * dims
+            parts[str(n)] = ResidualBlock(inputs if n == 0 else outputs, outputs, dims, size[i], stride)
+        made.append(nn.Sequential(parts))
+    return made
 
 
 def topology(
@@ -150,7 +221,8 @@ class Net(nn.Module):
     """Encoder and decoder with skips.
 
     features: channels of each stage, full resolution first. strides: one number or one per axis for each stage, the
-    first usually 1. kernels: the same for the convolutions, odd, None for 3. convs: convolutions of each stage.
+    first usually 1. kernels: the same for the convolutions, odd, None for 3. convs: convolutions of each stage. blocks:
+    residual blocks of each encoder stage, None for the plain encoder; `convs` then counts those of the decoder alone.
     deep_supervision: a head on each decoder stage; in training mode `forward` returns them all. dropout: rate at the
     end of the encoder, where the U-Net (Ronneberger 2015) has it; nnU-Net has none.
     """
@@ -168,6 +240,7 @@ class Net(nn.Module):
         strides: Sequence[int | Sequence[int]] = (1, 2, 2, 2, 2, 2),
         kernels: Sequence[int | Sequence[int]] | None = None,
         convs: int = 2,
+        blocks: Sequence[int] | None = None,
         deep_supervision: bool = False,
         dropout: float = 0.0,
     ) -> None:
@@ -178,7 +251,11 @@ class Net(nn.Module):
         up = range(len(features) - 2, -1, -1)
         widths = [in_channels, *features]
         still = (1,) * spatial_dims
-        self.encoder = nn.ModuleList(stage(widths[i], features[i], spatial_dims, size[i], step[i], convs) for i in down)
+        self.encoder = (
+            nn.ModuleList(stage(widths[i], features[i], spatial_dims, size[i], step[i], convs) for i in down)
+            if blocks is None
+            else residual_encoder(widths, step, size, blocks)
+        )
         self.up = nn.ModuleList(
             kit.transposed(features[i + 1], features[i], step[i + 1], stride=step[i + 1]) for i in up
         )
@@ -228,7 +305,7 @@ class Net(nn.Module):
 
 
 def from_nnunet(state: Mapping[str, Tensor], *, deep_supervision: bool = True) -> dict[str, Tensor]:
-    """Rename a state of nnU-Net's `PlainConvUNet` for `Net`; its duplicates are dropped.
+    """Rename a state of nnU-Net's `PlainConvUNet` or `ResidualEncoderUNet` for `Net`; its duplicates are dropped.
 
     deep_supervision: as given to `Net`; without it the lower heads are dropped too.
     """
@@ -236,6 +313,8 @@ def from_nnunet(state: Mapping[str, Tensor], *, deep_supervision: bool = True) -
     heads = [int(key.split(".")[2]) for key in state if key.startswith("decoder.seg_layers.")]
     rules = [
         (r"^encoder\.stages\.(\d+)\.0\.convs\.", r"encoder.\1."),
+        (r"^encoder\.stem\.convs\.0\.", "encoder.0.stem."),
+        (r"^encoder\.stages\.(\d+)\.blocks\.", r"encoder.\1."),
         (r"^decoder\.stages\.(\d+)\.convs\.", r"decoder.\1."),
         (r"^decoder\.transpconvs\.", "up."),
         (rf"^decoder\.seg_layers\.{max(heads, default=0)}\.", "head."),
@@ -247,7 +326,8 @@ def from_nnunet(state: Mapping[str, Tensor], *, deep_supervision: bool = True) -
             continue
         name = next((re.sub(old, new, key) for old, new in rules if re.match(old, key)), None)
         if name is None:
-            raise HilumError("HIL-ZOO-06", f"{key!r} is not a weight of nnU-Net's plain U-Net", "Load a PlainConvUNet")
+            remedy = "Load a PlainConvUNet or a ResidualEncoderUNet"
+            raise HilumError("HIL-ZOO-06", f"{key!r} is not a weight of nnU-Net's U-Nets", remedy)
         if deep_supervision or not name.startswith("lower_heads."):
             renamed[name] = value
     return renamed

@@ -84,6 +84,14 @@ def test_zoo(hilum: Any) -> None:
     assert code == 0 and "nnunet" in out
 
 
+def test_zoo_measured_and_through_the_command_line(hilum: Any) -> None:
+    code, out, _ = hilum("zoo", "--task", "register", "--measure", "--json")
+    (row,) = json.loads(out)
+    assert code == 0 and row["name"] == "voxelmorph" and row["flops"] > 1e9 and row["image"] == "128 x 128 x 128"
+    code, out, _ = hilum("zoo", "--task", "register", "--measure")
+    assert code == 0 and "MFLOP" in out and "128 x 128 x 128" in out
+
+
 def test_zoo_of_an_unknown_task(hilum: Any) -> None:
     code, out, err = hilum("zoo", "--task", "segmnt")
     assert (code, out) == (2, "") and "segment" in err and err.strip().endswith("[HIL-CORE-02]")

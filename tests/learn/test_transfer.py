@@ -22,9 +22,14 @@ LAYERS: dict[str, list[str]] = {
         "pyramid.stem", "pyramid.stages.0", "pyramid.stages.1", "pyramid.stages.2", "pyramid.lateral",
         "pyramid.smooth", "class_tower.0", "head",
     ],
+    "fcn": [*(f"stages.{i}" for i in range(5)), "fc.0", "fc.3", "head"],
     "nnunet": ["encoder.0", "encoder.1", "encoder.2", "up.0", "up.1", "head"],
     "resnet": ["stem.0", "stages.0", "stages.1", "stages.2", "stages.3", "head"],
+    "sharp_dense_unet": ["encoder.0", "encoder.1", "encoder.2", "up.0", "up.1", "head"],
+    "sharp_unet": ["encoder.0", "encoder.1", "encoder.2", "up.0", "up.1", "head"],
+    "unet": ["encoder.0", "encoder.1", "encoder.2", "up.0", "up.1", "head"],
     "vit": ["embed", "blocks.0", "blocks.1", "head"],
+    "vnet": ["encoder.0", "encoder.1", "encoder.2", "up.0", "up.1", "tail", "head"],
     "voxelmorph": [*(f"{part}.{i}" for part in ("encoder", "decoder") for i in range(4)), "extra.0", "extra.1", "head"],
 }  # fmt: skip
 # From the input to the output as each forward pass computes; the tiny forms.

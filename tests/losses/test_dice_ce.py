@@ -1,23 +1,15 @@
-"""Dice and cross-entropy: golden values, empty references, ignored voxels, equality with MONAI."""
+"""Cross-entropy and its sum with Dice: golden values, empty references, ignored voxels, renamed classes."""
 
 import math
 
 import pytest
 import torch
 
-from hilum.core.errors import HilumError
-from hilum.losses.dice_ce import cross_entropy, dice_ce, soft_dice
-
-
-def half() -> tuple[torch.Tensor, torch.Tensor]:
-    """Uniform p = 0.5 of two classes; half of the voxels are ones."""
-    return torch.zeros(1, 2, 4, 4), torch.arange(16).reshape(1, 4, 4) % 2
+from hilum.losses.dice_ce import cross_entropy, dice_ce
 
 
 def test_golden_values() -> None:
-    logits, target = half()
-    assert float(soft_dice(logits, target, smooth=0)) == pytest.approx(0.5)
-    assert float(soft_dice(logits, target, smooth=0, squared=True)) == pytest.approx(1 / 3)
+    logits, target = torch.zeros(1, 2, 4, 4), torch.arange(16).reshape(1, 4, 4) % 2
     assert float(cross_entropy(logits, target)) == pytest.approx(math.log(2))
     assert float(dice_ce(logits, target)) == pytest.approx(0.5 + math.log(2), abs=1e-5)
 
@@ -55,40 +47,9 @@ def test_classes_may_be_renamed() -> None:
     torch.testing.assert_close(dice_ce(renamed, order[target]), dice_ce(logits, target))
 
 
-def test_batch_sums_over_images_first() -> None:
-    torch.manual_seed(0)
-    logits, target = torch.randn(2, 2, 6, 6), torch.randint(0, 2, (2, 6, 6))
-    joined = torch.cat(list(logits), dim=-1)[None], torch.cat(list(target), dim=-1)[None]
-    torch.testing.assert_close(soft_dice(logits, target, batch=True), soft_dice(*joined))
-
-
-@pytest.mark.parametrize("background", [True, False])
-@pytest.mark.parametrize("batch", [True, False])
-@pytest.mark.parametrize("squared", [True, False])
-def test_it_equals_monai(background: bool, batch: bool, squared: bool) -> None:
-    losses = pytest.importorskip("monai.losses")
-    torch.manual_seed(0)
-    logits, target = torch.randn(2, 3, 5, 6, 7), torch.randint(0, 3, (2, 5, 6, 7))
-    theirs = losses.DiceLoss(
-        include_background=background,
-        to_onehot_y=True,
-        softmax=True,
-        squared_pred=squared,
-        batch=batch,
-        smooth_nr=1e-5,
-        smooth_dr=1e-5,
-    )(logits, target[:, None])
-    torch.testing.assert_close(soft_dice(logits, target, background=background, batch=batch, squared=squared), theirs)
-
-
 def test_gradient_and_half_precision() -> None:
     torch.manual_seed(0)
     logits, target = torch.randn(1, 3, 2, 3, dtype=torch.float64, requires_grad=True), torch.randint(0, 3, (1, 2, 3))
     assert torch.autograd.gradcheck(lambda x: dice_ce(x, target), logits)
     big, where = torch.randn(1, 2, 64, 64, 64), torch.randint(0, 2, (1, 64, 64, 64))
     assert float(dice_ce(big.half(), where)) == pytest.approx(float(dice_ce(big, where)), abs=1e-3)
-
-
-def test_no_class_is_refused() -> None:
-    with pytest.raises(HilumError, match="one channel"):
-        soft_dice(torch.zeros(1, 1, 4, 4), torch.zeros(1, 4, 4))

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from hilum.core.errors import HilumError
 from hilum.losses.dice_ce import cross_entropy
-from hilum.losses.focal import sigmoid_focal, softmax_focal
+from hilum.losses.focal import focal, sigmoid_focal
 
 
 def random() -> tuple[torch.Tensor, torch.Tensor]:
@@ -19,7 +19,7 @@ def random() -> tuple[torch.Tensor, torch.Tensor]:
 def test_golden_values() -> None:
     target = torch.arange(16).reshape(1, 4, 4) % 2
     golden = 0.25 * math.log(2)
-    assert float(softmax_focal(torch.zeros(1, 2, 4, 4), target)) == pytest.approx(golden)
+    assert float(focal(torch.zeros(1, 2, 4, 4), target)) == pytest.approx(golden)
     assert float(sigmoid_focal(torch.zeros(1, 4, 4), target, alpha=None)) == pytest.approx(golden)
     ones = sigmoid_focal(torch.zeros(3), torch.ones(3))
     zeros = sigmoid_focal(torch.zeros(3), torch.zeros(3))
@@ -28,7 +28,7 @@ def test_golden_values() -> None:
 
 def test_without_gamma_it_is_cross_entropy() -> None:
     logits, target = random()
-    torch.testing.assert_close(softmax_focal(logits, target, gamma=0), cross_entropy(logits, target))
+    torch.testing.assert_close(focal(logits, target, gamma=0), cross_entropy(logits, target))
     hot = functional.one_hot(target, 3).movedim(-1, 1).float()
     wanted = functional.binary_cross_entropy_with_logits(logits, hot)
     torch.testing.assert_close(sigmoid_focal(logits, hot, alpha=None, gamma=0), wanted)
@@ -38,7 +38,7 @@ def test_it_equals_monai() -> None:
     losses = pytest.importorskip("monai.losses")
     logits, target = random()
     theirs = losses.FocalLoss(to_onehot_y=True, use_softmax=True, gamma=2.0)(logits, target[:, None])
-    torch.testing.assert_close(softmax_focal(logits, target) / 3, theirs)
+    torch.testing.assert_close(focal(logits, target) / 3, theirs)
     hot = functional.one_hot(target, 3).movedim(-1, 1).float()
     theirs = losses.FocalLoss(gamma=2.0, alpha=0.25)(logits, hot)
     torch.testing.assert_close(sigmoid_focal(logits, hot), theirs)
@@ -48,18 +48,16 @@ def test_ignored_places_and_class_weights() -> None:
     logits, target = random()
     masked = target.clone()
     masked[:, 2:] = -1
-    torch.testing.assert_close(softmax_focal(logits, masked, ignore=-1), softmax_focal(logits[:, :, :2], target[:, :2]))
-    doubled = softmax_focal(logits, target, alpha=[2.0, 2.0, 2.0], reduction="none")
-    torch.testing.assert_close(doubled, 2 * softmax_focal(logits, target, reduction="none"))
+    torch.testing.assert_close(focal(logits, masked, ignore=-1), focal(logits[:, :, :2], target[:, :2]))
+    doubled = focal(logits, target, alpha=[2.0, 2.0, 2.0], reduction="none")
+    torch.testing.assert_close(doubled, 2 * focal(logits, target, reduction="none"))
     assert doubled.shape == target.shape
 
 
 @pytest.mark.parametrize("value", [-200.0, 200.0])
 def test_extreme_logits_are_finite(value: float) -> None:
     logits = torch.full((1, 2, 4), value, requires_grad=True)
-    loss = sigmoid_focal(logits, torch.ones(1, 2, 4)) + softmax_focal(
-        logits * torch.tensor([[1.0], [-1.0]]), torch.ones(1, 4)
-    )
+    loss = sigmoid_focal(logits, torch.ones(1, 2, 4)) + focal(logits * torch.tensor([[1.0], [-1.0]]), torch.ones(1, 4))
     loss.backward()
     assert bool(loss.isfinite()) and logits.grad is not None and bool(logits.grad.isfinite().all())
 
@@ -67,7 +65,7 @@ def test_extreme_logits_are_finite(value: float) -> None:
 def test_gradient() -> None:
     logits = torch.randn(1, 3, 4, dtype=torch.float64, requires_grad=True)
     target = torch.tensor([[0, 1, 2, 1]])
-    assert torch.autograd.gradcheck(lambda x: softmax_focal(x, target), logits)
+    assert torch.autograd.gradcheck(lambda x: focal(x, target), logits)
     assert torch.autograd.gradcheck(lambda x: sigmoid_focal(x, (x.detach() > 0).double()), logits)
 
 

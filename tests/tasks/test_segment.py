@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from hilum.core.errors import HilumError
 from hilum.core.image import Case, Image
 from hilum.core.plan import Plan
 from hilum.data.store import Store
@@ -78,3 +79,33 @@ def test_deep_supervision_is_judged_at_every_depth(plan_of: PlanOf) -> None:
     right = task.losses({"out": levels}, {"target": target})["loss"]
     wrong = task.losses({"out": [-one for one in levels]}, {"target": target})["loss"]
     assert right < wrong - 2
+
+
+PICKED = ["focal", "generalised_dice", "tversky:alpha=0.5:beta=0.5", "compound:recipe=swin_unet"]
+
+
+@pytest.mark.parametrize("name", PICKED)
+def test_the_loss_is_picked_by_name_and_ignores_what_is_ignored(name: str, plan_of: PlanOf) -> None:
+    torch.manual_seed(0)
+    logits, target = torch.randn(2, 3, 16, 16, 16, requires_grad=True), torch.randint(0, 3, (2, 16, 16, 16))
+    target[:, 8:] = IGNORE
+    found = _task.load(plan_of("segment", **{"options.loss": name})).losses(logits, {"target": target})["loss"]
+    usual = _task.load(plan_of("segment")).losses(logits, {"target": target})["loss"]
+    assert bool(found.isfinite()) and float(found.detach()) != pytest.approx(float(usual.detach()))
+    (gradient,) = torch.autograd.grad(found, logits)
+    assert bool(gradient[:, :, :8].any()) and not bool(gradient[:, :, 8:].any())
+
+
+def test_the_usual_loss_is_cross_entropy_and_dice_over_the_batch(plan_of: PlanOf) -> None:
+    from hilum.losses.dice_ce import dice_ce
+
+    torch.manual_seed(0)
+    logits, target = torch.randn(2, 3, 8, 8, 8), torch.randint(-1, 3, (2, 8, 8, 8))
+    found = _task.load(plan_of("segment")).losses(logits, {"target": target})["loss"]
+    assert torch.equal(found, dice_ce(logits, target, ignore=IGNORE, batch=True))
+
+
+@pytest.mark.parametrize(("name", "said"), [("dise", "Did you mean dice"), ("tversky:gamma=1", "no option 'gamma'")])
+def test_an_unknown_loss_is_refused_with_the_plan(name: str, said: str, plan_of: PlanOf) -> None:
+    with pytest.raises(HilumError, match=said):
+        _task.load(plan_of("segment", **{"options.loss": name}))

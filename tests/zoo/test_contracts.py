@@ -1,6 +1,7 @@
 """What every network of the zoo promises; runs over whatever file lies in the folder."""
 
 import ast
+import fnmatch
 import importlib
 import inspect
 import math
@@ -13,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import hilum.zoo
+from hilum.core.errors import HilumError
 from hilum.zoo._cost import activation_memory, flops, parameters
 
 FOLDER = Path(next(iter(hilum.zoo.__path__)))
@@ -65,7 +67,7 @@ def make_inputs(name: str, channels: int | None = None, spatial_dims: int = 2) -
             made.append(Fourier(shapes["kspace"][-1]))
             continue
         shape = list(shapes[role])
-        if role != "latent" and spatial_dims == 3:
+        if role != "latent" and len(shape) < 2 + spatial_dims:
             shape.append(shape[-1])
         if channels is not None and role != "kspace":
             shape[1] = channels
@@ -87,6 +89,7 @@ def test_the_card_says_everything(name: str) -> None:
     assert set(info) >= KEYS | {"licence", "reconstruction"}
     assert set(info["tasks"]) <= TASKS and info["licence"] == "Apache-2.0"
     assert info["role"] == ("critic" if info["tasks"] == ["critic"] else "net")
+    assert all(len(reason.split()) > 2 for reason in info.get("dead", {}).values()), "a reason for each dead weight"
     net = importlib.import_module(f"hilum.zoo.{name}").Net
     arguments = inspect.signature(net.__init__).parameters
     assert list(arguments)[1:4] == ["in_channels", "out_channels", "spatial_dims"]
@@ -108,9 +111,18 @@ def test_golden_parameter_counts(name: str) -> None:
         assert parameters(net) == entry["parameters"], entry["kwargs"]
 
 
+def opened(net: nn.Module) -> None:
+    """Open gates that begin at zero, as a first step of training would: behind them nothing has a gradient."""
+    with torch.no_grad():
+        for parameter in net.parameters():
+            if not parameter.any():
+                parameter.normal_(std=0.1)
+
+
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 @pytest.mark.parametrize("name", NAMES)
 def test_every_parameter_gets_a_gradient(name: str, spatial_dims: int) -> None:
+    """Or its name matches a pattern of the card's `dead`, which gives the reason; such a weight must be dead indeed."""
     info = card(name)
     if spatial_dims not in info["dims"]:
         pytest.skip(f"{name} is for {info['dims']}")
@@ -120,14 +132,52 @@ def test_every_parameter_gets_a_gradient(name: str, spatial_dims: int) -> None:
     if info.get("fixed_channels", {}).get("out_channels") == "spatial_dims":
         changes["out_channels"] = spatial_dims
     net = build(name, **changes)
+    opened(net)
     inputs = make_inputs(name, spatial_dims=spatial_dims)
     output = net(*inputs)
     assert all(len(part) == len(inputs[0]) and part.isfinite().all() for part in tensors(output))
     torch.stack([(part * torch.randn_like(part)).sum() for part in tensors(output)]).sum().backward()
     for key, parameter in net.named_parameters():
+        if any(fnmatch.fnmatch(key, pattern) for pattern in info.get("dead", {})):
+            assert parameter.grad is None or not parameter.grad.any(), f"{key} is not dead"
+            continue
         assert parameter.grad is not None and parameter.grad.isfinite().all(), key
         if parameter.ndim > 1:  # a bias before a norm has none in theory
             assert parameter.grad.abs().sum() > 0, key
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_size_is_silently_wrong(name: str) -> None:
+    """What the divisor does not divide is refused by sentence, or, where the card says `padded`, padded and cut again.
+
+    A step of the divisor more is taken, unless weights depend on the size. Masks are as large as the image.
+    """
+    info = card(name)
+    if not set(info["inputs"]) <= {"image", "moving", "fixed"}:
+        pytest.skip(f"{name} takes no image")
+    net, inputs = build(name).eval(), make_inputs(name)
+    space = tuple(inputs[0].shape[2:])
+    steps = getattr(net, "divisor", (info["divisor"],) * len(space))
+    assert all(side % step == 0 for side, step in zip(space, steps, strict=True))
+
+    def run(axis: int, more: int) -> None:
+        """Through the network with that axis longer: refused, or masks of the same size."""
+        size = [side + more * (number == axis) for number, side in enumerate(space)]
+        changed = [torch.randn(*x.shape[:2], *size, generator=torch.Generator().manual_seed(3)) for x in inputs]
+        with torch.no_grad():
+            for part in tensors(net(*changed)):
+                assert part.isfinite().all() and ("segment" not in info["tasks"] or list(part.shape[2:]) == size)
+
+    run(0, 0)
+    for axis, step in enumerate(steps):
+        if info["image_size"] or (step > 1 and not info.get("padded")):
+            with pytest.raises(HilumError) as refused:
+                run(axis, 1)
+            assert refused.value.code in ("HIL-ZOO-02", "HIL-ZOO-04")
+        else:
+            run(axis, 1)
+        if not info["image_size"]:
+            run(axis, step)
 
 
 @pytest.mark.parametrize("name", NAMES)

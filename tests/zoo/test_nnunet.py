@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hilum.core.errors import HilumError
-from hilum.zoo.nnunet import Net, from_nnunet
+from hilum.zoo.nnunet import Net, ResidualBlock, from_nnunet
 
 FLAT: dict[str, Any] = {"features": [4, 8, 16], "strides": [1, 2, 2]}
 THICK: dict[str, Any] = {
@@ -32,6 +32,17 @@ ORIGINAL = {
     "decoder.seg_layers.1.weight": (3, 4, 1, 1),
 }
 # Some names and shapes of PlainConvUNet(1 channel, FLAT, 3 classes), read from dynamic-network-architectures 0.4.4.
+
+RESIDUAL = {
+    "encoder.stem.convs.0.conv.weight": (4, 1, 3, 3),
+    "encoder.stages.0.blocks.0.conv1.conv.weight": (4, 4, 3, 3),
+    "encoder.stages.1.blocks.0.skip.1.conv.weight": (8, 4, 1, 1),
+    "encoder.stages.1.blocks.0.skip.1.norm.bias": (8,),
+    "encoder.stages.1.blocks.2.conv2.norm.weight": (8,),
+    "decoder.stages.1.convs.0.conv.weight": (4, 8, 3, 3),
+    "decoder.seg_layers.1.bias": (3,),
+}
+# The same of ResidualEncoderUNet with blocks 1, 3, 2 and one convolution in the decoder.
 
 RENAMED = {
     "encoder.0.0.conv.weight",
@@ -92,23 +103,89 @@ def test_the_original_names_are_understood() -> None:
     own = Net(1, 3, 2, deep_supervision=True, **FLAT).state_dict()
     assert all(own[name].shape == value.shape for name, value in renamed.items())
     assert "lower_heads.0.weight" not in from_nnunet(state, deep_supervision=False)
-    with pytest.raises(HilumError, match="stem"):
-        from_nnunet({"encoder.stem.convs.0.conv.weight": torch.zeros(1)})
+    with pytest.raises(HilumError, match="tail"):
+        from_nnunet({"encoder.tail.convs.0.conv.weight": torch.zeros(1)})
+
+
+def test_the_original_names_of_the_residual_encoder_are_understood() -> None:
+    renamed = from_nnunet({name: torch.rand(shape) for name, shape in RESIDUAL.items()})
+    own = Net(1, 3, 2, blocks=[1, 3, 2], convs=1, deep_supervision=True, **FLAT).state_dict()
+    assert len(renamed) == len(RESIDUAL) and "encoder.0.stem.conv.weight" in renamed
+    assert all(own[name].shape == value.shape for name, value in renamed.items())
+
+
+def test_a_residual_block_is_its_skip_where_the_branch_is_zero() -> None:
+    block = ResidualBlock(3, 3, 2, (3, 3), (2, 2))
+    nn.init.zeros_(block.conv2.norm.weight)
+    x = torch.rand(2, 3, 8, 8)
+    torch.testing.assert_close(block(x), nn.functional.avg_pool2d(x, 2))
+    assert not list(block.skip.parameters()) and not list(ResidualBlock(3, 3, 3, (3,) * 3, (1,) * 3).skip)
+    assert [tuple(p.shape) for p in ResidualBlock(3, 4, 2, (3, 3), (2, 2)).skip.parameters()] == [
+        (4, 3, 1, 1),
+        (4,),
+        (4,),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("dims", "side", "features", "blocks", "wanted"),
+    [
+        (3, 128, [32, 64, 128, 256, 320, 320], None, 480058368),
+        (3, 128, [32, 64, 128, 256, 320, 320], [1, 3, 4, 6, 6, 6], 584682496),
+        (2, 512, [32, 64, 128, 256, 512, 512, 512, 512], None, 86993280),
+        (2, 512, [32, 64, 128, 256, 512, 512, 512, 512], [1, 3, 4, 6, 6, 6, 6, 6], 133810560),
+    ],
+)
+def test_feature_map_elements_are_those_that_nnunet_plans_with(
+    dims: int, side: int, features: list[int], blocks: list[int] | None, wanted: int
+) -> None:
+    """nnU-Net's proxy of memory: outputs of all convolutions and heads; a skip counts once, pooled or not."""
+    total = 0
+
+    def add(module: nn.Module, _: Any, output: Tensor) -> None:
+        nonlocal total
+        total += output.numel()
+
+    strides = [1] + [2] * (len(features) - 1)
+    with torch.device("meta"):
+        x = torch.empty(1, 1, *[side] * dims)
+        convs = 2 if blocks is None else 1
+        net = Net(1, 14, dims, features=features, strides=strides, blocks=blocks, convs=convs, deep_supervision=True)
+    for name, module in net.named_modules():
+        kinds = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+        if (name.endswith(".skip") and list(module)) or (isinstance(module, kinds) and ".skip." not in name):
+            module.register_forward_hook(add)
+    net(x)
+    assert total == wanted
+
+
+def test_blocks_that_do_not_fit_the_stages_are_refused() -> None:
+    for blocks in ([1, 3], [1, 0, 2]):
+        with pytest.raises(HilumError, match="every stage"):
+            Net(1, 2, 2, blocks=blocks, **FLAT)
+
+
+def test_the_residual_encoder_learns_in_every_weight() -> None:
+    net = Net(1, 2, 2, blocks=[1, 2, 2], convs=1, **FLAT)
+    net(torch.rand(2, 1, 16, 16)).square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters() if p.ndim > 1)
 
 
 def _original(dims: int, options: dict[str, Any]) -> nn.Module:
     unet = importlib.import_module("dynamic_network_architectures.architectures.unet")
-    kernels = options.get("kernels", [3] * len(options["features"]))
-    net: nn.Module = unet.PlainConvUNet(
+    stages = len(options["features"])
+    kernels = options.get("kernels", [3] * stages)
+    blocks = options.get("blocks")
+    net: nn.Module = (unet.PlainConvUNet if blocks is None else unet.ResidualEncoderUNet)(
         2,
-        len(options["features"]),
+        stages,
         options["features"],
         nn.Conv2d if dims == 2 else nn.Conv3d,
         [[k] * dims if isinstance(k, int) else k for k in kernels],
         [[s] * dims if isinstance(s, int) else s for s in options["strides"]],
-        2,
+        blocks or 2,
         3,
-        2,
+        [options.get("convs", 2)] * (stages - 1),
         conv_bias=True,
         norm_op=nn.InstanceNorm2d if dims == 2 else nn.InstanceNorm3d,
         norm_op_kwargs={"eps": 1e-5, "affine": True},
@@ -123,7 +200,15 @@ def _original(dims: int, options: dict[str, Any]) -> nn.Module:
     importlib.util.find_spec("dynamic_network_architectures") is None,
     reason="dynamic-network-architectures is not installed",
 )
-@pytest.mark.parametrize(("dims", "options"), [(2, FLAT), (3, THICK)])
+@pytest.mark.parametrize(
+    ("dims", "options"),
+    [
+        (2, FLAT),
+        (3, THICK),
+        (2, {**FLAT, "blocks": [1, 3, 2], "convs": 1}),
+        (3, {**THICK, "blocks": [1, 2, 1, 2], "convs": 1}),
+    ],
+)
 def test_the_same_weights_give_the_same_output(dims: int, options: dict[str, Any]) -> None:
     torch.manual_seed(0)
     original = _original(dims, options)

@@ -1,0 +1,165 @@
+"""Non-local network (Wang et al., 2018): every position looks at every other one, inside a ResNet.
+
+What is special: the non-local block. With embedded Gaussians y_i = sum over j of softmax_j(theta_i . phi_j) g_j, where
+theta, phi and g are 1x1 convolutions to half the channels; z = norm(W y) + x. The softmax has no 1 / sqrt(d). The norm
+starts at zero (`gate`), so that a new block changes nothing and can be put into a trained network.
+
+x: (B, C, *space), space divisible by 8 -> (B, K, *space), logits.
+
+Differs from the paper: it has no segmentation network (it classifies video and finds objects), so the frame is a
+reconstruction: a ResNet whose last two stages dilate instead of stride (output stride 8), a 3x3 convolution to a
+quarter of the channels, a 1x1 head, linear upsampling. The blocks stand in the second and third stage, as in the paper.
+They are written from its equations. With `subsample` phi and g are pooled by 2 on all axes, not in the plane only.
+The scores are one number for each pair of positions, sixteen times as many for twice the side in 2-D; `mode` "dot" has
+no softmax and is computed without them.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hilum.core.errors import HilumError
+from hilum.zoo._blocks.batch_unet import require_levels
+from hilum.zoo._blocks.dims import Layers, layers
+from hilum.zoo._blocks.heads import Output, make_head
+from hilum.zoo._blocks.resnet_encoder import BLOCKS, Encoder, conv_norm
+
+CARD = {
+    "paper": "Non-local Neural Networks",
+    "authors": "Wang, Girshick, Gupta, He",
+    "year": 2018,
+    "tasks": ["segment"],
+    "role": "net",
+    "dims": [2, 3],
+    "inputs": ["image"],
+    "divisor": 8,
+    "image_size": False,
+    "golden": [
+        {
+            "kwargs": {"in_channels": 3, "out_channels": 2, "spatial_dims": 2},
+            "parameters": 40305730,
+            "evidence": "calc",
+        },
+    ],
+    "tiny": {
+        "kwargs": {
+            "in_channels": 1,
+            "out_channels": 2,
+            "spatial_dims": 2,
+            "depth": 18,
+            "width": 8,
+            "gate": 0.5,
+        },
+        "shape": [2, 1, 32, 32],
+    },
+    "licence": "Apache-2.0",
+    "reconstruction": True,
+}
+
+MODES = ("embedded", "gaussian", "dot", "concat")
+
+
+class NonLocal(nn.Module):
+    """(B, C, *space) -> the same. mode: how alike two positions are. subsample: look at every second position."""
+
+    def __init__(
+        self, kit: Layers, channels: int, mode: str = "embedded", subsample: bool = False, gate: float = 0.0
+    ) -> None:
+        super().__init__()
+        if mode not in MODES:
+            raise HilumError("HIL-ZOO-03", f"mode is {mode!r}", f"Use one of {MODES}")
+        inner = channels // 2
+        self.mode = mode
+        embedded = mode != "gaussian"
+        self.theta = kit.conv(channels, inner, 1) if embedded else nn.Identity()
+        self.phi = kit.conv(channels, inner, 1) if embedded else nn.Identity()
+        self.g = kit.conv(channels, inner, 1)
+        self.pair = nn.Linear(2 * inner, 1, bias=False) if mode == "concat" else None
+        self.pool = kit.max_pool(2) if subsample else nn.Identity()
+        self.out = nn.Sequential(kit.conv(inner, channels, 1), kit.batch_norm(channels))
+        nn.init.constant_(self.out[1].weight, gate)  # type: ignore[arg-type]
+
+    def mix(self, theta: Tensor, phi: Tensor, g: Tensor) -> Tensor:
+        """theta: (B, N, D), phi: (B, M, D), g: (B, M, E) -> (B, N, E): what each position gathers from the others."""
+        if self.mode == "dot":
+            return theta @ (phi.transpose(1, 2) @ g / phi.shape[1])
+        if self.pair is None:
+            return functional.scaled_dot_product_attention(theta, phi, g, scale=1.0)
+        one, other = self.pair.weight[0].chunk(2)
+        alike = ((theta @ one)[:, :, None] + (phi @ other)[:, None, :]).relu()  # b n m
+        return alike @ g / phi.shape[1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        made = (self.theta(x), self.pool(self.phi(x)), self.pool(self.g(x)))
+        theta, phi, g = (part.flatten(2).transpose(1, 2) for part in made)  # each b (space) c
+        y = self.mix(theta, phi, g).transpose(1, 2).unflatten(2, x.shape[2:])
+        out: Tensor = self.out(y) + x
+        return out
+
+
+def places(counts: Sequence[int], every: int) -> list[list[int]]:
+    """Residual blocks per stage -> those that a non-local block follows, for each stage."""
+    found = [[index for index in range(count) if every > 0 and (index + 1) % every == 0] for count in counts]
+    if every == 0:
+        found[-1] = [counts[-1] - 2]
+    if not any(found):
+        remedy = f"Use 0 for one block in all, or 1 to {max(counts)}"
+        raise HilumError("HIL-ZOO-03", f"every is {every}, which makes no non-local block", remedy)
+    return found
+
+
+class Net(nn.Module):
+    """depth: 18, 34, 50 or 101. width: first stage's. every: a non-local block after every so many residual blocks of
+    stages 2 and 3 (2 makes five at depth 50, 1 makes ten; 0 makes one, before the last block of stage 3).
+    mode, subsample, gate: see `NonLocal`.
+    """
+
+    ORDER = (("encoder.stem",), ("encoder.stages.*",), ("neck",), ("head",))
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int | dict[str, int],
+        spatial_dims: int,
+        *,
+        depth: int = 50,
+        width: int = 64,
+        every: int = 2,
+        mode: str = "embedded",
+        subsample: bool = False,
+        gate: float = 0.0,
+    ) -> None:
+        super().__init__()
+        kit = layers(spatial_dims)
+        self.divisor = (8,) * spatial_dims
+        self.smallest = 16 if subsample else 8
+        self.encoder = Encoder(kit, in_channels, depth=depth, width=width, output_stride=8)
+        wanted = places(BLOCKS[depth][1:3], every)
+        for level, after in zip((1, 2), wanted, strict=True):
+            stage, channels = nn.Sequential(), self.encoder.channels[level + 1]
+            for index, block in enumerate(self.encoder.stages[level].children()):
+                stage.add_module(str(index), block)
+                if index in after:
+                    stage.add_module(f"nonlocal{index}", NonLocal(kit, channels, mode, subsample, gate))
+            self.encoder.stages[level] = stage
+        channels = self.encoder.channels[-1]
+        inner = max(channels // 4, 1)
+        self.neck = conv_norm(kit, channels, inner, 3).append(nn.ReLU(inplace=True))
+        shape = "bilinear" if spatial_dims == 2 else "trilinear"
+        self.head = make_head(
+            lambda k: nn.Sequential(kit.conv(inner, k, 1), nn.Upsample(scale_factor=8, mode=shape)), out_channels
+        )
+
+    def features(self, x: Tensor) -> Tensor:
+        """(B, C, *space) -> (B, F, *space / 8): what the head's 1x1 convolution reads."""
+        require_levels(x, self.divisor, self.training)
+        if min(x.shape[2:]) < self.smallest:
+            seen = f"The input's size {tuple(x.shape[2:])} leaves one point, and subsample wants two"
+            raise HilumError("HIL-ZOO-02", seen, f"Pad or resample to at least {self.smallest}")
+        out: Tensor = self.neck(self.encoder(x)[-1])
+        return out
+
+    def forward(self, x: Tensor) -> Output:
+        out: Output = self.head(self.features(x))
+        return out
