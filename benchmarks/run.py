@@ -70,9 +70,14 @@ def main() -> None:
     words.add_argument("--limit", type=float, help="minutes; no training beside peers that needs more is begun")
     asked = words.parse_args()
     began = time.monotonic()
+
+    def left() -> float | None:
+        return None if asked.limit is None else asked.limit - (time.monotonic() - began) / 60
+
     _imports()
     if not asked.only:
         _reading()
+        _zoo("cost", left())
     if "HILUM_DATA" not in os.environ:
         print("HILUM_DATA is not set: the cells on real images are skipped. It names the folder of the data sets.")
         return
@@ -84,8 +89,9 @@ def main() -> None:
             rows.append(_cell(name, asked.minutes or CELLS[name][2]))
             _write(rows, asked.only)
     if not asked.only:
-        _training(None if asked.limit is None else asked.limit - (time.monotonic() - began) / 60)
+        _training(left())
         _trust()
+        _zoo("learning", left())
 
 
 def _training(limit: float | None) -> None:
@@ -96,6 +102,12 @@ def _training(limit: float | None) -> None:
     left = float("inf") if limit is None else limit - (time.monotonic() - began) / 60
     if not (HERE / "results" / "training_speed.json").is_file() and left > SPEED_MINUTES:
         subprocess.run([sys.executable, str(HERE / "training" / "speed.py")], check=True)
+
+
+def _zoo(name: str, limit: float | None) -> None:
+    """What the networks of the zoo cost, or how they learn at equal size; finished cells are taken as they are."""
+    words = [] if limit is None else ["--limit", f"{max(0.0, limit):.0f}"]
+    subprocess.run([sys.executable, str(HERE / "zoo" / f"{name}.py"), *words], check=True)
 
 
 def _trust() -> None:

@@ -1,17 +1,20 @@
 """make docs: fill the parts of the pages that are drawn from the code, then write everything as plain HTML.
 
 A page holds `<!-- drawn: NAME -->` ... `<!-- /drawn -->`; what stands between is written here, from the code, and never
-by hand. The HTML in docs/_site needs no network: style and pictures are inside.
+by hand. Pages and pictures in the folders `networks` are written as a whole, one of each for every file in the zoo. The
+HTML in docs/_site needs no network: style and pictures are inside.
 """
 
 import ast
 import base64
+import fnmatch
 import html
 import importlib
 import inspect
 import json
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -22,10 +25,13 @@ from hilum.core.findings import INTENDED_USE
 DOCS = Path(__file__).parent
 SITE = DOCS / "_site"
 DRAWN = re.compile(r"(<!-- drawn: ([a-z_]+) -->\n).*?(<!-- /drawn -->)", re.DOTALL)
+DIFFERS = re.compile(r"Differs from|A reconstruction|Filled in|Follows the released|(Where p|P)aper and")
+# How a paragraph of a network's docstring begins that says what is not as published.
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 52rem; margin: 2rem auto; padding: 0 1rem; color: #1d2733; }
 a { color: #0b5c8a; } h1, h2, h3 { line-height: 1.25; } img { max-width: 100%; }
 pre, code { font: 14px/1.45 ui-monospace, monospace; background: #f2f4f6; } pre { padding: .7rem; overflow-x: auto; }
+p:has(> img[src^="data:image/svg"]) { overflow-x: auto; } img[src^="data:image/svg"] { max-width: none; }
 table { border-collapse: collapse; display: block; overflow-x: auto; }
 td, th { border: 1px solid #ccd3da; padding: .25rem .5rem; text-align: left; vertical-align: top; }
 footer { margin-top: 3rem; color: #5a6774; font-size: .9rem; }
@@ -71,12 +77,20 @@ def _cell(value: Any) -> str:
     return " ".join(str(value).split()).replace("|", "\\|")
 
 
-def _first_line(module: str) -> str:
-    """The first sentence of a module's docstring, read without importing it."""
+def _tree(module: str) -> ast.Module:
+    """A module, read without importing it."""
     spec = importlib.util.find_spec(module)
     assert spec is not None and spec.origin
-    text = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or ""
-    return text.split("\n\n")[0]
+    return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+
+
+def _docstring(module: str) -> str:
+    return ast.get_docstring(_tree(module)) or ""
+
+
+def _first_line(module: str) -> str:
+    """The first sentence of a module's docstring."""
+    return _docstring(module).split("\n\n")[0]
 
 
 def commands() -> str:
@@ -102,42 +116,156 @@ def commands() -> str:
     return "\n\n".join(out)
 
 
-def _signature(module: str, function: str, owner: str | None = None) -> str:
-    """Keyword-only arguments (of `Net.__init__`), or all but the first two (of `make`), with defaults."""
-    spec = importlib.util.find_spec(module)
-    assert spec is not None and spec.origin
-    body: list[ast.stmt] = ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body
-    if owner is not None:
-        body = next(n.body for n in body if isinstance(n, ast.ClassDef) and n.name == owner)
-    made = next(n for n in body if isinstance(n, ast.FunctionDef) and n.name == function)
-    if owner is not None:
-        pairs = zip(made.args.kwonlyargs, made.args.kw_defaults, strict=True)
-        return ", ".join(f"`{a.arg}={ast.unparse(d)}`" if d is not None else f"`{a.arg}`" for a, d in pairs)
+def _options(module: str) -> tuple[dict[str, str | None], str]:
+    """Keyword-only arguments of `Net.__init__` with their defaults (None: required), and the docstring of `Net`."""
+    net = next(n for n in _tree(module).body if isinstance(n, ast.ClassDef) and n.name == "Net")
+    made = next(n for n in net.body if isinstance(n, ast.FunctionDef) and n.name == "__init__")
+    pairs = zip(made.args.kwonlyargs, made.args.kw_defaults, strict=True)
+    return {a.arg: None if d is None else ast.unparse(d) for a, d in pairs}, ast.get_docstring(net) or ""
+
+
+def _meanings(names: Iterable[str], text: str) -> dict[str, str]:
+    """What a docstring says first of each option: "width: channels. dim, depth: of the Transformer; ..."."""
+    text, known = " ".join(text.split()), list(names)
+    heads = [
+        (found, [n for pattern in re.split(r", | and ", found[1]) for n in fnmatch.filter(known, pattern)])
+        for found in re.finditer(r"(?:^|(?<=[.;:] ))([\w*]+(?:(?:, | and )[\w*]+)*): ", text)
+    ]
+    heads = [(found, meant) for found, meant in heads if meant]
+    ends = [found.start() for found, _ in heads[1:]] + [len(text)]
+    said: dict[str, str] = {}
+    for (found, meant), end in zip(heads, ends, strict=True):
+        first = re.split(r"(?<=\.) ", text[found.end() : end].strip())[0].rstrip(".;: ")
+        first = re.sub(r"the head of this file|the file's head", "above", first)
+        said |= {name: first for name in meant if name not in said}
+    return said
+
+
+def _signature(module: str, function: str) -> str:
+    """All but the first two arguments of a function, with defaults."""
+    made = next(n for n in _tree(module).body if isinstance(n, ast.FunctionDef) and n.name == function)
     count = len(made.args.defaults)
     late = zip(made.args.args[-count:], made.args.defaults, strict=True)
     return ", ".join(f"`{a.arg}={ast.unparse(d)}`" for a, d in late)
 
 
 def networks() -> str:
-    """One section per network."""
-    out = []
+    """One row per network, with a link to its page."""
+    rows: list[list[Any]] = []
     for name, card in catalogue.cards("hilum.zoo").items():
         golden = card["golden"][0]
-        options = {k: v for k, v in golden["kwargs"].items()}
-        rows = [
-            ["paper", f"{card['paper']} ({card['authors']}, {card['year']})"],
-            ["tasks", card["tasks"]],
-            ["dimensions", [f"{d}-D" for d in card["dims"]]],
-            ["inputs", card["inputs"]],
-            ["input size divisible by", card["divisor"]],
-            ["options", _signature(card["module"], "__init__", "Net")],
-            ["parameters", f"{golden['parameters']:,} with `{options}`"],
-            ["licence of the code", card["licence"]],
-        ]
-        rows += [["needs", f"`pip install {card['package']}`"]] if "package" in card else []
-        rows += [["reconstruction", "what was published leaves gaps"]] if card["reconstruction"] else []
-        out.append(f"## {name}\n\n{_first_line(card['module'])}\n\n" + table(["fact", "value"], rows))
-    return "\n\n".join(out)
+        link = f"[{name}](networks/{name}.md)" if card["module"].startswith("hilum.") else name
+        what = _first_line(card["module"]) + (" A reconstruction." if card["reconstruction"] else "")
+        rows.append([link, what, card["tasks"], [f"{d}-D" for d in card["dims"]], f"{golden['parameters']:,}"])
+    return table(["name", "what", "tasks", "images", "parameters"], rows)
+
+
+def network(name: str) -> str:
+    """The page of one network: its picture, what its file says, facts, options, counts, and how it is used."""
+    card = catalogue.card("hilum.zoo", name)
+    words = _docstring(card["module"]).split("\n\n")
+    apart = [w for w in words[1:] if DIFFERS.match(w)]
+    about = [w for w in words[1:] if w not in apart]
+    size = " x ".join(map(str, _beside("draw_network").schematic(name)[1]))
+    parts = [f"# {name}", words[0], f"![{name}: its parts and what they read](../../pictures/networks/{name}.svg)"]
+    parts += [
+        f"Drawn from the module: {_form(card['golden'][0])}; one image of {size}, in evaluation mode. A box is a part "
+        "by its name in the network, with the channels that it gives; a row is a resolution, further right is later. "
+        "Black is the longest way to a part, blue what else it reads: skips."
+    ]
+    parts += ["A reconstruction: what was published leaves gaps, which are filled here."] * card["reconstruction"]
+    parts += ["## What it is", *about]
+    parts += ["## What differs from the paper", *apart] if apart else []
+    parts += ["## Facts", table(["fact", "value"], _facts(card)), "## Options", _option_table(card["module"])]
+    counts = [
+        [_form(g), f"{g['parameters']:,}", re.sub(r"^calc\b", "calculated", g["evidence"])] for g in card["golden"]
+    ]
+    parts += ["## Parameters", "A test counts them in the module: they have to be these."]
+    parts += [table(["form", "parameters", "where the number is from"], counts)]
+    parts += ["## Use", _use(name, card), "[All networks](../networks.md)"]
+    return "\n\n".join(parts) + "\n"
+
+
+def _form(golden: dict[str, Any]) -> str:
+    """A form of a network in words."""
+    given = dict(golden["kwargs"])
+    inside, outside, dims = (given.pop(key) for key in ("in_channels", "out_channels", "spatial_dims"))
+    plan = [golden["plan"]] if "plan" in golden else []
+    sizes = [f"{dims}-D", f"{inside} channel{'s' * (inside != 1)} in", f"{outside} out"]
+    return ", ".join([*plan, *sizes, *(f"`{key}={value}`" for key, value in given.items())])
+
+
+def _facts(card: dict[str, Any]) -> list[list[Any]]:
+    rows: list[list[Any]] = [
+        ["paper", f"{card['paper']} ({card['authors']}, {card['year']})"],
+        ["tasks", card["tasks"]],
+        ["images", [f"{d}-D" for d in card["dims"]]],
+        ["inputs", card["inputs"]],
+        ["sides divisible by", f"{_divisor(card)} by default"],
+    ]
+    rows += [["other sizes", "padded, and cut again"]] if card.get("padded") else []
+    rows += [["image size", "weights depend on it"]] if card["image_size"] else []
+    rows += [["last layer", card["head"]]] if "head" in card else []
+    rows += [["weights without a gradient", reason] for reason in dict.fromkeys(card.get("dead", {}).values())]
+    rows += [["needs", f"`pip install {card['package']}`"]] if "package" in card else []
+    return [*rows, ["licence of the code", card["licence"]]]
+
+
+def _divisor(card: dict[str, Any]) -> str:
+    """Of the form without options: one number, or one per axis."""
+    import torch
+
+    given = {k: v for k, v in card["golden"][0]["kwargs"].items() if k in ("spatial_dims", "image_size") or "_ch" in k}
+    with torch.device("meta"):
+        net = importlib.import_module(card["module"]).Net(**given)
+    steps = getattr(net, "divisor", (card["divisor"],))
+    return " x ".join(map(str, steps if len(set(steps)) > 1 else steps[:1]))
+
+
+def _option_table(module: str) -> str:
+    options, text = _options(module)
+    said = _meanings(options, text)
+    rows = [[f"`{n}`", "required" if d is None else f"`{d}`", said.get(n, "-")] for n, d in options.items()]
+    return table(["option", "default", "meaning"], rows) if rows else "None."
+
+
+def _use(name: str, card: dict[str, Any]) -> str:
+    """One line that trains it; a critic comes with the regime that has one."""
+    known = catalogue.cards("hilum.tasks")
+    task = next((t for t in card["tasks"] if t in known), None)
+    if task is not None:
+        line = f"hilum train my_images --task {task} --net {name} --minutes 20 --out run"
+        more = f"Options follow the name after colons (`--net {name}:key=value`), or stand in `--set`."
+        return f"```sh\n{line}\n```\n\n{more}"
+    regimes = [n for n, c in catalogue.cards("hilum.learn").items() if card["role"] in c["roles"][1:]]
+    task = next((t for t, c in known.items() if c["regime"] in regimes), None)
+    if task is None:
+        return "No task uses it yet."
+    line = f"hilum train my_images --task {task} --minutes 20 --out run"
+    return f"The {card['role']} of a training by `{', '.join(regimes)}`, never alone:\n\n```sh\n{line}\n```"
+
+
+def _beside(name: str) -> Any:
+    """A script that lies beside this one, as a module."""
+    if str(DOCS) not in sys.path:
+        sys.path.append(str(DOCS))
+    return importlib.import_module(name)
+
+
+def whole() -> dict[Path, str]:
+    """Files that are drawn as a whole: page and picture of each network, by path."""
+    made = {}
+    for name, card in catalogue.cards("hilum.zoo").items():
+        if card["module"].startswith("hilum."):
+            made[DOCS / "reference" / "networks" / f"{name}.md"] = network(name)
+            made[DOCS / "pictures" / "networks" / f"{name}.svg"] = _beside("draw_network").schematic(name)[0]
+    return made
+
+
+def left_over(made: Iterable[Path]) -> list[Path]:
+    """Pages and pictures that lie beside such files: of a network that is gone."""
+    known = set(made)
+    return sorted({found for p in known for found in p.parent.glob(f"*{p.suffix}")} - known)
 
 
 def metrics() -> str:
@@ -176,9 +304,7 @@ def augmentation_pictures() -> str:
     """What the file of each augmentation says, and its picture where docs/draw_augmentation.py has drawn one."""
     out = []
     for name, card in catalogue.cards("hilum.prepare.augment").items():
-        spec = importlib.util.find_spec(card["module"])
-        assert spec is not None and spec.origin
-        words = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or ""
+        words = _docstring(card["module"])
         picture = f"pictures/augment/{name}.png"
         shown = f"\n\n![{name}: as it is, and three draws](../{picture})" if (DOCS / picture).is_file() else ""
         out.append(f"### {name}\n\n{words}{shown}")
@@ -345,16 +471,22 @@ def _inlined(picture: Path) -> str:
     """A picture as a data URI; a missing one stays a link."""
     if not picture.is_file():
         return picture.name
-    return f"data:image/{picture.suffix[1:]};base64,{base64.b64encode(picture.read_bytes()).decode()}"
+    kind = "svg+xml" if picture.suffix == ".svg" else picture.suffix[1:]
+    return f"data:image/{kind};base64,{base64.b64encode(picture.read_bytes()).decode()}"
 
 
 def main() -> None:
-    """Fill the pages, then render them."""
-    for page in pages():
-        text = page.read_text(encoding="utf-8")
-        if (new := filled(text)) != text:
-            page.write_text(new, encoding="utf-8")
-            print(f"filled {page.relative_to(DOCS)}")
+    """Fill the pages, draw those that are drawn as a whole, then render them."""
+    made = whole()
+    for path in left_over(made):
+        path.unlink()
+        print(f"removed {path.relative_to(DOCS)}")
+    made |= {p: filled(p.read_text(encoding="utf-8")) for p in pages() if p not in made}
+    for path, text in made.items():
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            print(f"filled {path.relative_to(DOCS)}")
     for page in pages():
         target = SITE / page.relative_to(DOCS).with_suffix(".html")
         target.parent.mkdir(parents=True, exist_ok=True)

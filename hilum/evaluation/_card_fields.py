@@ -125,12 +125,18 @@ def _architecture(known: Known) -> Lines:
     )
 
 
+def _begun(start: dict[str, str]) -> str:
+    """The weights that training began with, and of what part where not of all."""
+    part = f"; {start['part']}" if "part" in start else ""
+    return f"{start['name']} (SHA-256 {start['sha256']}, terms {start['terms']}{part})"
+
+
 def _training(known: Known) -> Lines:
     plan, done = known.plan, known.found["training"]
     options = {key: value for key, value in {**plan.learning, **plan.options}.items() if key not in ("start", "keep")}
     settings = ", ".join(f"{key}={value}" for key, value in options.items())
     start = done["start"]
-    begun = start if isinstance(start, str) else f"{start['name']} (SHA-256 {start['sha256']}, terms {start['terms']})"
+    begun = start if isinstance(start, str) else _begun(start)
     kept = {"last": "those of the last step", "best": "those that validated best"}.get(plan.learning.get("keep", ""))
     return (
         ("regime", plan.regime),

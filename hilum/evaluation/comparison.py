@@ -11,7 +11,7 @@ import numpy as np
 
 from hilum.evaluation import areas, delong
 from hilum.evaluation.bootstrap import Estimate
-from hilum.evaluation.evaluator import _honest
+from hilum.evaluation.evaluator import honest
 from hilum.evaluation.multiple import holm
 from hilum.evaluation.ranking import stability
 from hilum.evaluation.seeds import interval_of_seeds, paired_of_seeds, variances
@@ -107,7 +107,7 @@ def _interval(
     found = interval_of_seeds(table, groups)
     if mean is None or found.mean is None or abs(found.mean - mean) > SAME:
         return None, None
-    kept = _honest(Estimate(found.mean, found.low, found.high, found.n, found.groups), headline)
+    kept = honest(Estimate(found.mean, found.low, found.high, found.n, found.groups), headline)
     least, most = _names.card(headline)["range"]
     low = kept.low if kept.low is None or least is None else max(kept.low, least)
     return low, kept.high if kept.high is None or most is None else min(kept.high, most)

@@ -182,7 +182,7 @@ def measure(name: str, done: Evaluation) -> dict[str, Any] | None:
     for key in dict.fromkeys(k for r in rows for k in r if k):
         # a lost case without a reading of its classes has one value for all of them
         own = [r.get(key, r.get("") if j in done.lost else None) for r, j in zip(rows, everyone, strict=True)]
-        per_class[key] = _numbers(_honest(interval(own, groups, resamples=RESAMPLES), name))
+        per_class[key] = _numbers(honest(interval(own, groups, resamples=RESAMPLES), name))
     return _row(name, estimate, per_class)
 
 
@@ -214,7 +214,7 @@ def _numbers(estimate: Estimate) -> dict[str, Any]:
     }
 
 
-def _honest(estimate: Estimate, name: str) -> Estimate:
+def honest(estimate: Estimate, name: str) -> Estimate:
     """An interval of no width is no certainty: n equal values only rule out what would have shown in n groups.
 
     At an end of the metric's range the exact binomial limit for g groups without an exception takes its place (5 of 5
@@ -232,7 +232,7 @@ def _honest(estimate: Estimate, name: str) -> Estimate:
 
 
 def _row(name: str, estimate: Estimate, per_class: dict[str, Any]) -> dict[str, Any]:
-    return _numbers(_honest(estimate, name)) | {
+    return _numbers(honest(estimate, name)) | {
         "better": _names.card(name)["better"],
         "per_class": per_class,
     }

@@ -121,8 +121,9 @@ def _training(run: Run, plan: Plan) -> dict[str, Any]:
     start = plan.learning.get("start")
     begun: Any = "fresh weights, from the seed"
     if start is not None:
-        source = run.json("start.json").get("source", {}) if run.has("start.json") else {}
-        begun = {**start, "terms": _told(source.get("terms"))}
+        told = run.json("start.json") if run.has("start.json") else {}
+        begun = {**start, "terms": _told(told.get("source", {}).get("terms"))}
+        begun |= {"part": "the encoder only"} if told.get("encoder") else {}
     return {
         "steps planned": _told(plan.steps),
         "steps done": _told(last.get("steps")),

@@ -11,6 +11,7 @@ from hilum.core.findings import Result
 from hilum.core.image import Array
 from hilum.evaluation import promises
 from hilum.evaluation.bootstrap import interval, paired
+from hilum.evaluation.evaluator import honest
 from hilum.evaluation.reliability import Bin, ece_null, expected_error, reliability
 from hilum.metrics.nll import FLOOR
 from hilum.pictures.page import Page
@@ -114,7 +115,7 @@ def _gate(found: Sequence[Answer], groups: Sequence[str]) -> dict[str, Any]:
     for decision in DECISIONS:
         own = [a.wrong for a in found if a.decision == decision]
         rows[decision] = {"cases": len(own), "wrong": sum(own)}
-    share = interval([float(a.wrong and a.decision == "accept") for a in found], groups)
+    share = honest(interval([float(a.wrong and a.decision == "accept") for a in found], groups), "accuracy")
     return {"decisions": rows, "accepted and wrong": {"mean": share.mean, "low": share.low, "high": share.high}}
 
 

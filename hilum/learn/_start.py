@@ -1,7 +1,12 @@
-"""Starting from given weights: copied by name and shape, and every tensor accounted for."""
+"""Starting from given weights: copied by name and shape, and every tensor accounted for.
 
-from collections.abc import Mapping
+The whole network, or its encoder only: what lies in `Net.ENCODER`, names of modules, or without that in `encoder`.
+"""
+
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,7 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 LEAST = 0.2
-# Share of the network's values that must come from the file; less is another network with a few names in common.
+# Share of the network's (or the encoder's) values that must come from the file; less is another network with a few
+# names in common.
 Channels = Literal["mean", "repeat", "fresh"]
 
 
@@ -22,6 +28,9 @@ class Report:
     matched: copied. reshaped: copied by a rule. wrong_shape: in both, but not copied (shapes holds both shapes).
     fresh: in the network, not in the file. unused: in the file, not in the network. All but matched and reshaped of the
     network start as they were; head: whether the head is among them.
+
+    encoder: only the encoder begins from the file. Then outside holds what lies elsewhere in the network, which starts
+    as it was, whether the file has it or not. reading: how the file's names were read, where not as they are.
     """
 
     matched: dict[str, int] = field(default_factory=dict)
@@ -29,18 +38,21 @@ class Report:
     wrong_shape: dict[str, int] = field(default_factory=dict)
     fresh: dict[str, int] = field(default_factory=dict)
     unused: dict[str, int] = field(default_factory=dict)
+    outside: dict[str, int] = field(default_factory=dict)
     shapes: dict[str, str] = field(default_factory=dict)
+    encoder: bool = False
+    reading: str = ""
 
     @property
     def share(self) -> float:
-        """Share of the network's values that came from the file, 0 to 1."""
+        """Share of the network's values, or of its encoder's, that came from the file, 0 to 1."""
         took = sum(self.matched.values()) + sum(self.reshaped.values())
         return took / max(1, took + sum(self.wrong_shape.values()) + sum(self.fresh.values()))
 
     @property
     def head(self) -> bool:
         """Whether a tensor of a head starts fresh."""
-        return any("head" in name.split(".")[0] for name in self.wrong_shape | self.fresh)
+        return any("head" in name.split(".")[0] for name in self.wrong_shape | self.fresh | self.outside)
 
     def sentence(self) -> str:
         """One sentence for people."""
@@ -48,13 +60,16 @@ class Report:
         words += [f"{len(self.reshaped)} reshaped"] if self.reshaped else []
         words += [f"{len(self.wrong_shape)} left fresh for their shape"] if self.wrong_shape else []
         words += [f"{len(self.fresh)} left fresh because the file lacks them"] if self.fresh else []
+        words += [f"{len(self.outside)} outside the encoder left fresh"] if self.outside else []
         words += [f"{len(self.unused)} of the file unused"] if self.unused else []
+        words += [self.reading] if self.reading else []
+        part = "encoder" if self.encoder else "network"
         head = "; the head starts fresh" if self.head else ""
-        return f"{self.share:.1%} of the network's values come from the file ({', '.join(words)}){head}"
+        return f"{self.share:.1%} of the {part}'s values come from the file ({', '.join(words)}){head}"
 
     def table(self) -> list[dict[str, Any]]:
         """One row per tensor: tensor, values, what became of it, and the shapes where they differ."""
-        kinds = ("matched", "reshaped", "wrong_shape", "fresh", "unused")
+        kinds = ("matched", "reshaped", "wrong_shape", "fresh", "outside", "unused")
         return [
             {"tensor": name, "values": count, "became": kind.replace("_", " "), "shapes": self.shapes.get(name, "")}
             for kind in kinds
@@ -67,19 +82,27 @@ class Report:
 
 
 def start(
-    net: "nn.Module", weights: "Mapping[str, Tensor]", *, strict: bool = False, channels: Channels = "mean"
+    net: "nn.Module",
+    weights: "Mapping[str, Tensor]",
+    *,
+    strict: bool = False,
+    channels: Channels = "mean",
+    encoder: bool = False,
 ) -> Report:
     """Copy into `net` what fits, and say what became of every tensor. Nothing is copied when it is refused.
 
     By name and shape; else, by rule: the first convolution for another number of input channels (`channels`, see
     `_channels`), a `position` embedding of another image size (interpolated). A head for another number of classes
-    stays fresh. strict: anything but a whole match is refused.
+    stays fresh. strict: anything but a whole match is refused. encoder: fill that part only, from a file of an encoder,
+    of a whole network, or of a maker whose names the network's file translates; see `_readings`.
 
-    Refused (HIL-LEARN-22): less than LEAST of the network's values would come from the file.
+    Refused (HIL-LEARN-22): less than LEAST of the network's (or the encoder's) values would come from the file.
     """
     import torch
 
-    report, taken = _compared(net, weights, channels)
+    parts = encoder_of(net) if encoder else None
+    reading, weights = ("", weights) if parts is None else _best_reading(net, weights, parts)
+    report, taken = _compared(net, weights, channels, parts, reading)
     _check(report, strict)
     for name, value in taken.items():
         if value.is_floating_point() and not value.isfinite().all():
@@ -91,15 +114,65 @@ def start(
     return report
 
 
+def encoder_of(net: "nn.Module") -> tuple[str, ...]:
+    """Names of the modules and weights that make up the encoder; a network without one is refused (HIL-LEARN-06)."""
+    parts: tuple[str, ...] = getattr(type(net), "ENCODER", ("encoder",))
+    if not any(_inside(name, parts) for name, _ in net.named_parameters()):
+        seen = "The network has no part that is its encoder"
+        raise HilumError("HIL-LEARN-06", seen, "Begin all of it from the weights, with --start")
+    return parts
+
+
+def _inside(name: str, parts: tuple[str, ...]) -> bool:
+    return any(name == part or name.startswith(f"{part}.") for part in parts)
+
+
+def _readings(net: "nn.Module", weights: "Mapping[str, Tensor]") -> "Iterator[tuple[str, Mapping[str, Tensor]]]":
+    """(words, weights) of each way to read the file's names: as they are; of an encoder that was saved alone; and as
+    each function `from_...` of the network's file translates another maker's. What that leaves out keeps its name."""
+    yield "", weights
+    yield "encoder. put before the names", {f"encoder.{name}": value for name, value in weights.items()}
+    for name, translate in vars(sys.modules[type(net).__module__]).items():
+        if not name.startswith("from_"):
+            continue
+        try:
+            made = translate(weights)
+        except (HilumError, RuntimeError):
+            # names or shapes of somebody else
+            continue
+        used = {value.data_ptr() for value in made.values()}
+        left = {key: value for key, value in weights.items() if value.data_ptr() not in used}
+        yield f"names translated by {name}", left | made
+
+
+def _best_reading(
+    net: "nn.Module", weights: "Mapping[str, Tensor]", parts: tuple[str, ...]
+) -> "tuple[str, Mapping[str, Tensor]]":
+    """The reading by which most values find their place in the encoder; as they are where none is better."""
+    own = {name: value.shape for name, value in net.state_dict().items() if _inside(name, parts)}
+
+    def fitting(reading: "tuple[str, Mapping[str, Tensor]]") -> int:
+        return sum(value.numel() for name, value in reading[1].items() if own.get(name) == value.shape)
+
+    return max(_readings(net, weights), key=fitting)
+
+
 def _compared(
-    net: "nn.Module", weights: "Mapping[str, Tensor]", channels: Channels
+    net: "nn.Module",
+    weights: "Mapping[str, Tensor]",
+    channels: Channels,
+    parts: tuple[str, ...] | None,
+    reading: str,
 ) -> "tuple[Report, dict[str, Tensor]]":
-    """What would become of every tensor, and what would be copied, in the network's types."""
+    """What would become of every tensor, and what would be copied, in the network's types. parts: None for all."""
     own, first = net.state_dict(), _first_convolution(net)
-    report, taken = Report(), {}
+    report, taken = Report(encoder=parts is not None, reading=reading), {}
     report.unused.update({name: value.numel() for name, value in weights.items() if name not in own})
     for name, target in own.items():
         value, count = weights.get(name), target.numel()
+        if parts is not None and not _inside(name, parts):
+            report.outside[name] = count
+            continue
         if value is None:
             report.fresh[name] = count
             continue
@@ -175,7 +248,8 @@ def _channels(value: "Tensor", wanted: int, how: Channels) -> "Tensor":
 
 
 def _position(net: "nn.Module", value: "Tensor", target: "Tensor") -> "Tensor | None":
-    """(1, 1 + n, D) -> (1, 1 + m, D): the class token's stays, the grid's is interpolated linearly.
+    """(1, n, D) -> (1, m, D), the grid interpolated linearly; (1, 1 + n, D) -> (1, 1 + m, D) where the network has a
+    class token, whose position stays.
 
     Only from a square or cubic grid, because the file does not say another's sides.
     """
@@ -186,22 +260,27 @@ def _position(net: "nn.Module", value: "Tensor", target: "Tensor") -> "Tensor | 
     if sizes is None or sides is None or value.ndim != 3 or value.shape[2] != target.shape[2]:
         return None
     grid = [size // side for size, side in zip(sizes, sides, strict=True)]
-    old = round((value.shape[1] - 1) ** (1 / len(grid)))
-    if old < 1 or old ** len(grid) != value.shape[1] - 1:
+    tokens = target.shape[1] - prod(grid)
+    count = value.shape[1] - tokens
+    if tokens not in (0, 1) or count < 1:
         return None
-    image = value[:, 1:].float().transpose(1, 2).unflatten(2, (old,) * len(grid))
+    old = round(count ** (1 / len(grid)))
+    if old ** len(grid) != count:
+        return None
+    image = value[:, tokens:].float().transpose(1, 2).unflatten(2, (old,) * len(grid))
     mode = "bilinear" if len(grid) == 2 else "trilinear"
     made = functional.interpolate(image, size=grid, mode=mode, align_corners=False).flatten(2).transpose(1, 2)
-    return cat([value[:, :1].float(), made], dim=1)
+    return cat([value[:, :tokens].float(), made], dim=1)
 
 
 @dataclass(frozen=True)
 class Beginning:
-    """A network begins with the weights at `path`; calling it brings them in."""
+    """A network, or its encoder only, begins with the weights at `path`; calling it brings them in."""
 
     path: Path
+    encoder: bool = False
 
     def __call__(self, net: "nn.Module") -> Report:
         from hilum.learn._weights import read_weights
 
-        return start(net, read_weights(self.path))
+        return start(net, read_weights(self.path), encoder=self.encoder)

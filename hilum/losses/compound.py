@@ -11,7 +11,8 @@ unet3plus     UNet 3+                             focal + MS-SSIM + IoU
 The first three take Dice with squares, background included, over the batch; I2U-Net by image, background included,
 smooth 1; UNet++ over the batch, smooth 1. UNet++ writes the binary cross-entropy of one channel, which is that of two
 channels here; where it subtracts Dice, 1 - Dice is added, which has the same gradient. The equal weights of UNet 3+ and
-its IoU by image are taken from descriptions, not from a training script, because there is none.
+its IoU by image are taken from descriptions, not from a training script, because there is none. I2U-Net's code gives
+its cross-entropy the sigmoid of the logits, which squashes them twice; here it gets the logits.
 """
 
 from collections.abc import Callable

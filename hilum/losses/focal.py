@@ -18,6 +18,9 @@ CARD = {
     "options": {"gamma": 2.0},
 }
 
+TINY = 1e-12
+# A power below 1 has no slope at 0, where the answer is sure and right.
+
 
 def sigmoid_focal(
     logits: Tensor, target: Tensor, *, alpha: float | None = 0.25, gamma: float = 2.0, reduction: str = "mean"
@@ -30,8 +33,7 @@ def sigmoid_focal(
     logits, target = wide(logits), wide(target)
     entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
     probability = logits.sigmoid()
-    wrong = probability * (1 - target) + (1 - probability) * target
-    loss = wrong**gamma * entropy
+    loss = _power(probability * (1 - target) + (1 - probability) * target, gamma) * entropy
     if alpha is not None:
         loss = loss * (alpha * target + (1 - alpha) * (1 - target))
     return _reduce(loss, reduction)
@@ -54,12 +56,19 @@ def focal(
     valid = target == target if ignore is None else target != ignore
     labels = target.long().where(valid, 0)
     log_probability = wide(logits).log_softmax(1).gather(1, labels.unsqueeze(1)).squeeze(1)
-    loss = -((1 - log_probability.exp()).clamp_min(0) ** gamma) * log_probability * valid
+    loss = -_power(1 - log_probability.exp(), gamma) * log_probability * valid
     if alpha is not None:
         loss = loss * loss.new_tensor(alpha)[labels]
     if reduction == "mean":
         return summed(loss.sum()) / summed(valid.sum().to(loss.dtype)).clamp_min(1)
     return _reduce(loss, reduction)
+
+
+def _power(wrong: Tensor, gamma: float) -> Tensor:
+    """wrong^gamma, `wrong` being the probability not given to the truth."""
+    if gamma < 0:
+        raise HilumError("HIL-LOSSES-06", f"gamma is {gamma}", "Give 0 or more; 2 is usual")
+    return wrong.clamp_min(TINY) ** gamma
 
 
 def _reduce(loss: Tensor, reduction: str) -> Tensor:

@@ -259,6 +259,10 @@ def edit(plan: Plan, net: str | None, settings: dict[str, Any]) -> Plan:
         kept = known.options if known is not None and known.name == name else {}
         changes[f"networks.{role}"] = {"name": name, "options": kept | options}
     for key, value in settings.items():
+        if key == "encoder_weights":
+            # a plan that is sent on must not look for files; training takes the word out before it plans
+            seen = "encoder_weights names a file, which is no part of a plan"
+            raise HilumError("HIL-PLAN-02", seen, "Give it to: hilum train --set encoder_weights=FILE")
         if key.startswith("plan."):
             path = key.removeprefix("plan.")
             if path not in Plan.model_fields:

@@ -198,8 +198,9 @@ class Task(_task.Task):
         return (batch["image"],)
 
     def losses(self, outputs: Any, batch: _task.Batch) -> "dict[str, Tensor]":
-        """`options.loss` at every level that the network gives; of objects the depth too."""
+        """`options.loss` at every level that the network gives; of objects the depth too; presence, where it asks."""
         from hilum.losses.deep_supervision import deep_supervised
+        from hilum.losses.presence import presence
 
         chosen = _named.loss(self.options.loss, "segment")
 
@@ -207,8 +208,15 @@ class Task(_task.Task):
             return chosen(logits[:, : 1 + len(self.plan.classes)], target, IGNORE)
 
         levels = outputs["out"] if isinstance(outputs, dict) else [outputs]
+        if levels[0].shape[2:] != batch["target"].shape[1:]:
+            # shrinking the target would move it, where the network cuts its borders off
+            seen = f"The network answers with the size {tuple(levels[0].shape[2:])}, not that of its input"
+            raise HilumError("HIL-PLAN-03", seen, "Choose other options of the network (unet: padding same or mirror)")
         targets = [_shrink(batch["target"], level.shape[2:]).long() for level in levels]
         found = {"loss": deep_supervised(loss, levels, targets)}
+        if isinstance(outputs, dict) and "presence" in outputs:
+            # a network that asks whether anything is there learns that from nothing else
+            found["presence"] = presence(outputs["presence"][0], batch["target"], IGNORE)
         if self.numbered:
             # at full resolution only: lower down the valleys between objects are gone
             found["depth"] = _instances.depth_loss(levels[0][:, -1], batch["depth"], targets[0] != IGNORE)

@@ -1,6 +1,6 @@
 """An image described by a vector without a network: features of quality, greys, spectrum, edges, coarse layout."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -18,16 +18,18 @@ GREYS, RINGS, TURNS, PARTS = 16, 10, 8, 4
 # Of the histogram, the power spectrum, the orientation of edges; parts of each axis for where it is bright or busy.
 
 
-def input_statistics(image: Image, rules: Sequence[Normalisation]) -> dict[str, Array]:
+def input_statistics(
+    image: Image, rules: Sequence[Normalisation], known: Mapping[str, float] | None = None
+) -> dict[str, Array]:
     """An image (C, *space) described without a network: {"quality": (q,), "picture": (d,)}, float64, finite.
 
     quality: its features of quality, on their scales, in the least changes that count (`step`). picture: the grey
     histogram after the run's own normalisation, the power spectrum along each axis, the orientation of edges, how far
     fine edges are astray, and mean and spread of grey on a coarse grid; of a volume the mean over some slices. rules:
-    the plan's normalisation.
+    the plan's normalisation. known: the image's features of quality, where they were measured before.
     Errors: HIL-N09 where no value is finite, HIL-PREP-01 where the channels are not those of the plan.
     """
-    seen = quality.features(image)
+    seen = quality.features(image) if known is None else known
     head = [
         float(quality.scaled(name, seen[name])) / feature.step
         for name, feature in quality.FEATURES.items()

@@ -6,7 +6,7 @@ part is too small for is left out, with a note that says so.
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -133,8 +133,12 @@ def _look(predictor: Predictor, case: Case, seen: Seen, answers: bool) -> None:
     task = predictor.task
     image = case.read("image") if "image" in case.items else None
     rows = [quality.features(image)] if isinstance(image, Image) else []
+    known = rows[0] if rows else None
+    if rows:
+        # read once, for everything below
+        case = replace(case, items={**case.items, "image": image})
     if not answers:
-        view = outlier.views(task, predictor.net, case)
+        view = outlier.views(task, predictor.net, case, known=known)
         seen.rows += rows
         if view is not None:
             seen.views.append(view)
@@ -142,7 +146,7 @@ def _look(predictor: Predictor, case: Case, seen: Seen, answers: bool) -> None:
         return
     opinion = predictor.opinion(case)
     judged = task.judge(opinion.result, case)
-    view = outlier.views(task, predictor.net, case, opinion.prepared)
+    view = outlier.views(task, predictor.net, case, opinion.prepared, known)
     if predictor.plan.task == "classify":
         answer: Any = judged.record[0]
     elif predictor.plan.task == "segment":

@@ -51,16 +51,23 @@ class Score:
     parts: dict[str, float]
 
 
-def views(task: Task, net: "nn.Module", case: Case, prepared: Prepared | None = None) -> dict[str, Array] | None:
+def views(
+    task: Task,
+    net: "nn.Module",
+    case: Case,
+    prepared: Prepared | None = None,
+    known: Mapping[str, float] | None = None,
+) -> dict[str, Array] | None:
     """{"quality", "picture", "network": (d,)} of a case, the last where the network has features; None of raw data.
 
-    prepared: what the task made of the case, where that is known already. Of a pair both images are described.
+    prepared: what the task made of the case, known: features of quality of its "image", where they are there already.
+    Of a pair both images are described.
     """
     items = {role: case.read(role) for role in ("image", "fixed", "moving") if role in case.items}
     if not items or not all(isinstance(item, Image) for item in items.values()):
         return None
     rules = task.plan.normalisation
-    seen = [input_statistics(item, rules) for item in items.values()]
+    seen = [input_statistics(item, rules, known if role == "image" else None) for role, item in items.items()]
     found = {view: np.concatenate([one[view] for one in seen]) for view in seen[0]}
     if hasattr(net, "features") and hasattr(net, "head"):
         if prepared is None:

@@ -131,17 +131,20 @@ def of_measured(
 ) -> tuple[dict[str, Interval], list[str]]:
     """An interval for everything that was measured, its width in multiples of the measurement."""
     found: dict[str, Interval] = {}
-    notes = []
+    counted: dict[int, list[str]] = {}
     for what in dict.fromkeys(w for c in cases for w in c.measured):
         rows = [(*c.measured[what], g) for c, g in zip(cases, groups, strict=True) if what in c.measured]
         values, truth = (np.array([row[i] for row in rows]) for i in (0, 1))
         floor = FLOOR * float(np.median(values)) or 1.0
         own = [row[3] for row in rows]
         made = around(values, truth, own, error, seed, floor)
-        notes.append(conformal.guarantee(error, len(set(own)), f"the true {what} is in the interval"))
+        counted.setdefault(len(set(own)), []).append(what)
         if made is not None:
             found[what] = made.model_copy(update={"unit": rows[0][2], "low": 0.0})
-    return found, notes
+    # one sentence for all that rest on the same patients
+    whats = {n: ", ".join(names) for n, names in counted.items()}
+    told = "the true value is in its interval (for each by itself: {})"
+    return found, [conformal.guarantee(error, n, told.format(names)) for n, names in whats.items()]
 
 
 def around(

@@ -56,12 +56,12 @@ class Trusted(Several):
             uncertain = doubt.of_mask(doubt.sight(logits), known.scaling)
             findings |= self._further(opinion, known)
         meta["measured"] = self._measured(opinion, known, uncertain)
-        unlike = self._unlike(opinion, case)
+        unlike, words = self._seen(opinion, case, known)
         apart = None if opinion.entropies is None else maps.disagreement(opinion)
         named = (("doubt", uncertain), ("disagreement", apart), ("unlike", unlike))
         meta |= {k: round(v, 6) for k, v in named if v is not None}
         classes = tuple(meta["set"]) if "set" in meta else None
-        look = Look(uncertain, classes, unlike, self._quality(case, known), result.warnings)
+        look = Look(uncertain, classes, unlike, words, result.warnings)
         return replace(result, findings=findings, verdict=decide(look, known.gate), meta=meta)
 
     def _classified(self, scores: Scores, known: Calibration, meta: dict[str, Any]) -> tuple[Scores, float]:
@@ -93,19 +93,17 @@ class Trusted(Several):
             found["dice"] = None if uncertain is None else 1 - uncertain
         return {what: promises.said(one, found.get(what)) for what, one in known.measured.items()}
 
-    def _unlike(self, opinion: Opinion, case: Case) -> float | None:
-        """How unlike the training images the input is, 0..1."""
-        if not self.known:
-            return None
-        seen = outlier.views(self.task, self.net, case, opinion.prepared)
-        return None if seen is None else outlier.score(self.known, seen).share
-
-    def _quality(self, case: Case, known: Calibration) -> tuple[str, ...]:
-        """Sentences about the technical quality of the image."""
-        image = case.read("image") if known.quality and "image" in case.items else None
-        if not isinstance(image, Image):
-            return ()
-        return tuple(words for _, _, words in quality.check(quality.features(image), known.quality))
+    def _seen(self, opinion: Opinion, case: Case, known: Calibration) -> tuple[float | None, tuple[str, ...]]:
+        """How unlike the training images the input is, 0..1, and sentences about its technical quality."""
+        image = case.read("image") if "image" in case.items and (self.known or known.quality) else None
+        features = None
+        if isinstance(image, Image):
+            case = replace(case, items={**case.items, "image": image})
+            features = quality.features(image)
+        views = outlier.views(self.task, self.net, case, opinion.prepared, features) if self.known else None
+        unlike = None if views is None else outlier.score(self.known, views).share
+        found = quality.check(features, known.quality) if features and known.quality else []
+        return unlike, tuple(words for _, _, words in found)
 
 
 def _named(scores: Scores, values: Any) -> Scores:

@@ -56,12 +56,14 @@ def train(
     """Plan (or take `plan`), train for the minutes or steps, and return the run. Default: 10 minutes.
 
     resume: go on in `out` from its last checkpoint, with the plan that lies there. memory: the most to be used
-    ("4GB"). start: a run, a bundle or a file of weights to begin from. accelerator: auto, cpu or cuda. devices: how
-    many processes share a batch. accept: ["T04"] resumes with other versions than the run began with.
+    ("4GB"). start: a run, a bundle or a file of weights to begin from; settings {"encoder_weights": file} begins the
+    encoder only. accelerator: auto, cpu or cuda. devices: how many processes share a batch. accept: ["T04"] resumes
+    with other versions than the run began with.
     track: "tensorboard", "mlflow" or both, with a comma: log.csv is written there too, in the run folder.
     """
     _track.check(track)
-    out, begin = Path(out), None
+    out = Path(out)
+    begin, rest = _beginning(start, settings)
     if resume:
         given = (plan, net, minutes, steps, settings, memory, start)
         if any(value not in (None, {}) for value in given):
@@ -73,8 +75,8 @@ def train(
         made, units = _again(data, task, out, progress)
     else:
         free_folder(out)
-        made, ready = _new(data, task, plan, net, minutes, steps, seed, settings, memory, accelerator, progress)
-        made, begin = _from(start, made)
+        made, ready = _new(data, task, plan, net, minutes, steps, seed, rest, memory, accelerator, progress)
+        made = _from(begin, made)
         units = ready.units(made)
     with _held(out, resume):
         if not resume:
@@ -121,19 +123,32 @@ def _finished(out: Path, made: Plan, units: list[tuple[Case, str]], resume: bool
     return run
 
 
-def _from(start: Path | str | None, made: Plan) -> tuple[Plan, Beginning | None]:
-    """The plan that names the weights it begins with and inherits their terms, and what brings them in."""
-    if start is None:
-        return made, None
+def _beginning(
+    start: Path | str | None, settings: dict[str, Any] | None
+) -> tuple[Beginning | None, dict[str, Any] | None]:
+    """What brings weights in, and the settings for the plan: `encoder_weights` is a word for a start of the encoder
+    only."""
+    if settings is None or "encoder_weights" not in settings:
+        return (None if start is None else Beginning(Path(start))), settings
+    path = Path(str(settings["encoder_weights"]))
+    if start is not None:
+        seen = f"Both --start {start} and encoder_weights={path} are given"
+        raise HilumError("HIL-LEARN-06", seen, "Give one of them")
+    return Beginning(path, encoder=True), {k: v for k, v in settings.items() if k != "encoder_weights"}
+
+
+def _from(begin: Beginning | None, made: Plan) -> Plan:
+    """The plan that names the weights it begins with and inherits their terms."""
+    if begin is None:
+        return made
     if "start" not in made.learning:
         raise HilumError(
             "HIL-LEARN-06", f"A {made.regime} run can not begin from weights", "Train it from scratch, without --start"
         )
-    source = _weights.origin(start)
+    source = _weights.origin(begin.path)
     terms = _weights.inherited(source["terms"], str(made.data.get("terms", "unknown")))
     begun = {"name": source["name"], "sha256": source["sha256"]}
-    plan = made.edited({"learning.start": begun, "data.terms": terms})
-    return plan, Beginning(Path(start))
+    return made.edited({"learning.start": begun, "data.terms": terms})
 
 
 def _begin(

@@ -5,9 +5,9 @@ from the skip and from the coarser features below it; the logits of all decoder 
 
 x: (B, C, *space), space divisible by 2^(levels - 1), 16 by default -> (B, K, *space), logits.
 
-Differs from the paper: follows the authors' code. The full-resolution skip has no gate, linear upsampling does not
-align corners, and the logits of every decoder level are upsampled, concatenated and fused by a 1x1 convolution (with
-named heads each of them reads the logits of all). The paper is 3-D; 2-D replaces each cube by a square. Many 2-D
+Differs from the paper: follows the authors' code. The full-resolution skip has no gate, and the logits of every decoder
+level are upsampled, concatenated and fused by a 1x1 convolution (with named heads each of them reads the logits of
+all). That linear upsampling does not align corners is a choice made here. 2-D replaces each cube by a square. Many 2-D
 networks of this name gate with features of the skip's own resolution and have batch norm inside the gate: another
 network, with other counts.
 """
@@ -55,6 +55,7 @@ CARD = {
     },
     "licence": "Apache-2.0",
     "reconstruction": False,
+    "branches": "the gates of all levels read the deep features, between the stages of the decoder",
 }
 
 
@@ -113,7 +114,7 @@ class Net(nn.Module):
         kit = layers(spatial_dims)
         wide = levels(widths, 3)
         if gates < 0:
-            raise HilumError("HIL-ZOO-03", f"gates is {gates}", "Use 0, 1 or 2")
+            raise HilumError("HIL-ZOO-03", f"gates is {gates}", "Use 0 or more; published are 1 and 2")
         sizes, up = [in_channels, *wide], range(len(wide) - 2, -1, -1)
         logits = out_channels if isinstance(out_channels, int) else sum(out_channels.values())
         self.pool = kit.max_pool(2)

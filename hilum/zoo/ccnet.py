@@ -27,7 +27,7 @@ from hilum.zoo._blocks.supervised import by_name
 
 CARD = {
     "paper": "CCNet: Criss-Cross Attention for Semantic Segmentation",
-    "authors": "Huang et al.",
+    "authors": "Huang, Wang, Huang, Huang, Wei, Liu",
     "year": 2019,
     "tasks": ["segment"],
     "role": "net",
@@ -39,12 +39,12 @@ CARD = {
         {
             "kwargs": {"in_channels": 3, "out_channels": 19, "spatial_dims": 2},
             "parameters": 66558036,
-            "evidence": "calc",
+            "evidence": "calc; without the encoder 23934100, as counted in the released code",
         },
         {
             "kwargs": {"in_channels": 3, "out_channels": 19, "spatial_dims": 2, "deep_supervision": True},
             "parameters": 71287399,
-            "evidence": "calc",
+            "evidence": "calc; 4729363 more, of the auxiliary head",
         },
     ],
     "tiny": {

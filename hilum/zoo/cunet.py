@@ -1,7 +1,8 @@
 """CU-Net (Zhang et al., 2024): a U-Net for brain tumours on four MRI contrasts, "Columbia-University-Net".
 
 What is special: nothing that could be read. The abstract names a symmetric U of convolutions, max-pooling and
-upsampling with skips, four contrasts in (FLAIR, T1, contrast-enhanced T1, T2) and one binary mask out.
+upsampling; that it has skips, reads several contrasts and gives one binary mask is from a digest of the text. The four
+contrasts are those of BraTS: FLAIR, T1, contrast-enhanced T1, T2.
 
 x: (B, C, H, W), divisible by 16 -> (B, K, H, W), logits (the sigmoid belongs to the loss). The 240 x 240 slices of
 BraTS are cut or padded to 256.
@@ -37,12 +38,12 @@ CARD = {
         {
             "kwargs": {"in_channels": 4, "out_channels": 1, "spatial_dims": 2, "norm": "none"},
             "parameters": 31032321,
-            "evidence": "calc",
+            "evidence": "calc: a U-Net's 31030593 and 1728 of three more channels; the published size is not known",
         },
         {
             "kwargs": {"in_channels": 4, "out_channels": 1, "spatial_dims": 2},
             "parameters": 31044097,
-            "evidence": "calc",
+            "evidence": "counted here; the published size is not known",
         },
     ],
     "tiny": {

@@ -172,11 +172,12 @@ class Net(nn.Module):
         ("encoder.before", "encoder.embed", "encoder.after", "encoder.position"),
         ("encoder.layers.*",),
         ("encoder.norm",),
+        ("attend",),
         ("decoder.first",),
-        ("decoder.blocks.*", "attend.*"),
+        ("decoder.blocks.*",),
         ("head",),
     )
-    # From the input to the output, for learning rates by depth; a skip's attention is as deep as what reads it.
+    # From the input to the output, for learning rates by depth; the skips' attentions run before the decoder.
 
     def __init__(
         self,

@@ -55,6 +55,7 @@ CARD = {
     },
     "licence": "Apache-2.0",
     "reconstruction": False,
+    "branches": "needs an operator",
     "head": "the last step is data consistency, which is linear but not a layer with weights",
 }
 

@@ -158,6 +158,7 @@ class Net(nn.Module):
     """
 
     ORDER = (("backbone.*",), ("chain.*",), ("head",))
+    ENCODER = ("backbone",)
 
     def __init__(
         self,

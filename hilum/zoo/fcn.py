@@ -128,6 +128,8 @@ class Net(nn.Module):
 
     ORDER = (("stages.*",), ("fc.*",), ("head", "score16", "score8"))
     # From the input to the output, for learning rates by depth: the score layers stand side by side.
+    ENCODER = ("stages", "fc")
+    # All of VGG-16 but its last layer.
 
     def __init__(
         self,

@@ -42,7 +42,9 @@ CARD = {
     },
     "licence": "Apache-2.0",
     "reconstruction": False,
+    "branches": "class and box towers run one after the other",
     "head": "three convolutions shared by all levels: class on one tower, box and centre on the other",
+    "onnx": "a head is called class, which torch writes into Python code when it exports",
 }
 
 PRIOR = 0.01

@@ -261,7 +261,9 @@ def tokens(x: Tensor, dilate: nn.Module, pools: Sequence[tuple[int, int]]) -> Te
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """(B, C, H, W), twice (B, T, C) -> (B, C, H, W)."""
-    out = functional.scaled_dot_product_attention(query.flatten(2).transpose(1, 2), key, value)
+    # one head: the ONNX exporter knows four axes
+    asked = query.flatten(2).transpose(1, 2)[:, None]
+    out = functional.scaled_dot_product_attention(asked, key[:, None], value[:, None])[:, 0]
     return out.transpose(1, 2).unflatten(2, query.shape[2:])
 
 
@@ -315,6 +317,7 @@ class Net(nn.Module):
     convolution starts at 0, so that the attention is let in step by step."""
 
     ORDER = (("stem",), ("encoder.*",), ("middle",), ("decoder.*",), ("last.*",), ("head",))
+    ENCODER = ("stem", "encoder")
 
     def __init__(
         self,

@@ -7,10 +7,10 @@ resolution, beside a 1x1 convolution with that stride. Skips are added, not join
 x: (B, C, *space), divisible by 16 and one side larger -> (B, K, *space), logits; with deep supervision and in training
 mode {"out": [full, next lower, ...]}, highest resolution first, one for each decoder stage.
 
-The blocks are MONAI's `MedNeXt`, which is the authors' code; MONAI has to be installed. The paper is 3-D; the 2-D form
-is theirs too. Sizes S, B, M and L are the paper's; `upkern` starts a large kernel from a trained small one.
+The blocks are MONAI's `MedNeXt`, derived in part from the authors' code; MONAI has to be installed. The paper is 3-D;
+the 2-D form is MONAI's. Sizes S, B, M and L are the paper's; `upkern` starts a large kernel from a trained small one.
 
-Differs from the released code: that supervises the bottom too; the paper says each decoder stage, and so it is here.
+Differs from MONAI's: that supervises the bottom too; the paper says each decoder stage, and so it is here.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hilum.core.errors import HilumError
-from hilum.zoo._blocks.dims import layers, require_divisible
+from hilum.zoo._blocks.dims import layers, require_divisible, require_more_than_one_voxel
 from hilum.zoo._blocks.heads import Output, make_head
 from hilum.zoo._blocks.monai_parts import monai_part
 from hilum.zoo._blocks.supervised import by_name
@@ -76,6 +76,7 @@ class Net(nn.Module):
     ORDER = (
         ("stem",), ("encoder.*", "down.*"), ("bottom.*",), ("up.*", "decoder.*"), ("head", "lower_heads"),
     )  # fmt: skip
+    ENCODER = ("stem", "encoder", "down")
 
     def __init__(
         self,
@@ -122,9 +123,7 @@ class Net(nn.Module):
     def _stages(self, x: Tensor) -> list[Tensor]:
         """Every decoder stage's features, lowest resolution first."""
         require_divisible(x, self.divisor)
-        if all(side == 16 for side in x.shape[2:]):
-            seen = f"The input's size {tuple(x.shape[2:])} leaves one voxel at the bottom, which has no variance"
-            raise HilumError("HIL-ZOO-02", seen, "Use a patch with one side of 32 or more")
+        require_more_than_one_voxel(x, self.divisor)
         x = self.stem(x)
         skips = []
         for stage, down in zip(self.encoder, self.down, strict=True):

@@ -25,8 +25,9 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, cat, nn
 
 from hilum.core.errors import HilumError
-from hilum.zoo._blocks.dims import layers, per_axis, require_divisible
+from hilum.zoo._blocks.dims import layers, per_axis, require_divisible, require_more_than_one_voxel
 from hilum.zoo._blocks.heads import Output, make_head
+from hilum.zoo._blocks.supervised import by_name
 
 CARD = {
     "paper": "nnU-Net: a self-configuring method for deep learning-based biomedical image segmentation",
@@ -274,9 +275,7 @@ class Net(nn.Module):
     def _stages(self, x: Tensor) -> list[Tensor]:
         """Every decoder stage's features, lowest resolution first."""
         require_divisible(x, self.divisor)
-        if math.prod(x.shape[2:]) == math.prod(self.divisor):
-            seen = f"The input's size {tuple(x.shape[2:])} leaves one voxel at the bottom, which has no variance"
-            raise HilumError("HIL-ZOO-02", seen, "Use a larger patch or fewer stages")
+        require_more_than_one_voxel(x, self.divisor)
         skips = []
         for block in self.encoder:
             x = block(x)
@@ -298,10 +297,7 @@ class Net(nn.Module):
             out: Output = self.head(self.features(x))
             return out
         heads = [*self.lower_heads, self.head]
-        outputs = [head(stage) for head, stage in zip(heads, self._stages(x), strict=True)][::-1]
-        if isinstance(outputs[0], Tensor):
-            return {"out": outputs}
-        return {name: [output[name] for output in outputs] for name in outputs[0]}
+        return by_name([head(stage) for head, stage in zip(heads, self._stages(x), strict=True)][::-1])
 
 
 def from_nnunet(state: Mapping[str, Tensor], *, deep_supervision: bool = True) -> dict[str, Tensor]:

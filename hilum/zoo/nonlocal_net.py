@@ -8,10 +8,10 @@ x: (B, C, *space), space divisible by 8 -> (B, K, *space), logits.
 
 Differs from the paper: it has no segmentation network (it classifies video and finds objects), so the frame is a
 reconstruction: a ResNet whose last two stages dilate instead of stride (output stride 8), a 3x3 convolution to a
-quarter of the channels, a 1x1 head, linear upsampling. The blocks stand in the second and third stage, as in the paper.
-They are written from its equations. With `subsample` phi and g are pooled by 2 on all axes, not in the plane only.
-The scores are one number for each pair of positions, sixteen times as many for twice the side in 2-D; `mode` "dot" has
-no softmax and is computed without them.
+quarter of the channels, a 1x1 head, linear upsampling. Where the blocks stand (second and third stage), the modes and
+the pooling follow the paper as it is remembered, not its code, and were not checked against either. With `subsample`
+phi and g are pooled by 2 on all axes, not in the plane only. The scores are one number for each pair of positions,
+sixteen times as many for twice the side in 2-D; `mode` "dot" has no softmax and is computed without them.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ CARD = {
         {
             "kwargs": {"in_channels": 3, "out_channels": 2, "spatial_dims": 2},
             "parameters": 40305730,
-            "evidence": "calc",
+            "evidence": "counted here, as the frame is ours; one block alone has the original count",
         },
     ],
     "tiny": {
@@ -85,7 +85,9 @@ class NonLocal(nn.Module):
         if self.mode == "dot":
             return theta @ (phi.transpose(1, 2) @ g / phi.shape[1])
         if self.pair is None:
-            return functional.scaled_dot_product_attention(theta, phi, g, scale=1.0)
+            # one head: the ONNX exporter knows four axes
+            one = functional.scaled_dot_product_attention(theta[:, None], phi[:, None], g[:, None], scale=1.0)
+            return one[:, 0]
         one, other = self.pair.weight[0].chunk(2)
         alike = ((theta @ one)[:, :, None] + (phi @ other)[:, None, :]).relu()  # b n m
         return alike @ g / phi.shape[1]

@@ -1,12 +1,12 @@
 """SegResNet (Myronenko, 2018): a wide residual encoder, a thin decoder; first in BraTS 2018.
 
-What is special: far more blocks on the way down than up; group norm before every convolution, so that a batch of one
-is enough; the decoder adds the encoder's maps instead of joining them.
+What is special: far more blocks on the way down than up; group norm before every convolution of a block, so that a
+batch of one is enough; the decoder adds the encoder's maps instead of joining them.
 
 x: (B, C, *space), divisible by 2^(stages - 1), 8 as in the paper -> (B, K, *space), logits.
 
-The body is MONAI's `SegResNet`, by the author of the paper; MONAI has to be installed. Weights of it load through
-`from_monai`. The paper is 3-D; the 2-D form is MONAI's.
+The body is MONAI's `SegResNet`; MONAI has to be installed. Weights of it load through `from_monai`. The paper is 3-D;
+the 2-D form is MONAI's.
 
 Differs from the paper: its second branch, a variational autoencoder that redraws the image to regularise the encoder,
 is left out, as in MONAI's network of this name: it takes part in training only, and fixes the size of the image. As in
@@ -63,6 +63,8 @@ class Net(nn.Module):
 
     A decoder stage has one block. groups: of the group norms. dropout: of whole channels after the first convolution.
     """
+
+    ENCODER = ("body.convInit", "body.down_layers")
 
     def __init__(
         self,

@@ -4,11 +4,11 @@ What is special: inside a block every convolution reads all that came before it;
 
 x: (B, C, H, W), divisible by 2^(levels - 1), 16 by default -> (B, K, H, W), logits.
 
-A reconstruction: no code and no layer table were found. Published is a dense U-Net for nuclei in histopathology with
-sharpening filters on its skips. Chosen here, after U-Nets of that time: widths 32 to 512; three 3x3 convolutions in a
-block, each with batch norm and ReLU and half the level's width of outputs; a 1x1 convolution with batch norm and ReLU
-to the level's width; max pooling; 2x2 transposed convolutions; the kernel of `sharp_unet`. So its count of parameters
-is ours, not the paper's.
+A reconstruction: no code, no layer table and no text (doi 10.1007/s13042-023-02017-y) were found. Others describe it as
+a dense U-Net for nuclei in histopathology with sharpening filters on its skips. Chosen here, after U-Nets of that time:
+widths 32 to 512; three 3x3 convolutions in a block, each with batch norm, ReLU and half the level's width as outputs;
+a 1x1 convolution with batch norm and ReLU to the level's width; max pooling; 2x2 transposed convolutions; the kernel of
+`sharp_unet`. So its count of parameters is ours, not the paper's.
 """
 
 from collections.abc import Sequence
@@ -21,6 +21,7 @@ from hilum.zoo._blocks.dims import Layers
 from hilum.zoo._blocks.he_normal import he_normal
 from hilum.zoo._blocks.heads import Output, make_head
 from hilum.zoo._blocks.only import only
+from hilum.zoo._blocks.resnet_encoder import conv_norm
 from hilum.zoo._blocks.sharp import Sharp
 
 CARD = {
@@ -51,8 +52,7 @@ CARD = {
 
 def conv_norm_act(kit: Layers, inputs: int, outputs: int, kernel: int) -> nn.Sequential:
     """Convolution without bias (same size), batch norm, ReLU."""
-    conv = kit.conv(inputs, outputs, kernel, padding=kernel // 2, bias=False)
-    return nn.Sequential(conv, kit.batch_norm(outputs), nn.ReLU(inplace=True))
+    return conv_norm(kit, inputs, outputs, kernel).append(nn.ReLU(inplace=True))
 
 
 class DenseBlock(nn.Module):

@@ -10,7 +10,7 @@ per head and place, 0 at first; query i and key j of one window get P[i] - P[j] 
 means to do that, but its mask is no parameter and stays 0, which is `smart=False`: shifted windows without a mask. Its
 filter of channels, which it never calls, is not here. The published parameter count (29.64 million) fits neither form.
 Attention's softmax takes out what is the same for all keys of a query, so only -P[j] acts: places become more or less
-visible to all of their window. The potential is learned for one image size.
+visible to all of their window. The potential is learned for one image size. Weights of a Swin-T load as in Swin-Unet.
 """
 
 from collections.abc import Sequence
@@ -19,9 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from hilum.core.errors import HilumError
-from hilum.zoo._blocks.dims import per_axis
+from hilum.zoo._blocks.dims import per_axis, require_size
 from hilum.zoo._blocks.swin import SwinBlock, windows
 from hilum.zoo._blocks.swin_unet import PATCH, SwinUnet
+from hilum.zoo.swin_unet import from_swin as from_swin  # its names are those of Swin-Unet
 
 CARD = {
     "paper": "SSTrans-Net: Smart Swin Transformer Network for medical image segmentation",
@@ -135,7 +136,5 @@ class Net(SwinUnet):
 
     def features(self, x: Tensor) -> Tensor:
         """(B, C, *image_size) -> (B, dim, *image_size): what the last 1x1 convolution reads."""
-        if tuple(x.shape[2:]) != self.image_size:
-            seen = f"The input's size is {tuple(x.shape[2:])}, that of the learned masks {self.image_size}"
-            raise HilumError("HIL-ZOO-04", seen, "Resample the image, or build the network with its image_size")
+        require_size(x, self.image_size, "that of the learned masks")
         return super().features(x)

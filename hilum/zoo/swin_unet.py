@@ -4,7 +4,8 @@ What is special: no convolution but the patch embedding and the head; attention 
 second block, patches merge on the way down and are laid out again (not interpolated) on the way up. Each skip is what
 enters a level of the encoder, joined to the decoder by a linear layer.
 
-x: (B, C, H, W), both sides divisible by 32 times the window, so 224, 448, ... (`Net.divisor`) -> (B, K, H, W), logits.
+x: (B, C, H, W), both sides divisible by 32 times the window, so 224, 448, ..., with `window=8` 256, 512, ...
+(`Net.divisor`) -> (B, K, H, W), logits.
 
 Differs from the paper: any number of channels (a grey image is not repeated), and any size that the windows divide;
 no weight depends on the size. The released configuration names the decoder's depths, but its code never reads them;
@@ -36,6 +37,7 @@ CARD = {
             "kwargs": {"in_channels": 3, "out_channels": 9, "spatial_dims": 2},
             "parameters": 27168900,
             "evidence": "calc, and counted in the released code",
+            "shape": [1, 3, 224, 224],
         },
     ],
     "tiny": {
@@ -97,12 +99,17 @@ RULES = (
 )
 
 
-def from_swin(state: Mapping[str, Tensor], depths: Sequence[int] = (2, 2, 2, 2)) -> dict[str, Tensor]:
+def from_swin(state: Mapping[str, Tensor], depths: Sequence[int] | None = None) -> dict[str, Tensor]:
     """Rename a state of the Swin Transformer's own code; each level's blocks go to the decoder's level, too.
 
-    depths: as given to `Net`; blocks beyond them are dropped, as are the classifier and what is no weight. The other
-    layers of the decoder are not among them, so load with strict=False.
+    depths: as given to `Net`; blocks beyond them are dropped, None keeps all. The classifier and what is no weight are
+    dropped. Some layers of the decoder are not among them, so load with strict=False.
     """
+    found = [int(match[1]) for key in state if (match := re.match(r"^layers\.(\d+)\.", key))]
+    last = max(found, default=0) if depths is None else len(depths) - 1
+    if max(found, default=0) > last:
+        seen = f"The weights have {max(found) + 1} levels, the network {last + 1}"
+        raise HilumError("HIL-ZOO-06", seen, "Give the network one depth for each level")
     renamed = {}
     for key, value in state.items():
         if re.match(r"^head\.", key) or key.endswith(("attn_mask", "relative_position_index")):
@@ -112,9 +119,9 @@ def from_swin(state: Mapping[str, Tensor], depths: Sequence[int] = (2, 2, 2, 2))
             raise HilumError("HIL-ZOO-06", f"{key!r} is not a weight of a Swin Transformer", "Load a Swin-T")
         block = re.match(r"^encoder\.(\d+)\.(\d+)\.(.*)", name)
         level, index = (int(block[1]), int(block[2])) if block else (0, -1)
-        if index >= depths[level]:
+        if depths is not None and index >= depths[level]:
             continue
         renamed[name] = value
-        if block and level < len(depths) - 1:
-            renamed[f"decoder.{len(depths) - 2 - level}.{index}.{block[3]}"] = value
+        if block and level < last:
+            renamed[f"decoder.{last - 1 - level}.{index}.{block[3]}"] = value
     return renamed

@@ -1,6 +1,6 @@
 """Swin UNETR (Hatamizadeh et al., 2022): a Swin transformer reads the image, convolutions draw the mask.
 
-What is special: attention within small windows, every second time shifted by half a window, on five resolutions;
+What is special: attention within small windows, every second time shifted by half a window, on four resolutions;
 each resolution goes through a residual block into the decoder of a U-Net.
 
 x: (B, C, *space), every side divisible by 32 and one of them larger -> (B, K, *space), logits.
@@ -9,13 +9,15 @@ The attention, residual and decoder blocks are MONAI's, where the authors publis
 They are put together here, so that the way through the network can be read and MONAI's own optional packages are not
 needed. The paper is 3-D; the 2-D form is MONAI's. Weights of MONAI's `SwinUNETR` load through `from_monai`.
 
-Where paper and released code disagree: merging joins all 2 x 2 x 2 neighbours of a token. The code first released reads
-two of the eight twice and two never; `merging="released"` is that form, for weights that were trained so (3-D only).
-As in the released code, where a map is smaller than the window the table of position biases is read as if it were not.
+Where paper and released code disagree: merging joins all 2 x 2 x 2 neighbours of a token, as MONAI's `mergingv2` does.
+The code first released, which was MONAI's `merging` until 2025, reads two of the eight twice and two never:
+`merging="released"`. MONAI then mended it (its issue 8284) in another order than that of `mergingv2`:
+`merging="mended"`. Names and shapes of the weights are the same in all three, so take the form that they were trained
+with. In 2-D there is one form only. As in the released code, where a map is smaller than the window the table of
+position biases is read as if it were not.
 """
 
 import itertools
-import math
 import re
 from collections.abc import Mapping, Sequence
 
@@ -23,7 +25,7 @@ from torch import Tensor, cat, nn
 from torch.nn import functional
 
 from hilum.core.errors import HilumError
-from hilum.zoo._blocks.dims import layers, per_axis, require_divisible
+from hilum.zoo._blocks.dims import layers, per_axis, require_divisible, require_more_than_one_voxel
 from hilum.zoo._blocks.heads import Output, make_head
 from hilum.zoo._blocks.monai_parts import monai_part
 
@@ -62,18 +64,22 @@ CARD = {
     "reconstruction": False,
 }
 
-RELEASED = ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 0, 1), (0, 1, 0), (0, 0, 1), (1, 1, 1))
-# The neighbours that the released merging joins, offsets along the axes: (1, 1, 0) and (0, 1, 1) are not among them.
+ORDERS: dict[str, tuple[tuple[int, ...], ...]] = {
+    "released": ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 0, 1), (0, 1, 0), (0, 0, 1), (1, 1, 1)),
+    "mended": ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (1, 0, 1), (0, 1, 1), (1, 1, 1)),
+}
+# The neighbours in 3-D, offsets along the axes; without a row they come as they are counted. In the released order two
+# are missing, (1, 1, 0) and (0, 1, 1).
 
 
 class Merge(nn.Module):
     """(B, *space, C) -> (B, *space / 2, 2C): neighbours side by side, layer norm, linear."""
 
-    def __init__(self, dim: int, spatial_dims: int, released: bool) -> None:
+    def __init__(self, dim: int, spatial_dims: int, merging: str) -> None:
         super().__init__()
         every = itertools.product((0, 1), repeat=spatial_dims)
-        corners = [corner if spatial_dims == 3 else corner[::-1] for corner in every]
-        self.corners = RELEASED if released and spatial_dims == 3 else tuple(corners)
+        corners = tuple(corner if spatial_dims == 3 else corner[::-1] for corner in every)
+        self.corners = ORDERS.get(merging, corners) if spatial_dims == 3 else corners
         self.norm = nn.LayerNorm(2**spatial_dims * dim)
         self.reduction = nn.Linear(2**spatial_dims * dim, 2 * dim, bias=False)
 
@@ -86,7 +92,7 @@ class Merge(nn.Module):
 class Stage(nn.Module):
     """(B, C, *space) -> (B, 2C, *space / 2): attention in windows, in shifted windows, and so on; then merging."""
 
-    def __init__(self, dim: int, heads: int, window: tuple[int, ...], rates: Sequence[float], released: bool) -> None:
+    def __init__(self, dim: int, heads: int, window: tuple[int, ...], rates: Sequence[float], merging: str) -> None:
         super().__init__()
         block = monai_part("networks.nets.swin_unetr", "SwinTransformerBlock")
         self.window, self.shift = window, tuple(side // 2 for side in window)
@@ -94,7 +100,7 @@ class Stage(nn.Module):
         self.blocks = nn.ModuleList(
             block(dim, heads, window, self.shift if i % 2 else still, drop_path=rate) for i, rate in enumerate(rates)
         )
-        self.downsample = Merge(dim, len(window), released)
+        self.downsample = Merge(dim, len(window), merging)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.movedim(1, -1)
@@ -126,8 +132,10 @@ class Net(nn.Module):
     """width: channels of the first stage, divisible by the heads. depths, heads: of the four stages.
 
     window: sides of the attention windows. drop_path: the highest rate at which a block is skipped in training, growing
-    from 0 with depth. merging: "all", or "released" (see the file's head).
+    from 0 with depth. merging: "all", "mended" or "released" (see the file's head).
     """
+
+    ENCODER = ("embed", "stages")
 
     def __init__(
         self,
@@ -152,8 +160,7 @@ class Net(nn.Module):
         rest = {"kernel_size": 3, "norm_name": "instance", "res_block": True}
         self.embed = kit.conv(in_channels, width, 2, stride=2)
         self.stages = nn.ModuleList(
-            Stage(width * 2**i, heads[i], sides, rates[starts[i] : starts[i] + depths[i]], merging == "released")
-            for i in range(4)
+            Stage(width * 2**i, heads[i], sides, rates[starts[i] : starts[i] + depths[i]], merging) for i in range(4)
         )
         sizes = [(in_channels, width), (width, width), (2 * width, 2 * width), (4 * width, 4 * width)]
         self.skips = nn.ModuleList(basic(spatial_dims, a, b, stride=1, **rest) for a, b in sizes)
@@ -168,9 +175,7 @@ class Net(nn.Module):
     def features(self, x: Tensor) -> Tensor:
         """(B, C, *space) -> (B, width, *space): what the last 1x1 convolution reads."""
         require_divisible(x, self.divisor)
-        if math.prod(x.shape[2:]) == math.prod(self.divisor):
-            seen = f"The input's size {tuple(x.shape[2:])} leaves one voxel at the bottom, which has no variance"
-            raise HilumError("HIL-ZOO-02", seen, "Use a patch with one side of 64 or more")
+        require_more_than_one_voxel(x, self.divisor)
         maps = [self.embed(x)]
         for stage in self.stages:
             maps.append(stage(maps[-1]))
@@ -194,12 +199,15 @@ def _check(width: int, depths: Sequence[int], heads: Sequence[int], merging: str
     if any(width * 2**i % heads[i] for i in range(4)):
         seen = f"width is {width}, and its stages do not divide into {list(heads)!r} heads"
         raise HilumError("HIL-ZOO-03", seen, "Use a width that is divisible by the number of heads")
-    if merging not in ("all", "released"):
-        raise HilumError("HIL-ZOO-03", f"merging is {merging!r}", "Use all or released")
+    if merging not in ("all", *ORDERS):
+        raise HilumError("HIL-ZOO-03", f"merging is {merging!r}", "Use all, mended or released")
 
 
 def from_monai(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename a state of MONAI's `SwinUNETR` (without its options beyond those of `Net`) for `Net`."""
+    """Rename a state of MONAI's `SwinUNETR` (without its options beyond those of `Net`) for `Net`.
+
+    `merging` has to be that of the state; see the head of this file.
+    """
     levels = {"encoder10": "bottom"}
     levels |= {f"encoder{i + 1}": f"skips.{i}" for i in range(4)} | {f"decoder{5 - i}": f"up.{i}" for i in range(5)}
     renamed = {}

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hilum.core.errors import HilumError
-from hilum.zoo._blocks.dims import per_axis, require_divisible
+from hilum.zoo._blocks.dims import per_axis, require_divisible, require_more_than_one_voxel, require_size
 from hilum.zoo._blocks.heads import Output, make_head
 from hilum.zoo._blocks.only import only
 from hilum.zoo._blocks.supervised import by_name
@@ -260,6 +260,7 @@ class Net(nn.Module):
 
     ORDER = (("encoder.*",), ("tokens",), ("up.*", "decoder.*"), ("head", "lower_heads"))
     # From the input to the output, for learning rates by depth; decoder stages are defined after all the `up`.
+    ENCODER = ("encoder", "tokens")
 
     def __init__(
         self,
@@ -314,12 +315,9 @@ class Net(nn.Module):
     def _maps(self, x: Tensor) -> list[Tensor]:
         """Every decoder stage's features, lowest resolution first."""
         require_divisible(x, self.divisor)
-        if self.tokens is not None and tuple(x.shape[2:]) != self.image_size:
-            seen = f"The input's size is {tuple(x.shape[2:])}, the position embedding's {self.image_size}"
-            raise HilumError("HIL-ZOO-04", seen, "Resample the image, or build the network with its image_size")
-        if math.prod(x.shape[2:]) == math.prod(self.divisor):
-            seen = f"The input's size {tuple(x.shape[2:])} leaves one voxel at the bottom, which has no variance"
-            raise HilumError("HIL-ZOO-02", seen, "Use a larger patch or fewer stages")
+        if self.tokens is not None:
+            require_size(x, self.image_size)
+        require_more_than_one_voxel(x, self.divisor)
         skips = []
         for block in self.encoder:
             x = block(x)

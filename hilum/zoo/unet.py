@@ -9,10 +9,10 @@ x: (B, C, H, W) -> (B, K, *size), logits. What `size` is, `padding` says (below,
 - "mirror": the same network on the image continued by its mirror image, as the paper has it for the border of an
   image; any H, W; size = (H, W).
 
-Differs from the paper: `padding` is "same" unless told otherwise, because training compares output and labels of one
-size. `norm="batch"` adds batch norm; the paper has none. The paper has dropout at the end of the contracting path; that
-it is one layer at the bottom and its rate of 0.5 are choices made here. Transposed convolutions start from the paper's
-N(0, 2 / N) too, where N is the number of channels.
+Differs from the paper: `padding` is "same" unless told otherwise: the task segment compares output and labels of one
+size, and refuses "valid". `norm="batch"` adds batch norm; the paper has none. The paper has dropout at the end of
+the contracting path; that it is one layer at the bottom and its rate of 0.5 are choices made here. Transposed
+convolutions start from the paper's N(0, 2 / N) too, N the number of channels. The paper's loss is `weight_map`.
 """
 
 from collections.abc import Sequence

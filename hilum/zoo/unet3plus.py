@@ -6,8 +6,8 @@ module asks whether the organ is there at all and silences the masks where it is
 
 x: (B, C, *space), space divisible by 2^(levels - 1), 16 by default -> (B, K, *space), logits; in training mode with
 deep supervision {"out": [level 1, 2, ..., the bottom]}, all brought to full resolution: their targets are not
-downsampled. With `guidance` training mode adds "presence": [(B, 2)], logits of (absent, present), which need a loss
-of their own: the module learns from nothing else. The paper's is binary cross-entropy.
+downsampled. With `guidance` training mode adds "presence": [(B, 2)], logits of (absent, present): the module learns
+from a loss of its own and from nothing else. In the task segment that is `presence`, the paper's binary cross-entropy.
 
 With `guidance="presence"` an absent organ means that the foreground's logits lie 10,000 below the background's
 (channel 0), or with one channel at -10,000: probability 0. It is done in eval mode only, since a wrong "absent" would

@@ -12,7 +12,7 @@ and the paper weighs all heads alike. A loss that leaves the last head out leave
 Cutting: `level` is the head that answers in eval mode (the paper's fast mode), whose deeper nodes are then not
 computed; `pruned(level)` is a smaller network with copies of what it needs. `average` answers with the mean of the
 heads' probabilities (the accurate mode), as logits: of a softmax over the channels, or with one channel of a sigmoid.
-Then the answer is not head(features(x)), as it is otherwise: several heads gave it.
+The answer is head(features(x)), but for a lower `level`, whose own head gives it, and for `average`, where several do.
 
 Differs from the paper: follows the released Keras code, which has no norm and dropout 0.5 after each of the two
 convolutions of a node, and transposed convolutions to go up; all weights start as He (2015) has it. Unless told, the
@@ -124,6 +124,8 @@ class Net(nn.Module):
 
     ORDER = (("nodes.*",), ("lower_heads", "head"))
     # From the input to the output, for learning rates by depth: the heads stand side by side.
+    ENCODER = tuple(f"nodes.{i * (i + 1) // 2}" for i in range(9))
+    # The nodes (i, 0): the first of each diagonal.
 
     def __init__(
         self,

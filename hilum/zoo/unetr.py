@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from hilum.core.errors import HilumError
-from hilum.zoo._blocks.dims import Layers, layers, per_axis
+from hilum.zoo._blocks.dims import Layers, layers, per_axis, require_size
 from hilum.zoo._blocks.heads import Output, make_head
 from hilum.zoo._blocks.transformer import Block
 
@@ -132,6 +132,7 @@ class Net(nn.Module):
 
     ORDER = (("embed",), ("blocks.*",), ("norm", "taps", "image"), ("up.*",), ("head",))
     # From the input to the output, for learning rates by depth: the image's own block is a skip.
+    ENCODER = ("embed", "position", "blocks", "norm")
 
     def __init__(
         self,
@@ -196,9 +197,7 @@ class Net(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """(B, C, *image_size) -> (B, width, *image_size): what the last 1x1 convolution reads."""
-        if tuple(x.shape[2:]) != self.image_size:
-            seen = f"The input's size is {tuple(x.shape[2:])}, the position embedding's {self.image_size}"
-            raise HilumError("HIL-ZOO-04", seen, "Resample the image, or build the network with its image_size")
+        require_size(x, self.image_size)
         *taken, deep = self._encode(x)
         skips = [self.image(x), *(tap(part) for tap, part in zip(self.taps, taken, strict=True))]
         for up in self.up:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from hilum.core.errors import HilumError
-from hilum.zoo._blocks.dims import layers, per_axis
+from hilum.zoo._blocks.dims import layers, per_axis, require_size
 from hilum.zoo._blocks.heads import Output, make_head
 from hilum.zoo._blocks.transformer import Block
 
@@ -123,9 +123,7 @@ class Net(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """(B, C, *image_size) -> (B, dim): the class token after the last norm."""
-        if tuple(x.shape[2:]) != self.image_size:
-            seen = f"The input's size is {tuple(x.shape[2:])}, the position embedding's {self.image_size}"
-            raise HilumError("HIL-ZOO-04", seen, "Resample the image, or build the network with its image_size")
+        require_size(x, self.image_size)
         tokens = self.embed(x).flatten(2).transpose(1, 2)
         tokens = torch.cat([self.token.expand(len(x), -1, -1), tokens], dim=1) + self.position
         out: Tensor = self.norm(self.blocks(tokens)[:, 0])

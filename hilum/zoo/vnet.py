@@ -6,10 +6,11 @@ no normalisation anywhere.
 x: (B, C, D, H, W), space divisible by 2^(stages - 1), 16 by default -> (B, K, D, H, W), logits.
 
 Differs from the paper: `convs` and `up_convs` are those of the authors' released network, whose layer list is known
-exactly; others are options. A common PyTorch port of this name has convs=[1, 1, 2, 3, 2], up_convs=[2, 2, 1, 1] and
-more layers besides. The first stage adds the one input channel to each of its outputs; several input channels are
-added in turn (1 2 3 1 2 ...). The released Dice layer reports the Dice of the hard mask but passes back another
-gradient; here losses are apart from networks, and the paper's is `dice` with `squared`.
+exactly; the paper's figure is said to show more convolutions in the second and third stage (not checked here). A common
+PyTorch port of this name has convs=[1, 1, 2, 3, 2], up_convs=[2, 2, 1, 1]; MONAI's has batch norm, ELU and dropout
+too. The first stage adds the one input channel to each of its outputs; several input channels are added in turn
+(1 2 3 1 2 ...). The released Dice layer reports the Dice of the hard mask but passes back another gradient; here losses
+are apart from networks, and the paper's is `dice` with `squared`.
 """
 
 from collections.abc import Sequence
@@ -84,6 +85,7 @@ class Net(nn.Module):
 
     ORDER = (("encoder.*", "down.*"), ("up.*", "decoder.*"), ("tail",), ("head",))
     # From the input to the output, for learning rates by depth; a stage and the step after (before) it are one.
+    ENCODER = ("encoder", "down")
 
     def __init__(
         self,

@@ -41,6 +41,12 @@ def test_drawn_parts_are_up_to_date(build: Any) -> None:
     assert stale == [], "run: make docs"
 
 
+def test_pages_and_pictures_of_networks_are_up_to_date(build: Any) -> None:
+    made = build.whole()
+    stale = [name(p) for p, text in made.items() if not p.is_file() or p.read_text("utf-8") != text]
+    assert stale + [name(p) for p in build.left_over(made)] == [], "run: make docs"
+
+
 def test_every_page_renders_and_says_what_it_is_for(build: Any) -> None:
     for page in build.pages():
         made = build.rendered(page)
@@ -62,10 +68,12 @@ def test_relative_links_resolve(page: Path, build: Any) -> None:
 
 
 def test_every_page_is_in_the_index() -> None:
-    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
-    for page in (ROOT / "docs").rglob("*.md"):
-        listed = page.relative_to(ROOT / "docs").as_posix()
-        assert "_site" in page.parts or listed == "index.md" or f"({listed})" in index, listed
+    """Those of the networks, which are written for every file in the zoo, in the table of networks."""
+    docs = ROOT / "docs"
+    for page in docs.rglob("*.md"):
+        index = docs / ("reference/networks.md" if page.parent == docs / "reference" / "networks" else "index.md")
+        listed = page.relative_to(index.parent).as_posix()
+        assert "_site" in page.parts or page == index or f"({listed})" in index.read_text(encoding="utf-8"), listed
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

@@ -18,7 +18,7 @@ from hilum.core.run import Run
 from hilum.data.phantoms import heads
 from hilum.evaluation import features
 from hilum.evaluation.bootstrap import Estimate
-from hilum.evaluation.evaluator import Evaluation, _honest, confusion, headline_value, judge_all, measure, picked
+from hilum.evaluation.evaluator import Evaluation, confusion, headline_value, honest, judge_all, measure, picked
 from hilum.infer.predictor import Predictor
 from hilum.planning.planner import Prepared
 from hilum.tasks._task import Judged
@@ -210,9 +210,9 @@ def test_of_other_data_every_labelled_case_is_judged(
 
 
 def test_no_interval_is_without_width() -> None:
-    all_right = _honest(Estimate(1.0, 1.0, 1.0, 5, 5), "accuracy")
+    all_right = honest(Estimate(1.0, 1.0, 1.0, 5, 5), "accuracy")
     assert all_right.low == pytest.approx(0.478, abs=1e-3) and all_right.high == 1
-    assert _honest(Estimate(0.0, 0.0, 0.0, 2, 2), "dice").high == pytest.approx(1 - 0.025**0.5)
-    assert _honest(Estimate(0.5, 0.5, 0.5, 4, 4), "dice").low is None
-    assert _honest(Estimate(0.0, 0.0, 0.0, 4, 4), "hd95_mm").high is None
-    assert _honest(Estimate(0.9, 0.8, 1.0, 4, 4), "dice").low == 0.8
+    assert honest(Estimate(0.0, 0.0, 0.0, 2, 2), "dice").high == pytest.approx(1 - 0.025**0.5)
+    assert honest(Estimate(0.5, 0.5, 0.5, 4, 4), "dice").low is None
+    assert honest(Estimate(0.0, 0.0, 0.0, 4, 4), "hd95_mm").high is None
+    assert honest(Estimate(0.9, 0.8, 1.0, 4, 4), "dice").low == 0.8

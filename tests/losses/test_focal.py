@@ -62,6 +62,15 @@ def test_extreme_logits_are_finite(value: float) -> None:
     assert bool(loss.isfinite()) and logits.grad is not None and bool(logits.grad.isfinite().all())
 
 
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
+def test_where_the_answer_is_sure_the_gradient_is_finite_for_every_gamma(gamma: float) -> None:
+    """A power below 1 has no slope at 0: without care nan, from one voxel that is found surely."""
+    logits = torch.tensor([[[200.0, 1.0], [-200.0, 0.0]]], requires_grad=True)
+    loss = focal(logits, torch.zeros(1, 2), gamma=gamma) + sigmoid_focal(logits[:, 0], torch.ones(1, 2), gamma=gamma)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert bool(gradient.isfinite().all()) and bool(gradient[..., 1].all())
+
+
 def test_gradient() -> None:
     logits = torch.randn(1, 3, 4, dtype=torch.float64, requires_grad=True)
     target = torch.tensor([[0, 1, 2, 1]])
@@ -72,3 +81,8 @@ def test_gradient() -> None:
 def test_unknown_reduction_is_refused() -> None:
     with pytest.raises(HilumError, match="reduction is 'all'"):
         sigmoid_focal(torch.zeros(1), torch.zeros(1), reduction="all")
+
+
+def test_a_negative_gamma_is_refused() -> None:
+    with pytest.raises(HilumError, match="gamma is -1"):
+        focal(torch.zeros(1, 2, 4), torch.zeros(1, 4), gamma=-1.0)

@@ -181,3 +181,18 @@ def test_what_the_folder_is_called_does_not_change_what_it_is(data: Callable[[st
     moved = tmp_path / "another name"
     shutil.copytree(data("classify"), moved)
     assert look(moved, "classify", 0).facts["hash"] == look(data("classify"), "classify", 0).facts["hash"]
+
+
+def test_a_network_that_cuts_its_borders_off_is_refused_before_it_trains(plan_of: Callable[..., Plan]) -> None:
+    """Costs are counted with the losses, which compare the answer with the whole patch."""
+    from hilum.planning.cost import step
+
+    flat = {"dims": 2, "patch": [44, 44], "spacing": None, "augment": []}
+    for padding in ("valid", "mirror"):
+        options = {"padding": padding, "widths": [4, 4, 4]}
+        plan = plan_of("segment", **flat, **{"networks.net": {"name": "unet", "options": options}})
+        if padding == "mirror":
+            assert step(plan).flops > 0
+            continue
+        with pytest.raises(HilumError, match=r"size \(4, 4\), not that of its input"):
+            step(plan)

@@ -109,3 +109,22 @@ def test_the_usual_loss_is_cross_entropy_and_dice_over_the_batch(plan_of: PlanOf
 def test_an_unknown_loss_is_refused_with_the_plan(name: str, said: str, plan_of: PlanOf) -> None:
     with pytest.raises(HilumError, match=said):
         _task.load(plan_of("segment", **{"options.loss": name}))
+
+
+def test_a_network_that_asks_whether_anything_is_there_learns_it(plan_of: PlanOf) -> None:
+    """unet3plus with guidance: without a loss of its own the module would silence masks at random."""
+    task, scores = _task.load(plan_of("segment")), torch.zeros(2, 2, requires_grad=True)
+    target = torch.zeros(2, 8, 8, 8, dtype=torch.long)
+    target[1, 2, 3, 4] = 2
+    logits = torch.randn(2, 3, 8, 8, 8)
+    found = task.losses({"out": [logits], "presence": [scores]}, {"target": target})
+    assert torch.equal(found["loss"], task.losses(logits, {"target": target})["loss"])
+    (gradient,) = torch.autograd.grad(found["presence"], scores)
+    assert gradient.sign().tolist() == [[-1, 1], [1, -1]]
+
+
+def test_a_network_that_cuts_borders_off_is_refused(plan_of: PlanOf) -> None:
+    """Its answer would be compared with a target that is shrunk instead of cut."""
+    task = _task.load(plan_of("segment"))
+    with pytest.raises(HilumError, match="padding same or mirror"):
+        task.losses(torch.randn(1, 3, 4, 4, 4), {"target": torch.zeros(1, 8, 8, 8, dtype=torch.long)})

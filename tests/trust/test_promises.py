@@ -83,7 +83,11 @@ def test_a_bound_of_a_metric_is_an_order_statistic(name: str, end: str) -> None:
 def test_with_too_few_patients_there_is_no_interval_and_a_sentence() -> None:
     cases = [Held({"area of x": (5.0, 6.0, "pixels")}, {}) for _ in range(8)]
     known, notes = promises.of_measured(cases, [str(i) for i in range(8)], 0.1, 0)
-    assert not known and "too few to promise that the true area of x" in notes[0]
+    assert (
+        not known
+        and "too few to promise that the true value is in its interval" in notes[0]
+        and "area of x" in notes[0]
+    )
     # one patient eight times is one patient
     many, _ = promises.of_measured(cases * 3, ["same"] * 24, 0.1, 0)
     assert not many

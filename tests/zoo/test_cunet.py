@@ -1,10 +1,12 @@
 """CU-Net: what the reconstruction is made of, skips, refusals."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from hilum.core.errors import HilumError
+from hilum.metrics.dice import measure
 from hilum.zoo._cost import parameters
 from hilum.zoo.cunet import Net
 
@@ -55,6 +57,17 @@ def test_it_moves_with_the_image() -> None:
     moved = net(x.roll((4, 8), (2, 3)))
     inside = (..., slice(40, 56), slice(40, 56))
     torch.testing.assert_close(moved[inside], net(x).roll((4, 8), (2, 3))[inside])
+
+
+def test_dice_of_a_volume_is_that_of_its_slices_together_and_not_their_mean() -> None:
+    """Slices go through the network one by one; whoever judges them one by one has another figure."""
+    truth, found = np.zeros((3, 4, 5), dtype=bool), np.zeros((3, 4, 5), dtype=bool)
+    truth[0], found[0] = True, True
+    truth[1, 0, 0], found[1, 3, 4] = True, True
+    whole = measure(found, truth, (1.0, 1.0, 1.0))
+    assert whole == measure(np.hstack(list(found)), np.hstack(list(truth)), (1.0, 1.0)) == pytest.approx(40 / 42)
+    slices = [measure(f, t, (1.0, 1.0)) for f, t in zip(found, truth, strict=True)]
+    assert slices == [1, 0, None]  # an empty one has none
 
 
 def test_what_makes_no_sense_is_refused() -> None:

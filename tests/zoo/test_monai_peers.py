@@ -39,14 +39,23 @@ def scrambled(original: nn.Module) -> nn.Module:
     return original
 
 
-@pytest.mark.parametrize(("dims", "shape"), [(2, (2, 2, 64, 96)), (3, (1, 2, 32, 64, 32))])
-def test_swin_unetr_is_monais(dims: int, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    net = importlib.import_module("hilum.zoo.swin_unetr").Net(2, 3, dims, **TINY_SWIN)
+@pytest.mark.parametrize(
+    ("dims", "shape", "merging", "name"),
+    [
+        (2, (2, 2, 64, 96), "all", "mergingv2"),
+        (3, (1, 2, 32, 64, 32), "all", "mergingv2"),
+        (3, (1, 2, 32, 64, 32), "mended", "merging"),
+    ],
+)
+def test_swin_unetr_is_monais(
+    dims: int, shape: tuple[int, ...], merging: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = importlib.import_module("hilum.zoo.swin_unetr").Net(2, 3, dims, **TINY_SWIN, merging=merging)
     theirs = importlib.import_module("monai.networks.nets.swin_unetr")
     monkeypatch.setattr(theirs, "rearrange", rearranged)
     original = theirs.SwinUNETR(
         2, 3, feature_size=12, depths=(2, 2, 1, 1), num_heads=(1, 2, 2, 2), window_size=4, spatial_dims=dims,
-        downsample="mergingv2",
+        downsample=name,
     )  # fmt: skip
     equal(scrambled(original), net, from_swin_unetr(original.state_dict()), shape)
 

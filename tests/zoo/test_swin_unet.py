@@ -153,6 +153,10 @@ def test_imagenet_weights_fill_the_encoder_and_the_decoders_blocks() -> None:
     assert torch.equal(own["merge.1.linear.weight"], state["layers.1.downsample.reduction.weight"])
     with pytest.raises(HilumError, match="HIL-ZOO-06"):
         from_swin({"layers.0.attention.weight": torch.zeros(1)})
+    with pytest.raises(HilumError, match="3 levels, the network 2"):
+        from_swin(state, (2, 2))
+    whole = from_swin(state)
+    assert whole.keys() > renamed.keys() and "encoder.2.5.norm1.weight" in whole
 
 
 def test_drop_path_rises_over_the_encoder_and_keeps_the_mean() -> None:

@@ -11,17 +11,17 @@ from hilum.zoo.swin_unetr import Merge, Net, Stage
 TINY: dict[str, Any] = {"width": 12, "depths": [2, 1, 1, 1], "heads": [1, 2, 2, 2], "window": 4}
 
 
-@pytest.mark.parametrize("dims", [2, 3])
-def test_merging_reads_every_voxel_once(dims: int) -> None:
-    merge = Merge(1, dims, released=False)
+@pytest.mark.parametrize(("dims", "merging"), [(2, "all"), (2, "released"), (3, "all"), (3, "mended")])
+def test_merging_reads_every_voxel_once(dims: int, merging: str) -> None:
+    merge = Merge(1, dims, merging)
     assert len(set(merge.corners)) == 2**dims
 
 
 def test_the_released_merging_reads_two_neighbours_twice_and_two_never() -> None:
     x = torch.rand(1, 4, 4, 4, 3)
     seen = []
-    for released in (False, True):
-        merge = Merge(3, 3, released)
+    for merging in ("all", "released"):
+        merge = Merge(3, 3, merging)
         torch.nn.init.ones_(merge.reduction.weight)
         places = torch.zeros(4, 4, 4)
         for corner in merge.corners:
@@ -29,12 +29,12 @@ def test_the_released_merging_reads_two_neighbours_twice_and_two_never() -> None
         seen.append(sorted(places.unique().tolist()))
         assert merge(x).shape == (1, 2, 2, 2, 6)
     assert seen == [[1], [0, 1, 2]]
-    assert Merge(3, 2, True).corners == Merge(3, 2, False).corners
+    assert Merge(3, 2, "released").corners == Merge(3, 2, "all").corners
 
 
 def test_a_shifted_window_does_not_reach_around_the_edge() -> None:
     """A change of the first voxel stays out of the last window, where the roll has brought it."""
-    stage = Stage(4, 1, (4, 4), [0.0, 0.0], False)
+    stage = Stage(4, 1, (4, 4), [0.0, 0.0], "all")
     x = torch.rand(1, 4, 16, 16)
     changed = x.clone()
     changed[..., 0, 0] += 10
@@ -60,9 +60,10 @@ def test_what_can_not_be_built_is_refused(options: dict[str, Any]) -> None:
         Net(1, 2, 2, **{**TINY, **options})
 
 
-def test_both_mergings_have_the_same_weights_and_another_output() -> None:
+@pytest.mark.parametrize("merging", ["released", "mended"])
+def test_other_mergings_have_the_same_weights_and_another_output(merging: str) -> None:
     torch.manual_seed(0)
-    net, other = Net(1, 2, 3, **TINY).eval(), Net(1, 2, 3, **TINY, merging="released").eval()
+    net, other = Net(1, 2, 3, **TINY).eval(), Net(1, 2, 3, **TINY, merging=merging).eval()
     other.load_state_dict(net.state_dict())
     x = torch.rand(1, 1, 32, 32, 64)
     with torch.no_grad():

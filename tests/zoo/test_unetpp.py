@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from hilum.core.errors import HilumError
+from hilum.zoo import unet
 from hilum.zoo._cost import flops, parameters
 from hilum.zoo.unetpp import Net, cells
 
@@ -42,6 +43,16 @@ def test_parameters_after_cutting(level: int, count: int) -> None:
         assert parameters(net.pruned(level)) == count
         assert parameters(Net(3, 1, 2, widths=[32, 64, 128, 256, 512][: level + 1], deep_supervision=False)) == count
     assert parameters(net) == 9_042_276 and net.depth == 4
+
+
+def test_its_baselines_are_u_nets_of_the_sizes_in_the_authors_source() -> None:
+    for widths, one, three in (
+        ([32, 64, 128, 256, 512], 7_759_521, 7_760_097),
+        ([35, 70, 140, 280, 560], 9_282_246, 9_282_876),
+    ):
+        with torch.device("meta"):
+            assert parameters(unet.Net(1, 1, 2, widths=widths)) == one
+            assert parameters(unet.Net(3, 1, 2, widths=widths)) == three
 
 
 def test_written_out_for_three_levels() -> None:

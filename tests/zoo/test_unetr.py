@@ -55,10 +55,13 @@ def test_only_norms_that_nothing_reads_are_missing() -> None:
     assert sum(p.numel() for p in net.parameters()) == sum(p.numel() for p in original.parameters()) - unread
 
 
-def test_the_published_size_is_near() -> None:
+def test_the_form_of_the_paper_on_its_patch() -> None:
     with torch.device("meta"):
-        count = sum(p.numel() for p in Net(1, 14, 3, image_size=96).parameters())
-    assert count == 92_802_478 - 12 * 2 * 768
+        net, x = Net(1, 14, 3, image_size=96).eval(), torch.empty(1, 1, 96, 96, 96)
+        assert net(x).shape == (1, 14, 96, 96, 96)
+    assert net.position.shape == (1, 216, 768) and net.after == (3, 6, 9)
+    # the count of MONAI's, without what nothing reads
+    assert sum(p.numel() for p in net.parameters()) == 92_802_478 - 12 * 2 * 768
 
 
 def test_shapes_of_the_skips() -> None:

@@ -91,6 +91,17 @@ def test_the_papers_dice_has_the_gradient_of_its_value() -> None:
     assert torch.autograd.gradcheck(lambda x: dice(x, target, squared=True), logits)
 
 
+def test_the_papers_dice_of_perfect_and_of_empty_masks() -> None:
+    target = torch.zeros(2, 4, 4, 4, dtype=torch.long)
+    target[0, 1:3] = 1
+    logits = (50 * nn.functional.one_hot(target, 2).movedim(-1, 1).float()).requires_grad_()
+    assert float(dice(logits, target, squared=True).detach()) == pytest.approx(0, abs=1e-5)
+    found = dice(logits, torch.zeros_like(target), squared=True)
+    (gradient,) = torch.autograd.grad(found, logits)
+    assert float(found.detach()) == pytest.approx(0.5, abs=1e-4)  # one image rightly empty, one wrongly full
+    assert bool(gradient.isfinite().all())
+
+
 def test_what_can_not_be_is_refused() -> None:
     with pytest.raises(HilumError, match=r"Pad to \(4, 6, 4\)"):
         Net(1, 2, 3, **SMALL)(torch.rand(1, 1, 4, 5, 4))

@@ -1,5 +1,6 @@
 """Layers by number of spatial axes, so that one network file serves 2-D and 3-D; sizes checked in one place."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -64,3 +65,17 @@ def require_divisible(x: Tensor, divisor: Sequence[int]) -> None:
         raise HilumError(
             "HIL-ZOO-02", f"The input's size {space} is not divisible by {tuple(divisor)}", f"Pad to {padded}"
         )
+
+
+def require_more_than_one_voxel(x: Tensor, divisor: Sequence[int]) -> None:
+    """Refuse x (B, C, *space) that leaves one voxel after all strides: an instance norm there has no variance."""
+    if math.prod(x.shape[2:]) == math.prod(divisor):
+        seen = f"The input's size {tuple(x.shape[2:])} leaves one voxel at the bottom, which has no variance"
+        raise HilumError("HIL-ZOO-02", seen, "Use a larger patch, or a network of fewer stages")
+
+
+def require_size(x: Tensor, image_size: Sequence[int], whose: str = "the position embedding's") -> None:
+    """Refuse x (B, C, *space) of another size than that which learned weights are for. whose: those weights."""
+    if tuple(x.shape[2:]) != tuple(image_size):
+        seen = f"The input's size is {tuple(x.shape[2:])}, {whose} {tuple(image_size)}"
+        raise HilumError("HIL-ZOO-04", seen, "Resample the image, or build the network with its image_size")

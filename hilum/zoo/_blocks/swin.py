@@ -5,7 +5,6 @@ x: (B, H, W, C), channels last; H and W divisible by the window.
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 
 def windows(x: Tensor, window: int) -> Tensor:
@@ -57,7 +56,9 @@ class WindowAttention(nn.Module):
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(3, 0, 1, 4, 2, 5)  # each b n h t d
         bias = self.bias[self.index].permute(2, 0, 1)
         bias = bias if mask is None else bias + mask
-        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
+        # written out: the ONNX exporter has no fused attention with a learned bias
+        scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5 + bias.to(q.dtype)
+        mixed = scores.softmax(dim=-1) @ v
         out: Tensor = self.out(mixed.transpose(2, 3).flatten(3))  # b n t (h d)
         return out
 

@@ -75,6 +75,8 @@ class SwinUnet(nn.Module):
         ("last_norm", "last"),
         ("head",),
     )
+    ENCODER = ("embed", "embed_norm", "encoder", "merge", "norm", "decoder")
+    # The blocks of the decoder begin as those of the encoder, where both begin from a Swin Transformer.
 
     def __init__(
         self,

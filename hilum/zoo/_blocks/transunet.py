@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hilum.core.errors import HilumError
-from hilum.zoo._blocks.dims import per_axis
+from hilum.zoo._blocks.dims import per_axis, require_size
 from hilum.zoo._blocks.only import only
 from hilum.zoo._blocks.vit_layer import ViTLayer, initialise
 
@@ -106,9 +106,7 @@ class Encoder(nn.Module):
         initialise(self.layers)
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        if tuple(x.shape[2:]) != self.image_size:
-            seen = f"The input's size is {tuple(x.shape[2:])}, the position embedding's {self.image_size}"
-            raise HilumError("HIL-ZOO-04", seen, "Resample the image, or build the network with its image_size")
+        require_size(x, self.image_size)
         half = self.stem(x.expand(-1, 3, -1, -1) if self.grey else x)
         quarter = self.stages[0](self.pool(half))
         eighth = self.stages[1](quarter)

@@ -1,0 +1,223 @@
+"""The encoder alone begins from weights: which part that is, whose names are understood, what is said of the rest."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from hilum.core import catalogue
+from hilum.core.errors import HilumError
+from hilum.core.plan import Plan
+from hilum.evaluation.provenance import provenance
+from hilum.learn._start import Report, encoder_of, start
+from hilum.planning.planner import edit
+from hilum.tasks import _build, _task
+from hilum.verbs.train import train
+
+SEGMENTING = [n for n, card in catalogue.cards("hilum.zoo").items() if "segment" in card["tasks"]]
+HEADS = {"head", "lower_heads", "auxiliary_head", "score16", "score8", "sides"}
+
+
+def net_of(name: str, **changes: Any) -> nn.Module:
+    """A network in its CARD's tiny form."""
+    made: nn.Module = catalogue.load("hilum.zoo", name).Net(
+        **{**catalogue.card("hilum.zoo", name)["tiny"]["kwargs"], **changes}
+    )
+    return made
+
+
+def other(net: nn.Module) -> dict[str, Tensor]:
+    """A state of the same names and shapes with other values."""
+    torch.manual_seed(7)
+    return {n: torch.randn_like(v) if v.is_floating_point() else v + 5 for n, v in net.state_dict().items()}
+
+
+def moved(net: nn.Module, weights: dict[str, Tensor]) -> tuple[Report, set[str]]:
+    """What came of it, and the names of the network's tensors that are others now."""
+    before = {n: v.clone() for n, v in net.state_dict().items()}
+    report = start(net, weights, encoder=True)
+    return report, {n for n, v in net.state_dict().items() if not torch.equal(v, before[n])}
+
+
+@pytest.mark.parametrize("name", SEGMENTING)
+def test_every_segmentation_network_says_what_its_encoder_is(name: str) -> None:
+    net = net_of(name)
+    parts = encoder_of(net)
+    names = [n for n, _ in net.named_parameters()]
+    inside = {n for n in names if any(n == p or n.startswith(f"{p}.") for p in parts)}
+    assert inside and inside < set(names)
+    assert not {n.split(".")[0] for n in inside} & HEADS
+    # unetpp names the nodes of more levels than the tiny form has
+    assert name == "unetpp" or all(any(n == p or n.startswith(f"{p}.") for n in net.state_dict()) for p in parts)
+
+
+@pytest.mark.parametrize("name", SEGMENTING)
+def test_of_a_whole_network_the_encoder_alone_is_taken(name: str) -> None:
+    net = net_of(name)
+    weights, parts = other(net), encoder_of(net)
+    report, changed = moved(net, weights)
+    inside = {n for n in weights if any(n == p or n.startswith(f"{p}.") for p in parts)}
+    assert changed == inside == set(report.matched) and set(report.outside) == set(weights) - inside
+    assert report.share == 1 and report.head and report.encoder and not report.reading
+    assert not (report.reshaped or report.wrong_shape or report.fresh or report.unused)
+    assert "100.0% of the encoder's values" in report.sentence() and "outside the encoder" in report.sentence()
+    assert {row["tensor"] for row in report.table()} == set(weights) and len(report.table()) == len(weights)
+
+
+def test_an_encoder_that_was_saved_alone_has_no_name_before_its_names() -> None:
+    net = net_of("nnunet")
+    alone = {n.removeprefix("encoder."): v for n, v in other(net).items() if n.startswith("encoder.")}
+    report, changed = moved(net, alone | {"classifier.weight": torch.ones(3)})
+    assert changed == set(report.matched) == {f"encoder.{n}" for n in alone}
+    assert report.reading == "encoder. put before the names" and report.reading in report.sentence()
+    assert report.unused == {"encoder.classifier.weight": 3}
+
+
+def test_a_classifier_lends_its_stages() -> None:
+    net, source = net_of("nonlocal_net"), net_of("resnet", stem="imagenet")
+    report = start(net, other(source), encoder=True)
+    assert report.reading == "encoder. put before the names"
+    assert {f"encoder.{n}" for n in source.state_dict() if not n.startswith("head.")} == set(report.matched)
+    assert set(report.unused) == {"encoder.head.weight", "encoder.head.bias"}
+    assert report.fresh and all(".nonlocal" in n for n in report.fresh)
+
+
+def vgg16() -> dict[str, Tensor]:
+    """Names of torchvision's VGG-16, shapes of the tiny FCN: width 4, 32 channels between the dense layers."""
+    torch.manual_seed(3)
+    state, place, inputs = dict[str, Tensor](), 0, 1
+    for count, width in zip((2, 2, 3, 3, 3), (4, 8, 16, 32, 32), strict=True):
+        for _ in range(count):
+            state |= {f"features.{place}.weight": torch.randn(width, inputs, 3, 3)}
+            state |= {f"features.{place}.bias": torch.randn(width)}
+            place, inputs = place + 2, width
+        place += 1
+    for name, shape in (("0", (32, 32 * 49)), ("3", (32, 32)), ("6", (1000, 32))):
+        state |= {f"classifier.{name}.weight": torch.randn(shape), f"classifier.{name}.bias": torch.randn(shape[0])}
+    return state
+
+
+def test_vgg16_fills_fcn_and_its_last_layer_is_accounted_for() -> None:
+    net, weights = net_of("fcn"), vgg16()
+    report, changed = moved(net, weights)
+    assert report.reading == "names translated by from_vgg16" and report.share == 1
+    assert changed == {n for n in net.state_dict() if n.startswith(("stages.", "fc."))} == set(report.matched)
+    assert set(report.unused) == {"classifier.6.weight", "classifier.6.bias"}
+    assert torch.equal(net.state_dict()["fc.0.weight"].flatten(1), weights["classifier.0.weight"])
+    colour = net_of("fcn", in_channels=3)
+    assert list(start(colour, weights, encoder=True).reshaped) == ["stages.0.0.weight"]
+
+
+def swin() -> dict[str, Tensor]:
+    """Names of the Swin Transformer's own code, shapes of the tiny Swin-Unet, six blocks in its last level."""
+    torch.manual_seed(4)
+    state: dict[str, tuple[int, ...]] = {"patch_embed.proj.weight": (8, 1, 4, 4), "patch_embed.proj.bias": (8,)}
+    state |= {"patch_embed.norm.weight": (8,), "patch_embed.norm.bias": (8,)}
+    for level, (wide, heads, depth) in enumerate(((8, 2, 2), (16, 4, 6))):
+        for block in range(depth):
+            at = f"layers.{level}.blocks.{block}"
+            for name, outputs, inputs in (
+                ("attn.qkv", 3 * wide, wide), ("attn.proj", wide, wide),
+                ("mlp.fc1", 4 * wide, wide), ("mlp.fc2", wide, 4 * wide),
+            ):  # fmt: skip
+                state |= {f"{at}.{name}.weight": (outputs, inputs), f"{at}.{name}.bias": (outputs,)}
+            state |= {f"{at}.{norm}.{part}": (wide,) for norm in ("norm1", "norm2") for part in ("weight", "bias")}
+            state |= {f"{at}.attn.relative_position_bias_table": (49, heads)}
+    state |= {"layers.0.downsample.norm.weight": (32,), "layers.0.downsample.norm.bias": (32,)}
+    state |= {"layers.0.downsample.reduction.weight": (16, 32), "norm.weight": (16,), "norm.bias": (16,)}
+    state |= {"head.weight": (10, 16), "head.bias": (10,)}
+    return {name: torch.randn(shape) for name, shape in state.items()}
+
+
+@pytest.mark.parametrize("name", ["swin_unet", "sstransnet"])
+def test_a_swin_transformer_fills_encoder_and_decoder_blocks(name: str) -> None:
+    net, weights = net_of(name), swin()
+    report, changed = moved(net, weights)
+    assert report.reading == "names translated by from_swin" and changed == set(report.matched)
+    own = net.state_dict()
+    assert torch.equal(own["encoder.1.1.mlp.0.weight"], weights["layers.1.blocks.1.mlp.fc1.weight"])
+    assert torch.equal(own["decoder.0.1.mlp.0.weight"], weights["layers.0.blocks.1.mlp.fc1.weight"])
+    assert {n.split(".")[0] for n in report.outside} == {"expand", "fuse", "last_norm", "last", "head"}
+    # blocks that this network does not have are told, and so is the classifier
+    assert {n for n in report.unused if n.startswith("encoder.1.5.")} and not changed & {"head.weight"}
+    assert all(n.endswith("potential") for n in report.fresh) and bool(report.fresh) == (name == "sstransnet")
+
+
+def test_monais_names_are_read_for_the_encoder() -> None:
+    net = net_of("mednext")
+    names = {"stem": "stem", "encoder": "enc_stages", "down": "down_blocks", "bottom": "bottleneck"}
+    theirs = {
+        ".".join([names[first], *rest]): value
+        for (first, *rest), value in ((n.split("."), v) for n, v in other(net).items())
+        if first in names
+    }
+    report, changed = moved(net, theirs)
+    assert report.reading == "names translated by from_monai"
+    assert {n.split(".")[0] for n in changed} == {"stem", "encoder", "down"} and changed == set(report.matched)
+
+
+@pytest.mark.parametrize("name", ["transunet", "unetr"])
+def test_a_position_embedding_without_a_class_token_is_interpolated(name: str) -> None:
+    size = catalogue.card("hilum.zoo", name)["tiny"]["kwargs"]["image_size"][0]
+    source, net = net_of(name), net_of(name, image_size=[2 * size, size])
+    key = next(n for n in source.state_dict() if n.endswith("position"))
+    weights = other(source)
+    rows = torch.arange(2.0)[:, None].expand(2, 2).reshape(1, 4, 1)
+    weights[key] = rows.expand_as(weights[key]).clone()
+    report = start(net, weights, encoder=True)
+    assert list(report.reshaped) == [key]
+    made = net.state_dict()[key][0, :, 0].reshape(4, 2)
+    torch.testing.assert_close(made[:, 0], torch.tensor([0, 0.25, 0.75, 1]))
+    assert torch.equal(made[:, 0], made[:, 1])
+    # five tokens are no square, and no class token with four more
+    weights[key] = torch.cat([weights[key], weights[key][:, :1]], dim=1)
+    assert list(start(net, weights, encoder=True).wrong_shape) == [key]
+
+
+def test_what_can_not_be_meant_is_refused_and_changes_nothing() -> None:
+    net = net_of("unet")
+    before = {n: v.clone() for n, v in net.state_dict().items()}
+    for weights in (other(net_of("resnet")), {"up.0.weight": before["up.0.weight"] + 1}):
+        with pytest.raises(HilumError) as error:
+            start(net, weights, encoder=True)
+        assert error.value.code == "HIL-LEARN-22" and "of the encoder's values" in error.value.seen
+    assert all(torch.equal(v, before[n]) for n, v in net.state_dict().items())
+    with pytest.raises(HilumError, match=r"no part that is its encoder.*--start"):
+        start(net_of("resnet"), other(net_of("resnet")), encoder=True)
+
+
+def test_a_plan_names_no_files(plan_of: Callable[..., Plan]) -> None:
+    with pytest.raises(HilumError, match=r"no part of a plan.*hilum train --set encoder_weights=FILE") as error:
+        edit(plan_of("segment"), None, {"encoder_weights": "x.safetensors"})
+    assert error.value.code == "HIL-PLAN-02"
+
+
+def test_a_run_begins_its_encoder_from_the_file(
+    data: Callable[[str], Path], plan_of: Callable[..., Plan], tmp_path: Path
+) -> None:
+    plan = plan_of("segment", 2)
+    torch.manual_seed(5)
+    weights = dict(_build.build(_task.load(plan), "net").state_dict())
+    save_file(weights, tmp_path / "own.safetensors")
+    plan.write(tmp_path / "plan.json")
+    settings = {"encoder_weights": str(tmp_path / "own.safetensors"), "learning.freeze": ["encoder"]}
+    run = train(data("segment"), "segment", tmp_path / "run", plan=tmp_path / "plan.json", settings=settings)
+    told, learned = run.json("start.json"), run.weights("net")
+    assert told["encoder"] is True and told["share"] == 1 and told["source"]["name"] == "own.safetensors"
+    assert run.plan.learning["start"]["sha256"] == told["source"]["sha256"]
+    assert "encoder_weights" not in run.plan.text()
+    assert provenance(run)["training"]["start"]["part"] == "the encoder only"
+    # the encoder is frozen; the rest began from the run's own seed
+    assert all(torch.equal(value, weights[key]) for key, value in learned.items() if key.startswith("encoder."))
+    assert not torch.equal(learned["head.weight"], weights["head.weight"])
+    assert not torch.allclose(learned["decoder.0.0.conv.weight"], weights["decoder.0.0.conv.weight"], atol=0.05)
+
+
+def test_two_starts_at_once_are_refused(data: Callable[[str], Path], tmp_path: Path) -> None:
+    with pytest.raises(HilumError, match=r"Both --start .*encoder_weights.*HIL-LEARN-06"):
+        train(data("segment"), "segment", tmp_path / "run", steps=1, start="a.pt", settings={"encoder_weights": "b.pt"})
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,50 @@
+"""Networks of the zoo as ONNX files give what torch gives, by another runtime."""
+
+import os
+import random
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.zoo.test_contracts import NAMES, build, card, make_inputs, tensors
+
+EXPORTED = [name for name in NAMES if "operator" not in card(name)["inputs"] and "onnx" not in card(name)]
+# An operator can not be exported; where something else stands against it, the CARD says what.
+SAMPLE = 10
+CHOSEN = EXPORTED if "HILUM_WHOLE" in os.environ else sorted(random.Random(6).sample(EXPORTED, SAMPLE))
+# An export takes some seconds: the whole zoo is gone through by `make bench`.
+
+
+class Flat(nn.Module):
+    """Every tensor of the output in a row; a head may be called what a graph can not call a value."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, *inputs: Any) -> tuple[Tensor, ...]:
+        return tuple(tensors(self.net(*inputs)))
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+def test_the_exported_network_gives_the_same(name: str, tmp_path: Path) -> None:
+    net, inputs = Flat(build(name)).eval(), make_inputs(name)
+    with torch.no_grad():
+        wanted = net(*inputs)
+    path = tmp_path / "net.onnx"
+    with warnings.catch_warnings():
+        # the exporter warns of its own internals
+        warnings.simplefilter("ignore")
+        torch.onnx.export(net, inputs, str(path), dynamo=True, verbose=False)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    found = session.run(None, {one.name: x.numpy() for one, x in zip(session.get_inputs(), inputs, strict=True)})
+    assert len(found) == len(wanted)
+    for one, other in zip(found, wanted, strict=True):
+        scale = max(1.0, float(other.abs().max()))
+        np.testing.assert_allclose(one, other.numpy(), rtol=0, atol=2e-4 * scale)

@@ -1,0 +1,83 @@
+"""The tables of the zoo: sizes are found, cells follow the code, a table says what it supports. Nothing is trained."""
+
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2] / "benchmarks"
+MINE = ("cells", "cost", "learning", "standing", "widths", "published", "machine", "tables", "rows")
+
+
+@pytest.fixture(scope="module")
+def script() -> Iterator[Any]:
+    """Imports a script of benchmarks/zoo by name; afterwards none of them is left among the modules."""
+    before = list(sys.path)
+    sys.path[:0] = [str(ROOT / "zoo"), str(ROOT / "training")]
+    yield importlib.import_module
+    sys.path[:] = before
+    for name in MINE:
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "dims"),
+    [("unet", 2), ("segresnet", 2), ("transunet", 2), ("hnet", 2), ("nnunet", 3), ("vnet", 3), ("se_unet", 3)],
+)
+def test_widths_give_the_size(name: str, dims: int, script: Any) -> None:
+    """vnet needs less than eight channels for it, se_unet another gate, segresnet other groups."""
+    widths = script("widths")
+    shape = widths.Shape(3, 2, (224, 224) if dims == 2 else (32, 64, 32))
+    form = widths.Form(name, name)
+    found = widths.search(form, shape, 2_000_000)
+    assert abs(found.parameters / 2_000_000 - 1) < 0.15, found
+    built = widths.build(name, found.options, shape)
+    assert sum(p.numel() for p in built.parameters()) == found.parameters
+    assert found.flops > 2 * 224 * 224
+    from hilum.core.plan import parse_net
+
+    assert parse_net(widths.words(name, found.options)) == (name, found.options)
+
+
+def test_no_width_is_found_for_a_patch_that_is_refused(script: Any) -> None:
+    widths = script("widths")
+    from hilum.core.errors import HilumError
+
+    with pytest.raises(HilumError) as refused:
+        widths.search(widths.Form("unet", "unet"), widths.Shape(1, 2, (40, 36)), 100_000)
+    assert refused.value.code == "HIL-ZOO-02"
+
+
+def test_a_cell_follows_the_code_and_not_its_words(script: Any) -> None:
+    cells = script("cells")
+    one = '"""Head."""\nCARD = {"a": 1}\n# why\nx = 1\n\n\ndef f():\n    """Says."""\n    return x\n'
+    other = one.replace("Head", "Tail").replace('"a": 1', '"a": 2').replace("why", "how")
+    assert cells._bare(one) == cells._bare(other) == "x = 1\ndef f():\n    return x"
+    assert cells._bare(one) != cells._bare(one.replace("x = 1", "x = 2"))
+    assert cells.code("swin_unet") != cells.code("sstransnet")
+    assert set(cells.networks()) >= {"unet", "vnet", "nnunet"} and "vit" not in cells.networks()
+
+
+def test_every_network_is_in_a_table(script: Any) -> None:
+    learning = script("learning")
+    labels = {form.label for table in learning.TABLES for form in learning.forms(table, "")}
+    absent = {name for name, card in script("cells").networks().items() if script("cells").missing(card)}
+    assert labels >= set(script("cells").networks()) - absent
+
+
+def test_a_table_says_whether_anything_could_be_supported(script: Any) -> None:
+    supported = script("standing").supported
+    rows = [{"net": "a"}, {"net": "b", "supported": True}, {"net": "c", "supported": False}]
+    assert "supported 1: it beats b." in supported(rows, 39)
+    said = supported([rows[0], *[rows[2]] * 12], 4)
+    assert said.startswith("No difference to a is supported") and said.endswith("so none could be.")
+
+
+def test_the_first_repetition_does_not_count(script: Any) -> None:
+    cost, calls = script("cost"), list[int]()
+    assert len(cost.timed(lambda: calls.append(1), 5, 60.0)) == 6 == len(calls)
+    assert len(cost.timed(lambda: None, 5, 0.0)) == 0
+    assert cost.short(RuntimeError("DefaultCPUAllocator: can't allocate memory")) and not cost.short(ValueError("x"))
