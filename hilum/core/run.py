@@ -140,13 +140,17 @@ class Run:
         wanted = [n for n in self.names() if n in HASHED or n.startswith("weights/")]
         return {name: hashlib.sha256(self.read(name)).hexdigest() for name in sorted(wanted)}
 
-    def check_hashes(self) -> None:
-        """Refuse when any file differs from manifest.json (HIL-M05)."""
+    def differing(self) -> list[str]:
+        """Names of files that are not as manifest.json has them; a run without one is refused (HIL-M05)."""
         if not self.has("manifest.json"):
             raise HilumError("HIL-M05", f"{self.path} has no manifest.json", "The training did not finish: resume it")
         manifest = self.json("manifest.json")
         seen = self.hashes()
-        wrong = sorted(n for n in manifest.keys() | seen.keys() if manifest.get(n) != seen.get(n))
+        return sorted(n for n in manifest.keys() | seen.keys() if manifest.get(n) != seen.get(n))
+
+    def check_hashes(self) -> None:
+        """Refuse when any file differs from manifest.json (HIL-M05)."""
+        wrong = self.differing()
         if wrong:
             raise HilumError("HIL-M05", f"{self.path} differs from its manifest in {', '.join(wrong)}", "Copy it again")
 

@@ -70,8 +70,8 @@ class Mirrors:
 def frame_alone(predictor: Predictor, cases: Sequence[Case]) -> dict[str, Any] | None:
     """Balanced accuracy of a classifier that is shown the frame of every image only; None where it can not be measured.
 
-    Returns mean, low, high, chance (1 / classes), cases, and a sentence. A model that looks at the middle answers at
-    random then.
+    Returns mean, low, high, chance (1 / classes), cases, answers (how many classes it named), and a sentence. A model
+    that looks at the middle answers at random then, or always alike.
     """
     plan = predictor.plan
     if plan.task != "classify" or plan.options.get("control") == "border" or len(cases) < 2:
@@ -97,10 +97,17 @@ def frame_alone(predictor: Predictor, cases: Sequence[Case]) -> dict[str, Any] |
         return None
     chance = 1 / len({r[1] for r in records})
     row = {"mean": found.mean, "low": found.low, "high": found.high, "chance": chance, "cases": len(records)}
+    row["answers"] = len({int(np.argmax(r[0])) for r in records})
     return row | {"gives away": found.low > chance + MARGIN, "sentence": _words(row)}
 
 
 def _words(row: dict[str, Any]) -> str:
+    if row["answers"] == 1:
+        return (
+            f"From the frame of the images alone, the middle hidden, the model gives one answer to all {row['cases']} "
+            f"cases. That shows neither that it reads the class off the frame nor that it does not: train one on the "
+            f"frame alone (--set options.control=border) and see what it reaches."
+        )
     seen = (
         f"From the frame of the images alone, the middle hidden, balanced accuracy is {row['mean']:.2f} (95 % interval "
         f"{row['low']:.2f} to {row['high']:.2f}; chance is {row['chance']:.2f}; {row['cases']} cases)"

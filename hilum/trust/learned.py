@@ -5,6 +5,7 @@ part is too small for is left out, with a note that says so.
 """
 
 import logging
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
 from hilum.infer.predictor import Predictor
 from hilum.metrics import _names
+from hilum.tasks import _build
 from hilum.tasks._task import Judged, headline_value
 from hilum.trust import calibration, conformal, doubt, ensemble, gate, outlier, promises, quality, voxels
 from hilum.trust.several import Several
@@ -119,6 +121,18 @@ def write(
     write_text(run.path / "calibration.json", made.model_dump_json(indent=1) + "\n")
     run.write_manifest()
     return made
+
+
+def taken_up(run: Run) -> None:
+    """A run whose calibration was cut short between its files can be calibrated again: nothing else in it may differ.
+
+    What differs is written anew by `write`, so none of it is used.
+    """
+    role = _build.predicting(run.plan)
+    own = re.compile(rf"calibration\.json|outlier\.safetensors|weights/{re.escape(role)}\.\d+\.safetensors")
+    wrong = run.differing()
+    if wrong and all(own.fullmatch(name) for name in wrong):
+        run.write_manifest()
 
 
 def _evenly(cases: list[Case], most: int) -> list[Case]:

@@ -32,6 +32,7 @@ def calibrate(
     run = Run(Path(model))
     if run.is_bundle:
         raise HilumError("HIL-TRUST-20", f"{model} is a bundle", "Calibrate the run, and bundle it again")
+    learned.taken_up(run)
     units = same_data(run, look(data, run.plan.task, run.plan.split_seed, progress))
     if units is None:
         raise HilumError("HIL-TRUST-20", f"{data} is not what {model} was trained on", "Give the same, unchanged data")

@@ -9,7 +9,7 @@ from PIL import Image as Picture
 
 from hilum.core.findings import Mask, Result
 from hilum.core.run import Run
-from hilum.evaluation.checks import Mirrors, frame_alone
+from hilum.evaluation.checks import Mirrors, _words, frame_alone
 from hilum.infer.predictor import Predictor
 from hilum.planning.planner import look
 from hilum.tasks import _task
@@ -68,3 +68,9 @@ def test_other_tasks_have_no_frame_to_look_at(trained: Trained, data: Data) -> N
     run = trained("segment")
     cases = [c for c, _ in look(data("segment"), "segment", 0).units(run.plan)]
     assert frame_alone(Predictor(run), cases) is None
+
+
+def test_a_model_that_answers_alike_shows_nothing_about_the_frame() -> None:
+    row = {"mean": 1 / 3, "low": 1 / 3, "high": 1 / 3, "chance": 1 / 3, "cases": 9}
+    assert "neither" in _words(row | {"answers": 1}) and "no sign" not in _words(row | {"answers": 1})
+    assert "no sign" in _words(row | {"answers": 2})

@@ -106,6 +106,25 @@ def test_an_ensemble_is_one_run_and_one_bundle(cells: tuple[Path, Path, Path], t
     Run(run.path).check_hashes()
 
 
+def test_a_calibration_that_was_cut_short_can_be_made_again(
+    cells: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, a, b = cells
+    shutil.copytree(a, tmp_path / "run")
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        broken.setattr(Run, "write_manifest", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        calibrate(tmp_path / "run", data, others=[b])
+    # nobody predicts with half of it
+    assert code(lambda: Predictor(Run(tmp_path / "run")))[0] == "HIL-M05"
+    calibrate(tmp_path / "run", data, others=[b])
+    Run(tmp_path / "run").check_hashes()
+    # other damage is not passed over
+    (tmp_path / "run" / "calibration.json").write_text("{}")
+    with open(tmp_path / "run" / "split.csv", "a") as stream:
+        stream.write("\n")
+    assert code(lambda: calibrate(tmp_path / "run", data))[0] == "HIL-M05"
+
+
 def test_dropout_is_learned_from_several_passes(cells: tuple[Path, Path, Path], tmp_path: Path) -> None:
     data, a, _ = cells
     shutil.copytree(a, tmp_path / "run")
