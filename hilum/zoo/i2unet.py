@@ -371,7 +371,9 @@ class Net(nn.Module):
         require_divisible(x, self.divisor)
         if min(x.shape[2:]) < self.least:
             seen = f"The input's size is {tuple(x.shape[2:])}, the least side that the middle can pool {self.least}"
-            raise HilumError("HIL-ZOO-02", seen, "Use a larger patch, or size M or S")
+            raise HilumError(
+                "HIL-ZOO-02", seen, f"Use a patch of {self.least} or more; sizes M and S need the least, 128"
+            )
         x, skips = self.stem(x), []
         h = x.new_zeros(len(x), self.history, *x.shape[2:])
         for stage in self.encoder:
