@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from hilum.core import catalogue
 from hilum.core.errors import HilumError
 from hilum.core.findings import Mask, Result
 from hilum.core.image import Array, Case
@@ -198,29 +199,50 @@ class Task(_task.Task):
         return (batch["image"],)
 
     def losses(self, outputs: Any, batch: _task.Batch) -> "dict[str, Tensor]":
-        """`options.loss` at every level that the network gives; of objects the depth too; presence, where it asks."""
+        """`options.loss` at every level that the network gives, by the weights of its card where it has some.
+
+        Of objects the depth too. Where the network hands out queries, or asks whether anything is there, that as well.
+        """
         from hilum.losses.deep_supervision import deep_supervised
         from hilum.losses.presence import presence
 
-        chosen = _named.loss(self.options.loss, "segment")
+        chosen, target = _named.loss(self.options.loss, "segment"), batch["target"]
 
         def loss(logits: "Tensor", target: "Tensor") -> "Tensor":
             return chosen(logits[:, : 1 + len(self.plan.classes)], target, IGNORE)
 
-        levels = outputs["out"] if isinstance(outputs, dict) else [outputs]
-        if levels[0].shape[2:] != batch["target"].shape[1:]:
+        more = outputs if isinstance(outputs, dict) else {"out": [outputs]}
+        levels, found = more["out"], dict[str, "Tensor"]()
+        if levels[0].shape[2:] != target.shape[1:]:
             # shrinking the target would move it, where the network cuts its borders off
             seen = f"The network answers with the size {tuple(levels[0].shape[2:])}, not that of its input"
             raise HilumError("HIL-PLAN-03", seen, "Choose other options of the network (unet: padding same or mirror)")
-        targets = [_shrink(batch["target"], level.shape[2:]).long() for level in levels]
-        found = {"loss": deep_supervised(loss, levels, targets)}
-        if isinstance(outputs, dict) and "presence" in outputs:
+        # what queries paint together is the first level, and learns as they do
+        learned = levels[1:] if "masks" in more else levels
+        if learned:
+            targets = [_shrink(target, level.shape[2:]).long() for level in learned]
+            found["loss"] = deep_supervised(loss, learned, targets, self._shares() if more is outputs else None)
+        if "masks" in more:
+            found["matching"] = self._matching(more["classes"], more["masks"], target)
+        if "presence" in more:
             # a network that asks whether anything is there learns that from nothing else
-            found["presence"] = presence(outputs["presence"][0], batch["target"], IGNORE)
+            found["presence"] = presence(more["presence"][0], target, IGNORE)
         if self.numbered:
             # at full resolution only: lower down the valleys between objects are gone
-            found["depth"] = _instances.depth_loss(levels[0][:, -1], batch["depth"], targets[0] != IGNORE)
+            found["depth"] = _instances.depth_loss(levels[0][:, -1], batch["depth"], target != IGNORE)
         return found
+
+    def _shares(self) -> list[float] | None:
+        """The weights that the network's card gives to its outputs, if it does."""
+        shares: list[float] | None = catalogue.card("hilum.zoo", self.plan.networks["net"].name).get("supervision")
+        return shares
+
+    def _matching(self, classes: "Sequence[Tensor]", masks: "Sequence[Tensor]", target: "Tensor") -> "Tensor":
+        """Queries learn the background, the classes and, last, "no object"; not the depth, which is no class."""
+        from hilum.losses.matching import matching
+
+        kinds = [*range(1 + len(self.plan.classes)), -1]
+        return matching([part[..., kinds] for part in classes], masks, target, IGNORE)
 
     def counts(self, outputs: Any, batch: _task.Batch) -> Array:
         """Voxels of every class, right and wrong, at full resolution."""
@@ -251,7 +273,7 @@ class Task(_task.Task):
         if self.reduce == "mean":
             probability = _sigmoid(placed.channels_back((reduced[1] - reduced[0])[None].numpy())[0])
             reduced = reduced.argmax(dim=0).numpy()
-        values = from_channels(placed.labels_back(reduced.astype(np.int16)), self.plan)
+        values = placed.labels_back(from_channels(reduced, self.plan))
         if VALIDITY in case.items:
             # nothing was learned there, so nothing is said
             values[~valid(case, placed.image)[0]] = 0

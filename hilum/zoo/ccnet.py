@@ -10,8 +10,9 @@ auxiliary]}, both at full size: the auxiliary head reads the third stage.
 Differs from the paper: sizes are multiples of 8 (the paper's crop is 769). The pool of the stem rounds up, so that a
 side of 8 k gives k + 1 points, the last at the border; the logits are spread over the side corner on corner. The norms
 are batch norms of one device, with a ReLU behind each in the heads. The released code runs no attention unless it is
-told to (its recurrence is 0 by default); here the default is the paper's 2 and less than 1 is refused. The paper weighs
-the auxiliary loss with 0.4; the segment task gives outputs of one resolution equal weights.
+told to (its recurrence is 0 by default); here the default is the paper's 2 and less than 1 is refused. The auxiliary
+output weighs 0.4 beside the main one's 1, as in the released code (`supervision`); the loss is the plan's, there it is
+cross-entropy.
 """
 
 import torch
@@ -59,6 +60,7 @@ CARD = {
         },
         "shape": [2, 1, 32, 32],
     },
+    "supervision": [1.0, 0.4],
     "licence": "Apache-2.0",
     "reconstruction": False,
 }

@@ -5,7 +5,8 @@ decoders start from the right bottom; the left decoder takes its skips from the 
 the left encoder, so that the wiring has the form of an H. The answer is the mean of both logits.
 
 x: (B, C, H, W), divisible by 32 -> (B, K, H, W), logits; with deep supervision and in training mode {"out": [left,
-right]}, both at full size and of equal weight in the segment task (authors: 0.6 Dice left, 0.4 cross-entropy right).
+right]}, both at full size. They weigh 0.6 and 0.4 (`supervision`), as in the authors' training, where the left one has
+Dice and the right one cross-entropy; here both have the loss of the plan. Without deep supervision the mean learns.
 
 A reconstruction. Several networks bear this name, and the article was not at hand: this one is written from notes on
 the wiring and on the sizes of an early public version (`variant`); the class that its training script names is not
@@ -66,6 +67,7 @@ CARD = {
         "kwargs": {"in_channels": 1, "out_channels": 2, "spatial_dims": 2, "width": 8, "deep_supervision": True},
         "shape": [2, 1, 32, 64],
     },
+    "supervision": [0.6, 0.4],
     "licence": "Apache-2.0",
     "reconstruction": True,
     "branches": "two branches run one after the other",

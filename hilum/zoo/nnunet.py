@@ -225,7 +225,9 @@ class Net(nn.Module):
     first usually 1. kernels: the same for the convolutions, odd, None for 3. convs: convolutions of each stage. blocks:
     residual blocks of each encoder stage, None for the plain encoder; `convs` then counts those of the decoder alone.
     deep_supervision: a head on each decoder stage; in training mode `forward` returns them all. dropout: rate at the
-    end of the encoder, where the U-Net (Ronneberger 2015) has it; nnU-Net has none.
+    end of the encoder, where the U-Net (Ronneberger 2015) has it; nnU-Net has none. turned: axes (from 0) along which
+    the network sees its input the other way round, and its output is turned back; for weights that were learned from
+    images that lay so. Turned kernels would not do: a strided convolution looks at every second voxel from the first.
     """
 
     ORDER = (("encoder.*",), ("up.*", "decoder.*"), ("head", "lower_heads"))
@@ -244,9 +246,13 @@ class Net(nn.Module):
         blocks: Sequence[int] | None = None,
         deep_supervision: bool = False,
         dropout: float = 0.0,
+        turned: Sequence[int] = (),
     ) -> None:
         super().__init__()
         kit = layers(spatial_dims)
+        if any(axis not in range(spatial_dims) for axis in turned):
+            raise HilumError("HIL-ZOO-03", f"turned is {list(turned)!r}", f"Use axes from 0 to {spatial_dims - 1}")
+        self.turned = [2 + axis for axis in turned]
         step, size = topology(spatial_dims, len(features), strides, kernels)
         down = range(len(features))
         up = range(len(features) - 2, -1, -1)
@@ -276,6 +282,7 @@ class Net(nn.Module):
         """Every decoder stage's features, lowest resolution first."""
         require_divisible(x, self.divisor)
         require_more_than_one_voxel(x, self.divisor)
+        x = x.flip(self.turned) if self.turned else x
         skips = []
         for block in self.encoder:
             x = block(x)
@@ -286,7 +293,7 @@ class Net(nn.Module):
         for up, block in zip(self.up, self.decoder, strict=True):
             x = block(cat([up(x), skips.pop()], dim=1))
             found.append(x)
-        return found
+        return [stage.flip(self.turned) for stage in found] if self.turned else found
 
     def features(self, x: Tensor) -> Tensor:
         """(B, C, *space) -> (B, features[0], *space): what the last 1x1 convolution reads."""

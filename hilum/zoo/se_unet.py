@@ -1,8 +1,9 @@
 """SE U-Net (Hu et al., 2018, in a U-Net): every level weighs its own channels, or its own voxels, before passing on.
 
 What is special: squeeze and excitation. The mean over space of every channel goes through two small linear layers and
-a sigmoid, and what comes out scales the channels. The variants for segmentation (Roy et al., 2018; not checked here)
-scale voxels by a 1x1 convolution and a sigmoid, or do both and take the sum or the larger.
+a sigmoid, and what comes out scales the channels. The variants for segmentation (Roy et al., 2018) scale voxels
+by a 1x1 convolution and a sigmoid, or do both and take the sum or the larger. Of that paper the abstract was read,
+which names the variants and not how two become one.
 
 x: (B, C, *space), space divisible by 2^(levels - 1), 16 by default -> (B, K, *space), logits.
 

@@ -24,7 +24,7 @@ from hilum.zoo._blocks.swin_unet import SwinUnet
 
 CARD = {
     "paper": "Swin-Unet: Unet-like Pure Transformer for Medical Image Segmentation",
-    "authors": "Cao et al.",
+    "authors": "Cao, Wang, Chen, Jiang, Zhang, Tian, Wang",
     "year": 2021,
     "tasks": ["segment"],
     "role": "net",

@@ -5,19 +5,24 @@ a few queries, one organ or lesion each, gather what they need from three resolu
 
 x: (B, C, *image_size), divisible by the product of the strides (`Net.divisor`, per axis) -> (B, K, *image_size),
 logits. The queries' answer, the sum over queries of p(class) sigmoid(mask), comes as its logarithm, so that a softmax
-gives shares. With deep supervision and in training mode {"out": [...]}, highest resolution first: encoder only as
-nnU-Net gives them; with queries [the queries' map, U-Net full size, next lower, ...].
+gives shares. In training mode with deep supervision {"out": [...]}, highest resolution first: encoder only as nnU-Net
+gives them; with queries [the queries' map, U-Net full size, next lower, ...].
 
-Differs from the paper: networks know no loss here. `queries` gives every layer's classes and masks for its matching
-loss; a loss on the map alone trains too, but in small trials queries often left out the smaller of two classes.
-The 1x1 convolution of the mask features is multiplied into the queries first, which is the same product without 192
-channels at full size. Sizes must divide: 40 slices, as in its patch for abdominal CT, do not. The weights of
-ImageNet-21k are not fetched.
+Queries are handed out in training mode, with or without deep supervision: {"out": [the queries' map, ...], "classes":
+[(B, Q, K + 1), ...], "masks": [(B, Q, *image_size), ...]}, logits before the first layer and after each, "no object"
+the last class. In the task segment they learn by `matching`, the paper's loss: each class is given to one query, in
+every layer. As in the paper the map itself is not compared; the plan's loss is that of the U-Net's own outputs, so
+without deep supervision there is none. With named heads the maps alone come out, and `queries` gives the rest.
+
+Differs from the paper: the matching loss counts every voxel, where Mask2Former draws some. The 1x1 convolution of the
+mask features is multiplied into the queries first, which is the same product without 192 channels at full size. Sizes
+must divide: 40 slices, as in its patch for abdominal CT, do not. The weights of ImageNet-21k are not fetched. Deep
+supervision is on in the paper, and here where it is asked for; the U-Net's outputs weigh 1, 1/2, ... as in nnU-Net.
 
 Filled in, where the description has gaps: positions of tokens are sines, as in Mask2Former (Cheng et al., 2022), whose
-order within a layer is kept too; 1,152 parameters of the released decoder are of a part that is not described, and
-here they are a norm of each layer's tokens. The U-Net is that of nnU-Net's version 1: no biases in the transposed and
-the last convolutions, and a decoder stage has the kernel of the stage below it.
+order within a layer and weight of "no object" are kept too; 1,152 parameters of the released decoder are of a part that
+is not described, and here they are a norm of each layer's tokens. The U-Net is that of nnU-Net's version 1: no biases
+in the transposed and the last convolutions, and a decoder stage has the kernel of the stage below it.
 """
 
 import math
@@ -29,9 +34,9 @@ from torch.nn import functional
 
 from hilum.core.errors import HilumError
 from hilum.zoo._blocks.dims import per_axis, require_divisible, require_more_than_one_voxel, require_size
-from hilum.zoo._blocks.heads import Output, make_head
+from hilum.zoo._blocks.heads import Heads, Output, make_head
 from hilum.zoo._blocks.only import only
-from hilum.zoo._blocks.supervised import by_name
+from hilum.zoo._blocks.supervised import Answer, by_name, each
 from hilum.zoo._blocks.vit_layer import ViTLayer, initialise
 from hilum.zoo.nnunet import stage, topology
 
@@ -235,12 +240,19 @@ class QueryDecoder(nn.Module):
             found.append(self.norm(x))
         return found
 
-    def forward(self, maps: Sequence[Tensor]) -> Output:
-        state, fine = self.states(maps)[-1], maps[-1]
-        masks, classes = self.mask_logits(state, fine).sigmoid(), self.classes(state)
-        if isinstance(classes, Tensor):
-            return semantic(classes, masks)
-        return {name: semantic(part, masks) for name, part in classes.items()}
+    def answers(self, maps: Sequence[Tensor]) -> list[tuple[Answer, Tensor]]:
+        """Logits of classes (B, Q, K + 1) and masks (B, Q, *space), before the first layer and after each."""
+        return [(self.classes(state), self.mask_logits(state, maps[-1])) for state in self.states(maps)]
+
+    def forward(self, maps: Sequence[Tensor]) -> Answer:
+        state = self.states(maps)[-1]
+        return painted(self.classes(state), self.mask_logits(state, maps[-1]))
+
+
+def painted(classes: Answer, masks: Tensor) -> Answer:
+    """The map that the queries paint together, of logits of their classes and masks; one for each named head."""
+    shown = masks.sigmoid()
+    return each(classes, lambda part: semantic(part, shown))
 
 
 def semantic(classes: Tensor, masks: Tensor) -> Tensor:
@@ -334,21 +346,25 @@ class Net(nn.Module):
         """(B, C, *space) -> (B, features[0], *space): the U-Net's last map, from which masks and classes are read."""
         return self._maps(x)[-1]
 
-    def queries(self, x: Tensor) -> list[tuple[Output, Tensor]]:
-        """For a matching loss: class logits (B, Q, K + 1), "no object" last, and mask logits (B, Q, *space), before
-        the first layer and after each."""
+    def queries(self, x: Tensor) -> list[tuple[Answer, Tensor]]:
+        """What a matching loss compares: class logits (B, Q, K + 1), "no object" last, and mask logits
+        (B, Q, *space), before the first layer and after each."""
         if not isinstance(self.head, QueryDecoder):
             raise HilumError("HIL-ZOO-03", 'kind is "encoder", which has no queries', 'Use "decoder" or "both"')
-        maps, head = self._maps(x), self.head
-        return [(head.classes(state), head.mask_logits(state, maps[-1])) for state in head.states(maps)]
+        return self.head.answers(self._maps(x))
 
     def forward(self, x: Tensor) -> Output:
-        maps = self._maps(x)
-        out: Tensor | dict[str, Tensor] = self.head(maps[-1] if self.kind == "encoder" else maps)
-        if not (self.training and self.deep_supervision):
-            return out
-        lower = [head(found) for head, found in zip(self.lower_heads, maps, strict=False)]
-        return by_name([out, *lower[::-1]])
+        maps, head = self._maps(x), self.head
+        if self.training and isinstance(head, QueryDecoder) and not isinstance(head.classes, Heads):
+            asked = head.answers(maps)
+            levels = by_name([painted(*asked[-1]), *self._lower(maps)])
+            return levels | by_name([{"classes": classes, "masks": masks} for classes, masks in asked])  # type: ignore[dict-item]
+        out: Answer = head(maps[-1] if self.kind == "encoder" else maps)
+        return by_name([out, *self._lower(maps)]) if self.training and self.deep_supervision else out
+
+    def _lower(self, maps: Sequence[Tensor]) -> list[Answer]:
+        """The U-Net's own outputs, highest resolution first; none without deep supervision."""
+        return [head(found) for head, found in zip(self.lower_heads, maps, strict=False)][::-1]
 
 
 def grid_of(image_size: Sequence[int], divisor: Sequence[int]) -> list[int]:

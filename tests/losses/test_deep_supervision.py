@@ -49,3 +49,11 @@ def test_the_loss_does_not_grow_with_the_heads_as_monais_does() -> None:
     losses = pytest.importorskip("monai.losses")
     theirs = losses.DeepSupervisionLoss(torch.nn.MSELoss())(outputs, target)
     assert float(theirs) == pytest.approx(1 + 0.5 + 0.25 + 0.125 + 0.0625 + 0.0625)
+
+
+def test_weights_of_a_paper_are_taken_as_they_are() -> None:
+    outputs = [torch.full((1, 1, 8), float(i + 1), requires_grad=True) for i in range(2)]
+    loss = deep_supervised(lambda a, b: (a - b).mean(), outputs, [torch.zeros(1, 1, 8)] * 2, [1.0, 0.4])
+    assert float(loss.detach()) == pytest.approx(1 + 0.4 * 2)
+    with pytest.raises(HilumError, match="2 outputs and 3 weights"):
+        deep_supervised(lambda a, b: (a - b).mean(), outputs, [torch.zeros(1, 1, 8)] * 2, [1.0, 0.4, 0.4])

@@ -123,6 +123,35 @@ def test_a_network_that_asks_whether_anything_is_there_learns_it(plan_of: PlanOf
     assert gradient.sign().tolist() == [[-1, 1], [1, -1]]
 
 
+@pytest.mark.parametrize(("name", "shares"), [("ccnet", [1.0, 0.4]), ("hnet", [0.6, 0.4]), ("unetpp", [0.5, 0.5])])
+def test_outputs_weigh_what_the_card_of_the_network_says(name: str, shares: list[float], plan_of: PlanOf) -> None:
+    """Two outputs of one size; unetpp's card says nothing, so they weigh alike."""
+    torch.manual_seed(0)
+    task = _task.load(plan_of("segment", **{"networks.net": {"name": name, "options": {}}}))
+    outputs, batch = [torch.randn(2, 3, 8, 8) for _ in shares], {"target": torch.randint(0, 3, (2, 8, 8))}
+    alone = [task.losses(one, batch)["loss"] for one in outputs]
+    wanted = torch.stack([share * loss for share, loss in zip(shares, alone, strict=True)]).sum()
+    torch.testing.assert_close(task.losses({"out": outputs}, batch)["loss"], wanted)
+
+
+def test_queries_learn_by_matching_and_the_map_that_they_paint_by_nothing_else(plan_of: PlanOf) -> None:
+    from hilum.losses.matching import matching
+
+    torch.manual_seed(0)
+    task, target = _task.load(plan_of("segment")), torch.randint(-1, 3, (2, 4, 4, 4))
+    classes = [torch.randn(2, 5, 4, requires_grad=True) for _ in range(2)]
+    masks = [torch.randn(2, 5, 4, 4, 4, requires_grad=True) for _ in range(2)]
+    painted, lower = torch.randn(2, 3, 4, 4, 4, requires_grad=True), torch.randn(2, 3, 4, 4, 4)
+    asked = {"classes": classes, "masks": masks}
+    found = task.losses({"out": [painted, lower], **asked}, {"target": target})
+    assert torch.equal(found["loss"], task.losses(lower, {"target": target})["loss"])
+    assert torch.equal(found["matching"], matching(classes, masks, target, IGNORE))
+    *learned, other = torch.autograd.grad(sum(found.values()), [*classes, *masks, painted], allow_unused=True)
+    assert all(gradient.any() for gradient in learned) and other is None
+    assert set(task.losses({"out": [painted], **asked}, {"target": target})) == {"matching"}
+    assert set(task.losses(painted, {"target": target})) == {"loss"}
+
+
 def test_a_network_that_cuts_borders_off_is_refused(plan_of: PlanOf) -> None:
     """Its answer would be compared with a target that is shrunk instead of cut."""
     task = _task.load(plan_of("segment"))

@@ -244,6 +244,12 @@ def test_one_batch_can_be_learned(name: str) -> None:
     assert losses[-1] < 0.5 * losses[0], (losses[0], losses[-1])
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if "supervision" in card(name)])
+def test_every_output_has_the_weight_that_the_card_gives(name: str) -> None:
+    outputs, shares = build(name).train()(*make_inputs(name))["out"], card(name)["supervision"]
+    assert len(outputs) == len(shares) and min(shares) > 0
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_bfloat16_autocast_is_finite(name: str) -> None:
     net, inputs = build(name).eval(), make_inputs(name)

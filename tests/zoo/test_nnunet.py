@@ -231,3 +231,21 @@ def test_dropout_is_off_unless_it_is_asked_for_and_has_no_weights() -> None:
     assert torch.equal(net.eval()(x), plain.eval()(x))
     net.get_submodule("dropout").train()
     assert not torch.equal(net(x), net(x))
+
+
+@pytest.mark.parametrize("turned", [[0], [1, 2], [0, 1, 2]])
+def test_a_turned_network_sees_its_input_the_other_way_round(turned: list[int]) -> None:
+    torch.manual_seed(0)
+    plain, net = Net(1, 2, 3, **THICK).eval(), Net(1, 2, 3, turned=turned, **THICK).eval()
+    net.load_state_dict(plain.state_dict())
+    x, axes = torch.rand(1, 1, 4, 16, 24), [2 + axis for axis in turned]
+    torch.testing.assert_close(net(x), plain(x.flip(axes)).flip(axes))
+    torch.testing.assert_close(net.head(net.features(x)), net(x))
+    # turned kernels alone would not do, for strides begin at the first voxel
+    assert not torch.allclose(net(x), plain(x), atol=1e-3)
+
+
+def test_axes_that_are_not_there_can_not_be_turned() -> None:
+    for turned in ([3], [-1]):
+        with pytest.raises(HilumError, match="turned"):
+            Net(1, 2, 3, turned=turned, **THICK)

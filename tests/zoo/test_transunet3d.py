@@ -1,4 +1,4 @@
-"""3D TransUNet: the parts counted, queries and masks by their formulas, deep supervision, refusals."""
+"""3D TransUNet: the parts counted, queries and masks by their formulas, what training gets, refusals."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hilum.core.errors import HilumError
+from hilum.losses.matching import matching
 from hilum.zoo._cost import parameters
 from hilum.zoo.transunet3d import CARD, Net, QueryDecoder, QueryLayer, open_rows, semantic, sines
 
@@ -72,6 +73,66 @@ def test_named_heads_are_lists_in_training(kind: str) -> None:
         "vessel": [2] * count,
     }
     assert {name: part.shape[1] for name, part in net.eval()(image()).items()} == {"organ": 3, "vessel": 2}
+
+
+def blobs() -> Tensor:
+    """Two images (2, 16, 16, 16): background, a large class 1 and a small class 2, which the second one lacks."""
+    target = torch.zeros(2, 16, 16, 16, dtype=torch.long)
+    target[0, 2:12, 2:12, 2:12], target[1, 5:15, 1:9, 4:14] = 1, 1
+    target[0, 4:8, 12:16, 3:8] = 2
+    return target
+
+
+def seen(target: Tensor) -> Tensor:
+    """What classes look like, with noise: (2, 1, 16, 16, 16)."""
+    noise = torch.randn(target.shape, generator=torch.Generator().manual_seed(0))
+    return (torch.tensor([0.0, 1.0, -1.0])[target] + 0.2 * noise).unsqueeze(1)
+
+
+@pytest.mark.parametrize("kind", ["decoder", "both"])
+def test_queries_are_handed_out_in_training_only(kind: str) -> None:
+    net = small(3, kind=kind)
+    out = net(image())
+    assert set(out) == {"out", "classes", "masks"} and len(out["out"]) == 1
+    assert [tuple(part.shape) for part in out["classes"]] == [(2, 4, 4)] * 3
+    assert [tuple(part.shape) for part in out["masks"]] == [(2, 4, 16, 16, 16)] * 3
+    for (classes, masks), mine, own in zip(net.queries(image()), out["classes"], out["masks"], strict=True):
+        assert isinstance(classes, Tensor)
+        torch.testing.assert_close((mine, own), (classes, masks))
+    torch.testing.assert_close(out["out"][0], semantic(out["classes"][-1], out["masks"][-1].sigmoid()))
+    torch.testing.assert_close(net.eval()(image()), out["out"][0])
+    assert isinstance(small(kind="encoder")(image()), Tensor)
+
+
+@pytest.mark.parametrize("kind", ["decoder", "both"])
+@pytest.mark.parametrize("tiny", [True, False])
+def test_the_matching_loss_alone_reaches_every_parameter(kind: str, tiny: bool) -> None:
+    torch.manual_seed(0)
+    net = Net(**{**CARD["tiny"]["kwargs"], "kind": kind}) if tiny else small(kind=kind)  # type: ignore[index]
+    out = net(image())
+    matching(out["classes"], out["masks"], blobs().clamp_max(1)).backward()  # type: ignore[no-untyped-call]
+    for name, parameter in net.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+        assert parameter.ndim < 2 or parameter.grad.abs().sum() > 0, name
+
+
+def test_two_classes_of_different_size_are_both_found() -> None:
+    """By the matching loss alone; a loss on the map alone often leaves the smaller class out."""
+    net, target = small(3, kind="decoder", features=[4, 8, 8], strides=[1, 2, 2], query_layers=1), blobs()
+    x, optimiser = seen(target), torch.optim.Adam(net.parameters(), lr=1e-2)
+    for _ in range(150):
+        out = net(x)
+        loss = matching(out["classes"], out["masks"], target)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        if float(loss.detach()) < 0.05:
+            break
+    with torch.no_grad():
+        found = net.eval()(x).argmax(1)
+    for kind in (1, 2):
+        both = ((found == kind) & (target == kind)).sum()
+        assert 2 * both > 0.8 * ((found == kind).sum() + (target == kind).sum()), kind
 
 
 def test_without_queries_the_head_reads_the_features() -> None:
