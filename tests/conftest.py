@@ -1,6 +1,7 @@
 """What the tests share: tiny phantoms, tiny plans for every task, and one tiny trained run for each."""
 
 import io
+import os
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
@@ -17,6 +18,9 @@ from hilum.core.run import Run
 from hilum.planning.planner import Prepared, look
 from hilum.verbs.plan import planned
 from hilum.verbs.train import train
+
+os.environ["HILUM_CACHE"] = "off"
+# What a test finds must not hang on what another one left behind.
 
 TASKS = list(catalogue.cards("hilum.tasks"))
 PHANTOMS: dict[str, tuple[str, int, dict[str, Any]]] = {

@@ -4,12 +4,16 @@ Displacements are in voxels, array-axis order (ij), and pull: out(p) = image(p +
 grid (align_corners=True). Resizing keeps voxel edges (align_corners=False), as `geometry.rescaled` does.
 """
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+SLAB = 1 << 23
+# Voxels handled at a time.
 
 
 def identity(shape: tuple[int, ...], like: "Tensor") -> "Tensor":
@@ -63,38 +67,203 @@ def warp_labels(labels: "Tensor", displacement: "Tensor", values: list[int]) -> 
 def resize(array: np.ndarray[Any, Any], shape: tuple[int, ...], mode: str = "linear") -> np.ndarray[Any, Any]:
     """(C, *space) to (C, *shape), float32; mode "linear" or "nearest". Shrinking by "linear" is smoothed first.
 
-    Smoothing: pictures use the antialiased filter of torch (2-D); volumes a Gaussian of sigma 0.5*(factor - 1).
+    Smoothing: pictures use the antialiased filter of torch (2-D); volumes a Gaussian of sigma 0.5*(factor - 1). Volumes
+    of any type and order in memory are taken as they lie, some slices at a time: no copy of the whole is made. A value
+    that is not finite reaches what lies near it, as with any interpolation.
     """
     import torch
     from torch.nn import functional
 
     if array.shape[1:] == tuple(shape):
         return np.ascontiguousarray(array, dtype=np.float32)
+    if mode == "linear" and len(shape) == 3:
+        return _separable(array, tuple(shape))
     tensor = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))[None]
     if mode == "nearest":
         return functional.interpolate(tensor, size=tuple(shape), mode="nearest-exact")[0].numpy()
-    if len(shape) == 2:
-        out = functional.interpolate(tensor, size=tuple(shape), mode="bilinear", align_corners=False, antialias=True)
-        return out[0].numpy()
-    sigma = [max(0.0, 0.5 * (old / new - 1)) for old, new in zip(array.shape[1:], shape, strict=True)]
-    if max(sigma) > 0.1:
-        from scipy.ndimage import gaussian_filter
-
-        smooth = np.stack([gaussian_filter(channel, sigma, mode="nearest") for channel in tensor[0].numpy()])
-        tensor = torch.from_numpy(smooth)[None]
-    return functional.interpolate(tensor, size=tuple(shape), mode="trilinear", align_corners=False)[0].numpy()
+    out = functional.interpolate(tensor, size=tuple(shape), mode="bilinear", align_corners=False, antialias=True)
+    return out[0].numpy()
 
 
-def resize_labels(labels: np.ndarray[Any, Any], shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
-    """Label map (*space) to (*shape): each value resized linearly, then the strongest wins; dtype kept."""
+def _separable(array: np.ndarray[Any, Any], shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    """(C, i, j, k) to (C, *shape): one small matrix per axis, the slices that lie together in memory at a time."""
+    import torch
+
+    sizes = array.shape[1:]
+    slow = int(np.argmax(np.abs(array.strides[1:])))
+    # what shrinks most goes first
+    others = sorted((a for a in range(3) if a != slow), key=lambda a: shape[a] / sizes[a])
+    matrices = [None if n == m else torch.from_numpy(_matrix(n, m)) for n, m in zip(sizes, shape, strict=True)]
+    out = torch.zeros((len(array), *shape))
+    step = max(1, SLAB // max(1, array.size // sizes[slow]))
+    for start in range(0, sizes[slow], step):
+        here = [slice(None)] * 4
+        here[slow + 1] = slice(start, start + step)
+        slab = torch.from_numpy(_whole(array[tuple(here)]))
+        for axis in others:
+            slab = _along(slab, matrices[axis], axis + 1)
+        matrix = matrices[slow]
+        if matrix is None:
+            out[tuple(here)] = slab
+            continue
+        part = matrix[:, start : start + step]
+        rows = torch.nonzero(part.any(dim=1)).ravel()
+        if len(rows):
+            here[slow + 1] = slice(int(rows[0]), int(rows[-1]) + 1)
+            out[tuple(here)] += _along(slab, part[here[slow + 1]], slow + 1)
+    if array.dtype.kind == "f" and not bool(out.isfinite().all()):
+        return _spoilt(array, shape)
+    return out.numpy()
+
+
+def _whole(slab: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """float32, writable, in the order in which it lies (a flipped axis turned)."""
+    return slab.astype(np.float32, order="K", copy=True)
+
+
+def _along(slab: "Tensor", matrix: "Tensor | None", axis: int) -> "Tensor":
+    """A matrix (new, old) applied along an axis."""
+    import torch
+
+    return slab if matrix is None else torch.tensordot(matrix, slab, dims=([1], [axis])).movedim(0, axis)
+
+
+def _matrix(old: int, new: int) -> np.ndarray[Any, Any]:
+    """(new, old) float32: smoothing where it shrinks, then linear interpolation, both with the edge repeated."""
+    low, high, share = _between(old, new)
+    matrix = np.zeros((new, old))
+    rows = np.arange(new)
+    np.add.at(matrix, (rows, low), 1 - share)
+    np.add.at(matrix, (rows, high), share)
+    if smoothed(old, new):
+        from scipy.ndimage import gaussian_filter1d
+
+        matrix = matrix @ gaussian_filter1d(np.eye(old), 0.5 * (old / new - 1), axis=0, mode="nearest")
+    return matrix.astype(np.float32)
+
+
+def smoothed(old: int, new: int) -> bool:
+    """Whether going from `old` to `new` voxels smooths: from a Gaussian on that reaches a neighbour (4 sigma)."""
+    return int(4 * max(0.0, 0.5 * (old / new - 1)) + 0.5) > 0
+
+
+def _between(old: int, new: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """For every new voxel: the two old ones around it, and the share of the second."""
+    at = np.clip((np.arange(new) + 0.5) * (old / new) - 0.5, 0, old - 1)
+    low = np.minimum(np.floor(at).astype(np.intp), max(0, old - 2))
+    return low, np.minimum(low + 1, old - 1), at - low
+
+
+def _spoilt(array: np.ndarray[Any, Any], shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    """The same for values that are not all finite, which a sum of products would spread along whole lines."""
+    import torch
+    from scipy.ndimage import gaussian_filter
+    from torch.nn import functional
+
+    sigma = [0.5 * (o / n - 1) if smoothed(o, n) else 0.0 for o, n in zip(array.shape[1:], shape, strict=True)]
+    whole = np.ascontiguousarray(array, dtype=np.float32)
+    if any(sigma):
+        whole = np.stack([gaussian_filter(channel, sigma, mode="nearest") for channel in whole])
+    tensor = torch.from_numpy(whole)[None]
+    return functional.interpolate(tensor, size=shape, mode="trilinear", align_corners=False)[0].numpy()
+
+
+def resize_labels(
+    labels: np.ndarray[Any, Any], shape: tuple[int, ...], out: np.ndarray[Any, Any] | None = None
+) -> np.ndarray[Any, Any]:
+    """Label map (*space) to (*shape): each value resized linearly, then the strongest wins, of equals the lowest.
+
+    dtype kept. out: written there where given, of any order in memory.
+    """
+    out = np.empty(shape, dtype=labels.dtype) if out is None else out
     if labels.shape == tuple(shape):
-        return labels
+        out[...] = labels
+    elif len(shape) == 3 and not any(map(smoothed, labels.shape, shape)):
+        # slices that lie together in memory are written together
+        order = np.argsort(-np.abs(out.strides), kind="stable")
+        _strongest(labels.transpose(order), out.transpose(order))
+    else:
+        _by_value(labels, out)
+    return out
+
+
+def _by_value(labels: np.ndarray[Any, Any], out: np.ndarray[Any, Any]) -> None:
+    """One value after the other, each in the box that it reaches."""
     values = np.unique(labels)
-    best = np.full(shape, -1.0, dtype=np.float32)
-    out = np.full(shape, values[0], dtype=labels.dtype)
+    best = np.full(out.shape, -1.0, dtype=np.float32)
+    out[...] = values[0]
     for value in values:
-        weight = resize((labels == value)[None].astype(np.float32), shape)[0]
-        win = weight > best
-        best[win] = weight[win]
-        out[win] = value
+        box, weight = _share_of(labels == value, out.shape)
+        # rounding must not decide between equals
+        win = weight > best[box] + 1e-6
+        best[box][win] = weight[win]
+        out[box][win] = value
+
+
+def _share_of(mask: np.ndarray[Any, Any], shape: tuple[int, ...]) -> tuple[tuple[slice, ...], np.ndarray[Any, Any]]:
+    """Where a mask (*space) resized to `shape` is not 0, and its values there."""
+    if mask.ndim == 2:
+        return (slice(None),) * 2, resize(mask[None].astype(np.float32), shape)[0]
+    import torch
+
+    hit = [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    old = tuple(slice(int(h[0]), int(h[-1]) + 1) for h in hit)
+    weight, new = torch.from_numpy(mask[old].astype(np.float32)), []
+    for axis, (size, here) in enumerate(zip(shape, old, strict=True)):
+        matrix = _matrix(mask.shape[axis], size)[:, here]
+        rows = np.flatnonzero(matrix.any(axis=1))
+        new.append(slice(int(rows[0]), int(rows[-1]) + 1) if len(rows) else slice(0, 0))
+        weight = _along(weight, torch.from_numpy(np.ascontiguousarray(matrix[new[-1]])), axis)
+    return tuple(new), weight.numpy()
+
+
+def _strongest(labels: np.ndarray[Any, Any], out: np.ndarray[Any, Any]) -> None:
+    """Volumes that grow: only where the eight old voxels around a new one differ is there anything to weigh."""
+    around = [_between(old, new) for old, new in zip(labels.shape, out.shape, strict=True)]
+    mixed = _mixed(labels)
+    step = max(1, SLAB // max(1, out[0].size))
+    for start in range(0, out.shape[0], step):
+        rows = slice(start, min(start + step, out.shape[0]))
+        low, high, share = ([side[rows], *[around[a][n] for a in (1, 2)]] for n, side in enumerate(around[0]))
+        first, last = int(low[0][0]), int(high[0][-1]) + 1
+        block, unequal = labels[first:last], mixed[first:last]
+        found, weigh = (a.take(low[1], 1).take(low[2], 2).take(low[0] - first, 0) for a in (block, unequal))
+        points = np.nonzero(weigh)
+        if len(points[0]):
+            found[points] = _weighed(block, points, [low[0] - first, *low[1:]], [high[0] - first, *high[1:]], share)
+        out[rows] = found
+
+
+def _mixed(labels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """(*space) bool: whether a voxel and the seven after it along the axes (as far as there are any) differ."""
+    low, high = labels, labels
+    for axis, size in enumerate(labels.shape):
+        after = np.minimum(np.arange(size) + 1, size - 1)
+        low, high = np.minimum(low, low.take(after, axis)), np.maximum(high, high.take(after, axis))
+    return np.asarray(low != high)
+
+
+def _weighed(
+    labels: np.ndarray[Any, Any],
+    points: tuple[np.ndarray[Any, Any], ...],
+    low: list[np.ndarray[Any, Any]],
+    high: list[np.ndarray[Any, Any]],
+    share: list[np.ndarray[Any, Any]],
+) -> np.ndarray[Any, Any]:
+    """Of the eight labels around each point, the one with the largest share; of equals the lowest."""
+    corners, shares = [], []
+    for corner in itertools.product((0, 1), repeat=3):
+        sides = [(high if step else low)[a][points[a]] for a, step in enumerate(corner)]
+        corners.append(labels[tuple(sides)])
+        parts = [(share[a] if step else 1 - share[a])[points[a]].astype(np.float32) for a, step in enumerate(corner)]
+        shares.append(parts[0] * parts[1] * parts[2])
+    best = np.full(len(points[0]), -1.0, dtype=np.float32)
+    out = corners[0].copy()
+    for label in corners:
+        weight = np.zeros_like(best)
+        for other, part in zip(corners, shares, strict=True):
+            weight += np.where(other == label, part, 0)
+        # rounding must not decide between equals
+        win = (weight > best + 1e-6) | ((weight > best - 1e-6) & (label < out))
+        best[win], out[win] = weight[win], label[win]
     return out

@@ -1,58 +1,102 @@
 """A run or a bundle becomes a function from a case to a Result."""
 
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hilum import __version__
+from hilum.core import resident
 from hilum.core.errors import HilumError
 from hilum.core.findings import Result
 from hilum.core.image import Array, Case, Image, Source
 from hilum.core.plan import Plan
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
-from hilum.infer import windows
+from hilum.infer import promise, streamed, windows
+from hilum.infer._clock import Clock
+from hilum.infer.near import Near
+from hilum.infer.runtimes import _choose
+from hilum.infer.runtimes._stored import Stored, key
 from hilum.prepare import anatomy
+from hilum.prepare.patches import cut
 from hilum.tasks import _build, _task
 
-RUNTIMES = ("torch",)
 ROLES = {"image": "image", "fixed": "fixed image", "moving": "moving image"}
 # Roles whose images are compared with how the training images lay, and what they are called.
+AIR = -500.0
+# HU: a window of CT with nothing above it holds no part of a body but the inside of a lung or a bowel.
 
 
 @dataclass(frozen=True)
 class Opinion:
-    """One look at a case. prepared: what the task made of it. logits: before any reduction.
+    """One look at a case. prepared: what the task made of it. logits: before any reduction; None where it was streamed.
 
-    entropies: how far several opinions lay apart, where the answer is their mean; None of one network asked once.
+    entropies: how far several opinions lay apart, where the answer is their mean; None of one network asked once. near:
+    of a streamed mask, what its doubt is told from. maps: what else was asked for, (*space) on the network's grid.
     """
 
     result: Result
     prepared: dict[str, Any]
     logits: Any
     entropies: Any = None
+    near: Near | None = None
+    maps: Mapping[str, Array] = field(default_factory=dict)
 
 
 class Predictor:
-    """The predicting network of a run, with its weights, and the task that knows how to use it."""
+    """The predicting network of a run, with its weights, and the task that knows how to use it.
+
+    runtime: a file of hilum/infer/runtimes, or "auto". limit: bytes that a prediction may hold, whole process.
+    """
 
     def __init__(self, run: Run, runtime: str = "torch", limit: int | None = None) -> None:
-        if runtime not in RUNTIMES:
-            raise HilumError("HIL-INFER-02", f"There is no runtime {runtime!r}", f"Known: {', '.join(RUNTIMES)}")
-        self.run, self.limit = run, limit
+        _choose.check(runtime)
+        self.run, self.limit, self.runtime = run, limit, runtime
         run.check_hashes()
         self.plan: Plan = run.plan
         self.task = _task.load(self.plan)
         self.net = network(self.task, run)
         self.anatomy = _anatomy(run)
+        self.clock = Clock()
+        self.promised: promise.Promise | None = None
+        self._plain: bool | None = None
+        self._chosen: dict[tuple[int, bool], _choose.Chosen] = {}
 
     def __call__(self, case: Case, progress: Progress = quiet) -> Result:
         """Everything found in the case; warnings of its images, and one where an image looks turned (HIL-M08)."""
-        return self.opinion(case, progress).result
+        return self.answer(case, progress).result
+
+    @property
+    def streams(self) -> bool:
+        """Whether masks can be found plane by plane: where nothing but the strongest class is kept."""
+        return self.task.CARD["infer"] == "windows" and self.task.reduce == "argmax"
+
+    def answer(self, case: Case, progress: Progress = quiet, maps: Mapping[str, streamed.Map] | None = None) -> Opinion:
+        """What is found, in as little memory as can be. maps: of scores, made on the way where masks are streamed."""
+        if not self.streams:
+            return self.opinion(case, progress)
+
+        def streaming(prepared: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+            found = self._streamed(prepared, progress, maps)
+            return found.labels, {"logits": None, "near": found.near, "maps": found.maps}
+
+        return self._told(case, streaming)
 
     def opinion(self, case: Case, progress: Progress = quiet) -> Opinion:
-        """The same, with what it was decoded from."""
+        """The same, with the logits that it was decoded from, all of them held."""
+
+        def whole(prepared: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+            logits, entropies = self.looked(prepared, progress)
+            return self._reduced(logits), {"logits": logits, "entropies": entropies}
+
+        return self._told(case, whole)
+
+    def _told(self, case: Case, compute: Callable[[dict[str, Any]], tuple[Any, dict[str, Any]]]) -> Opinion:
+        """A case checked, prepared, computed and decoded. compute: prepared -> what is decoded, and what is kept."""
         if self.task.CARD["infer"] == "sampler":
             raise HilumError(
                 "HIL-INFER-03",
@@ -62,15 +106,19 @@ class Predictor:
         for role in self.task.CARD["predicts_from"]:
             if not any(r in case.items for r in role.split("|")):
                 raise HilumError("HIL-DATA-08", f"Case {case.id} has no {role}", f"It has: {', '.join(case.items)}")
-        looks = {role: _Look(case.items[role]) for role in ROLES if role in case.items and self.anatomy is not None}
+        wanted = self.anatomy is not None
+        looks = {role: _Look(case.items[role], self.clock, wanted) for role in ROLES if role in case.items}
         case = replace(case, items={**case.items, **looks})
-        prepared = self.task.prepare(case, truth=False)
-        logits, entropies = self.looked(prepared, progress)
-        result = self.task.decode(self._reduced(logits), prepared, case)
+        with self.clock("prepare"):
+            prepared = self.task.prepare(case, truth=False)
+        reduced, kept = compute(prepared)
+        with self.clock("back"):
+            result = self.task.decode(reduced, prepared, case)
         _check_finite(result, case)
-        turned = [anatomy.warning(look.block, self.anatomy, ROLES[role]) for role, look in looks.items()]
-        result = replace(result, warnings=(*result.warnings, *[w for w in turned if w is not None]))
-        return Opinion(result, prepared, logits, entropies)
+        if self.anatomy is not None:
+            turned = [anatomy.warning(look.block, self.anatomy, ROLES[role]) for role, look in looks.items()]
+            result = replace(result, warnings=(*result.warnings, *[w for w in turned if w is not None]))
+        return Opinion(result, prepared, **kept)
 
     def looked(self, prepared: dict[str, Any], progress: Progress = quiet) -> tuple[Any, Any]:
         """What a case is decoded from: logits, and the entropies of several opinions (here there is one: None)."""
@@ -78,9 +126,7 @@ class Predictor:
 
     def _reduced(self, logits: Any) -> Any:
         """The network's output over the whole case, reduced as the task's CARD says."""
-        if self.task.CARD["infer"] == "windows" and self.task.reduce == "argmax":
-            return logits.argmax(dim=0).numpy()
-        return logits
+        return logits.argmax(dim=0).numpy() if self.streams else logits
 
     def logits(self, prepared: dict[str, Any], progress: Progress = quiet) -> Any:
         """The network's output over a case that the task has prepared, not reduced; no numbers are refused (HIL-M10).
@@ -91,18 +137,121 @@ class Predictor:
         import torch
 
         if self.task.CARD["infer"] == "windows":
-            options = self.task.options
-            merged = windows.merged(
-                self.net, prepared["image"], self.plan.patch, options.overlap, options.mirror, self.limit, progress
-            )
-            _check_outputs(merged)
+            options, image = self.task.options, prepared["image"]
+            look = self._look(_middle(image, self.plan.patch), None)
+            # with dropout on, no two looks are alike
+            air = None if any(m.training for m in self.net.modules()) else self._air()
+            with self.clock("merge"):
+                left = None if self.limit is None else max(0, self.limit - resident.now())
+                merged = windows.merged(
+                    look, image, self.plan.patch, options.overlap, options.mirror, left, progress, air
+                )
+            streamed.check_numbers(merged)
             return merged
         if self.task.CARD["infer"] == "whole":
-            with torch.inference_mode():
-                outputs = self.net(*self.task.inputs(self.task.whole(prepared)))
-            _check_outputs(outputs)
+            inputs = self.task.inputs(self.task.whole(prepared))
+            with torch.inference_mode(), self.clock("network"):
+                outputs = self._look(inputs[0], None)(inputs[0]) if self._simple(inputs) else self.net(*inputs)
+            streamed.check_numbers(outputs)
             return outputs
         raise AssertionError(f"unknown way to infer: {self.task.CARD['infer']}")
+
+    def _simple(self, inputs: tuple[Any, ...]) -> bool:
+        """Whether a network of whole cases can be computed by the runtime asked for; by name only, it is refused."""
+        import torch
+
+        if self.runtime == "torch":
+            return False
+        if self._plain is None:
+            one = len(inputs) == 1 and isinstance(inputs[0], torch.Tensor)
+            self._plain = one and isinstance(self.net(inputs[0]), torch.Tensor)
+        if not self._plain and self.runtime != _choose.AUTO:
+            raise HilumError(
+                "HIL-INFER-13",
+                f"A {self.plan.task} network has several inputs or outputs, which {self.runtime} does not compute here",
+                "Use --runtime torch or auto",
+            )
+        return self._plain
+
+    def _streamed(
+        self, prepared: dict[str, Any], progress: Progress, maps: Mapping[str, streamed.Map] | None
+    ) -> streamed.Found:
+        """Labels, and what their doubt is told from, plane by plane."""
+        options, image = self.task.options, prepared["image"]
+        tiles = windows.tiling(image.shape[1:], self.plan.patch, options.overlap)
+        window, head = _middle(image, self.plan.patch), streamed.linear_head(self.net)
+        look = self._look(window, head)
+        count = 1 + len(self.plan.classes)
+        channels = count if head is None else head.weight.shape[1]
+        placed = prepared["placed"].image
+        self.promised = promise.of(look, window, tiles, channels, image.nbytes, placed.array, len(maps or {}))
+        self.promised.keep(self.limit)
+        told = self.promised.words()
+
+        def noted(name: str, done: int, total: int, note: str = "") -> None:
+            progress(name, done, total, told)
+
+        with self.clock("merge"):
+            planes = windows.planes(look, image, tiles, options.mirror, self._air(), noted)
+            return streamed.found(planes, tuple(image.shape[1:]), count, head, maps)
+
+    def _look(self, window: Any, head: streamed.Head | None) -> windows.Look:
+        """The network by the runtime asked for; for features alone where a head follows. Timed.
+
+        What can not be converted because it is not fixed (dropout left on) is computed by torch.
+        """
+        key = (id(self.net), head is not None)
+        if key not in self._chosen:
+            net = self.net if head is None else features_of(self.net)
+            name = "torch" if any(m.training for m in self.net.modules()) else self.runtime
+            self._chosen[key] = _choose.chosen(name, net, window, head, self._stored(net, window))
+        look = self._chosen[key].look
+
+        def timed(one: Any) -> Any:
+            with self.clock("network"):
+                return look(one)
+
+        return timed
+
+    def told(self, case: Case, progress: Progress = quiet) -> tuple[Result, dict[str, Any]]:
+        """What is found in the case, and what that cost: seconds by stage, bytes, and the runtime."""
+        self.promised = None
+        # what a case that failed left behind
+        self.clock.taken()
+        resident.forget()
+        result = self(case, progress)
+        by, promised = self.computed_by, self.promised
+        cost: dict[str, Any] = {"runtime": "torch" if by is None else by.name, "seconds": self.clock.taken()}
+        cost["bytes"] = {"measured": max(resident.peak(), 0 if promised is None else promised.tried)}
+        if promised is not None:
+            cost["bytes"]["predicted"], cost["predicted_seconds"] = promised.total, {"network": promised.seconds}
+        if by is not None and by.seconds:
+            cost["tried"] = {name: round(value, 5) for name, value in by.seconds.items()} | by.left
+        return result, cost
+
+    def _air(self) -> float:
+        """What the least dense tissue is above, as the network sees it; minus infinity where that is not known."""
+        rules = self.plan.normalisation
+        if len(rules) != 1 or rules[0].scheme != "ct":
+            return -math.inf
+        return (AIR - rules[0].mean) / max(rules[0].std, 1e-8)
+
+    def _stored(self, net: Any, window: Any) -> Stored:
+        """Graphs of the run, and of the cache where there is something to gain."""
+
+        def own(name: str) -> bytes | None:
+            path = f"graphs/{name}"
+            return self.run.read(path) if self.run.has(path) else None
+
+        if self.runtime == "torch":
+            return Stored(own)
+        wanted = self.plan.networks[_build.predicting(self.plan)].model_dump_json()
+        return Stored(own, key(net, tuple(window.shape), wanted, __version__))
+
+    @property
+    def computed_by(self) -> _choose.Chosen | None:
+        """The runtime that was used last, and what it was chosen from."""
+        return next(reversed(self._chosen.values()), None)
 
     def generate(self, count: int, seed: int) -> list[Result]:
         """`count` new images (task generate only), the same for the same seed."""
@@ -119,28 +268,54 @@ class Predictor:
         with torch.inference_mode():
             for latent in batch["latent"].split(64):
                 made.extend(self.net(*self.task.inputs({"latent": latent})))
-        _check_outputs(made)
+        streamed.check_numbers(made)
         return [self.task.decode(m, {}, Case(f"generated_{i:04d}", "", {})) for i, m in enumerate(made)]
 
 
 @dataclass
 class _Look:
-    """An image on its way to the task: what is read is looked at once, coarsely, and not read again.
+    """An item on its way to the task: its reading is timed, and of an image that is looked at, a coarse view is kept.
 
-    item: an Image, or a Source, all of whose other abilities it keeps. block: what `anatomy.block` saw of the whole.
+    item: anything a case holds; all abilities of a Source are kept. block: what `anatomy.block` saw of the whole.
     """
 
     item: Any
+    clock: Clock
+    wanted: bool
     block: Array | None = field(default=None, init=False)
 
     def read(self, region: tuple[slice, ...] | None = None, level: int = 0) -> Any:
-        image = self.item.read(region, level) if isinstance(self.item, Source) else self.item
-        if region is None and isinstance(image, Image) and self.block is None:
+        with self.clock("read"):
+            image = self.item.read(region, level) if isinstance(self.item, Source) else self.item
+        if self.wanted and region is None and isinstance(image, Image) and self.block is None:
             self.block = anatomy.block(image)
         return image
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.item, name)
+
+
+def features_of(net: Any) -> Any:
+    """The part of a network before its head as a module of its own, in evaluation mode."""
+    from torch import nn
+
+    class Features(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net
+
+        def forward(self, x: Any) -> Any:
+            return self.net.features(x)
+
+    return Features().eval()
+
+
+def _middle(image: Array, patch: list[int]) -> Any:
+    """The window in the middle of an image (C, *space), (1, C, *patch)."""
+    import torch
+
+    start = [(n - p) // 2 for n, p in zip(image.shape[1:], patch, strict=True)]
+    return torch.from_numpy(np.ascontiguousarray(cut(image, start, patch)))[None]
 
 
 def _anatomy(run: Run) -> anatomy.Profile | None:
@@ -168,16 +343,6 @@ def network(task: _task.Task, run: Run, number: int = 1) -> Any:
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise HilumError("HIL-M04", f"The weight {name!r} of {run.path} is not finite", "Train again")
     return net.eval()
-
-
-def _check_outputs(outputs: Any) -> None:
-    """Refuse outputs that are no numbers before an argmax, a threshold or a sort hides them (M10)."""
-    levels = list(outputs.values()) if isinstance(outputs, dict) else outputs
-    if isinstance(levels, list | tuple):
-        for level in levels:
-            _check_outputs(level)
-    elif not levels.isfinite().all():
-        raise HilumError("HIL-M10", "The model gave values that are no numbers", "Train again")
 
 
 def _check_finite(result: Result, case: Case) -> None:

@@ -1,7 +1,10 @@
-"""Sliding windows over an image of any size, merged by Gaussian weights (nnU-Net's tiling)."""
+"""Sliding windows over an image of any size, merged by Gaussian weights (nnU-Net's tiling), some planes at a time."""
 
 import itertools
-from typing import TYPE_CHECKING, Any
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,75 +14,200 @@ from hilum.core.progress import Progress, quiet
 from hilum.prepare.patches import cut, window_starts
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 BYTES = 4
+Look = Callable[["Tensor"], "Tensor"]
+# What is asked of a network: a window (1, C, *patch) becomes (1, K, *patch), float32.
 
 
-def memory(shape: tuple[int, ...], channels: int, patch: list[int], inputs: int) -> int:
-    """Bytes the merging of windows will hold: class scores, weights and the padded image, float32."""
-    padded = np.prod([max(n, p) for n, p in zip(shape, patch, strict=True)])
-    return int(padded * (channels + 1 + inputs) * BYTES)
+@dataclass(frozen=True)
+class Tiling:
+    """Where windows lie in an image that was padded to hold one. starts: along each axis. before: what was padded."""
+
+    shape: tuple[int, ...]
+    patch: tuple[int, ...]
+    padded: tuple[int, ...]
+    before: tuple[int, ...]
+    starts: tuple[tuple[int, ...], ...]
+
+    @property
+    def count(self) -> int:
+        """Windows in all."""
+        return int(np.prod([len(s) for s in self.starts]))
 
 
-def weights(patch: list[int]) -> "Tensor":
-    """Gaussian with sigma an eighth of the patch, its smallest value raised above zero: (*patch)."""
+def tiling(shape: Sequence[int], patch: Sequence[int], overlap: float) -> Tiling:
+    """Windows of `patch` over `shape`, overlapping by that share at least."""
+    padded = tuple(max(n, p) for n, p in zip(shape, patch, strict=True))
+    before = tuple((want - n) // 2 for n, want in zip(shape, padded, strict=True))
+    starts = tuple(tuple(window_starts(n, p, 1 - overlap)) for n, p in zip(padded, patch, strict=True))
+    return Tiling(tuple(shape), tuple(patch), padded, before, starts)
+
+
+def memory(shape: Sequence[int], channels: int, patch: Sequence[int], inputs: int) -> int:
+    """Bytes that the merging of the whole will hold: scores of all classes, twice, and the padded image, float32."""
+    tiles = tiling(shape, patch, 0)
+    ring = ring_memory(tiles, channels)
+    return int(np.prod(shape) * channels * BYTES + ring + np.prod(tiles.padded) * inputs * BYTES)
+
+
+def ring_memory(tiles: Tiling, channels: int) -> int:
+    """Bytes of the planes that windows still add to, and of those just done, float32."""
+    plane = int(np.prod(tiles.padded[1:])) * channels * BYTES
+    steps = np.diff([*tiles.starts[0], tiles.padded[0]])
+    return plane * (tiles.patch[0] + int(max(steps)))
+
+
+def profiles(patch: Sequence[int]) -> "list[Tensor]":
+    """A Gaussian for each axis, sigma an eighth of the patch; a window's weight is their product."""
     import torch
 
-    total = torch.ones(patch)
-    for axis, n in enumerate(patch):
-        at = torch.arange(n) - (n - 1) / 2
-        own = torch.exp(-0.5 * (at / (n / 8)) ** 2)
-        total = total * own.reshape([-1 if a == axis else 1 for a in range(len(patch))])
-    return total.clamp(min=float(total[total > 0].min()))
+    return [torch.exp(-0.5 * ((torch.arange(n) - (n - 1) / 2) / (n / 8)) ** 2) for n in patch]
+
+
+def weights(patch: Sequence[int]) -> "Tensor":
+    """The weight of every voxel of a window, above 0: (*patch)."""
+    return _product(profiles(patch))
+
+
+def _product(lines: "Sequence[Tensor]") -> "Tensor":
+    """The outer product of vectors."""
+    total = lines[0]
+    for line in lines[1:]:
+        total = total[..., None] * line
+    return total
+
+
+def planes(
+    look: Look,
+    image: Array,
+    tiles: Tiling,
+    mirror: bool = False,
+    air: float | None = -math.inf,
+    progress: Progress = quiet,
+) -> "Iterator[tuple[int, Tensor]]":
+    """The merged answer of an image (C, *space), as soon as no window will add to it: (first plane, (K, n, *rest)).
+
+    Planes are along the first axis and come in order, without what was padded. Only as many are held as windows reach.
+    mirror: each answer is the mean over all mirrored inputs (wrong where left and right are different classes).
+    air: a window with nothing above this value, or without any structure, is looked at once, as if it held one
+    value alone, and the answer used again. None: every window is looked at.
+    """
+    import torch
+
+    whole = np.ascontiguousarray(cut(image, [-b for b in tiles.before], tiles.padded))
+    array, lines = torch.from_numpy(whole)[None], profiles(tiles.patch)
+    weight, sums = _product(lines), _heaviness(tiles, lines)
+    asked = look if air is None else _remembered(look, air)
+    ring, done = None, 0
+    inside = tuple(slice(b, b + n) for b, n in zip(tiles.before[1:], tiles.shape[1:], strict=True))
+    with torch.inference_mode():
+        for number, first in enumerate(tiles.starts[0]):
+            for rest in itertools.product(*tiles.starts[1:]):
+                place = tuple(slice(s, s + p) for s, p in zip((first, *rest), tiles.patch, strict=True))
+                out = _looked_at(asked, array[(slice(None), slice(None), *place)], mirror)[0].float()
+                if ring is None:
+                    ring = torch.zeros((len(out), tiles.patch[0], *tiles.padded[1:]))
+                ring[(slice(None), slice(None), *place[1:])].addcmul_(out, weight)
+                done += 1
+                progress("windows", done, tiles.count)
+            assert ring is not None
+            last = number + 1 == len(tiles.starts[0])
+            ready = tiles.patch[0] if last else tiles.starts[0][number + 1] - first
+            yield from _finished(ring[:, :ready], first, sums, tiles, inside)
+            if not last:
+                kept = tiles.patch[0] - ready
+                ring[:, :kept] = ring[:, ready:].clone()
+                ring[:, kept:] = 0
+
+
+def _finished(
+    planes: "Tensor", first: int, sums: "list[Tensor]", tiles: Tiling, inside: tuple[slice, ...]
+) -> "Iterator[tuple[int, Tensor]]":
+    """Those of some planes that belong to the image, divided by the weights they got."""
+    before, end = tiles.before[0], tiles.before[0] + tiles.shape[0]
+    low, high = max(first, before), min(first + planes.shape[1], end)
+    if low < high:
+        heavy = _product([sums[0][low:high], *[s[part] for s, part in zip(sums[1:], inside, strict=True)]])
+        yield low - before, planes[(slice(None), slice(low - first, high - first), *inside)] / heavy
+
+
+def _heaviness(tiles: Tiling, lines: "list[Tensor]") -> "list[Tensor]":
+    """The sum of weights along each axis; their product is that of a voxel."""
+    import torch
+
+    found = []
+    for size, starts, line in zip(tiles.padded, tiles.starts, lines, strict=True):
+        total = torch.zeros(size)
+        for start in starts:
+            total[start : start + len(line)] += line
+        found.append(total)
+    return found
+
+
+def _remembered(look: Look, air: float) -> Look:
+    """The same, but the answer to a window of one value, or of air, is kept and not asked for again."""
+    import torch
+
+    known: dict[tuple[float, ...], Tensor] = {}
+
+    def asked(window: "Tensor") -> "Tensor":
+        low, high = window.flatten(2).aminmax(dim=2)
+        empty = bool((high <= air).all())
+        if not empty and bool((low != high).any()):
+            return look(window)
+        # the noise of air is no reason to look again
+        value = () if empty else tuple(low[0].tolist())
+        if value not in known:
+            if value:
+                known.clear()
+            flat = low.reshape(*low.shape, *[1] * (window.ndim - 2))
+            known[value] = look(torch.zeros_like(window) + flat)
+        return known[value]
+
+    return asked
 
 
 def merged(
-    net: "nn.Module",
+    look: Look,
     image: Array,
-    patch: list[int],
+    patch: Sequence[int],
     overlap: float,
     mirror: bool = False,
     limit: int | None = None,
     progress: Progress = quiet,
+    air: float | None = -math.inf,
 ) -> "Tensor":
-    """Image (C, *space) -> mean logits (K, *space). limit: bytes allowed for the merging, refused when more is needed.
+    """Image (C, *space) -> mean answers (K, *space), all held at once. Options as for `planes`.
 
-    mirror: also the mean over all mirrored inputs (wrong where left and right are different classes).
+    limit: bytes allowed for the merging, refused when more is needed (HIL-INFER-01).
     """
     import torch
 
-    shape = image.shape[1:]
-    padded = tuple(max(n, p) for n, p in zip(shape, patch, strict=True))
-    before = [(want - n) // 2 for n, want in zip(shape, padded, strict=True)]
-    array = torch.from_numpy(np.ascontiguousarray(cut(image, [-b for b in before], padded)))[None]
-    starts = list(itertools.product(*[window_starts(n, p, 1 - overlap) for n, p in zip(padded, patch, strict=True)]))
-    weight, total, heaviness = weights(patch), None, torch.zeros(padded)
-    with torch.inference_mode():
-        for number, start in enumerate(starts):
-            place = tuple(slice(s, s + p) for s, p in zip(start, patch, strict=True))
-            logits = _looked_at(net, array[(slice(None), slice(None), *place)], mirror)[0].float()
-            if total is None:
-                need = memory(shape, len(logits), patch, len(image))
-                if limit is not None and need > limit:
-                    raise HilumError(
-                        "HIL-INFER-01",
-                        f"Merging windows needs {need / 1e9:.2f} GB, --memory allows {limit / 1e9:.2f} GB",
-                        "Allow more memory or crop the image",
-                    )  # fmt: skip
-                total = torch.zeros((len(logits), *padded))
-            total[(slice(None), *place)] += logits * weight
-            heaviness[place] += weight
-            progress("windows", number + 1, len(starts))
+    tiles, total = tiling(image.shape[1:], patch, overlap), None
+    for start, part in planes(look, image, tiles, mirror, air, progress):
+        if total is None:
+            need = memory(tiles.shape, len(part), patch, len(image))
+            if limit is not None and need > limit:
+                raise HilumError(
+                    "HIL-INFER-01",
+                    f"Merging windows needs {need / 1e9:.2f} GB, --memory allows {limit / 1e9:.2f} GB",
+                    "Allow more memory or crop the image",
+                )
+            total = torch.empty((len(part), *tiles.shape))
+        total[:, start : start + part.shape[1]] = part
     assert total is not None
-    inside = tuple(slice(b, b + n) for b, n in zip(before, shape, strict=True))
-    return (total / heaviness)[(slice(None), *inside)]
+    return total
 
 
-def _looked_at(net: "nn.Module", window: "Tensor", mirror: bool) -> Any:
-    """Logits of one window, averaged over mirrored views when asked."""
+def _looked_at(look: Look, window: "Tensor", mirror: bool) -> "Tensor":
+    """The answer to one window, averaged over mirrored views when asked."""
     if not mirror:
-        return net(window)
+        return look(window)
     axes = range(2, window.ndim)
     views = [c for n in range(len(axes) + 1) for c in itertools.combinations(axes, n)]
-    return sum(net(window.flip(v)).flip(v) for v in views) / len(views)
+    total = look(window)
+    for view in views[1:]:
+        total = total + look(window.flip(view)).flip(view)
+    return total / len(views)

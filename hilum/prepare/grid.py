@@ -14,24 +14,18 @@ def to_ras(image: Image) -> Image:
     if image.affine is None or image.dims != 3:
         return image
     order, flips = geometry.axes_to_ras(image.affine)
-    array = np.transpose(image.array, (0, *[o + 1 for o in order]))
+    array = np.ascontiguousarray(ras_view(image.array, image))
     affine = geometry.reorder(image.affine, array.shape[1:], order, flips)
-    for axis, flip in enumerate(flips):
-        if flip:
-            array = np.flip(array, axis + 1)
-    return Image(np.ascontiguousarray(array), affine, image.warnings, image.meta)
+    return Image(array, affine, image.warnings, image.meta)
 
 
-def from_ras(array: Array, image: Image) -> Array:
-    """(C, *space) in RAS order back to the axis order of `image`."""
+def ras_view(array: Array, image: Image) -> Array:
+    """(C, *space) on the grid of `image`, seen in RAS order: no copy, what is written there is written into `array`."""
     if image.affine is None or image.dims != 3:
         return array
     order, flips = geometry.axes_to_ras(image.affine)
-    for axis, flip in enumerate(flips):
-        if flip:
-            array = np.flip(array, axis + 1)
-    back = np.argsort(order)
-    return np.ascontiguousarray(np.transpose(array, (0, *[int(b) + 1 for b in back])))
+    array = np.transpose(array, (0, *[o + 1 for o in order]))
+    return np.flip(array, tuple(axis + 1 for axis, flip in enumerate(flips) if flip))
 
 
 def target_shape(shape: tuple[int, ...], old: tuple[float, ...], new: tuple[float, ...] | None) -> tuple[int, ...]:
@@ -54,20 +48,31 @@ class Placed:
 
     def labels_back(self, labels: Array) -> Array:
         """Label map (*shape) to the image's own grid (*image.shape), dtype kept."""
-        return from_ras(resize_labels(labels, self.ras_shape)[None], self.image)[0]
+        # in memory as the image lies, so that it is written without turning it
+        out = np.empty_like(self.image.array[:1], dtype=labels.dtype)
+        resize_labels(labels, self.ras_shape, ras_view(out, self.image)[0])
+        return out[0]
 
     def channels_back(self, array: Array) -> Array:
         """(C, *shape) float to the image's own grid, linear."""
-        return from_ras(resize(array, self.ras_shape), self.image)
+        out = np.empty((len(array), *self.image.shape), dtype=np.float32)
+        ras_view(out, self.image)[...] = resize(array, self.ras_shape)
+        return out
 
 
 def place(
     image: Image, spacing: tuple[float, ...] | None, shape: tuple[int, ...] | None = None
 ) -> tuple[Array, Placed]:
-    """Image to RAS order at `spacing` (mm), or to a fixed `shape`: array (C, *shape) float32 and the way back."""
-    ras = to_ras(image)
-    size = shape or target_shape(ras.shape, ras.spacing, spacing)
-    return resize(ras.array, size), Placed(image, ras.shape, size)
+    """Image to RAS order at `spacing` (mm), or to a fixed `shape`: array (C, *shape) float32 and the way back.
+
+    The image is taken as it lies, some slices at a time.
+    """
+    seen = ras_view(image.array, image)
+    steps = image.spacing
+    if image.affine is not None and image.dims == 3:
+        steps = tuple(steps[o] for o in geometry.axes_to_ras(image.affine)[0])
+    size = shape or target_shape(seen.shape[1:], steps, spacing)
+    return resize(seen, size), Placed(image, seen.shape[1:], size)
 
 
 def place_labels(labels: Image, placed: Placed) -> Array:

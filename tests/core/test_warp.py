@@ -82,3 +82,72 @@ def test_resized_labels_hold_only_known_values_and_their_kind() -> None:
     out = resize_labels(labels, (9, 4, 7))
     assert set(np.unique(out)) <= {-1, 0, 5} and out.dtype == labels.dtype and out.shape == (9, 4, 7)
     np.testing.assert_array_equal(resize_labels(resize_labels(labels, (15, 18, 21)), (5, 6, 7)), labels)
+
+
+def torch_way(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Smoothed and interpolated by others, on the whole array."""
+    from scipy.ndimage import gaussian_filter
+
+    sigma = [max(0.0, 0.5 * (o / n - 1)) for o, n in zip(array.shape[1:], shape, strict=True)]
+    smooth = np.stack([gaussian_filter(c, sigma, mode="nearest") for c in array.astype(np.float32)])
+    return torch.nn.functional.interpolate(
+        torch.from_numpy(smooth)[None], size=shape, mode="trilinear", align_corners=False
+    )[0].numpy()
+
+
+@pytest.mark.parametrize("shape", [(9, 30, 14), (40, 11, 15), (20, 19, 5), (1, 40, 3), (21, 20, 16)], ids=str)
+@pytest.mark.parametrize("order", ["C", "F", "flipped"])
+def test_volumes_are_resized_as_by_scipy_and_torch_however_they_lie(shape: tuple[int, ...], order: str) -> None:
+    array = np.random.default_rng(1).integers(-1000, 3000, (2, 20, 19, 15)).astype(np.int16)
+    lying = array[:, ::-1, :, ::-1] if order == "flipped" else np.asarray(array, order=order)  # type: ignore[arg-type]
+    wanted = torch_way(np.ascontiguousarray(lying), shape)
+    np.testing.assert_allclose(resize(lying, shape), wanted, atol=2e-2, rtol=1e-5)
+
+
+def test_slabs_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hilum.core import warp as module
+
+    array = np.random.default_rng(2).random((1, 23, 17, 12)).astype(np.float32)
+    labels = np.random.default_rng(3).integers(0, 4, (23, 17, 12)).astype(np.uint8)
+    whole = [(resize(array, shape), resize_labels(labels, shape)) for shape in ((12, 30, 7), (40, 30, 25))]
+    monkeypatch.setattr(module, "SLAB", 500)
+    for shape, (values, marks) in zip(((12, 30, 7), (40, 30, 25)), whole, strict=True):
+        np.testing.assert_allclose(resize(array, shape), values, atol=1e-5)
+        np.testing.assert_array_equal(resize_labels(labels, shape), marks)
+
+
+def test_a_value_that_is_no_number_stays_where_it_is() -> None:
+    array = np.ones((1, 12, 12, 12), dtype=np.float32)
+    array[0, 2, 2, 2] = np.nan
+    found = resize(array, (24, 24, 24))[0]
+    assert np.isnan(found[4, 4, 4]) and np.isfinite(found[10:]).all() and np.isfinite(found[:, :, 10:]).all()
+
+
+@pytest.mark.parametrize("shape", [(17, 25, 14), (13, 12, 11), (30, 12, 11)], ids=str)
+def test_labels_that_grow_are_those_of_one_value_after_the_other(shape: tuple[int, ...]) -> None:
+    labels = np.random.default_rng(4).integers(0, 6, (12, 11, 10)).astype(np.int16) * 7
+    layers = np.stack([resize((labels == v)[None].astype(np.float32), shape)[0] for v in np.unique(labels)])
+    ordered = np.sort(layers, axis=0)
+    clear = ordered[-1] - ordered[-2] > 1e-4
+    found = resize_labels(labels, shape)
+    assert found.dtype == labels.dtype
+    np.testing.assert_array_equal(found[clear], np.unique(labels)[layers.argmax(axis=0)][clear])
+
+
+def test_labels_are_written_where_they_are_wanted() -> None:
+    labels = np.zeros((6, 6, 6), dtype=np.uint8)
+    labels[2:4, 2:4, 2:5] = 3
+    out = np.full((9, 12, 10), 99, dtype=np.uint8, order="F")
+    resize_labels(labels, (9, 12, 10)[::-1], out.transpose())
+    np.testing.assert_array_equal(out.transpose(), resize_labels(labels, (10, 12, 9)))
+    assert set(np.unique(out)) == {0, 3}
+
+
+@pytest.mark.parametrize("shape", [(5, 8, 20), (4, 4, 4)], ids=str)
+def test_labels_that_shrink_are_those_of_one_value_after_the_other(shape: tuple[int, ...]) -> None:
+    labels = np.random.default_rng(5).integers(0, 4, (12, 11, 10)).astype(np.uint8)
+    labels[:3] = 0
+    layers = np.stack([resize((labels == v)[None].astype(np.float32), shape)[0] for v in np.unique(labels)])
+    ordered = np.sort(layers, axis=0)
+    clear = ordered[-1] - ordered[-2] > 1e-4
+    np.testing.assert_array_equal(resize_labels(labels, shape)[clear], layers.argmax(axis=0)[clear])

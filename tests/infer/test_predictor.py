@@ -91,6 +91,28 @@ def test_what_it_can_not_do_is_said(trained: Trained, ready: Callable[[str], Pre
     assert error.value.code == "HIL-INFER-03"
 
 
+@pytest.mark.parametrize("task", PREDICTING)
+def test_auto_computes_every_task(task: str, trained: Trained, ready: Callable[[str], Prepared]) -> None:
+    plain, quick = Predictor(trained(task)), Predictor(trained(task), runtime="auto")
+    case = next(c for c, p in ready(task).units(plain.plan) if p == "test")
+    a, b = plain(case), quick(case)
+    assert a.findings.keys() == b.findings.keys()
+    for name, finding in a.findings.items():
+        if hasattr(finding, "array") and np.asarray(finding.array).dtype.kind in "iu":
+            assert (finding.array == b[name].array).mean() > 0.99
+        elif hasattr(finding, "vector"):
+            np.testing.assert_allclose(finding.vector(), b[name].vector(), atol=1e-3)
+
+
+def test_what_a_runtime_can_not_compute_is_refused_by_sentence(
+    trained: Trained, ready: Callable[[str], Prepared]
+) -> None:
+    predictor = Predictor(trained("register"), runtime="torch-channels-last")
+    with pytest.raises(HilumError) as error:
+        predictor(next(c for c, p in ready("register").units(predictor.plan) if p == "test"))
+    assert error.value.code == "HIL-INFER-13"
+
+
 def test_memory_is_refused_before_it_is_taken(trained: Trained, ready: Callable[[str], Prepared]) -> None:
     with pytest.raises(HilumError) as error:
         Predictor(trained("segment"), limit=1000)(ready("segment").dataset.cases[0])

@@ -64,11 +64,89 @@ def test_the_weights_are_highest_in_the_middle_and_never_zero() -> None:
 def test_memory_is_promised_and_kept_to() -> None:
     image = noise((1, 40, 30))
     need = windows.memory((40, 30), 2, [16, 16], 1)
-    assert need == 40 * 30 * 4 * 4
+    assert need >= 40 * 30 * 3 * 4, "scores of two classes and the image"
     windows.merged(Constant(), image, [16, 16], 0.5, limit=need)
     with pytest.raises(HilumError) as error:
         windows.merged(Constant(), image, [16, 16], 0.5, limit=need - 1)
     assert error.value.code == "HIL-INFER-01"
+
+
+@pytest.mark.parametrize("shape", [(40, 33), (7, 50), (20, 9, 30)], ids=str)
+@pytest.mark.parametrize("overlap", [0.0, 0.3, 0.75])
+def test_planes_come_in_order_and_make_the_whole(shape: tuple[int, ...], overlap: float) -> None:
+    patch = [16] * len(shape)
+    net = nn.Conv2d(1, 3, 3, padding=1) if len(shape) == 2 else nn.Conv3d(1, 3, 3, padding=1)
+    image, tiles = noise((1, *shape)), windows.tiling(shape, patch, overlap)
+    whole, wanted = windows.merged(net, image, patch, overlap), 0
+    for start, part in windows.planes(net, image, tiles):
+        assert start == wanted
+        torch.testing.assert_close(part, whole[:, start : start + part.shape[1]])
+        wanted += part.shape[1]
+    assert wanted == shape[0]
+
+
+def by_hand(net: nn.Module, image: np.ndarray, tiles: windows.Tiling) -> torch.Tensor:
+    """Every window, weighted and summed in the simplest way."""
+    padded = [(0, 0), *[(b, p - n - b) for b, p, n in zip(tiles.before, tiles.padded, tiles.shape, strict=True)]]
+    array = torch.from_numpy(np.pad(image, padded, mode="edge"))[None]
+    weight, total, heavy = windows.weights(tiles.patch), None, torch.zeros(tiles.padded)
+    for start in np.ndindex(*map(len, tiles.starts)):
+        at = [tiles.starts[a][i] for a, i in enumerate(start)]
+        place = tuple(slice(s, s + p) for s, p in zip(at, tiles.patch, strict=True))
+        out = net(array[(slice(None), slice(None), *place)])[0].detach()
+        total = torch.zeros((len(out), *tiles.padded)) if total is None else total
+        total[(slice(None), *place)] += out * weight
+        heavy[place] += weight
+    assert total is not None
+    inside = tuple(slice(b, b + n) for b, n in zip(tiles.before, tiles.shape, strict=True))
+    return (total / heavy)[(slice(None), *inside)]
+
+
+@pytest.mark.parametrize("shape", [(40, 33), (9, 50), (20, 9, 30)], ids=str)
+def test_it_is_the_weighted_mean_over_windows(shape: tuple[int, ...]) -> None:
+    patch = [16] * len(shape)
+    net = nn.Conv2d(1, 2, 5, padding=2) if len(shape) == 2 else nn.Conv3d(1, 2, 5, padding=2)
+    image, tiles = noise((1, *shape)), windows.tiling(shape, patch, 0.5)
+    torch.testing.assert_close(windows.merged(net, image, patch, 0.5), by_hand(net, image, tiles), atol=1e-5, rtol=1e-5)
+
+
+class Counting(nn.Module):
+    """Counts how often it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net, self.asked = nn.Conv2d(1, 2, 3, padding=1), 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.asked += 1
+        out: torch.Tensor = self.net(x)
+        return out
+
+
+def test_air_is_looked_at_once_and_nothing_changes() -> None:
+    image = np.full((1, 96, 16), -1.5, dtype=np.float32)
+    image[0, :20] = noise((20, 16))
+    lazy, eager = Counting(), Counting()
+    eager.load_state_dict(lazy.state_dict())
+    found = windows.merged(lazy, image, [16, 16], 0.5)
+    torch.testing.assert_close(found, windows.merged(eager, image, [16, 16], 0.5, air=None), atol=0, rtol=0)
+    assert eager.asked == windows.tiling((96, 16), [16, 16], 0.5).count and lazy.asked < eager.asked / 2
+
+
+def test_windows_of_air_with_noise_are_looked_at_once_too() -> None:
+    image = np.full((1, 96, 16), -1.5, dtype=np.float32) + 0.1 * np.abs(noise((96, 16)))
+    image[0, :20] += 5
+    eager, lazy = Counting(), Counting()
+    lazy.load_state_dict(eager.state_dict())
+    wanted = windows.merged(eager, image, [16, 16], 0.5)
+    found = windows.merged(lazy, image, [16, 16], 0.5, air=0.0)
+    torch.testing.assert_close(found[:, :24], wanted[:, :24])
+    assert lazy.asked < eager.asked / 2 and not torch.equal(found, wanted)
+
+
+def test_memory_of_the_ring_does_not_grow_with_the_first_axis() -> None:
+    short, long = (windows.ring_memory(windows.tiling((n, 40, 40), [16, 16, 16], 0.5), 8) for n in (64, 640))
+    assert short == long == 8 * 40 * 40 * 4 * (16 + 16)
 
 
 def test_progress_counts_every_window() -> None:

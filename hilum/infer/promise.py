@@ -1,0 +1,88 @@
+"""What a streamed prediction will hold and take, told after the image is read and one window tried, before the rest."""
+
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hilum.core import resident
+from hilum.core.errors import HilumError
+from hilum.core.image import Array
+from hilum.core.sizes import size_words
+from hilum.infer.streamed import CHUNK
+from hilum.infer.windows import BYTES, Look, Tiling, ring_memory
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SCRATCH = 3
+# Copies of a chunk of scores that are there while classes are made of features.
+
+
+@dataclass(frozen=True)
+class Promise:
+    """Bytes at the peak, by what holds them, and seconds that the windows will take.
+
+    process: libraries, weights, the image as read and as prepared. window: what one pass of the network adds. ring:
+    planes that windows still add to. scores: of a few voxels at a time. labels: on both grids, and while they are
+    written and read back. tried: the most that was held until the window had been tried, which counting anew forgets.
+    """
+
+    process: int
+    window: int
+    ring: int
+    scores: int
+    labels: int
+    seconds: float
+    tried: int = 0
+
+    @property
+    def total(self) -> int:
+        """Of all parts: the labels on the image's grid come when the ring is gone."""
+        return self.process + max(self.window + self.ring + self.scores, self.labels)
+
+    def words(self) -> str:
+        """For a person who waits: "1.2 GB, 35 s in the network"."""
+        return f"{size_words(self.total)}, at most {self.seconds:.0f} s in the network"
+
+    def keep(self, limit: int | None) -> None:
+        """Refuse what would hold more than the limit (HIL-INFER-01), with what it would need."""
+        if limit is not None and self.total > limit:
+            parts = sorted(((v, k) for k, v in asdict(self).items() if k not in ("seconds", "tried")), reverse=True)[:3]
+            words = ", ".join(f"{name} {size_words(size)}" for size, name in parts)
+            raise HilumError(
+                "HIL-INFER-01",
+                f"Predicting this image needs {size_words(self.total)} ({words}), --memory allows {size_words(limit)}",
+                "Allow more memory, crop the image, or train with a smaller patch or coarser spacing",
+            )
+
+
+def of(
+    look: Look, window: "Tensor", tiles: Tiling, channels: int, prepared: int, image: Array, maps: int = 0
+) -> Promise:
+    """Try one window and add up. channels: merged. prepared: bytes of the image on the network's grid. image: as read.
+
+    maps: pictures made on the way.
+    """
+    import torch
+
+    before, until = resident.now(), resident.peak()
+    resident.forget()
+    with torch.inference_mode():
+        began = time.perf_counter()
+        look(window)
+        seconds = time.perf_counter() - began
+    grid = int(np.prod(tiles.shape))
+    own = int(np.prod(image.shape[1:]))
+    padded = prepared if tiles.padded != tiles.shape else 0
+    return Promise(
+        process=before + padded + maps * grid * BYTES,
+        window=max(0, resident.peak() - before),
+        ring=ring_memory(tiles, channels),
+        scores=SCRATCH * CHUNK * BYTES,
+        # where labels differ, the map itself, and what is written, read back twice
+        labels=4 * grid + 3 * own + maps * own * BYTES,
+        seconds=round(seconds * tiles.count, 4),
+        tried=until,
+    )

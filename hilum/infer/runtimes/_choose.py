@@ -1,0 +1,182 @@
+"""A runtime by name, or the fastest of those that give the same labels as the reference, found by trying each."""
+
+import importlib.util
+import json
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from hilum.core import catalogue
+from hilum.core.errors import HilumError, near
+from hilum.infer.runtimes._stored import Stored
+from hilum.infer.windows import Look
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+ROOM = "hilum.infer.runtimes"
+AUTO = "auto"
+REPEATS = 2
+# Windows timed for each runtime, after one that pays for allocation; the faster counts.
+SAME = 0.999
+# Share of voxels of the window tried whose class must be that of the reference.
+ALIKE = 0.9
+# The same for a stored graph that is asked for by name.
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """name: of the runtime, as a person writes it. seconds: of one window, by runtime tried. left: why not."""
+
+    name: str
+    look: Look
+    seconds: dict[str, float] = field(default_factory=dict)
+    left: dict[str, str] = field(default_factory=dict)
+
+
+def names() -> list[str]:
+    """All runtimes as a person writes them, the reference first; "auto" is not among them."""
+    cards = catalogue.cards(ROOM)
+    return [n.replace("_", "-") for n in sorted(cards, key=lambda n: cards[n]["order"])]
+
+
+def check(name: str) -> None:
+    """Refuse a runtime that does not exist (HIL-INFER-02) or whose packages are not installed (HIL-INFER-12)."""
+    if name == AUTO:
+        return
+    if name not in names():
+        raise HilumError("HIL-INFER-02", f"There is no runtime {name!r}", near(name, [*names(), AUTO]))
+    lacking = missing(name)
+    if lacking:
+        raise HilumError(
+            "HIL-INFER-12", f"The runtime {name} needs {' and '.join(lacking)}, which is not installed",
+            f'Install it with: pip install "hilum[{card(name)["extra"]}]"',
+        )  # fmt: skip
+
+
+def card(name: str) -> dict[str, Any]:
+    """The CARD of a runtime."""
+    return catalogue.card(ROOM, name.replace("-", "_"))
+
+
+def missing(name: str) -> list[str]:
+    """Packages that a runtime needs and that are not installed."""
+    return [p for p in card(name)["needs"] if importlib.util.find_spec(p) is None]
+
+
+def prepared(name: str, net: "nn.Module", example: "Tensor", stored: Stored | None = None) -> Look:
+    """The network by one runtime; what it can not convert is refused (HIL-INFER-13)."""
+    check(name)
+    module = catalogue.load(ROOM, name.replace("-", "_"))
+    with converting(name):
+        look: Look = module.prepare(net, example, stored or Stored())
+    return look
+
+
+@contextmanager
+def converting(name: str) -> Iterator[None]:
+    """Whatever goes wrong in a converter becomes a refusal (HIL-INFER-13)."""
+    try:
+        yield
+    except HilumError:
+        raise
+    except Exception as error:
+        words = " ".join("".join(c for c in str(error) if c.isprintable() or c == " ").split())[:160]
+        raise HilumError(
+            "HIL-INFER-13", f"The network can not be run by {name} ({type(error).__name__}: {words})",
+            "Use --runtime torch, which runs every network",
+        ) from error  # fmt: skip
+
+
+def chosen(name: str, net: "nn.Module", window: "Tensor", head: Any = None, stored: Stored | None = None) -> Chosen:
+    """The runtime of that name, or for "auto" the fastest that agrees with the reference on this window.
+
+    head: makes scores of the answers, where these are features, so that classes can be compared. stored: graphs.
+    """
+    import torch
+
+    if name != AUTO:
+        look = prepared(name, net, window, stored)
+        if card(name).get("stored"):
+            _check_stored(name, look, net, window, head)
+        return Chosen(name, look)
+    known = _known(stored, net, window)
+    if known is not None:
+        return known
+    best: Chosen | None = None
+    seconds, left = {}, {}
+    with torch.inference_mode():
+        wanted = None
+        for one in names():
+            lacking = missing(one)
+            if lacking or not card(one)["exact"]:
+                left[one] = f"{' and '.join(lacking)} is not installed" if lacking else "less exact: ask for it by name"
+                continue
+            try:
+                look = prepared(one, net, window, stored)
+                classes = _classes(look(window), head)
+            except HilumError as error:
+                left[one] = error.seen
+                continue
+            wanted = classes if wanted is None else wanted
+            same = float((classes == wanted).float().mean())
+            if same < SAME:
+                left[one] = f"only {100 * same:.2f} % of voxels get the same class"
+                continue
+            seconds[one] = min(_timed(look, window) for _ in range(REPEATS))
+            # the others are let go: a compiled network is large
+            if best is None or seconds[one] < seconds[best.name]:
+                best = Chosen(one, look, seconds, left)
+    assert best is not None
+    if stored is not None:
+        told = {"name": best.name, "seconds": best.seconds, "left": best.left}
+        stored.keep(_here(), json.dumps(told).encode())
+    return best
+
+
+def _known(stored: Stored | None, net: "nn.Module", window: "Tensor") -> Chosen | None:
+    """What was chosen for this network on this machine before, where it can still be had."""
+    kept = None if stored is None else stored.cached(_here())
+    if kept is None:
+        return None
+    try:
+        told = json.loads(kept)
+        return Chosen(told["name"], prepared(told["name"], net, window, stored), told["seconds"], told["left"])
+    except (HilumError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _here() -> str:
+    """This machine, and what is installed on it: what was fastest elsewhere, or before, need not be."""
+    import torch
+
+    installed = [name for name in names() if not missing(name)]
+    return f"auto {platform.node()} {platform.processor()} {torch.get_num_threads()} {torch.__version__} {installed}"
+
+
+def _check_stored(name: str, look: Look, net: "nn.Module", window: "Tensor", head: Any) -> None:
+    """A stored graph that says something else than the network beside it is refused (HIL-M10)."""
+    import torch
+
+    with torch.inference_mode():
+        same = float((_classes(look(window), head) == _classes(net(window), head)).float().mean())
+    if same < ALIKE:
+        raise HilumError(
+            "HIL-M10", f"The graph of {name} gives {100 * (1 - same):.1f} % of voxels another class than the network",
+            "Make it again: hilum quantise RUN DATA, or use another --runtime",
+        )  # fmt: skip
+
+
+def _classes(out: "Tensor", head: Any) -> "Tensor":
+    """The class of each voxel of a window, flat; or of the whole."""
+    scores = out[0].flatten(1) if out.ndim > 2 else out[0][:, None]
+    return (scores if head is None else head(scores)).argmax(dim=0)
+
+
+def _timed(look: Look, window: "Tensor") -> float:
+    began = time.perf_counter()
+    look(window)
+    return time.perf_counter() - began

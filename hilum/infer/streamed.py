@@ -1,0 +1,143 @@
+"""An image becomes labels plane by plane: the scores of all classes are never held for more than a few voxels.
+
+Averaging over windows and a linear last layer commute, so with many classes the features in front of that layer are
+averaged, and the classes follow from them a few voxels at a time: memory does not grow with the classes.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hilum.core.errors import HilumError
+from hilum.core.image import Array
+from hilum.infer.near import Collector, Near
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+CHUNK = 1 << 22
+# Scores held at a time.
+PLANES = 8
+# Handed to the collector at a time.
+Map = Callable[["Tensor"], "Tensor"]
+# Scores (K, n) of some voxels -> (n,) float32.
+
+
+@dataclass(frozen=True)
+class Found:
+    """labels: (*space) channel numbers. near: see `Near`. maps: (*space) float32 by name."""
+
+    labels: Array
+    near: Near
+    maps: dict[str, Array] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Head:
+    """The network's last layer as a matrix: scores (K, n) = weight (K, F) @ features (F, n) + bias (K, 1)."""
+
+    weight: "Tensor"
+    bias: "Tensor"
+
+    def __call__(self, features: "Tensor") -> "Tensor":
+        """(F, n) -> (K, n)."""
+        import torch
+
+        return torch.addmm(self.bias, self.weight, features)
+
+
+def linear_head(net: "nn.Module") -> Head | None:
+    """The head, where it is one 1x1 layer and fewer features than classes enter it; else None.
+
+    With more features than classes the classes themselves are averaged, which is less to hold.
+    """
+    import torch
+    from torch import nn
+
+    head = getattr(net, "head", None)
+    if not isinstance(head, nn.Conv2d | nn.Conv3d) or not hasattr(net, "features"):
+        return None
+    plain = set(head.kernel_size) | set(head.stride) | set(head.dilation) | {head.groups}
+    if plain != {1} or any(head.padding) or head.in_channels >= head.out_channels:
+        return None
+    weight = head.weight.detach().flatten(1)
+    bias = torch.zeros(len(weight)) if head.bias is None else head.bias.detach()
+    return Head(weight, bias[:, None])
+
+
+def found(
+    planes: "Iterable[tuple[int, Tensor]]",
+    shape: tuple[int, ...],
+    count: int,
+    head: Head | None = None,
+    maps: Mapping[str, Map] | None = None,
+    seed: int = 0,
+) -> Found:
+    """Labels of merged planes (first, (C, n, *rest)) as `windows.planes` gives them; no numbers are refused (HIL-M10).
+
+    shape: of the image. count: classes with the background; further channels are left out. head: makes scores of the
+    channels, where they are features. Of equal scores the first class wins.
+    """
+    labels = np.zeros(shape, dtype=np.uint8 if count <= 256 else np.int16)
+    pictures = {name: np.zeros(shape, dtype=np.float32) for name in maps or {}}
+    keeper, likeliest = Collector(shape[1:], seed), _Likeliest()
+    for start, values in planes:
+        check_numbers(values)
+        size = values.shape[1]
+        flat = values.reshape(len(values), -1)
+        here = np.empty(flat.shape[1], dtype=labels.dtype)
+        for low in range(0, flat.shape[1], max(1, CHUNK // count)):
+            part = slice(low, low + max(1, CHUNK // count))
+            scores = (flat[:, part] if head is None else head(flat[:, part]))[:count]
+            here[part] = scores.argmax(dim=0).numpy()
+            if not keeper.found:
+                likeliest.see(scores)
+            for name, picture in pictures.items():
+                picture[start : start + size].reshape(-1)[part] = (maps or {})[name](scores).numpy()
+        labels[start : start + size] = here.reshape(size, *shape[1:])
+        for low in range(0, size, PLANES):
+            some = slice(low, min(low + PLANES, size))
+            keeper.add(labels[start + some.start : start + some.stop], values[:, some].numpy())
+    return Found(labels, _near(keeper, likeliest, head, count), pictures)
+
+
+def of_scores(scores: "Tensor", seed: int = 0) -> Near:
+    """The voxels that are looked at of a whole image of scores (K, *space)."""
+    return found([(0, scores)], tuple(scores.shape[1:]), len(scores), seed=seed).near
+
+
+class _Likeliest:
+    """The voxel whose best class comes nearest to the background, or furthest above it."""
+
+    def __init__(self) -> None:
+        self.margin, self.scores = -np.inf, np.zeros(0, dtype=np.float32)
+
+    def see(self, scores: "Tensor") -> None:
+        """scores: (K, n)."""
+        margin = scores[1:].amax(dim=0) - scores[0]
+        best = int(margin.argmax())
+        if float(margin[best]) > self.margin:
+            self.margin, self.scores = float(margin[best]), scores[:, best].numpy().copy()
+
+
+def _near(keeper: Collector, likeliest: _Likeliest, head: Head | None, count: int) -> Near:
+    import torch
+
+    kept = keeper.end()
+    if kept is None:
+        return Near(likeliest.scores[None].astype(np.float32), True)
+    values = torch.from_numpy(np.ascontiguousarray(kept[0].T))
+    scores = (values if head is None else head(values))[:count]
+    return Near(scores.numpy().T.astype(np.float32), False)
+
+
+def check_numbers(outputs: Any) -> None:
+    """Refuse outputs that are no numbers before an argmax, a threshold or a sort hides them (M10)."""
+    levels = list(outputs.values()) if isinstance(outputs, dict) else outputs
+    if isinstance(levels, list | tuple):
+        for level in levels:
+            check_numbers(level)
+    elif not levels.isfinite().all():
+        raise HilumError("HIL-M10", "The model gave values that are no numbers", "Train again")

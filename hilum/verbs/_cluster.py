@@ -1,0 +1,123 @@
+"""Many cases on several processes or machines, by Dask: the same work as in _flow.py, the same results, in order.
+
+Dask and not Ray: it is small, plain Python, runs on the clusters that hospitals and universities have (SSH, Slurm),
+and tells nobody that it is used. Scheduler and workers exchange pickled objects: only ever name a scheduler
+of your own, on a network that you trust. Model, inputs and the folder of results must have the same paths everywhere.
+"""
+
+import functools
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from hilum.core.errors import HilumError
+from hilum.core.image import Case
+
+LOCAL = "local:"
+RETRIES = 1
+# Of a case whose process was lost; one that loses it again is given up.
+
+
+def check(address: str) -> None:
+    """Refuse an address that is none (HIL-INFER-16), and a missing package (HIL-INFER-12)."""
+    if address.startswith(LOCAL) and not (address[len(LOCAL) :].isdigit() and int(address[len(LOCAL) :]) > 0):
+        raise HilumError(
+            "HIL-INFER-16", f"--cluster is {address!r}", "Use local:N for N processes here, or tcp://host:8786"
+        )
+    try:
+        import distributed  # noqa: F401
+    except ImportError as error:
+        raise HilumError(
+            "HIL-INFER-12", "--cluster needs Dask, which is not installed",
+            'Install it with: pip install "hilum[cluster]"',
+        ) from error  # fmt: skip
+
+
+def run(cases: Sequence[Case], address: str, settings: dict[str, Any]) -> Iterator[tuple[Case, Any]]:
+    """Each case with what the record keeps of it, or its HilumError, in order; see `one` for the settings."""
+    check(address)
+    with _client(address) as (client, processes):
+        given = {**settings, "processes": processes}
+        futures = [client.submit(one, case, given, pure=False, retries=RETRIES) for case in cases]
+        for case, future in zip(cases, futures, strict=True):
+            yield case, _outcome(case, future)
+            # its memory on the worker
+            future.release()
+
+
+def one(case: Case, settings: dict[str, Any]) -> dict[str, Any]:
+    """In a worker: predict and write one case; {"done": row} or {"error": [code, seen, remedy]}.
+
+    settings: model, runtime, memory (bytes or None), wide, maps, roi, folder, format, processes (on this machine).
+    """
+    from hilum.verbs import _flow
+    from hilum.verbs.predict import READ, finishing
+
+    try:
+        predictor = _predictor(
+            *(settings[k] for k in ("model", "runtime", "memory", "wide", "maps", "roi", "processes"))
+        )
+        finish = finishing(Path(settings["folder"]), settings["format"])
+        ((_, outcome),) = _flow.run([case], READ, predictor.told, finish, ahead=False)
+    except HilumError as error:
+        outcome = error
+    if isinstance(outcome, HilumError):
+        return {"error": [outcome.code, outcome.seen, outcome.remedy]}
+    return {"done": outcome}
+
+
+@functools.lru_cache(maxsize=1)
+def _predictor(
+    model: str, runtime: str, memory: int | None, wide: bool, maps: bool, roi: tuple[str, ...], processes: int
+) -> Any:
+    """Opened once in a process; the processors of a machine are shared between its processes."""
+    import os
+
+    import torch
+
+    from hilum.core.run import Run
+    from hilum.trust.system import trusted
+
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // processes))
+    return trusted(Run(Path(model)), runtime, memory, wide, maps, roi)
+
+
+@contextmanager
+def _client(address: str) -> Iterator[tuple[Any, int]]:
+    """A client of the scheduler, and how many processes share a machine; local ones end with it."""
+    from distributed import Client, LocalCluster
+
+    with ExitStack() as stack:
+        where: Any = address
+        processes = 1
+        if address.startswith(LOCAL):
+            processes = int(address[len(LOCAL) :])
+            # no page of its own, and nothing that others can reach
+            where = stack.enter_context(
+                LocalCluster(
+                    n_workers=processes, threads_per_worker=1, host="127.0.0.1", dashboard_address=None,
+                    silence_logs=50, memory_limit=0,
+                )
+            )  # fmt: skip
+        try:
+            client = stack.enter_context(Client(where, timeout=20))
+        except (OSError, ValueError) as error:
+            raise HilumError(
+                "HIL-INFER-16", f"There is no scheduler at {address} ({error})", "Start one with: dask scheduler"
+            ) from error
+        yield client, processes
+
+
+def _outcome(case: Case, future: Any) -> Any:
+    """What the worker gave; a worker that was lost twice costs this case only (HIL-INFER-17)."""
+    from distributed.scheduler import KilledWorker
+
+    try:
+        found = future.result()
+    except KilledWorker:
+        return HilumError(
+            "HIL-INFER-17", f"The process that predicted {case.id} was ended, and again on the second try",
+            "Most often memory ran out: use fewer processes, or --memory",
+        )  # fmt: skip
+    return HilumError(*found["error"]) if "error" in found else found["done"]

@@ -1,0 +1,110 @@
+"""Many cases one after the other: while one is computed, the next is read and the last is written."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from hilum.core.errors import HilumError
+from hilum.core.image import Case, Image, Source
+
+T = TypeVar("T")
+Outcome = Any
+# What became of a case: what the work gave, or the HilumError that ended it.
+
+
+class Held:
+    """A source that was read in advance: whole readings come from memory, all else goes to it."""
+
+    def __init__(self, source: Any, thing: Any) -> None:
+        self._source, self._thing = source, thing
+
+    def read(self, region: tuple[slice, ...] | None = None, level: int = 0) -> Any:
+        """As of the source."""
+        if region is None and level == 0:
+            return self._thing
+        return self._source.read(region, level)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+
+def run(
+    cases: Sequence[Case],
+    roles: Sequence[str],
+    work: Callable[[Case], T],
+    finish: Callable[[Case, T, float], Outcome],
+    ahead: bool = True,
+) -> Iterator[tuple[Case, Outcome]]:
+    """Each case with what `finish` gave, or its HilumError, in order. Any other error ends everything.
+
+    roles: of the items to read in advance. work: on the case read; one at a time, in the caller's thread. finish: is
+    given what the work gave and the seconds of reading, in a thread of its own, one at a time and in order. ahead: off,
+    everything happens in turn and at most one case is in memory.
+    """
+    if not ahead or len(cases) < 2:
+        for case in cases:
+            yield case, _all(case, roles, work, finish)
+        return
+    with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
+        coming: Future[tuple[Case, float]] = reader.submit(read, cases[0], roles)
+        last: tuple[Case, Future[Outcome] | HilumError] | None = None
+        for number, case in enumerate(cases):
+            ready, seconds, fault = _read(case, coming)
+            if number + 1 < len(cases):
+                coming = reader.submit(read, cases[number + 1], roles)
+            done: Outcome = fault or _tried(work, ready)
+            if last is not None:
+                yield last[0], _result(last[1])
+            last = (case, done if isinstance(done, HilumError) else writer.submit(finish, ready, done, seconds))
+        if last is not None:
+            yield last[0], _result(last[1])
+
+
+def _read(case: Case, coming: "Future[tuple[Case, float]]") -> tuple[Case, float, HilumError | None]:
+    """What was read, in how many seconds; or why not."""
+    try:
+        return *coming.result(), None
+    except HilumError as error:
+        return case, 0.0, error
+
+
+def read(case: Case, roles: Sequence[str]) -> tuple[Case, float]:
+    """The case with its images of these roles in memory, and the seconds that took."""
+    began, items = time.perf_counter(), dict(case.items)
+    for role in roles:
+        item = items.get(role)
+        if isinstance(item, Source):
+            thing = item.read()
+            # what is no image is small, or read in parts
+            items[role] = Held(item, thing) if isinstance(thing, Image) else item
+    return replace(case, items=items), time.perf_counter() - began
+
+
+def _all(
+    case: Case, roles: Sequence[str], work: Callable[[Case], T], finish: Callable[[Case, T, float], Outcome]
+) -> Outcome:
+    """Read, work and finish in turn."""
+    try:
+        ready, seconds = read(case, roles)
+        return finish(ready, work(ready), seconds)
+    except HilumError as error:
+        return error
+
+
+def _tried(work: Callable[[Case], T], case: Case) -> T | HilumError:
+    try:
+        return work(case)
+    except HilumError as error:
+        return error
+
+
+def _result(done: "Future[Outcome] | HilumError") -> Outcome:
+    """What was finished, or the error of a case."""
+    if isinstance(done, HilumError):
+        return done
+    try:
+        return done.result()
+    except HilumError as error:
+        return error

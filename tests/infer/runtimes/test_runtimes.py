@@ -1,0 +1,91 @@
+"""Every runtime gives what PyTorch in float32 gives, or says why it can not."""
+
+import importlib.util
+
+import pytest
+import torch
+from torch import nn
+
+from hilum.core.errors import HilumError
+from hilum.infer.runtimes import _choose
+
+NAMES = _choose.names()
+PATCH = {2: (24, 16), 3: (8, 12, 16)}
+
+
+def net(dims: int, classes: int = 3) -> nn.Module:
+    """Convolution, norm, stride and the way up again: what networks of the zoo are made of."""
+    torch.manual_seed(0)
+    conv, norm, up = (
+        (nn.Conv2d, nn.InstanceNorm2d, nn.ConvTranspose2d) if dims == 2 else
+        (nn.Conv3d, nn.InstanceNorm3d, nn.ConvTranspose3d)
+    )  # fmt: skip
+    return nn.Sequential(
+        conv(1, 8, 3, padding=1), norm(8, affine=True), nn.LeakyReLU(0.01), conv(8, 8, 2, stride=2), up(8, 8, 2, 2),
+        conv(8, classes, 1),
+    ).eval()  # fmt: skip
+
+
+def window(dims: int) -> torch.Tensor:
+    return torch.randn(1, 1, *PATCH[dims], generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("name", NAMES)
+def test_it_gives_what_torch_gives(name: str, dims: int) -> None:
+    if _choose.missing(name) or _choose.card(name).get("stored"):
+        pytest.skip(f"{name} needs {_choose.missing(name) or 'a stored graph, see test_quantise.py'}")
+    own, x = net(dims), window(dims)
+    with torch.inference_mode():
+        wanted = own(x)
+        look = _choose.prepared(name, own, x)
+        found, again = look(x), look(x)
+    assert found.dtype == torch.float32 and found.shape == wanted.shape
+    torch.testing.assert_close(found, again, atol=0, rtol=0)
+    error = float((found - wanted).abs().max() / wanted.abs().max())
+    assert error < (1e-4 if _choose.card(name)["exact"] else 5e-2), error
+    assert x.equal(window(dims)), "what was asked is left alone"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_card_is_whole(name: str) -> None:
+    card = _choose.card(name)
+    assert card["about"] and isinstance(card["exact"], bool) and (card.get("extra") or not card["needs"])
+
+
+def test_the_reference_comes_first() -> None:
+    assert NAMES[0] == "torch" and len(NAMES) == len(set(NAMES))
+
+
+def test_a_missing_package_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n, *a: None if n == "openvino" else real(n, *a))
+    with pytest.raises(HilumError) as error:
+        _choose.check("openvino")
+    assert error.value.code == "HIL-INFER-12" and "hilum[openvino]" in str(error.value)
+
+
+def test_a_network_that_can_not_be_converted_is_refused_by_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hilum.infer.runtimes import torch_channels_last
+
+    def broken(own: nn.Module, example: torch.Tensor, stored: object) -> None:
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr(torch_channels_last, "prepare", broken)
+    with pytest.raises(HilumError) as error:
+        _choose.prepared("torch-channels-last", net(2), window(2))
+    assert error.value.code == "HIL-INFER-13" and "no such operator" in str(error.value)
+    found = _choose.chosen("auto", net(2), window(2))
+    assert "no such operator" in found.left["torch-channels-last"] and found.name != "torch-channels-last"
+
+
+def test_auto_takes_the_fastest_that_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong runtime is left out however fast it is."""
+    from hilum.infer.runtimes import torch_channels_last
+
+    monkeypatch.setattr(torch_channels_last, "prepare", lambda own, example, stored: lambda x: -own(x))
+    found = _choose.chosen("auto", net(3), window(3))
+    assert found.name in found.seconds and found.seconds[found.name] == min(found.seconds.values())
+    assert "torch" in found.seconds and "torch-channels-last" not in found.seconds
+    assert "% of voxels" in found.left["torch-channels-last"]
+    assert "by name" in found.left["torch-bf16"]

@@ -1,0 +1,88 @@
+"""The cache of graphs only saves time: damaged, foreign or absent, the answer is the same."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from hilum.core.run import Run
+from hilum.infer.predictor import Predictor
+from hilum.infer.runtimes import _choose, _stored
+from hilum.planning.planner import Prepared
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(_stored.PLACE, str(tmp_path))
+    return tmp_path / "graphs"
+
+
+def test_what_is_kept_is_found_by_its_own_key_only(cache: Path) -> None:
+    one = _stored.Stored(key="a")
+    assert one.cached("x") is None
+    one.keep("x", b"graph")
+    assert one.cached("x") == b"graph" and one.cached("y") is None
+    assert _stored.Stored(key="b").cached("x") is None
+    assert len(list(cache.iterdir())) == 1
+
+
+def test_damage_is_seen(cache: Path) -> None:
+    one = _stored.Stored(key="a")
+    one.keep("x", b"graph")
+    path = next(cache.iterdir())
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    assert one.cached("x") is None
+    path.write_bytes(b"")
+    assert one.cached("x") is None
+
+
+@pytest.mark.parametrize("key", ["", "a"])
+def test_off_means_nothing_is_written(key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(_stored.PLACE, "off")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    _stored.Stored(key=key).keep("x", b"graph")
+    assert _stored.Stored(key=key).cached("x") is None and not list(tmp_path.rglob("*"))
+
+
+def test_a_place_that_can_not_be_written_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv(_stored.PLACE, str(tmp_path / "file"))
+    one = _stored.Stored(key="a")
+    one.keep("x", b"graph")
+    assert one.cached("x") is None
+
+
+def test_the_oldest_goes_first(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    monkeypatch.setattr(_stored, "LIMIT", 200)
+    one = _stored.Stored(key="a")
+    for number in range(4):
+        one.keep(str(number), bytes(60))
+        os.utime(max(cache.iterdir(), key=lambda p: p.stat().st_mtime_ns), (number, number))
+    assert [one.cached(str(n)) is not None for n in range(4)] == [False, False, True, True]
+
+
+def test_a_key_tells_networks_apart() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 2, 3))
+    first = _stored.key(net, (1, 1, 8, 8))
+    assert first == _stored.key(net, (1, 1, 8, 8)) != _stored.key(net, (1, 1, 8, 16))
+    with torch.no_grad():
+        next(net.parameters())[0, 0, 0, 0] += 1e-6
+    assert _stored.key(net, (1, 1, 8, 8)) != first
+
+
+def test_auto_remembers_what_it_chose(
+    cache: Path, trained: Callable[[str], Run], ready: Callable[[str], Prepared], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = ready("segment").dataset.cases[0]
+    first = Predictor(trained("segment"), runtime="auto")
+    mask = first(case)["mask"].array
+    monkeypatch.setattr(_choose, "_timed", lambda *a: pytest.fail("measured again"))
+    again = Predictor(trained("segment"), runtime="auto")
+    assert (again(case)["mask"].array == mask).all()
+    assert again.computed_by is not None and first.computed_by is not None
+    assert again.computed_by.name == first.computed_by.name and again.computed_by.seconds == first.computed_by.seconds

@@ -1,0 +1,90 @@
+"""A graph of eight bits: made on real windows, measured, stored with the run, refused where it does not fit."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hilum.core.errors import HilumError
+from hilum.core.run import Run
+from hilum.infer import quantise
+from hilum.infer.predictor import Predictor
+from hilum.planning.planner import Prepared
+
+pytest.importorskip("openvino")
+pytest.importorskip("nncf")
+
+
+@pytest.fixture(scope="module")
+def eight(
+    trained: Callable[[str], Run], ready: Callable[[str], Prepared], tmp_path_factory: pytest.TempPathFactory
+) -> Run:
+    """A run with such a graph, made as the verb does."""
+    path = tmp_path_factory.mktemp("eight") / "run"
+    shutil.copytree(trained("segment").path, path)
+    run = Run(path)
+    cases = [c for c, p in ready("segment").units(run.plan) if p == "train"]
+    (path / "graphs").mkdir()
+    for name, content in quantise.graph(Predictor(run), quantise.sample(Predictor(run), cases)).items():
+        (path / "graphs" / name).write_bytes(content)
+    run.write_manifest()
+    return run
+
+
+def test_it_says_nearly_the_same(eight: Run, ready: Callable[[str], Prepared]) -> None:
+    case = next(c for c, p in ready("segment").units(eight.plan) if p == "test")
+    full, small = Predictor(eight), Predictor(eight, runtime="openvino-int8")
+    a, b = full(case)["mask"].array, small(case)["mask"].array
+    assert (a == b).mean() > 0.9
+    assert small.computed_by is not None and small.computed_by.name == "openvino-int8"
+
+
+def test_without_a_graph_the_remedy_is_named(trained: Callable[[str], Run], ready: Callable[[str], Prepared]) -> None:
+    with pytest.raises(HilumError) as error:
+        Predictor(trained("segment"), runtime="openvino-int8")(ready("segment").dataset.cases[0])
+    assert error.value.code == "HIL-INFER-14" and "hilum quantise" in str(error.value)
+
+
+def test_m05_a_changed_graph_is_refused(eight: Run, tmp_path: Path) -> None:
+    shutil.copytree(eight.path, tmp_path / "run")
+    weights = tmp_path / "run" / "graphs" / "openvino_int8.bin"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\\0")
+    with pytest.raises(HilumError) as error:
+        Predictor(Run(tmp_path / "run"), runtime="openvino-int8")
+    assert error.value.code == "HIL-M05"
+
+
+def test_m10_a_graph_of_other_weights_is_refused(eight: Run, ready: Callable[[str], Prepared], tmp_path: Path) -> None:
+    """Hashed and whole, but it does not say what the network beside it says."""
+    from safetensors.numpy import load_file, save_file
+
+    shutil.copytree(eight.path, tmp_path / "run")
+    path = tmp_path / "run" / "weights" / "net.safetensors"
+    save_file({k: -v if k.startswith("head") else v for k, v in load_file(path).items()}, path)
+    Run(tmp_path / "run").write_manifest()
+    with pytest.raises(HilumError) as error:
+        Predictor(Run(tmp_path / "run"), runtime="openvino-int8")(ready("segment").dataset.cases[0])
+    assert error.value.code == "HIL-M10" and "another class" in str(error.value)
+
+
+def test_windows_with_structure_are_taken(trained: Callable[[str], Run], ready: Callable[[str], Prepared]) -> None:
+    predictor = Predictor(trained("segment"))
+    cases = ready("segment").dataset.cases
+    found = quantise.sample(predictor, cases)
+    assert 0 < len(found) <= quantise.WINDOWS
+    assert all(one.shape == (1, 1, *predictor.plan.patch) for one in found)
+    np.testing.assert_array_equal(found[0], quantise.sample(predictor, cases)[0])
+
+
+def test_the_verb_measures_what_it_costs(trained: Callable[[str], Run], tmp_path: Path) -> None:
+    from hilum.verbs.quantise import quantise as verb
+
+    shutil.copytree(trained("segment").path, tmp_path / "run")
+    with pytest.raises(HilumError) as error:
+        verb(trained("classify").path, tmp_path)
+    assert error.value.code == "HIL-INFER-15"
+    assert not (tmp_path / "run" / "graphs").exists()
+    assert json.loads((tmp_path / "run" / "plan.json").read_text())["task"] == "segment"

@@ -1,0 +1,125 @@
+"""Masks found plane by plane are those of the whole, and what is kept for their doubt does not depend on the planes."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import distance_transform_edt
+from torch import nn
+
+from hilum.core.errors import HilumError
+from hilum.infer import near, streamed, windows
+
+
+def blobs(count: int = 3, shape: tuple[int, ...] = (30, 24, 20)) -> torch.Tensor:
+    """Scores (K, *shape): a ball of every class but the background, on noise."""
+    rng = np.random.default_rng(0)
+    scores = rng.normal(0, 0.3, (count, *shape)).astype(np.float32)
+    scores[0] += 2
+    grid = np.stack(np.meshgrid(*[np.arange(n) for n in shape], indexing="ij"))
+    for k in range(1, count):
+        middle = np.array([shape[0] * k / count, shape[1] / 2, shape[2] / 2]).reshape(3, 1, 1, 1)
+        scores[k] += 4 * (((grid - middle) ** 2).sum(axis=0) < 20)
+    return torch.from_numpy(scores)
+
+
+def in_parts(scores: torch.Tensor, sizes: list[int]) -> list[tuple[int, torch.Tensor]]:
+    starts = np.cumsum([0, *sizes])
+    return [(int(a), scores[:, a:b]) for a, b in itertools.pairwise(starts)]
+
+
+@pytest.mark.parametrize("sizes", [[30], [1] * 30, [7, 3, 20], [2, 26, 2]], ids=str)
+def test_labels_and_sample_do_not_depend_on_how_many_planes_come_at_a_time(sizes: list[int]) -> None:
+    scores = blobs()
+    found = streamed.found(in_parts(scores, sizes), (30, 24, 20), 3)
+    np.testing.assert_array_equal(found.labels, scores.argmax(dim=0).numpy())
+    assert found.labels.dtype == np.uint8 and not found.near.empty
+    np.testing.assert_array_equal(found.near.logits, streamed.of_scores(scores).logits)
+
+
+@pytest.mark.parametrize("most", [100, 100_000])
+def test_voxels_near_the_foreground_are_kept_and_no_others(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(near, "MOST", most)
+    scores = blobs()
+    found = streamed.found(in_parts(scores, [4] * 7 + [2]), (30, 24, 20), 3)
+    region = distance_transform_edt(found.labels == 0) <= near.REACH
+    inside = scores.numpy()[:, region].T
+    kept = found.near.logits
+    assert len(kept) == min(most, region.sum()) and len(inside) > 100
+    known = {tuple(row) for row in inside.tolist()}
+    assert all(tuple(row) in known for row in kept.tolist())
+    if most > len(inside):
+        np.testing.assert_array_equal(kept, inside)
+
+
+def test_another_seed_keeps_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(near, "MOST", 50)
+    first, second = (streamed.of_scores(blobs(), seed).logits for seed in (0, 1))
+    assert first.shape == second.shape and not np.array_equal(first, second)
+
+
+def test_of_an_empty_mask_the_likeliest_voxel_is_kept() -> None:
+    scores = torch.zeros(3, 6, 5, 4)
+    scores[0] = 2
+    scores[:, 4, 3, 2] = torch.tensor([1.0, 0.2, 0.7])
+    for sizes in ([6], [2, 2, 2]):
+        found = streamed.found(in_parts(scores, sizes), (6, 5, 4), 3)
+        assert found.near.empty and not found.labels.any()
+        np.testing.assert_allclose(found.near.logits, [[1.0, 0.2, 0.7]])
+
+
+def test_pictures_too_work() -> None:
+    scores = blobs(2, (30, 24, 20))[:, :, :, 10]
+    found = streamed.found(in_parts(scores, [10, 20]), (30, 24), 2)
+    np.testing.assert_array_equal(found.labels, scores.argmax(dim=0).numpy())
+    np.testing.assert_array_equal(found.near.logits, streamed.of_scores(scores).logits)
+
+
+def test_maps_are_made_on_the_way() -> None:
+    scores = blobs()
+    found = streamed.found(in_parts(scores, [11, 19]), (30, 24, 20), 3, maps={"top": lambda s: s.amax(dim=0)})
+    np.testing.assert_array_equal(found.maps["top"], scores.amax(dim=0).numpy())
+
+
+class Net(nn.Module):
+    """Four features, any number of classes."""
+
+    def __init__(self, classes: int, kernel: int = 1) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body, self.head = nn.Conv3d(1, 4, 3, padding=1), nn.Conv3d(4, classes, kernel)
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.body(x))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.head(self.features(x))
+        return out
+
+
+def test_many_classes_follow_from_averaged_features() -> None:
+    net, image = Net(300), np.random.default_rng(0).normal(0, 1, (1, 20, 14, 18)).astype(np.float32)
+    head = streamed.linear_head(net)
+    assert head is not None and head.weight.shape == (300, 4)
+    tiles = windows.tiling((20, 14, 18), [8, 8, 8], 0.5)
+    wanted = windows.merged(net, image, [8, 8, 8], 0.5)
+    found = streamed.found(windows.planes(net.features, image, tiles), (20, 14, 18), 300, head)
+    two = wanted.topk(2, dim=0).values
+    clear = (two[0] - two[1] > 1e-5).numpy()
+    assert clear.mean() > 0.99 and found.labels.dtype == np.int16
+    np.testing.assert_array_equal(found.labels[clear], wanted.argmax(dim=0).numpy()[clear])
+
+
+def test_few_classes_are_averaged_themselves() -> None:
+    assert streamed.linear_head(Net(3)) is None, "fewer classes than features"
+    assert streamed.linear_head(Net(300, kernel=3)) is None, "not one voxel alone"
+    assert streamed.linear_head(nn.Conv3d(1, 300, 1)) is None, "no head"
+
+
+def test_m10_no_number_is_refused() -> None:
+    scores = blobs()
+    scores[1, 3, 3, 3] = float("nan")
+    with pytest.raises(HilumError) as error:
+        streamed.of_scores(scores)
+    assert error.value.code == "HIL-M10"

@@ -1,0 +1,93 @@
+"""Reading, computing and writing of many cases at the same time: same results, same order, failures isolated."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hilum.core.errors import HilumError
+from hilum.core.image import Case, Image
+from hilum.verbs import _flow
+
+
+class Disk:
+    """A source that counts its readings; number 3 is broken."""
+
+    def __init__(self, number: int) -> None:
+        self.number, self.path, self.readings = number, Path(f"{number}.nii"), 0
+
+    def read(self, region: Any = None, level: int = 0) -> Image:
+        self.readings += 1
+        if self.number == 3:
+            raise HilumError("HIL-N01", "cut off", "Copy it again")
+        return Image(np.full((1, 2, 2), self.number))
+
+
+def cases(count: int) -> list[Case]:
+    return [Case(str(n), "", {"image": Disk(n)}) for n in range(count)]
+
+
+def work(case: Case) -> int:
+    if case.id == "1":
+        raise HilumError("HIL-M10", "no numbers", "Train again")
+    return int(case.read("image").array.max())
+
+
+@pytest.mark.parametrize("ahead", [True, False])
+def test_order_and_failures_are_kept(ahead: bool) -> None:
+    written = []
+
+    def finish(case: Case, value: int, seconds: float) -> int:
+        if case.id == "4":
+            raise HilumError("HIL-IO-05", "not written", "Report it")
+        written.append(case.id)
+        assert seconds >= 0
+        return value * 10
+
+    given = cases(7)
+    found = list(_flow.run(given, ["image"], work, finish, ahead))
+    assert [case.id for case, _ in found] == [str(n) for n in range(7)]
+    codes = {case.id: getattr(outcome, "code", outcome) for case, outcome in found}
+    assert codes == {"0": 0, "1": "HIL-M10", "2": 20, "3": "HIL-N01", "4": "HIL-IO-05", "5": 50, "6": 60}
+    assert written == ["0", "2", "5", "6"]
+    assert all(case.items["image"].readings == 1 for case in given), "read once"
+
+
+def test_reading_and_writing_happen_beside_the_work() -> None:
+    """Each waits for the other two: in turn this would never end."""
+    reading, writing = threading.Event(), threading.Event()
+
+    class Slow(Disk):
+        def read(self, region: Any = None, level: int = 0) -> Image:
+            if self.number == 2:
+                reading.set()
+            return super().read(region, level)
+
+    def working(case: Case) -> int:
+        if case.id == "1":
+            assert reading.wait(10) and writing.wait(10)
+        return 0
+
+    def finish(case: Case, value: int, seconds: float) -> int:
+        writing.set()
+        return value
+
+    given = [Case(str(n), "", {"image": Slow(n)}) for n in (0, 1, 2)]
+    assert len(list(_flow.run(given, ["image"], working, finish))) == 3
+
+
+def test_another_error_ends_everything() -> None:
+    def broken(case: Case) -> int:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        list(_flow.run(cases(3), ["image"], broken, lambda *a: None))
+
+
+def test_what_was_read_ahead_is_not_read_again() -> None:
+    disk = Disk(5)
+    held = _flow.Held(disk, disk.read())
+    assert held.path == disk.path and held.read((slice(0, 1), slice(0, 1))).array.max() == 5
+    assert held.read() is held.read() and disk.readings == 2
