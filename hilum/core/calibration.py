@@ -87,9 +87,31 @@ class Interval(Strict):
     high: float | None = None
 
 
-class Calibration(Strict):
-    """calibration.json. acceptable: Dice from which a mask counts as right. quality: what is usual, by feature.
+class Part(Strict):
+    """What one measurement adds: weight * min(measurement, most). most: the highest that validation has shown."""
 
+    weight: float = Field(gt=0)
+    most: float
+
+
+class Foreseen(Strict):
+    """The quality to expect of a picture without its truth: base + the sum of the parts, in the metric's unit.
+
+    parts: by what is measured. groups: patients that it was learned from. rank: correlation of the ranks of what was
+    expected of them, out of fold, and what they reached.
+    """
+
+    metric: str
+    base: float
+    parts: dict[str, Part]
+    groups: int = Field(ge=1)
+    rank: float = Field(default=0.0, ge=-1, le=1)
+
+
+class Calibration(Strict):
+    """calibration.json. acceptable: the least Dice, F1 of boxes, or PSNR in dB of a right result.
+
+    quality: what is usual of images, by feature. foreseen: what the quality of a reconstruction is foretold from.
     measured: intervals by what is measured ("volume NAME", or the headline metric, which only the truth would show).
     notes: how it was learned, and what could not be, in words.
     """
@@ -104,6 +126,7 @@ class Calibration(Strict):
     gate: Gate | None = None
     opinions: Opinions = Field(default_factory=Opinions)
     wide: Wide | None = None
+    foreseen: Foreseen | None = None
     measured: dict[str, Interval] = Field(default_factory=dict)
     quality: dict[str, dict[str, float]] = Field(default_factory=dict)
     notes: list[str] = Field(default_factory=list)

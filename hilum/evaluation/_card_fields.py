@@ -99,6 +99,8 @@ def _scaled(rule: Normalisation) -> str:
     """What `prepare.intensity.normalise` does by this rule."""
     words = {
         "zscore": "less the image's own mean, over its own standard deviation",
+        "zscore_box": "less the mean, over the standard deviation, of its part around all that is not 0",
+        "zscore_nonzero": "less the mean, over the standard deviation, of its voxels that are not 0; the others stay",
         "ct": f"cut to {rule.low:g} to {rule.high:g}, less {rule.mean:g}, over {rule.std:g}",
         "scale": f"{rule.low:g} to {rule.high:g} become 0 to 1, cut there",
     }

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hilum.evaluation import areas, delong
+from hilum.evaluation import areas, delong, voxels
 from hilum.evaluation.bootstrap import Estimate
 from hilum.evaluation.evaluator import honest
 from hilum.evaluation.multiple import holm
@@ -31,6 +31,7 @@ class Cell:
     values: {case: headline value, None where undefined}. groups: {case: patient}. metrics: as in metrics.json, the
     headline first. seconds, peak_bytes: of training.
     scores: {case: {class: probability}} and truth: {case: class}, of a classification; else empty.
+    voxels: {metric: {case: value or None}} of the probabilities of masks near foreground (`evaluation.voxels`).
     """
 
     net: str
@@ -44,13 +45,14 @@ class Cell:
     peak_bytes: int | None = None
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
     truth: dict[str, str] = field(default_factory=dict)
+    voxels: dict[str, dict[str, float | None]] = field(default_factory=dict)
 
 
 def compared(cells: Sequence[Cell]) -> dict[str, Any]:
-    """headline, better, rows (best first), sentences (one per row below the best), notes, ranking and auroc.
+    """headline, better, rows (best first), sentences (one per row below the best), notes, ranking, auroc and sureness.
 
     Every network has the same seeds and cases. ranking: None where groups or networks are too few. auroc: rows of
-    `areas.compare_areas`, empty where there are no probabilities.
+    `areas.compare_areas`, sureness: NLL, Brier score and ECE; both empty where there are no probabilities.
     """
     headline = next(iter(cells[0].metrics))
     better = cells[0].metrics[headline]["better"]
@@ -71,9 +73,11 @@ def compared(cells: Sequence[Cell]) -> dict[str, Any]:
         notes.append(ranking.sentence)
         placed = {"shares": {n: list(s) for n, s in ranking.shares.items()}, "tau": ranking.tau}
     found, said = _areas(by_net, rows[0]["net"])
+    sure, words = _sureness(by_net, [r["net"] for r in rows], dict(zip(cases, groups, strict=True)))
     return {
         "headline": headline, "better": better, "rows": rows, "sentences": sentences, "notes": notes,
         "ranking": placed, "auroc": found, "auroc sentences": said,
+        "sureness": sure, "sureness sentences": words,
     }  # fmt: skip
 
 
@@ -107,10 +111,14 @@ def _interval(
     found = interval_of_seeds(table, groups)
     if mean is None or found.mean is None or abs(found.mean - mean) > SAME:
         return None, None
-    kept = honest(Estimate(found.mean, found.low, found.high, found.n, found.groups), headline)
-    least, most = _names.card(headline)["range"]
-    low = kept.low if kept.low is None or least is None else max(kept.low, least)
-    return low, kept.high if kept.high is None or most is None else min(kept.high, most)
+    return _within(honest(Estimate(found.mean, found.low, found.high, found.n, found.groups), headline), headline)
+
+
+def _within(found: Estimate, name: str) -> tuple[float | None, float | None]:
+    """The interval, cut at what the metric can be."""
+    least, most = _names.card(name)["range"]
+    low = found.low if found.low is None or least is None else max(found.low, least)
+    return low, found.high if found.high is None or most is None else min(found.high, most)
 
 
 def _differences(rows: list[Row], values: dict[str, Table], groups: list[str]) -> list[str]:
@@ -188,3 +196,53 @@ def _areas(by_net: dict[str, list[Cell]], best: str) -> tuple[list[Row], list[st
     said = areas.sentences(rows, best)
     clustered = bool(said) and not delong.independent(groups)
     return rows, [delong.CLUSTERED, *said] if clustered else said
+
+
+def _sureness(by_net: dict[str, list[Cell]], order: list[str], groups: dict[str, str]) -> tuple[list[Row], list[str]]:
+    """NLL, Brier score and ECE with intervals, and what to know of them: of classes, or of voxels near foreground."""
+    cells = [c for own in by_net.values() for c in own]
+    of_classes = all(name in c.metrics for c in cells for name in voxels.NAMES)
+    if not of_classes and not any(c.voxels for c in cells):
+        return [], []
+    measured, rows = _of_classes if of_classes else _of_voxels, []
+    for net in order:
+        row: Row = {"net": net}
+        for name in voxels.NAMES:
+            ends = measured(by_net[net], name, groups)
+            row |= dict(zip((name, f"{name} low", f"{name} high"), ends, strict=True))
+        rows.append(row)
+    if of_classes:
+        further = " ECE is a number of the whole set: over several seeds it has no interval."
+        return rows, [f"Probabilities as the runs scale them.{further if len(cells) > len(order) else ''}"]
+    return rows, [
+        f"Probabilities as the runs scale them. {voxels.WHERE} What a network finds decides which voxels count, so two "
+        "networks are not judged by quite the same ones."
+    ]
+
+
+def _of_classes(own: list[Cell], name: str, groups: dict[str, str]) -> tuple[float | None, float | None, float | None]:
+    """What the evaluations found, mean over seeds, with its interval."""
+    known = [c.metrics[name]["mean"] for c in own if c.metrics[name]["mean"] is not None]
+    mean = sum(known) / len(known) if known else None
+    table = [_by_case(c, name, list(groups)) for c in own] if len(own) > 1 else []
+    return mean, *_interval(own, table, list(groups.values()), name, mean)
+
+
+def _by_case(cell: Cell, name: str, cases: list[str]) -> list[float | None]:
+    """The metric of every case alone; None without probabilities, and of one that takes many cases."""
+    if name == "ece" or any(c not in cell.scores for c in cases):
+        return [None] * len(cases)
+    classes, measure = list(cell.scores[cases[0]]), _names.function(name)
+    table = np.array([[cell.scores[c][k] for k in classes] for c in cases])
+    truth = np.array([classes.index(cell.truth[c]) for c in cases])
+    return [measure(table[i : i + 1], truth[i : i + 1]) for i in range(len(cases))]
+
+
+def _of_voxels(own: list[Cell], name: str, groups: dict[str, str]) -> tuple[float | None, float | None, float | None]:
+    """Mean over seeds and over the cases that have such voxels for each of them, with its interval."""
+    table = [[c.voxels.get(name, {}).get(case) for case in groups] for c in own]
+    found = interval_of_seeds(table, list(groups.values()))
+    if found.mean is None:
+        return None, None, None
+    kept = honest(Estimate(found.mean, found.low, found.high, found.n, found.groups), name)
+    return kept.mean, *_within(kept, name)

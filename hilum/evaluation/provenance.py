@@ -110,8 +110,10 @@ def _hardware(plan: Plan) -> Any:
 
 
 def _values(run: Run, role: str) -> int:
-    """Numbers in the weights of the predicting network."""
-    return sum(tensor.numel() for tensor in run.weights(role).values())
+    """Numbers in the weights of the predicting network; of a system, of all its networks."""
+    system = run.system
+    runs = [run] if system is None else [run.part(g.name) for g in system.groups]
+    return sum(tensor.numel() for one in runs for tensor in one.weights(role).values())
 
 
 def _training(run: Run, plan: Plan) -> dict[str, Any]:

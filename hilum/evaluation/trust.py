@@ -9,7 +9,7 @@ import numpy as np
 from hilum.core.calibration import Calibration
 from hilum.core.findings import Result
 from hilum.core.image import Array
-from hilum.evaluation import promises
+from hilum.evaluation import promises, voxels
 from hilum.evaluation.bootstrap import interval, paired
 from hilum.evaluation.evaluator import honest
 from hilum.evaluation.reliability import Bin, ece_null, expected_error, reliability
@@ -27,7 +27,7 @@ DECISIONS = ("accept", "flag", "person")
 
 @dataclass(frozen=True)
 class Answer:
-    """One judged case and what was known of it. loss: 0 or 1 (class), or 1 - Dice. wrong: as the gate has it."""
+    """One judged case and what was known of it. loss: of `doubt.loss`, 0..1. wrong: as the gate has it."""
 
     judged: Judged
     decision: str
@@ -36,11 +36,11 @@ class Answer:
     wrong: bool
 
 
-def answers(task: str, judged: Sequence[Judged], results: dict[str, Result], acceptable: float) -> list[Answer]:
-    """The cases whose doubt is known, and what their truth says. results: by case."""
+def answers(task: str, judged: Sequence[Judged], results: dict[str, Result], least: float | None) -> list[Answer]:
+    """The cases whose doubt is known, and what their truth says. results: by case. least: of `doubt.acceptable`."""
     found = []
     for one in judged:
-        result, known = results[one.case], doubt.loss(task, one, acceptable)
+        result, known = results[one.case], doubt.loss(task, one, least)
         if known is not None and "doubt" in result.meta:
             found.append(Answer(one, result.verdict.decision, dict(result.meta), *known))
     return found
@@ -49,7 +49,7 @@ def answers(task: str, judged: Sequence[Judged], results: dict[str, Result], acc
 def summary(
     known: Calibration, found: Sequence[Answer], classes: Sequence[str], kept: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """What trust.json holds: calibration (classes only), sets, gate, referral, and `kept` of Promises.
+    """What trust.json holds: calibration (classes only), sets, gate, referral, and `kept` of Promises and Voxels.
 
     Without answers only the last.
     """
@@ -133,6 +133,8 @@ def section(page: Page, known: Calibration, found: dict[str, Any]) -> None:
             f"{100 * sets['band low']:.1f} to {100 * sets['band high']:.1f} % are to be expected of {found['cases']}. "
             f"They have {sets['mean size']:.2f} classes on average. {sets['guarantee']}"
         )
+    if "voxels" in found:
+        voxels.section(page, found["voxels"])
     if "gate" in found:
         _gate_part(page, known, found)
     if "intervals" in found or "wide" in found:

@@ -1,18 +1,19 @@
-"""How doubtful one result is, without its truth: of a class, a mask, boxes, or a registration; and what is wrong."""
+"""How doubtful a result is, without its truth: of a class, a mask, boxes, a registration, a picture. What is wrong."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from hilum.core.calibration import Scaling
+from hilum.core.errors import HilumError
 from hilum.core.findings import Boxes, Result
 from hilum.core.image import Array, Case
+from hilum.infer.near import Near
 from hilum.metrics._boxes import overlap
 from hilum.tasks import _pairs
 from hilum.tasks._task import Judged, headline_value
 from hilum.tasks.detect import SURE
-from hilum.trust import voxels
+from hilum.trust import foreseen
 from hilum.trust.calibration import applied, log_softmax
 from hilum.trust.uncertainty import expected_dice
 
@@ -21,6 +22,7 @@ MEASURES = {
     "segment": "1 - expected Dice",
     "detect": "1 - expected F1 of the boxes",
     "register": "1 - correlation of the fixed and the moved image",
+    "reconstruct": "expected error (root mean square, of the picture's maximum)",
 }
 # Tasks that have a doubt, and what it is called.
 WRONG = {
@@ -28,8 +30,13 @@ WRONG = {
     "segment": "Dice below {:g}",
     "detect": "F1 of the boxes below {:g}, at an overlap of 0.5",
     "register": "Dice below {:g}",
+    "reconstruct": "PSNR below {:g} dB",
 }
 # What counts as wrong, with the least that is acceptable.
+ACCEPTABLE = {"segment": 0.7, "detect": 0.7, "register": 0.7, "reconstruct": 30.0}
+# The least that is, unless a person says otherwise: Dice, F1 of boxes, PSNR in dB. No limit of a clinic.
+DECIBELS = (1.0, 150.0)
+# A PSNR is above and at most: 0.7 is a Dice that was meant for another run.
 
 
 @dataclass(frozen=True)
@@ -45,15 +52,9 @@ def of_class(probabilities: Array) -> float:
     return 1.0 - float(np.max(probabilities))
 
 
-def sight(logits: Any, seed: int = 0) -> Sight:
-    """Of logits (K, *space): voxels near the foreground found, at most voxels.MOST of them, drawn by the seed."""
-    values = np.asarray(logits, dtype=np.float32)
-    found = values.argmax(axis=0)
-    if found.any():
-        return Sight(voxels.sample(values, found, logits=True, seed=seed).probabilities, False)
-    # nothing was found: what matters is how near the likeliest voxel came
-    likeliest = int((values[1:].max(axis=0) - values[0]).argmax())
-    return Sight(np.exp(log_softmax(values.reshape(len(values), -1)[:, likeliest][None])), True)
+def sight(near: Near) -> Sight:
+    """Probabilities of the voxels that were kept near what was found, or of the likeliest one."""
+    return Sight(np.exp(log_softmax(near.logits.astype(np.float64))), near.empty)
 
 
 def of_mask(seen: Sight, scaling: Scaling) -> float:
@@ -95,15 +96,37 @@ def of_registration(result: Result, case: Case) -> float:
     return 1.0 - (float((a * b).sum()) / size if size > 0 else 0.0)
 
 
-def loss(task: str, judged: Judged, acceptable: float) -> tuple[float, bool] | None:
+def acceptable(task: str, wanted: float | None) -> float | None:
+    """The least Dice, F1 or PSNR (dB) of a right answer: as wanted, or the usual; None of tasks that know only wrong.
+
+    One that the metric can not have, or that was meant for another metric, is refused (HIL-TRUST-23).
+    """
+    if task not in ACCEPTABLE:
+        return None
+    least = ACCEPTABLE[task] if wanted is None else wanted
+    low, high = DECIBELS if task == "reconstruct" else (0.0, 1.0)
+    if not low < least <= high:
+        raise HilumError(
+            "HIL-TRUST-23", f"A result of {task} is to be acceptable from {least:g} on",
+            f"Give a number above {low:g} and at most {high:g}; {ACCEPTABLE[task]:g} is usual",
+        )  # fmt: skip
+    return least
+
+
+def loss(task: str, judged: Judged, least: float | None) -> tuple[float, bool] | None:
     """(0..1, whether it counts as wrong) of a judged case; None where no truth says so, and for tasks without a doubt.
 
-    acceptable: least Dice, or F1, of a right answer. A mask without a defined Dice has nothing to find and found
-    nothing: right.
+    least: of `acceptable`. A mask without a defined Dice has nothing to find and found nothing: right. The loss of a
+    picture is its error as a share of the maximum.
     """
     if task == "classify":
         wrong = int(np.argmax(judged.record[0])) != judged.record[1]
         return float(wrong), wrong
+    if least is None:
+        return None
+    if task == "reconstruct":
+        psnr = headline_value(judged.values["psnr_db"])
+        return None if psnr is None else (foreseen.doubt(psnr), psnr < least)
     if task == "detect":
         value: float | None = f1(judged.record)
     elif task in WRONG and "dice" in judged.values:
@@ -111,7 +134,7 @@ def loss(task: str, judged: Judged, acceptable: float) -> tuple[float, bool] | N
         value = 1.0 if value is None and task == "segment" else value
     else:
         return None
-    return None if value is None else (1 - value, value < acceptable)
+    return None if value is None else (1 - value, value < least)
 
 
 def f1(record: dict[str, Array]) -> float:

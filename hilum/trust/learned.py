@@ -18,18 +18,18 @@ from hilum.core.errors import HilumError
 from hilum.core.image import Array, Case, Image
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
+from hilum.infer import streamed
 from hilum.infer.predictor import Predictor
 from hilum.metrics import _names
 from hilum.tasks import _build
 from hilum.tasks._task import Judged, headline_value
-from hilum.trust import calibration, conformal, doubt, ensemble, gate, outlier, promises, quality, voxels
+from hilum.trust import calibration, conformal, doubt, ensemble, foreseen, gate, outlier, promises, quality, voxels
 from hilum.trust.several import Several
 
 log = logging.getLogger(__name__)
 
-ERROR, ACCEPTABLE = 0.1, 0.7
-# Share of patients with a result that is accepted and wrong, or a set that lacks the truth; Dice, or F1 of boxes, from
-# which a result is right.
+ERROR = 0.1
+# Share of patients with a result that is accepted and wrong, or a set that lacks the truth.
 TRAIN, VAL = 300, 500
 # Cases of each part, evenly chosen, that are looked at.
 FOLDS, SEED = 5, 0
@@ -40,8 +40,8 @@ T = TypeVar("T")
 class Seen:
     """What one part showed. rows: features of quality. views: {name: rows} for the outlier score, klass: their class.
 
-    Of the validation part alone, case by case: answers, probabilities (K,), a Sight of a mask, or its doubt; truths,
-    Voxels of masks; judged; held, of masks; groups.
+    Of the validation part alone, case by case: answers, probabilities (K,), a Sight of a mask, `foreseen.evidence` of a
+    picture, or a doubt; truths, Voxels of masks; judged; held, of masks; groups.
     """
 
     rows: list[dict[str, float]] = field(default_factory=list)
@@ -58,15 +58,16 @@ def learn(
     predictor: Predictor,
     units: Sequence[tuple[Case, str]],
     error: float = ERROR,
-    acceptable: float = ACCEPTABLE,
+    acceptable: float | None = None,
     progress: Progress = quiet,
 ) -> tuple[Calibration | None, dict[str, Array]]:
     """The calibration of a run, and the arrays of the outlier score (empty without one); None without validation cases.
 
-    units: the run's cases with their part. error: see ERROR; refused outside 0..1 (HIL-TRUST-05). acceptable: Dice, or
-    F1 of boxes, from which a result is right.
+    units: the run's cases with their part. error: see ERROR; refused outside 0..1 (HIL-TRUST-05). acceptable: see
+    `doubt.acceptable`.
     """
     conformal.check_error(error)
+    least = doubt.acceptable(predictor.plan.task, acceptable)
     parts = {p: _evenly([c for c, part in units if part == p], most) for p, most in (("train", TRAIN), ("val", VAL))}
     if not parts["val"]:
         return None, {}
@@ -82,14 +83,14 @@ def learn(
             progress("calibrate", done, total, case.id)
     if not seen["val"].groups:
         return None, {}
-    return _fitted(predictor, seen["train"], seen["val"], error, acceptable)
+    return _fitted(predictor, seen["train"], seen["val"], error, least)
 
 
 def write(
     run: Run,
     units: Sequence[tuple[Case, str]],
     error: float = ERROR,
-    acceptable: float = ACCEPTABLE,
+    acceptable: float | None = None,
     opinions: Opinions | None = None,
     others: Sequence[Run] = (),
     progress: Progress = quiet,
@@ -165,10 +166,13 @@ def _look(predictor: Predictor, case: Case, seen: Seen, answers: bool) -> None:
         answer: Any = judged.record[0]
     elif predictor.plan.task == "segment":
         logits = np.asarray(opinion.logits[: 1 + len(predictor.plan.classes)], dtype=np.float32)
-        answer, voxel = doubt.sight(logits), voxels.sample(logits, task.prepare(case)["target"], logits=True)
+        answer = doubt.sight(streamed.of_scores(opinion.logits[: 1 + len(predictor.plan.classes)]))
+        voxel = voxels.sample(logits, task.prepare(case)["target"], logits=True)
         held = promises.held(task, opinion, case)
         seen.truths.append(voxel)
         seen.held.append(held)
+    elif predictor.plan.task == "reconstruct":
+        answer = foreseen.evidence(task, opinion)
     else:
         answer = doubt.of_result(predictor.plan.task, opinion.result, case)
     if view is not None:
@@ -180,27 +184,41 @@ def _look(predictor: Predictor, case: Case, seen: Seen, answers: bool) -> None:
 
 
 def _fitted(
-    predictor: Predictor, train: Seen, val: Seen, error: float, acceptable: float
+    predictor: Predictor, train: Seen, val: Seen, error: float, least: float | None
 ) -> tuple[Calibration, dict[str, Array]]:
-    """All that the two parts are large enough for."""
+    """All that the two parts are large enough for. least: of `doubt.acceptable`."""
     notes: list[str] = []
-    task = predictor.plan.task
+    task, headline = predictor.plan.task, predictor.task.metrics[0]
     usual = _or_note(lambda: quality.profile(train.rows), notes) or {}
     known = _outliers(train, val, notes)
-    least = acceptable if "{" in doubt.WRONG.get(task, "") else None
     made = Calibration(cases=len(val.groups), groups=len(set(val.groups)), quality=usual, acceptable=least)
-    losses = [doubt.loss(task, judged, acceptable) for judged in val.judged]
+    losses = [doubt.loss(task, judged, least) for judged in val.judged]
+    guesses: Array | None = None
     if task == "classify":
         made, doubts = _of_classes(made, val, error, notes)
     elif task == "segment":
         made, doubts = _of_masks(made, val, [c.name for c in predictor.plan.classes], error, notes)
+        # what is expected of a mask is its Dice
+        guesses = 1 - doubts if headline == "dice" else None
+    elif task == "reconstruct":
+        reached = _reached(val, headline)
+        model, guesses, words = foreseen.learned(headline, val.answers, reached, val.groups, FOLDS, SEED)
+        made = made.model_copy(update={"foreseen": model})
+        notes.append(words)
+        doubts = np.array([foreseen.doubt(g) for g in guesses])
+        guesses = None if model is None else guesses
     else:
         doubts = np.array([np.nan if a is None else a for a in val.answers], dtype=np.float64)
-    made = _of_headline(made, predictor, val, None if task != "segment" else 1 - doubts, error, notes)
-    made = made.model_copy(update={"gate": _gate(task, doubts, losses, val.groups, error, acceptable, notes)})
+    made = _of_headline(made, headline, val, guesses, error, notes)
+    made = made.model_copy(update={"gate": _gate(task, doubts, losses, val.groups, error, least, notes)})
     if made.gate is not None and known:
         made = made.model_copy(update={"gate": made.gate.model_copy(update={"outlier": outlier.USUAL})})
     return made.model_copy(update={"notes": notes}), known
+
+
+def _reached(val: Seen, name: str) -> list[float | None]:
+    """The metric of every case, None where it is not defined."""
+    return [headline_value(j.values[name]) if name in j.values else None for j in val.judged]
 
 
 def _or_note(work: Callable[[], T], notes: list[str]) -> T | None:
@@ -257,15 +275,15 @@ def _of_masks(
 
 
 def _of_headline(
-    made: Calibration, predictor: Predictor, val: Seen, guesses: Array | None, error: float, notes: list[str]
+    made: Calibration, name: str, val: Seen, guesses: Array | None, error: float, notes: list[str]
 ) -> Calibration:
-    """How good a new result is, by the headline metric, where cases have it."""
-    name = predictor.task.metrics[0]
+    """How good a new result is, by the headline metric, where cases have it. guesses: see `promises.of_metric`."""
     if _names.card(name)["level"] != "case":
         return made
-    values = [headline_value(j.values[name]) if name in j.values else None for j in val.judged]
-    # what is expected of a mask is its Dice
-    found = promises.of_metric(name, values, val.groups, error, SEED, guesses if name == "dice" else None)
+    values = _reached(val, name)
+    if guesses is not None:
+        values = [v if np.isfinite(g) else None for v, g in zip(values, guesses, strict=True)]
+    found = promises.of_metric(name, values, val.groups, error, SEED, guesses)
     count = len({g for g, v in zip(val.groups, values, strict=True) if v is not None})
     if count:
         notes.append(conformal.guarantee(error, count, f"{name} is within the stated limits"))
@@ -278,7 +296,7 @@ def _gate(
     losses: Sequence[tuple[float, bool] | None],
     groups: Sequence[str],
     error: float,
-    acceptable: float,
+    least: float | None,
     notes: list[str],
 ) -> Gate | None:
     """Limits from the cases whose doubt and truth are known; None, with a note, where there are none."""
@@ -287,7 +305,7 @@ def _gate(
         notes.append(f"How doubtful a result of {task} is, is not measured: a person judges every one.")
         return None
     wrong = np.array([losses[i][1] for i in kept])  # type: ignore[index]
-    means = doubt.WRONG[task].format(acceptable)
+    means = doubt.WRONG[task].format(least)
     found, why = gate.limits(doubts[kept], wrong, [groups[i] for i in kept], error, doubt.MEASURES[task], means)
     notes += why
     return found

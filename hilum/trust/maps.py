@@ -1,11 +1,17 @@
 """Where a mask is doubtful: entropy of its class probabilities, and how far several opinions lie apart, by voxel."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from hilum.core.calibration import Calibration
 from hilum.core.image import Array, Image
 from hilum.infer.predictor import Opinion
+from hilum.infer.streamed import Map
 from hilum.tasks._task import Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def of_mask(opinion: Opinion, task: Task, known: Calibration) -> dict[str, Image]:
@@ -14,15 +20,26 @@ def of_mask(opinion: Opinion, task: Task, known: Calibration) -> dict[str, Image
     doubt: entropy of the scaled probabilities. disagreement: mutual information of voxel and opinion. Both as shares of
     log K, the most that K classes can have.
     """
-    import torch
-
     count = 1 + len(task.plan.classes)
-    chances = torch.log_softmax(opinion.logits[:count].float() * known.scaling.scale[0], dim=0)
-    doubt = -(chances.exp() * chances).sum(dim=0).numpy() / np.log(count)
+    doubt = opinion.maps.get("doubt")
+    if doubt is None:
+        doubt = entropy(known, count)(opinion.logits[:count].float()).numpy()
     found = {"doubt": _placed(opinion, doubt)}
     if opinion.entropies is not None:
         found["disagreement"] = _placed(opinion, opinion.entropies.normalised()[2])
     return found
+
+
+def entropy(known: Calibration, count: int) -> Map:
+    """Scores (K, ...) -> (...): entropy of the scaled probabilities as a share of log K, 0..1. count: K."""
+
+    def of(scores: "Tensor") -> "Tensor":
+        import torch
+
+        chances = torch.log_softmax(scores * known.scaling.scale[0], dim=0)
+        return -(chances.exp() * chances).sum(dim=0) / float(np.log(count))
+
+    return of
 
 
 def disagreement(opinion: Opinion) -> float:

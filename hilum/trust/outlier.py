@@ -16,6 +16,7 @@ import numpy as np
 
 from hilum.core.errors import HilumError
 from hilum.core.image import Array, Case, Image
+from hilum.core.plan import Normalisation
 from hilum.data.store import Prepared
 from hilum.prepare.patches import cut, window_starts
 from hilum.tasks._task import Task
@@ -66,7 +67,8 @@ def views(
     items = {role: case.read(role) for role in ("image", "fixed", "moving") if role in case.items}
     if not items or not all(isinstance(item, Image) for item in items.values()):
         return None
-    rules = task.plan.normalisation
+    # the channels of a reconstruction are parts of a complex number, its image is a magnitude
+    rules = [Normalisation(scheme="none")] if task.plan.task == "reconstruct" else task.plan.normalisation
     seen = [input_statistics(item, rules, known if role == "image" else None) for role, item in items.items()]
     found = {view: np.concatenate([one[view] for one in seen]) for view in seen[0]}
     if hasattr(net, "features") and hasattr(net, "head"):

@@ -11,8 +11,9 @@ from hilum.core.findings import Picture, Result, Score, Scores
 from hilum.core.image import Case, Image
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
+from hilum.infer import streamed
 from hilum.infer.predictor import Opinion
-from hilum.trust import conformal, doubt, maps, outlier, promises, quality
+from hilum.trust import conformal, doubt, foreseen, maps, outlier, promises, quality
 from hilum.trust.calibration import applied
 from hilum.trust.gate import Look, decide
 from hilum.trust.several import Several
@@ -26,6 +27,7 @@ class Trusted(Several):
     A result's meta holds what is known: "raw" (probabilities before scaling), "set" (classes), "doubt", "disagreement"
     (of several opinions, 0..1), "unlike" (share of held-out images that are more like the training images), "measured"
     ({what: value, low, high, unit}). wide: also find wide masks. maps: also where a mask is doubtful, as pictures.
+    keep: what a result was made from stays in `latest` until the next one, for those who judge it.
     """
 
     def __init__(
@@ -36,13 +38,25 @@ class Trusted(Several):
         super().__init__(run, Opinions() if self.calibration is None else self.calibration.opinions, (), runtime, limit)
         self.known = run.arrays("outlier.safetensors") if run.has("outlier.safetensors") else {}
         self.wide, self.maps = wide, maps
+        self.keep = False
+        self.latest: Opinion | None = None
 
     def __call__(self, case: Case, progress: Progress = quiet) -> Result:
         """Everything found in the case, and what should happen with it."""
-        opinion = self.opinion(case, progress)
+        opinion = self._asked(case, progress)
+        self.latest = opinion if self.keep else None
         if self.calibration is None:
             return opinion.result
-        return self.weighed(opinion, case, self.calibration)
+        with self.clock("trust"):
+            return self.weighed(opinion, case, self.calibration)
+
+    def _asked(self, case: Case, progress: Progress) -> Opinion:
+        """Plane by plane where that is enough; wide masks and several opinions need the scores of all voxels."""
+        if self.keep or self.members is not None or (self.wide and self.plan.task == "segment"):
+            return self.opinion(case, progress)
+        known = self.calibration
+        wanted = {"doubt": maps.entropy(known, len(self.plan.classes) + 1)} if self.maps and known else None
+        return self.answer(case, progress, wanted)
 
     def weighed(self, opinion: Opinion, case: Case, known: Calibration) -> Result:
         """The opinion's result with its doubt and verdict."""
@@ -52,9 +66,12 @@ class Trusted(Several):
         if task == "classify":
             findings["scores"], uncertain = self._classified(result["scores"], known, meta)
         elif task == "segment":
-            logits = opinion.logits[: 1 + len(self.plan.classes)]
-            uncertain = doubt.of_mask(doubt.sight(logits), known.scaling)
+            near = opinion.near or streamed.of_scores(opinion.logits[: 1 + len(self.plan.classes)])
+            uncertain = doubt.of_mask(doubt.sight(near), known.scaling)
             findings |= self._further(opinion, known)
+        elif task == "reconstruct" and known.foreseen is not None:
+            seen = foreseen.evidence(self.task, opinion)
+            uncertain = None if seen is None else foreseen.doubt(foreseen.value(known.foreseen, seen))
         meta["measured"] = self._measured(opinion, known, uncertain)
         unlike, words = self._seen(opinion, case, known)
         apart = None if opinion.entropies is None else maps.disagreement(opinion)
@@ -91,6 +108,8 @@ class Trusted(Several):
             found = {what: value for what, (value, _) in promises.sizes(self.task, opinion.result["mask"]).items()}
             # 1 - doubt is the expected Dice
             found["dice"] = None if uncertain is None else 1 - uncertain
+        elif known.foreseen is not None and uncertain is not None:
+            found[known.foreseen.metric] = foreseen.psnr(uncertain)
         return {what: promises.said(one, found.get(what)) for what, one in known.measured.items()}
 
     def _seen(self, opinion: Opinion, case: Case, known: Calibration) -> tuple[float | None, tuple[str, ...]]:
@@ -118,5 +137,11 @@ def _check(known: Calibration | None, run: Run) -> None:
         raise HilumError(
             "HIL-M05",
             f"calibration.json of {run.path} scales {len(known.scaling.scale)} classes, the plan has {classes}",
+            "Copy the run again, or calibrate it anew",
+        )  # fmt: skip
+    strange = set() if known is None or known.foreseen is None else known.foreseen.parts.keys() - set(foreseen.NAMES)
+    if strange:
+        raise HilumError(
+            "HIL-M05", f"calibration.json of {run.path} rests on {', '.join(sorted(strange))}, which is not measured",
             "Copy the run again, or calibrate it anew",
         )  # fmt: skip

@@ -17,7 +17,7 @@ def calibrate(
     data: Path | str,
     *,
     error: float = learned.ERROR,
-    acceptable: float = learned.ACCEPTABLE,
+    acceptable: float | None = None,
     opinions: str = "one",
     others: Sequence[Path | str] = (),
     progress: Progress = quiet,
@@ -25,13 +25,20 @@ def calibrate(
     """Write calibration.json into the run folder and return it. `hilum train` has done so with the defaults.
 
     data: what the run was trained on. error: share of patients, above 0 and below 1, whose result may be accepted and
-    wrong, and whose prediction set may lack the true class. acceptable: Dice (or F1 of boxes) from which a result is
-    right. opinions: whose mean an answer is from now on, "one", "views" or "dropout:N"; others: runs of the same plan
-    and split that make an ensemble with this one, whose weights are copied into the run.
+    wrong, and whose prediction set may lack the true class. acceptable: from when a result is right, as Dice or F1 of
+    boxes (0.7 if not given), of a picture as PSNR in dB (30); what can only be another of these is refused
+    (HIL-TRUST-23). opinions: whose mean an answer is from now on, "one", "views" or "dropout:N"; others: runs of the
+    same plan and split that make an ensemble with this one, whose weights are copied into the run.
     """
     run = Run(Path(model))
     if run.is_bundle:
         raise HilumError("HIL-TRUST-20", f"{model} is a bundle", "Calibrate the run, and bundle it again")
+    if run.system is not None:
+        # it asks for its networks one by one here
+        from hilum.verbs import _system
+
+        words = {"error": error, "acceptable": acceptable, "opinions": opinions}
+        return {"networks": _system.calibrated(run, data, words, others, progress)}
     learned.taken_up(run)
     units = same_data(run, look(data, run.plan.task, run.plan.split_seed, progress))
     if units is None:
@@ -45,7 +52,7 @@ def calibrate(
             "HIL-TRUST-21", f"{model} can not be calibrated: it generates, or no validation case gave a result",
             "Train with a validation part",
         )  # fmt: skip
-    facts = {"part": made.part, "cases": made.cases, "error": error, "acceptable": acceptable}
+    facts = {"part": made.part, "cases": made.cases, "error": error, "acceptable": made.acceptable}
     if made.opinions.kind != "one":
         facts |= {"opinions": made.opinions.model_dump(), "with": [r.path.name for r in more]}
     run.record("calibrate", facts)

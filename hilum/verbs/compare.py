@@ -14,6 +14,7 @@ from hilum.core.errors import HilumError
 from hilum.core.plan import parse_net
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
+from hilum.evaluation import voxels
 from hilum.evaluation.comparison import Cell, compared
 from hilum.learn import _pace
 from hilum.pictures.page import Page
@@ -40,7 +41,7 @@ def compare(
 
     Returns (and writes compare.json, compare.html): rows per network with the mean over seeds, interval, paired
     difference to the best, p, p after Holm, and costs; sentences and notes; how firm the ranking is; AUROC of a
-    classification.
+    classification; how sure the networks are, of classes or of voxels near foreground.
     """
     folder = Path(out)
     _check(nets, seeds, folder)
@@ -113,7 +114,18 @@ def _cell(folder: Path, net: str, seed: int) -> Cell:
         peak_bytes=_known(folder / "cost.json").get("peak_bytes"),
         scores={r["case"]: {k[2:]: float(v) for k, v in r.items() if k.startswith("p ")} for r in judged},
         truth={r["case"]: r["truth"] for r in judged},
+        voxels=_of_voxels(rows),
     )
+
+
+def _of_voxels(rows: list[dict[str, str]]) -> dict[str, dict[str, float | None]]:
+    """{metric: {case: value}} of the probabilities of masks, where the evaluation has looked at them."""
+    columns = {name: voxels.COLUMN.format(name) for name in voxels.NAMES}
+    return {
+        name: {r["case"]: float(r[column]) if r[column] else None for r in rows}
+        for name, column in columns.items()
+        if rows and column in rows[0]
+    }
 
 
 def _known(path: Path) -> dict[str, Any]:
@@ -146,6 +158,10 @@ def _page(path: Path, content: dict[str, Any]) -> None:
         page.heading("AUROC").table([{k: v for k, v in r.items() if k != "supported"} for r in content["auroc"]])
         for sentence in content["auroc sentences"]:
             page.text(sentence)
+    if content["sureness"]:
+        lower = dict.fromkeys(("nll", "brier"), "lower")
+        words = " ".join(content["sureness sentences"])
+        page.heading("How sure the networks are").table(content["sureness"], best=lower, caption=words)
     _closing(page, content)
     page.write(path)
 

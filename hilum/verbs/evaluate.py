@@ -1,6 +1,7 @@
 """evaluate: a run or bundle against labelled data; metrics.json, cases.csv and report.html."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from hilum.data.splits import PARTS
 from hilum.evaluation import checks, raters, report, trust
 from hilum.evaluation.evaluator import Evaluation, judge_all, judge_generated
 from hilum.evaluation.promises import Promises
+from hilum.evaluation.voxels import Voxels
 from hilum.infer.predictor import Predictor
 from hilum.planning.fingerprint import content_hash
 from hilum.planning.planner import look
 from hilum.tasks import _task
 from hilum.tasks._task import Judged
-from hilum.trust import learned
+from hilum.trust import doubt
+from hilum.trust.system import trusted
 from hilum.trust.trusted import Trusted
 from hilum.verbs.train import same_data
 
@@ -39,7 +42,7 @@ def evaluate(
     Same data as the run: its test part (or `part`). Other data: every labelled case.
     """
     run = Run(Path(model))
-    predictor = Trusted(run, wide=len(run.plan.classes) <= WIDE)
+    predictor = trusted(run, wide=len(run.plan.classes) <= WIDE)
     cases, used = _cases(run, data, part, progress)
     free_folder(Path(out))
     return _judged(predictor, cases, used, Path(out), progress)
@@ -47,14 +50,16 @@ def evaluate(
 
 def _judged(predictor: Trusted, cases: list[Case], part: str, folder: Path, progress: Progress) -> dict[str, Any]:
     """Evaluate `cases` into `folder`, which is made when there is something to write."""
-    kept, read = Promises(predictor.task), raters.Raters(predictor.task)
+    kept, read, sure = Promises(predictor.task), raters.Raters(predictor.task), Voxels(predictor)
     if predictor.task.CARD["infer"] == "sampler":
         from safetensors.numpy import load
 
         done = judge_generated(predictor, cases, load(predictor.run.read("features.safetensors")))
     else:
         mirrors = checks.Mirrors(predictor.task)
-        done = judge_all(predictor, cases, progress, (mirrors, kept, read))
+        # what the result was made from is large: whoever needs it comes first
+        done = judge_all(predictor, cases, progress, (sure, mirrors, kept, read))
+        predictor.keep = False
         kept.judged(done.judged, done.results)
         done.alarms += [words for words in (mirrors.sentence(),) if words is not None]
     groups = len({c.group for c in cases})
@@ -69,12 +74,12 @@ def _judged(predictor: Trusted, cases: list[Case], part: str, folder: Path, prog
     if not predictor.run.is_bundle:
         looks = 1 + sum(e["event"] == "evaluate" and e["part"] == part for e in predictor.run.ledger())
         predictor.run.record("evaluate", {"part": part, "cases": len(cases), "look": looks})
-    believed = _believed(predictor, done, kept)
+    believed = _believed(predictor, done, kept, sure)
     frame = checks.frame_alone(predictor, cases)
     if frame is not None:
         (done.alarms if frame["gives away"] else done.notes).append(frame["sentence"])
     names = [c.name for c in predictor.plan.classes] if predictor.plan.task == "classify" else []
-    write_rows(folder / "cases.csv", _case_rows(done, names))
+    write_rows(folder / "cases.csv", _case_rows(done, names, sure.column))
     if believed is not None:
         write_json(folder / "trust.json", believed)
     beside = read.summary(done.missing)
@@ -87,14 +92,16 @@ def _judged(predictor: Trusted, cases: list[Case], part: str, folder: Path, prog
     return content
 
 
-def _believed(predictor: Predictor, done: Evaluation, kept: Promises) -> dict[str, Any] | None:
+def _believed(predictor: Predictor, done: Evaluation, kept: Promises, sure: Voxels) -> dict[str, Any] | None:
     """What trust.json says; None for a run that has learned nothing about its own answers."""
     known = predictor.run.calibration
     if known is None:
         return None
-    acceptable = learned.ACCEPTABLE if known.acceptable is None else known.acceptable
-    answers = trust.answers(predictor.plan.task, done.judged, done.results, acceptable)
-    return trust.summary(known, answers, [c.name for c in predictor.plan.classes], kept.summary(known))
+    # runs from before a number was kept have the usual one
+    least = doubt.acceptable(predictor.plan.task, None) if known.acceptable is None else known.acceptable
+    answers = trust.answers(predictor.plan.task, done.judged, done.results, least)
+    further = kept.summary(known) | sure.summary()
+    return trust.summary(known, answers, [c.name for c in predictor.plan.classes], further)
 
 
 def _cases(run: Run, data: Path | str, part: str | None, progress: Progress) -> tuple[list[Case], str]:
@@ -149,8 +156,13 @@ def _own(
     return _task.kind(plan.task).units(grouped, shared, plan.split_seed)
 
 
-def _case_rows(done: Evaluation, classes: list[str]) -> list[dict[str, Any]]:
-    """One row per case: headline, every case metric by class, and of a classification (classes) the probabilities."""
+def _case_rows(
+    done: Evaluation, classes: list[str], further: Callable[[str], dict[str, float | None]] = lambda _: {}
+) -> list[dict[str, Any]]:
+    """One row per case: headline, every case metric by class, and of a classification (classes) the probabilities.
+
+    further: columns of a case by its name.
+    """
     headline = done.case_values()
     rows: list[dict[str, Any]] = []
     for judged_case in done.judged:
@@ -161,6 +173,7 @@ def _case_rows(done: Evaluation, classes: list[str]) -> list[dict[str, Any]]:
             row |= {"doubt": _text(looked.meta["doubt"]), "decision": looked.verdict.decision}
         for metric, values in judged_case.values.items():
             row |= {f"{metric} {key}".strip(): _text(value) for key, value in values.items()}
+        row |= {name: _text(value) for name, value in further(judged_case.case).items()}
         rows.append(row | _chances(judged_case, classes))
     for (case, why), worst in zip(done.missing, done.lost, strict=True):
         row = {"case": case.id, "group": case.group, "missing": why, "headline": _text(headline[case.id])}

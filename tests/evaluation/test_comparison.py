@@ -1,11 +1,13 @@
 """The table of a comparison: best first; a difference is called supported where there is one, and only there."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
 from hilum.evaluation.comparison import Cell, compared
+from hilum.metrics import brier, ece, nll
 
 
 def cell(net, seed, values, groups=None, metric="dice", better="higher", **more):
@@ -151,3 +153,66 @@ def test_auroc_of_clustered_cases_is_not_left_to_delong():
     found = compared([scored("poor", 0.1, groups), scored("good one", 2.0, groups)])
     assert {r["method"] for r in found["auroc"] if "p" in r} == {"resampled groups"}
     assert "independent" in found["auroc sentences"][0] and "by resampled groups" in found["auroc sentences"][1]
+
+
+def masked(net, seed, nll, groups=None, **more):
+    """A segmentation whose voxels have these NLL, and a Brier score and an ECE of half and a tenth of it."""
+    sure = {
+        name: {f"c{k}": None if v is None else share * v for k, v in enumerate(nll)}
+        for name, share in (("nll", 1), ("brier", 0.5), ("ece", 0.1))
+    }
+    return cell(net, seed, [0.9 - 0.01 * k for k in range(len(nll))], groups, voxels=sure, **more)
+
+
+def test_masks_are_compared_by_how_sure_their_voxels_are():
+    found = compared([masked("a", 0, [0.2, 0.4, None, 0.6]), masked("b", 0, [0.1, 0.2, 0.3, 0.4])])
+    rows = {r["net"]: r for r in found["sureness"]}
+    assert [r["net"] for r in found["sureness"]] == [r["net"] for r in found["rows"]]
+    # the case without such voxels is left out
+    assert (rows["a"]["nll"], rows["a"]["brier"], rows["a"]["ece"]) == pytest.approx((0.4, 0.2, 0.04))
+    assert rows["b"]["nll"] == pytest.approx(0.25)
+    for name in ("nll", "brier", "ece"):
+        assert 0 <= rows["a"][f"{name} low"] < rows["a"][name] < rows["a"][f"{name} high"]
+    assert "decides which voxels count" in found["sureness sentences"][0]
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_the_sureness_of_several_seeds_holds_the_doubt_of_the_seeds():
+    values = np.random.default_rng(5).uniform(0.2, 0.4, 12)
+    same = compared([masked("a", s, list(values)) for s in range(3)])["sureness"][0]
+    apart = compared([masked("a", s, list(values + 0.1 * s)) for s in range(3)])["sureness"][0]
+    assert apart["nll"] == pytest.approx(same["nll"] + 0.1)
+    assert apart["nll high"] - apart["nll low"] > 1.5 * (same["nll high"] - same["nll low"])
+    assert apart["nll low"] >= 0 and apart["ece high"] <= 1
+
+
+def test_evaluations_that_have_not_looked_at_voxels_say_nothing_of_them():
+    bare = compared([cell("a", 0, [0.5, 0.6]), cell("b", 0, [0.4, 0.5])])
+    assert bare["sureness"] == [] and bare["sureness sentences"] == []
+    mixed = compared([masked("a", 0, [0.2, 0.4]), cell("old", 0, [0.4, 0.5])])
+    rows = {r["net"]: r for r in mixed["sureness"]}
+    assert rows["a"]["nll"] == pytest.approx(0.3) and rows["old"]["nll"] is None and rows["old"]["nll low"] is None
+
+
+def sure_classes(net, shift, seed):
+    """A classification with the metrics that an evaluation of its probabilities gives."""
+    made = scored(net, shift, None)
+    p = np.array([[row["healthy"], row["ill"]] for row in made.scores.values()])
+    truth = np.array([int(t == "ill") for t in made.truth.values()])
+    more = {m.__name__.rsplit(".")[-1]: m.measure(p, truth) for m in (nll, brier, ece)}
+    rows = {name: {"mean": v, "low": v - 0.01, "high": v + 0.01, "better": "lower"} for name, v in more.items()}
+    return dataclasses.replace(made, seed=seed, metrics=made.metrics | rows)
+
+
+def test_classes_have_the_numbers_of_their_evaluation():
+    (row,) = compared([sure_classes("a", 1.0, 0)])["sureness"]
+    own = sure_classes("a", 1.0, 0).metrics
+    for name in ("nll", "brier", "ece"):
+        assert (row[name], row[f"{name} low"]) == (own[name]["mean"], own[name]["low"])
+    several = compared([sure_classes("a", 1.0, s) for s in range(2)])
+    (row,) = several["sureness"]
+    for name in ("nll", "brier"):
+        assert row[f"{name} low"] < row[name] < row[f"{name} high"]
+        assert row[name] == pytest.approx(own[name]["mean"])
+    assert row["ece"] == own["ece"]["mean"] and row["ece low"] is None
+    assert "over several seeds it has no interval" in several["sureness sentences"][0]

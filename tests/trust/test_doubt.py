@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from hilum.core.errors import HilumError
 from hilum.core.findings import Boxes, Field, Result
 from hilum.core.image import Case, Image
 from hilum.tasks._task import Judged
@@ -62,11 +63,29 @@ def test_a_registration_that_fits_is_not_doubtful() -> None:
         # trained without labels, nothing says how good it is
         ("register", {"dice": {"": None}}, None),
         ("register", {"folding_percent": {"": 0.0}}, None),
-        ("reconstruct", {"psnr_db": {"": 30.0}}, None),
+        ("reconstruct", {"psnr_db": {"": 40.0, "zero-filled": 20.0}}, (0.01, False)),
+        ("reconstruct", {"psnr_db": {"": 29.0}}, (10**-1.45, True)),
+        ("reconstruct", {"psnr_db": {"": None}}, None),
     ],
 )
 def test_what_counts_as_wrong(task: str, values: dict[str, dict[str, float | None]], expected: object) -> None:
-    found = doubt.loss(task, Judged("", "", values), 0.7)
+    found = doubt.loss(task, Judged("", "", values), doubt.acceptable(task, None))
     assert found == (expected if expected is None else pytest.approx(expected))
-    wrong = doubt.loss("classify", Judged("", "", {}, (np.array([0.6, 0.4]), 1)), 0.7)
+    wrong = doubt.loss("classify", Judged("", "", {}, (np.array([0.6, 0.4]), 1)), None)
     assert wrong == (1.0, True)
+
+
+def test_what_is_acceptable_has_the_unit_of_the_task() -> None:
+    assert doubt.acceptable("segment", None) == 0.7 and doubt.acceptable("segment", 1.0) == 1
+    assert doubt.acceptable("reconstruct", None) == 30 and doubt.acceptable("reconstruct", 25.0) == 25
+    assert doubt.acceptable("classify", 0.7) is None and doubt.acceptable("generate", None) is None
+
+
+@pytest.mark.parametrize(
+    ("task", "wanted"),
+    [("segment", 30.0), ("detect", 0.0), ("register", float("nan")), ("reconstruct", 0.7), ("reconstruct", 200.0)],
+)
+def test_a_number_of_another_unit_is_refused(task: str, wanted: float) -> None:
+    with pytest.raises(HilumError) as refused:
+        doubt.acceptable(task, wanted)
+    assert refused.value.code == "HIL-TRUST-23" and "is usual" in refused.value.remedy

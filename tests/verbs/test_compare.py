@@ -48,10 +48,22 @@ def test_the_area_is_that_of_the_evaluations(made: tuple[dict[str, Any], Path, P
         assert len(own) == 2 and areas[net] == pytest.approx(sum(own) / 2, abs=1e-6)
 
 
+def test_how_sure_the_networks_are_is_what_the_evaluations_say(made: tuple[dict[str, Any], Path, Path]) -> None:
+    found, out, _ = made
+    rows = {r["net"]: r for r in found["sureness"]}
+    for net in NETS:
+        files = list(out.glob(f"cells/{net.split(':')[0]}-*/done/metrics.json"))
+        own = [json.loads(f.read_text(encoding="utf-8"))["metrics"] for f in files]
+        for name in ("nll", "brier", "ece"):
+            assert rows[net][name] == pytest.approx(sum(m[name]["mean"] for m in own) / 2)
+        assert rows[net]["nll low"] < rows[net]["nll"] < rows[net]["nll high"]
+
+
 def test_the_page_shows_all_of_it_and_asks_nobody(made: tuple[dict[str, Any], Path, Path]) -> None:
     _, out, _ = made
     page = (out / "compare.html").read_text(encoding="utf-8")
-    for words in ("peak MB", "p holm", "seconds a case", "How firm the order is", "place 1", "AUROC", "after Holm"):
+    parts = ("How firm the order is", "place 1", "AUROC", "after Holm", "How sure the networks are", "nll low")
+    for words in ("peak MB", "p holm", "seconds a case", *parts):
         assert words in page, words
     assert "Intervals resample seeds and groups" in page
     assert not re.search(r"""(src|href)\s*=\s*["']?\s*(https?:)?//""", page)

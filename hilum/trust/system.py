@@ -1,0 +1,203 @@
+"""Several networks over groups of classes predict as one: label maps merged, verdicts and doubts brought together."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from hilum.core.errors import HilumError, near
+from hilum.core.findings import Mask, Result, Verdict
+from hilum.core.image import Array, Case, Image
+from hilum.core.progress import Progress, quiet
+from hilum.core.run import Run
+from hilum.core.system import Group
+from hilum.infer import merging, structures
+from hilum.infer._clock import Clock
+from hilum.infer.merging import Merging
+from hilum.infer.predictor import Opinion
+from hilum.infer.promise import Promise
+from hilum.infer.runtimes import _choose
+from hilum.prepare import grid
+from hilum.tasks import _task
+from hilum.trust.trusted import Trusted
+
+DECISIONS = ("person", "flag", "accept")
+# Of several verdicts the most careful one counts.
+MOST = 6e4
+# Log odds that half precision holds.
+ODDS = "odds"
+
+
+def trusted(
+    run: Run, runtime: str = "torch", limit: int | None = None, wide: bool = False, maps: bool = False,
+    roi: Sequence[str] = (),
+) -> Trusted:  # fmt: skip
+    """A predictor of a run or a system. roi: of a system, the classes that are wanted; () for all (HIL-TRUST-30)."""
+    if run.system is not None:
+        return System(run, runtime, limit, wide, maps, roi)
+    if roi:
+        raise HilumError(
+            "HIL-TRUST-30", f"{run.path} is one network, which finds all its classes at once",
+            "Leave --roi out; it is there for systems made by: hilum train --groups",
+        )  # fmt: skip
+    return Trusted(run, runtime, limit, wide, maps)
+
+
+class System(Trusted):
+    """As Trusted, for a run that has a system.json. parts: the predictors that are needed, by group.
+
+    A result holds "mask" (classes wanted, merged by `infer.merging`) and "structures" (a Table of `infer.structures`).
+    Its verdict is the most careful of the parts', its doubt, disagreement and unlikeness the highest; "measured" keeps
+    what a part promises of a class where the merging left that class as the part had found it.
+    """
+
+    def __init__(
+        self, run: Run, runtime: str = "torch", limit: int | None = None, wide: bool = False, maps: bool = False,
+        roi: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        from torch import nn
+
+        run.check_hashes()
+        known = run.system
+        assert known is not None
+        self.run, self.limit, self.runtime, self.plan = run, limit, runtime, run.plan
+        self.task = _task.load(self.plan)
+        self.wanted = _wanted(self.plan.classes, roi)
+        needed = [g for g in known.groups if any(c.value in self.wanted for c in g.classes)]
+        self.parts = {g.name: _part(run, g, runtime, limit) for g in needed}
+        self.net = nn.ModuleDict({name: part.net for name, part in self.parts.items()})
+        # what a run knows of its own answers, each part knows for itself
+        self.calibration, self.anatomy, self.members, self.known = None, None, None, {}
+        self.wide, self.maps, self.keep, self.latest = wide, maps, False, None
+        self.clock, self.promised, self._chosen = Clock(), None, {}
+        for part in self.parts.values():
+            part.clock = self.clock
+
+    def __call__(self, case: Case, progress: Progress = quiet) -> Result:
+        """Everything that the parts find in the case, as one."""
+        image = case.read("image")
+        # read once, for every part and for the intensities
+        case = replace(case, items={**case.items, "image": image})
+        array = merging.empty([c.value for c in self.plan.classes], image.array[0])
+        # on the network's axes, as what its parts say lies on its grid
+        merged, found = Merging(grid.ras_view(array[None], image)[0]), dict[str, Result]()
+        for name, part in self.parts.items():
+            opinion = _asked(part, case, progress)
+            known = part.calibration
+            result = opinion.result if known is None else part.weighed(opinion, case, known)
+            mask = result["mask"]
+            merged.add(grid.ras_view(mask.array[None], image)[0], mask.classes.keys(), _odds(opinion))
+            found[name] = replace(result, findings={})
+        self.promised = _promised(list(self.parts.values()))
+        return self._together(found, array, merged.lost, image)
+
+    def opinion(self, case: Case, progress: Progress = quiet) -> Opinion:
+        """There is none: see the `parts`."""
+        raise TypeError("a system has no opinion of its own: its parts have one each")
+
+    @property
+    def computed_by(self) -> _choose.Chosen | None:
+        """That of the first part; the others are alike."""
+        return next(iter(self.parts.values())).computed_by
+
+    def _together(self, found: dict[str, Result], array: Array, lost: set[int], image: Image) -> Result:
+        """One result of all. array: the merged map. lost: classes of which the merging took something."""
+        others = [c.value for c in self.plan.classes if c.value not in self.wanted]
+        if others:
+            array[np.isin(array, others)] = 0
+        mask = Mask(array, self.wanted, image.affine)
+        findings: dict[str, Any] = {"mask": mask, "structures": structures.table(mask, image, self.plan.channels)}
+        first = next(iter(found.values()))
+        meta: dict[str, Any] = {"case": first.meta["case"]}
+        for name in ("doubt", "disagreement", "unlike"):
+            said = [r.meta[name] for r in found.values() if name in r.meta]
+            meta |= {name: max(said)} if said else {}
+        whole = {name for value, name in self.wanted.items() if value not in lost}
+        measured = promised_of({name: r.meta.get("measured", {}) for name, r in found.items()}, whole)
+        meta |= {"measured": measured} if measured else {}
+        warnings = tuple(dict.fromkeys(w for r in found.values() for w in r.warnings))
+        verdict = together({name: r.verdict for name, r in found.items()})
+        return Result(findings, verdict, warnings, meta)
+
+
+def promised_of(said: Mapping[str, Mapping[str, Any]], whole: Collection[str]) -> dict[str, Any]:
+    """What the parts promise ({part: {what: interval}}) of the classes in `whole`; their headline, by part.
+
+    The merging gave voxels of the other classes to another part: what was promised of them is no longer so.
+    """
+    kept: dict[str, Any] = {}
+    for part, rows in said.items():
+        for what, row in rows.items():
+            _, of, name = what.partition(" of ")
+            if not of:
+                kept[f"{what} of {part}"] = row
+            elif name in whole:
+                kept[what] = row
+    return kept
+
+
+def together(verdicts: dict[str, Verdict]) -> Verdict:
+    """The most careful verdict, with the reasons of those that do not accept (or of all, where all do), by part.
+
+    What an acceptance promises, it promises of each part by itself.
+    """
+    worst = min((v.decision for v in verdicts.values()), key=DECISIONS.index)
+    said: dict[str, list[str]] = {}
+    for part, verdict in verdicts.items():
+        if verdict.decision != "accept" or worst == "accept":
+            for reason in verdict.reasons:
+                said.setdefault(reason, []).append(part)
+    # what all say of the image needs no names, what each promises does
+    bare = {r for r, parts in said.items() if len(parts) == len(verdicts) and worst != "accept"}
+    reasons = (r if r in bare else f"{', '.join(parts)}: {r}" for r, parts in said.items())
+    return Verdict(worst, tuple(reasons))
+
+
+def _part(run: Run, group: Group, runtime: str, limit: int | None) -> Trusted:
+    """The predictor of a group; one that finds other classes than the system says is refused (HIL-M05)."""
+    part = Trusted(run.part(group.name), runtime, limit)
+    if part.plan.classes != group.classes:
+        raise HilumError(
+            "HIL-M05", f"The network {group.name} of {run.path} finds other classes than system.json says",
+            "Copy the system again",
+        )  # fmt: skip
+    return part
+
+
+def _wanted(classes: Sequence[Any], roi: Sequence[str]) -> dict[int, str]:
+    """{value: name} of the classes that are asked for; unknown names are refused with near ones (HIL-TRUST-30)."""
+    known = {c.name: c.value for c in classes}
+    for name in roi:
+        if name not in known:
+            raise HilumError("HIL-TRUST-30", f"There is no class {name!r} in this system", near(name, list(known)))
+    return {value: name for name, value in known.items() if not roi or name in roi}
+
+
+def _asked(part: Trusted, case: Case, progress: Progress) -> Opinion:
+    """What a part finds, with how sure it is of foreground; plane by plane where one network is asked once."""
+    if part.members is not None or not part.streams:
+        return part.opinion(case, progress)
+    return part.answer(case, progress, {ODDS: _of_foreground})
+
+
+def _of_foreground(scores: Any) -> Any:
+    """Log odds of any foreground, (n,) of scores (K, n)."""
+    import torch
+
+    return torch.logsumexp(scores[1:], dim=0) - scores[0]
+
+
+def _odds(opinion: Opinion) -> Array:
+    """Log odds of any foreground on the network's grid, float16: one for every network is kept."""
+    odds = opinion.maps[ODDS] if ODDS in opinion.maps else _of_foreground(opinion.logits).numpy()
+    kept: Array = np.clip(odds, -MOST, MOST).astype(np.float16)
+    return kept
+
+
+def _promised(parts: Sequence[Trusted]) -> Promise | None:
+    """Of parts that run one after the other: the most memory, and the time of all."""
+    told = [part.promised for part in parts if part.promised is not None]
+    if not told:
+        return None
+    return replace(max(told, key=lambda p: p.total), seconds=sum(p.seconds for p in told))
