@@ -1,8 +1,8 @@
 """Hilum: medical images in, findings with their doubt stated, out as objects a hospital understands.
 
 The verbs are the public API: ``hilum.inspect``, ``plan``, ``train``, ``evaluate``, ``compare``, ``predict``,
-``bundle``, and ``demo``, ``generate``, ``verify``, ``resample``, ``calibrate``, ``card`` (and ``hilum.verbs.zoo``).
-Each is loaded when first used.
+``bundle``, and ``demo``, ``generate``, ``verify``, ``keys``, ``import_model``, ``resample``, ``calibrate``,
+``quantise``, ``card`` (and ``hilum.verbs.zoo``). Each is loaded when first used.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from hilum.core.errors import HilumError
 __version__ = "0.1.0"
 _VERBS = (
     "inspect", "plan", "train", "evaluate", "compare", "predict", "bundle", "demo", "generate", "verify", "resample",
-    "calibrate", "card",
+    "calibrate", "quantise", "card", "keys", "import_model",
 )  # fmt: skip
 __all__ = ["HilumError", "__version__", *_VERBS]
 

@@ -30,6 +30,7 @@ from hilum.core.atomic import write_json, write_text
 from hilum.core.run import Run
 from hilum.evaluation.bootstrap import Paired, interval_of_set, paired
 from hilum.evaluation.promises import Promises
+from hilum.infer import streamed
 from hilum.planning.planner import look
 from hilum.tasks._task import headline_value
 from hilum.trust import calibration, conformal, doubt, maps, several, voxels
@@ -165,7 +166,14 @@ def of_masks(name: str, folder: Path) -> dict[str, Any]:
             value = headline_value(predictor.task.judge(opinion.result, case).values["dice"])
             if part == "test":
                 promised(case, predictor.weighed(opinion, case, predictor.calibration))
-            kept[part].append((voxel, case.group, doubt.sight(logits), 0.0 if value is None else 1 - value))
+            kept[part].append(
+                (
+                    voxel,
+                    case.group,
+                    doubt.sight(streamed.of_scores(opinion.logits)),
+                    0.0 if value is None else 1 - value,
+                )
+            )
     chosen = voxels.choose([v for v, *_ in kept["val"]], [g for _, g, *_ in kept["val"]])
     row: dict[str, Any] = {"data": name, "validation": len(kept["val"]), "test": len(kept["test"])}
     row |= {"method": chosen.scaling.method}

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from hilum.cli import hand_on
 from hilum.core.errors import HilumError, Stopped
 from hilum.core.findings import INTENDED_USE
 
@@ -127,6 +128,10 @@ def train(
     accept: Annotated[
         list[str] | None, typer.Option(help="T04: resume with other versions than the run began with.")
     ] = None,
+    groups: Annotated[
+        str | None,
+        typer.Option(help="Networks that share the classes: how many, or a YAML file {group: [class names]}."),
+    ] = None,
     set_: Sets = None,
 ) -> None:
     """Learn from a data set and leave a run folder (10 minutes unless said otherwise).
@@ -140,7 +145,7 @@ def train(
         verb(
             data, task, out, plan=plan, net=net, minutes=minutes, steps=steps, seed=seed,
             resume=resume, start=start, memory=memory, accelerator=accelerator, devices=devices,
-            track=track, accept=tuple(accept or ()), settings=_settings(set_),
+            track=track, accept=tuple(accept or ()), groups=groups, settings=_settings(set_),
             progress=show.watched(progress, out / "training.html"),
         )  # fmt: skip
     words = ["hilum", "evaluate", str(out), str(data), "--out", f"{out}-evaluation"]
@@ -209,14 +214,26 @@ def predict(
     inputs: Annotated[list[Path] | None, typer.Argument(help="Images, folders, or CSVs with columns of roles.")] = None,
     fixed: Annotated[Path | None, typer.Option(help="For registration: the image that stays.")] = None,
     moving: Annotated[Path | None, typer.Option(help="For registration: the image that moves.")] = None,
-    memory: Annotated[str | None, typer.Option(help="Most that merging windows may take, for example 2GB.")] = None,
-    runtime: Annotated[str, typer.Option(help="torch.")] = "torch",
+    memory: Annotated[str | None, typer.Option(help="Most that the process may hold, for example 2GB.")] = None,
+    runtime: Annotated[
+        str,
+        typer.Option(
+            help="What computes: torch, torch-channels-last, torch-bf16, onnx, openvino, openvino-bf16, openvino-int8; "
+            "auto takes the fastest that agrees with torch."
+        ),
+    ] = "torch",
     format: Annotated[str, typer.Option(help="nifti, or dicom (SEG, SR, registration) for DICOM images.")] = "nifti",
     wide: Annotated[bool, typer.Option("--wide", help="Also masks that miss little of what is there.")] = False,
     maps: Annotated[bool, typer.Option("--maps", help="Also where a mask is doubtful, as images.")] = False,
     order: Annotated[
         str, typer.Option(help="Of worklist.csv: arrival, or doubt (what needs a person first).")
     ] = "arrival",
+    roi: Annotated[
+        str | None, typer.Option(help="Of a system of networks: the classes that are wanted, with commas.")
+    ] = None,
+    cluster: Annotated[
+        str | None, typer.Option(help="Several processes (local:4), or a Dask scheduler of your own (tcp://host:8786).")
+    ] = None,
     accept: Accept = None,
 ) -> None:
     """Use a run or bundle on images; a bad input costs that input only. Repeat the call to go on.
@@ -230,6 +247,7 @@ def predict(
         found = verb(
             model, list(inputs or []), out, fixed=fixed, moving=moving,
             memory=memory, runtime=runtime, format=format, wide=wide, maps=maps, order=order,
+            roi=tuple(name.strip() for name in roi.split(",")) if roi else (), cluster=cluster,
             accept=tuple(accept or ()), progress=progress,
         )  # fmt: skip
     show.predicted(found, out)
@@ -254,27 +272,10 @@ def generate(
     print(f"{len(found['files'])} images in {out}. {found['note']}")
 
 
-@app.command()
-def bundle(
-    model: Annotated[Path, typer.Argument(help="A run folder.")],
-    out: Annotated[Path, typer.Option(help="NAME.hilum")],
-    public: Annotated[
-        bool, typer.Option("--public", help="For everybody: refused where the terms of the data do not allow it.")
-    ] = False,
-) -> None:
-    """One file to hand a model on: plan, weights, card, hashes and a golden pair.
-
-    Example: hilum bundle run --out model.hilum
-    """
-    from hilum.verbs.bundle import bundle as verb
-
-    card = verb(model, out, public=public)
-    print(
-        f"{out}: {card['task']} by {card['network']}, terms of the data: {card['terms_of_data']}. "
-        f"Check: hilum verify {out}"
-    )
-    for words in card.get("conditions", []):
-        print(words)
+app.command()(hand_on.bundle)
+app.command()(hand_on.verify)
+app.command()(hand_on.keys)
+app.command("import")(hand_on.import_model)
 
 
 @app.command()
@@ -282,7 +283,10 @@ def calibrate(
     model: Annotated[Path, typer.Argument(help="A run folder.")],
     data: Data,
     error: Annotated[float, typer.Option(help="Share of patients whose result may be accepted and wrong.")] = 0.1,
-    acceptable: Annotated[float, typer.Option(help="Dice, or F1 of boxes, from which a result is right.")] = 0.7,
+    acceptable: Annotated[
+        float | None,
+        typer.Option(help="From when a result is right: Dice or F1 of boxes (0.7), PSNR of a picture (30 dB)."),
+    ] = None,
     opinions: Annotated[
         str, typer.Option(help="Whose mean an answer is: one, views (of the image), dropout or dropout:N.")
     ] = "one",
@@ -306,6 +310,20 @@ def calibrate(
 
 
 @app.command()
+def quantise(model: Annotated[Path, typer.Argument(help="A run folder of masks.")], data: Data) -> None:
+    """Make a graph of eight bits for --runtime openvino-int8, and measure on the validation part what it costs.
+
+    Example: hilum quantise run images/
+    """
+    from hilum.cli import show
+    from hilum.verbs.quantise import quantise as verb
+
+    with show.bars() as progress:
+        found = verb(model, data, progress=progress)
+    show.quantised(found)
+
+
+@app.command()
 def card(
     model: Model,
     out: Out,
@@ -322,21 +340,6 @@ def card(
     from hilum.verbs.card import card as verb
 
     show.carded(verb(model, out, metrics=metrics), out)
-
-
-@app.command()
-def verify(path: Annotated[Path, typer.Argument(help="A .hilum file.")]) -> None:
-    """Is a bundle whole, and does it compute what it did where it was made?
-
-    Example: hilum verify model.hilum
-    """
-    from hilum.verbs.verify import verify as verb
-
-    card = verb(path)
-    print(
-        f"{path} is whole: {card['files']} files, golden output within {card['golden_difference']:.1e}. "
-        f"{card['intended_use']}"
-    )
 
 
 @app.command()

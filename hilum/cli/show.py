@@ -150,7 +150,9 @@ def compared(found: dict[str, Any], out: Path) -> None:
     columns += ["seeds", "steps", "seconds", "parameters"]
     rows = [{c: row.get(c) for c in columns} for row in found["rows"]]
     _table(rows, f"{found['task']} on {found['data']}, {found['headline']} ({found['better']} is better)")
-    for sentence in found["sentences"] + found["auroc sentences"]:
+    if found["sureness"]:
+        _table(found["sureness"], "How sure the networks are; lower is better")
+    for sentence in found["sentences"] + found["auroc sentences"] + found["sureness sentences"]:
         print(sentence)
     print(f"Open {out}/compare.html")
 
@@ -180,13 +182,30 @@ def resampled(found: dict[str, Any]) -> None:
 
 
 def calibrated(found: dict[str, Any]) -> None:
-    """What the gate accepts, and what the part was too small for."""
+    """What the gate accepts, and what the part was too small for; of a system, by network."""
+    if "networks" in found:
+        for name, one in found["networks"].items():
+            print(f"{name}:")
+            calibrated(one)
+        return
     gate = found["gate"]
     if gate is not None:
         accepts = "nothing" if gate["accept"] is None else f"{gate['measure']} up to {gate['accept']:.3g}"
         print(f"Accepted: {accepts}, which is {100 * gate['rate']:.0f} % of {found['cases']} validation cases.")
     for note in found["notes"]:
         print(note)
+
+
+def quantised(found: dict[str, Any]) -> None:
+    """What eight bits cost."""
+    print(f"{100 * found['same']:.2f} % of voxels keep their class in {found['cases']} validation cases.")
+    if "difference" in found:
+        inside = "" if found["low"] is None else f" ({found['low']:+.4f} to {found['high']:+.4f})"
+        print(
+            f"{found['headline']}: {found['full']:.4f}, with eight bits {found['eight']:.4f}, "
+            f"difference {found['difference']:+.4f}{inside}."
+        )
+    print("Use it with: hilum predict RUN IMAGES --out DIR --runtime openvino-int8")
 
 
 def carded(found: dict[str, Any], out: Path) -> None:

@@ -43,7 +43,7 @@ class AugmentPlan(Strict):
 class Normalisation(Strict):
     """How one channel becomes network input; see `prepare.intensity.normalise`. Statistics: of the training part."""
 
-    scheme: Literal["zscore", "ct", "scale", "none"]
+    scheme: Literal["zscore", "zscore_box", "zscore_nonzero", "ct", "scale", "none"]
     mean: float = 0.0
     std: float = 1.0
     low: float = 0.0

@@ -4,7 +4,9 @@ import csv
 import hashlib
 import io
 import json
+import re
 import zipfile
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,9 +16,12 @@ from hilum.core.atomic import write_json, write_text
 from hilum.core.calibration import Calibration
 from hilum.core.errors import HilumError
 from hilum.core.plan import Plan, checked
+from hilum.core.system import NAME as SYSTEM
+from hilum.core.system import SystemPlan
 
 HASHED = (
     "plan.json",
+    "system.json",
     "split.csv",
     "fingerprint.json",
     "anatomy.json",
@@ -30,15 +35,21 @@ HASHED = (
     "start.json",
 )
 # Files besides weights/ that a finished run is held to; the ledger chains its own hashes.
+HELD = re.compile(r"(weights|graphs)/|parts/[^/]+/manifest\.json\Z")
+# The same; of a system the manifests of its networks, so that it answers for all their files.
 LARGEST_MEMBER = 4 << 30
 # Bytes of one bundle member that we are willing to read.
+FORMAT = 1
+# Newest form of a plan and a card that is read here.
+UNLISTED = ("manifest.json", "signature.json")
+# What the manifest of a bundle can not list: itself, and the signature over it.
 
 
 class Run:
     """Reads plan.json, split.csv, weights/<role>.safetensors, ... from a folder or from a .hilum file (zip)."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: Path, within: str = "") -> None:
+        self.path, self._within = Path(path), within
         self._zip: zipfile.ZipFile | None = None
         if not self.path.exists():
             raise HilumError("HIL-RUN-01", f"There is no run or bundle at {path}", "Check the path")
@@ -63,7 +74,7 @@ class Run:
     def names(self) -> list[str]:
         """All file names, with forward slashes."""
         if self._zip is not None:
-            return self._zip.namelist()
+            return [n.removeprefix(self._within) for n in self._zip.namelist() if n.startswith(self._within)]
         return sorted(p.relative_to(self.path).as_posix() for p in self.path.rglob("*") if p.is_file())
 
     def read(self, name: str) -> bytes:
@@ -74,7 +85,7 @@ class Run:
                 raise HilumError("HIL-RUN-03", f"{self.path} lacks {name}", "Finish the training or copy it again")
             return path.read_bytes()
         try:
-            info = self._zip.getinfo(name)
+            info = self._zip.getinfo(self._within + name)
             if info.file_size > LARGEST_MEMBER:
                 raise HilumError("HIL-M05", f"{name} in {self.path.name} claims {info.file_size} bytes", "Refused")
             return self._zip.read(info)
@@ -102,11 +113,29 @@ class Run:
         """The plan, checked."""
         return Plan.parse(self.read("plan.json").decode("utf-8", errors="replace"), f"{self.path}/plan.json")
 
+    @property
+    def system(self) -> SystemPlan | None:
+        """The groups of classes, where several networks share them; None of one network."""
+        if not self.has(SYSTEM):
+            return None
+        return checked(SystemPlan, self.json(SYSTEM), f"{self.path}/{SYSTEM}")
+
+    def part(self, name: str) -> "Run":
+        """One network of a system, a run of its own."""
+        if self._zip is None:
+            return Run(self.path / "parts" / name)
+        return Run(self.path, f"{self._within}parts/{name}/")
+
     def weights(self, role: str) -> dict[str, Any]:
         """{name: tensor} of one network, from safetensors: tensors only, nothing in it can run."""
         from safetensors import SafetensorError
         from safetensors.torch import load
 
+        if self.has(SYSTEM):
+            raise HilumError(
+                "HIL-RUN-03", f"{self.path} is a system, whose weights lie with its networks",
+                f"Give one of these: {self.path}/parts/NAME",
+            )  # fmt: skip
         try:
             return load(self.read(f"weights/{role}.safetensors"))
         except SafetensorError as error:
@@ -136,8 +165,11 @@ class Run:
         return list(csv.DictReader(io.StringIO(self.read("split.csv").decode("utf-8"))))
 
     def hashes(self) -> dict[str, str]:
-        """SHA-256 of every hashed file, measured now."""
-        wanted = [n for n in self.names() if n in HASHED or n.startswith("weights/")]
+        """SHA-256 of every hashed file, measured now; in a bundle that is every file but UNLISTED."""
+        if self.is_bundle:
+            wanted = [n for n in set(self.names()) if n not in UNLISTED]
+        else:
+            wanted = [n for n in self.names() if n in HASHED or HELD.match(n)]
         return {name: hashlib.sha256(self.read(name)).hexdigest() for name in sorted(wanted)}
 
     def differing(self) -> list[str]:
@@ -146,13 +178,26 @@ class Run:
             raise HilumError("HIL-M05", f"{self.path} has no manifest.json", "The training did not finish: resume it")
         manifest = self.json("manifest.json")
         seen = self.hashes()
-        return sorted(n for n in manifest.keys() | seen.keys() if manifest.get(n) != seen.get(n))
+        # of two members of one name a reader may see the other one
+        twice = {n for n, count in Counter(self.names()).items() if count > 1}
+        return sorted(n for n in manifest.keys() | seen.keys() if manifest.get(n) != seen.get(n) or n in twice)
 
     def check_hashes(self) -> None:
-        """Refuse when any file differs from manifest.json (HIL-M05)."""
+        """Refuse when any file differs from manifest.json (HIL-M05), or when a newer Hilum wrote it (HIL-M09)."""
+        self._check_format()
         wrong = self.differing()
         if wrong:
             raise HilumError("HIL-M05", f"{self.path} differs from its manifest in {', '.join(wrong)}", "Copy it again")
+
+    def _check_format(self) -> None:
+        """Refuse a plan or a card of a newer form, which this Hilum would misread (HIL-M09)."""
+        for name in ("plan.json", "card.json"):
+            found = self.json(name).get("format", FORMAT) if self.has(name) else FORMAT
+            if isinstance(found, int) and found > FORMAT:
+                raise HilumError(
+                    "HIL-M09", f"{name} of {self.path} has the form {found}, this Hilum reads {FORMAT}",
+                    "Use it with the newer Hilum that wrote it, or have it written anew by this one",
+                )  # fmt: skip
 
     def write_manifest(self) -> None:
         """Write manifest.json for a run folder."""

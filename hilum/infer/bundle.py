@@ -3,6 +3,7 @@
 import hashlib
 import json
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,18 @@ from hilum.core import terms
 from hilum.core.atomic import writing
 from hilum.core.errors import HilumError
 from hilum.core.findings import INTENDED_USE
-from hilum.core.run import Run
+from hilum.core.run import FORMAT, Run
+from hilum.infer import bundled_graph, signature
 from hilum.infer.predictor import network
 from hilum.tasks import _build, _task
 
 TOLERANCE = 1e-3
 # Largest difference of the golden output, relative to its largest value, that another CPU or version may show.
+TOLERANCES = {"torch": TOLERANCE, "onnx": TOLERANCE}
+# The same by runtime: the golden pair is PyTorch's, and other runtimes round otherwise.
 GOLDEN_SEED = 0
+COPIED = ("features.safetensors", "calibration.json", "outlier.safetensors", "seen.json")
+# Taken from the run as they are. seen.json: hashes of the images and their part, so that none learned from is judged.
 
 
 def golden(run: Run) -> dict[str, Any]:
@@ -26,12 +32,31 @@ def golden(run: Run) -> dict[str, Any]:
     import torch
 
     task = _task.load(run.plan)
-    net = network(task, run)
+    batch, outputs = answer(task, network(task, run), run.path)
+    tensors = {f"in.{n}": v for n, v in batch.items() if isinstance(v, torch.Tensor)}
+    return {n: t.clone().contiguous() for n, t in (tensors | outputs).items()}
+
+
+def answer(task: _task.Task, net: Any, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The task's synthetic batch, and {"out.0": tensor, ...} of what the network, in evaluation mode, makes of it.
+
+    Refused (HIL-M10): an answer of another size than its input, or with one value whatever it sees. path: for the
+    sentence.
+    """
+    import torch
+
     batch = task.example(np.random.default_rng(GOLDEN_SEED))
     with torch.inference_mode():
-        out = net(*task.inputs(batch))
-    tensors = {f"in.{n}": v for n, v in batch.items() if isinstance(v, torch.Tensor)}
-    return {n: t.clone().contiguous() for n, t in (tensors | _flat(out)).items()}
+        outputs = _flat(net(*task.inputs(batch)))
+    size = list(outputs["out.0"].shape[2:])
+    if task.CARD["infer"] == "windows" and size != list(task.plan.patch):
+        raise HilumError(
+            "HIL-M10", f"{path} answers a patch of {task.plan.patch} with one of {size}",
+            "Use a network, or options of it, that keep the size",
+        )  # fmt: skip
+    if all(out.numel() > 1 and bool((out == out.flatten()[0]).all()) for out in outputs.values()):
+        raise HilumError("HIL-M10", f"{path} gives one value everywhere, whatever it sees", "Train it again")
+    return batch, outputs
 
 
 def _flat(out: Any) -> dict[str, Any]:
@@ -41,22 +66,59 @@ def _flat(out: Any) -> dict[str, Any]:
     return {f"out.{i}": t for i, t in enumerate(out if isinstance(out, list) else [out])}
 
 
-def write(run: Run, path: Path, public: bool = False) -> dict[str, Any]:
+def write(
+    run: Run, path: Path, public: bool = False, *, more: Mapping[str, bytes] | None = None, key: Path | None = None
+) -> dict[str, Any]:
     """Write `path` from a finished run folder; the card that is returned says what is in it.
 
     public: it is meant for everybody, which terms that do not surely allow it refuse (HIL-INFER-10); what they ask for
-    is written into the card.
+    is written into the card. more: further files by name, such as the model card. key: file of the private key that
+    signs it.
     """
     from safetensors.torch import save
 
     run.check_hashes()
     if path.exists():
         raise HilumError("HIL-CORE-03", f"{path} exists", "Choose another --out or remove it")
+    if key is not None:
+        # a key that can not sign is better known before the work than after it
+        signature.sign(b"", key)
+    role = _build.predicting(run.plan)
+    card = _card(run, role, public)
+    files = {
+        "plan.json": run.plan.text().encode(),
+        "card.json": json.dumps(card, indent=1).encode(),
+        f"weights/{role}.safetensors": run.read(f"weights/{role}.safetensors"),
+        "golden.safetensors": save(golden(run)),
+    }
+    for name in run.names():
+        # of an ensemble, the other networks; graphs for other runtimes
+        if name.startswith((f"weights/{role}.", "graphs/")):
+            files[name] = run.read(name)
+    files |= {name: run.read(name) for name in COPIED if run.has(name)}
+    average = run.json("fingerprint.json").get("anatomy") if run.has("fingerprint.json") else None
+    if average is not None:
+        # how the training images lay; the rest of the fingerprint speaks of single cases and stays behind
+        files["anatomy.json"] = json.dumps(average).encode()
+    files |= more or {}
+    manifest = {n: hashlib.sha256(b).hexdigest() for n, b in files.items()}
+    files["manifest.json"] = json.dumps(manifest, indent=1).encode()
+    if key is not None:
+        files[signature.NAME] = signature.sign(files["manifest.json"], key)
+    with writing(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            # a fixed time, so that the same run gives the same bundle
+            archive.writestr(zipfile.ZipInfo(name, (2000, 1, 1, 0, 0, 0)), content, zipfile.ZIP_DEFLATED)
+    return card
+
+
+def _card(run: Run, role: str, public: bool) -> dict[str, Any]:
+    """What card.json says."""
     plan = run.plan
-    role = _build.predicting(plan)
     asked = _conditions(str(plan.data.get("terms", "unknown"))) if public else None
+    events = [e["when"] for e in run.ledger() if e["event"] in ("train", "calibrate", "import")]
     card: dict[str, Any] = {
-        "format": 1,
+        "format": FORMAT,
         "task": plan.task,
         "network": plan.networks[role].name,
         "classes": [c.name for c in plan.classes],
@@ -65,35 +127,11 @@ def write(run: Run, path: Path, public: bool = False) -> dict[str, Any]:
         "terms_of_weights": plan.data.get("terms", "unknown"),
         "intended_use": INTENDED_USE,
         "versions": plan.versions,
-        "tolerance": {"torch": TOLERANCE},
+        # of the run's last change, so that of two bundles the older one can be told
+        "made": events[-1] if events else None,
+        "tolerance": dict(TOLERANCES),
     }
-    if asked is not None:
-        card["conditions"] = asked
-    files = {
-        "plan.json": plan.text().encode(),
-        "card.json": json.dumps(card, indent=1).encode(),
-        f"weights/{role}.safetensors": run.read(f"weights/{role}.safetensors"),
-        "golden.safetensors": save(golden(run)),
-    }
-    for name in run.names():
-        # of an ensemble, the other networks
-        if name.startswith(f"weights/{role}."):
-            files[name] = run.read(name)
-    for name in ("features.safetensors", "calibration.json", "outlier.safetensors", "seen.json"):
-        # seen.json: hashes of the images and their part, so that none learned from is ever judged
-        if run.has(name):
-            files[name] = run.read(name)
-    average = run.json("fingerprint.json").get("anatomy") if run.has("fingerprint.json") else None
-    if average is not None:
-        # how the training images lay; the rest of the fingerprint speaks of single cases and stays behind
-        files["anatomy.json"] = json.dumps(average).encode()
-    manifest = {n: hashlib.sha256(b).hexdigest() for n, b in files.items()}
-    files["manifest.json"] = json.dumps(manifest, indent=1).encode()
-    with writing(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files.items():
-            # a fixed time, so that the same run gives the same bundle
-            archive.writestr(zipfile.ZipInfo(name, (2000, 1, 1, 0, 0, 0)), content, zipfile.ZIP_DEFLATED)
-    return card
+    return card if asked is None else card | {"conditions": asked}
 
 
 def _conditions(stated: str) -> list[str]:
@@ -108,18 +146,77 @@ def _conditions(stated: str) -> list[str]:
     return terms.conditions(stated)
 
 
-def verify(path: Path) -> dict[str, Any]:
-    """Check hashes, rebuild the network and compare its golden output; what differs is refused, else the facts."""
-    from safetensors.torch import load
+def verify(path: Path, keys: Path | None = None) -> dict[str, Any]:
+    """Check hashes and signature, rebuild the network and compare its golden output; what differs is refused.
 
+    keys: the trusted public keys, a file or a folder; with them a bundle that none of them signed is refused (HIL-M05).
+    Returns the card, files, signed (whether a signature is there), signed_by (the trusted key's name, None where none
+    was asked for), golden_difference (relative to the largest output) and graphs: {file: the same of it}, None where
+    the packages that could look at it are not installed.
+    """
     bundle = Run(path)
     bundle.check_hashes()
+    signed = bundle.has(signature.NAME)
+    signer = None
+    if keys is not None:
+        given = bundle.read(signature.NAME) if signed else None
+        signer = signature.check(given, bundle.read("manifest.json"), signature.read_keys(keys), path)
     for needed in ("card.json", "golden.safetensors"):
         if not bundle.has(needed):
             raise HilumError(
                 "HIL-RUN-03", f"{path} lacks {needed}", "Export it with: hilum bundle RUN --out FILE.hilum"
             )
-    stored, now = load(bundle.read("golden.safetensors")), golden(bundle)
+    stored, card = _stored(bundle), bundle.json("card.json")
+    worst = _same(stored, golden(bundle), card, "torch", str(path))
+    told: dict[str, Any] = card | {
+        "files": len(bundle.names()),
+        "signed": signed,
+        "signed_by": signer,
+        "golden_difference": worst,
+        "graphs": _graphs(bundle, stored, card),
+    }
+    return told
+
+
+def _graphs(bundle: Run, stored: Mapping[str, Any], card: Mapping[str, Any]) -> dict[str, float | None]:
+    """{file: difference from the golden output} of graphs that others use without Hilum, None where not looked at."""
+    name = bundled_graph.NAME
+    if not bundle.has(name):
+        return {}
+    given = bundled_graph.outputs(bundle, stored)
+    if given is None:
+        return {name: None}
+    first = {n: t for n, t in stored.items() if n in given}
+    return {name: _same(first, given, card, "onnx", f"{name} of {bundle.path}")}
+
+
+def _same(stored: Mapping[str, Any], now: Mapping[str, Any], card: Mapping[str, Any], runtime: str, what: str) -> float:
+    """The difference from the golden output; more than is allowed for that runtime is refused (HIL-M10)."""
+    worst, allowed = difference(stored, now, what), tolerance(card, runtime)
+    if not worst <= allowed:
+        raise HilumError(
+            "HIL-M10", f"{what}: the golden output differs by {worst:.2e} (allowed {allowed:.0e})", "Do not use it"
+        )
+    return worst
+
+
+def _stored(bundle: Run) -> dict[str, Any]:
+    """The golden pair; a damaged one is refused (HIL-M05)."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        return load(bundle.read("golden.safetensors"))
+    except SafetensorError as error:
+        seen = f"The golden pair of {bundle.path} is damaged ({error})"
+        raise HilumError("HIL-M05", seen, "Export the bundle again") from error
+
+
+def difference(stored: Mapping[str, Any], now: Mapping[str, Any], path: Path | str) -> float:
+    """Largest difference of any output, relative to that output's largest value; NaN where one is no number.
+
+    A pair without an output, or with another shape, is refused (HIL-M10).
+    """
     if not any(name.startswith("out.") for name in stored):
         raise HilumError("HIL-M10", f"{path}: the golden pair holds no output", "Export the bundle again")
     worst = 0.0
@@ -129,16 +226,25 @@ def verify(path: Path) -> dict[str, Any]:
                 "HIL-M10", f"{path}: golden {name} has another shape now", "Use the version it was made with"
             )
         scale = max(float(wanted.abs().max()), 1e-6)
-        difference = float((now[name] - wanted).abs().max()) / scale
+        found = float((now[name] - wanted).abs().max()) / scale
         # max() would pass over NaN
-        worst = difference if difference != difference else max(worst, difference)
+        worst = found if found != found else max(worst, found)
         if worst != worst:
             break
-    card: dict[str, Any] = bundle.json("card.json")
-    # the card of a foreign bundle may ask for less, never for more
-    allowed = min(float(card["tolerance"]["torch"]), TOLERANCE)
-    if not worst <= allowed:
-        raise HilumError(
-            "HIL-M10", f"{path}: the golden output differs by {worst:.2e} (allowed {allowed:.0e})", "Do not use it"
-        )
-    return card | {"files": len(bundle.names()), "golden_difference": worst}
+    return worst
+
+
+def tolerance(card: Mapping[str, Any], runtime: str) -> float:
+    """The difference allowed for that runtime: what the card says, but never more than ours (the card is foreign)."""
+    stated = card.get("tolerance")
+    found = stated.get(runtime) if isinstance(stated, dict) else None
+    ours = TOLERANCES[runtime]
+    return min(float(found), ours) if isinstance(found, int | float) else ours
+
+
+def older(card: Mapping[str, Any], before: Mapping[str, Any]) -> bool | None:
+    """Whether the model of `card` was made before that of the card `before`; None where one of them does not say."""
+    times = (card.get("made"), before.get("made"))
+    if not all(isinstance(time, str) for time in times):
+        return None
+    return str(times[0]) < str(times[1])

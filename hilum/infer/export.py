@@ -4,6 +4,7 @@ dicom: masks are a SEG, with a measurement report (SR) of every class's volume b
 join that report; displacement fields are a Deformable Spatial Registration. Whatever has no DICOM form stays as it is.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hilum.core import geometry
 from hilum.core.atomic import write_text, writing
 from hilum.core.errors import HilumError
 from hilum.core.findings import Boxes, Field, Mask, Picture, Result, Scores
-from hilum.core.image import Array, Case, Image
+from hilum.core.image import Array, Case, Image, Table
 from hilum.core.run import write_rows
 from hilum.io import dicom_registration, dicom_seg, dicom_sr, nifti, raster
 
@@ -62,6 +63,8 @@ def _one(finding: Any, case: Case, base: Path, form: str) -> Path:
     if isinstance(finding, Scores):
         rows = [{"name": r.name, "value": f"{r.value:.6f}", "kind": r.kind, "unit": r.unit} for r in finding.rows]
         return _table(base, rows, "name,value,kind,unit\n")
+    if isinstance(finding, Table):
+        return _table(base, blank_where_none(finding.rows), "")
     if isinstance(finding, Boxes):
         return _table(base, _box_rows(finding), "class,score\n")
     if isinstance(finding, Field):
@@ -69,6 +72,11 @@ def _one(finding: Any, case: Case, base: Path, form: str) -> Path:
     if isinstance(finding, Picture):
         return _picture(finding.image, base)
     raise TypeError(f"no file form for {type(finding).__name__}")
+
+
+def blank_where_none(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows as a CSV shows them: nothing where nothing is known."""
+    return [{k: "" if v is None else v for k, v in row.items()} for row in rows]
 
 
 def _slices(case: Case, role: str) -> list[Path]:

@@ -101,7 +101,7 @@ def start(
     import torch
 
     parts = encoder_of(net) if encoder else None
-    reading, weights = ("", weights) if parts is None else _best_reading(net, weights, parts)
+    reading, weights = ("", weights) if parts is None else best_reading(net, weights, parts)
     report, taken = _compared(net, weights, channels, parts, reading)
     _check(report, strict)
     for name, value in taken.items():
@@ -145,11 +145,14 @@ def _readings(net: "nn.Module", weights: "Mapping[str, Tensor]") -> "Iterator[tu
         yield f"names translated by {name}", left | made
 
 
-def _best_reading(
-    net: "nn.Module", weights: "Mapping[str, Tensor]", parts: tuple[str, ...]
+def best_reading(
+    net: "nn.Module", weights: "Mapping[str, Tensor]", parts: tuple[str, ...] | None = None
 ) -> "tuple[str, Mapping[str, Tensor]]":
-    """The reading by which most values find their place in the encoder; as they are where none is better."""
-    own = {name: value.shape for name, value in net.state_dict().items() if _inside(name, parts)}
+    """(words, weights) of the reading by which most values find their place; as they are ("") where none is better.
+
+    parts: what of the network counts, such as its encoder; None for all.
+    """
+    own = {n: value.shape for n, value in net.state_dict().items() if parts is None or _inside(n, parts)}
 
     def fitting(reading: "tuple[str, Mapping[str, Tensor]]") -> int:
         return sum(value.numel() for name, value in reading[1].items() if own.get(name) == value.shape)

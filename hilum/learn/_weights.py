@@ -32,7 +32,7 @@ def origin(path: Path | str) -> dict[str, str]:
     sha256: of the file; of a run folder, of weights/<role>.safetensors.
     """
     path = Path(path)
-    if not _is_run(path):
+    if not is_run(path):
         return {"name": path.name, "kind": "file", "sha256": sha256(path), "terms": "unknown"}
     run = Run(path)
     terms = str(run.plan.data.get("terms", "unknown"))
@@ -61,7 +61,7 @@ def seen(path: Path | str, own: dict[str, str]) -> dict[str, str]:
     itself on (test) is refused (HIL-T09). Copies that differ in a pixel are not seen, nor what a foreign file saw.
     """
     path = Path(path)
-    before = Run(path).json("seen.json") if _is_run(path) and Run(path).has("seen.json") else {}
+    before = Run(path).json("seen.json") if is_run(path) and Run(path).has("seen.json") else {}
     learned = {image: "train" for image, part in before.items() if part in ("train", "val")}
     judged = [image for image, part in own.items() if part == "test" and image in learned]
     if judged:
@@ -88,7 +88,7 @@ def read_weights(path: Path | str) -> "dict[str, Tensor]":
     another kind or without tensors (HIL-LEARN-21).
     """
     path = Path(path)
-    if _is_run(path):
+    if is_run(path):
         run = Run(path)
         run.check_hashes()
         weights = run.weights(_build.predicting(run.plan))
@@ -102,7 +102,7 @@ def read_weights(path: Path | str) -> "dict[str, Tensor]":
     return weights
 
 
-def _is_run(path: Path) -> bool:
+def is_run(path: Path) -> bool:
     """Whether it is a run folder or a bundle; that nothing is there is refused."""
     if not path.exists():
         raise HilumError("HIL-RUN-01", f"There are no weights at {path}", "Check the path")

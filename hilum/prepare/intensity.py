@@ -26,10 +26,12 @@ def match_channels(array: Array, channels: int) -> Array:
 def normalise(array: Array, how: list[Normalisation]) -> Array:
     """(C, *space) raw to float32 as planned, channel by channel; NaN and infinity become the channel's minimum.
 
-    zscore: (x - mean) / std of this image. ct: clip to low..high, then the data set's mean and std.
-    scale: low..high to 0..1, clipped. none: as it is.
+    zscore: (x - mean) / std of this image. zscore_box: mean and std of the box that holds everything that is not 0 in
+    some channel. zscore_nonzero: of those voxels alone (in volumes with what they enclose); the others stay as they
+    are. ct: clip to low..high, then the data set's mean and std. scale: low..high to 0..1, clipped. none: as it is.
     """
     out = np.empty(array.shape, dtype=np.float32)
+    inside = _inside(array) if any(rule.scheme in ("zscore_box", "zscore_nonzero") for rule in how) else None
     for channel, (values, rule) in enumerate(zip(array, how, strict=True)):
         x = values.astype(np.float32)
         finite = np.isfinite(x)
@@ -38,7 +40,11 @@ def normalise(array: Array, how: list[Normalisation]) -> Array:
                 raise HilumError("HIL-N09", "The image has no finite value", "Leave this case out or mend it")
             x = np.where(finite, x, x[finite].min())
         if rule.scheme == "zscore":
-            x = (x - x.mean()) / max(float(x.std()), 1e-8)
+            x = _scored(x, x)
+        elif rule.scheme == "zscore_box" and inside is not None:
+            x = _scored(x, x[_box(inside)])
+        elif rule.scheme == "zscore_nonzero" and inside is not None:
+            x = np.where(inside, _scored(x, x[inside]), x)
         elif rule.scheme == "ct":
             x = (np.clip(x, rule.low, rule.high) - rule.mean) / max(rule.std, 1e-8)
         elif rule.scheme == "scale":
@@ -47,6 +53,33 @@ def normalise(array: Array, how: list[Normalisation]) -> Array:
             raise HilumError("HIL-PLAN-03", f"Unknown normalisation {rule.scheme!r}", "Known: zscore, ct, scale, none")
         out[channel] = x
     return out
+
+
+def _scored(x: Array, part: Array) -> Array:
+    scored: Array = (x - part.mean()) / max(float(part.std()), 1e-8)
+    return scored
+
+
+def _inside(array: Array) -> Array:
+    """(*space) True where any channel is not 0, in volumes with what that encloses; everywhere in an empty image."""
+    found: Array = (array != 0).any(axis=0)
+    if not found.any():
+        return np.ones_like(found)
+    if found.ndim == 2:
+        return found
+    from scipy.ndimage import binary_fill_holes
+
+    filled: Array = binary_fill_holes(found)
+    return filled
+
+
+def _box(inside: Array) -> tuple[slice, ...]:
+    """The smallest box that holds all True."""
+    sides = []
+    for axis in range(inside.ndim):
+        there = np.flatnonzero(inside.any(axis=tuple(a for a in range(inside.ndim) if a != axis)))
+        sides.append(slice(int(there[0]), int(there[-1]) + 1))
+    return tuple(sides)
 
 
 def border_only(array: Array, width: float = 0.08) -> Array:

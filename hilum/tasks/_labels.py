@@ -46,11 +46,14 @@ def stored(case: Case, role: str = "label") -> Image:
 def to_channels(values: Array, plan: Plan) -> Array:
     """Stored label values to 0 (background), 1..n (position in plan.classes) and IGNORE; int16, same shape.
 
-    Values that are none of these are refused (N15): a silent background would teach the wrong thing.
+    Values that are none of these are refused (N15): a silent background would teach the wrong thing. What the other
+    networks of a system find (`data.others`) is background to this one.
     """
     rules = plan.data.get("labels") or {c.name: c.value for c in plan.classes}
     out = np.zeros(values.shape, dtype=np.int16)
     known = values == 0
+    if plan.data.get("others"):
+        known |= np.isin(values, plan.data["others"])
     for channel, wanted in enumerate(rules.values(), 1):
         if wanted in ("nonzero", RULE):
             chosen = values != 0

@@ -5,13 +5,30 @@ from typing import Any
 
 from hilum.core.errors import HilumError
 from hilum.core.run import Run
+from hilum.evaluation import model_card
 from hilum.infer import bundle as bundles
+from hilum.infer import bundled_graph, system_bundle
+from hilum.verbs.card import given
+
+CARD = "model_card.md"
+# The card for people; card.json is the one for machines.
 
 
-def bundle(model: Path | str, out: Path | str, *, public: bool = False) -> dict[str, Any]:
+def bundle(
+    model: Path | str,
+    out: Path | str,
+    *,
+    public: bool = False,
+    sign: Path | str | None = None,
+    metrics: Path | str | None = None,
+    onnx: bool = False,
+) -> dict[str, Any]:
     """Write `out` (NAME.hilum) from a run folder, verify it, and return its card.
 
     public: it is meant for everybody: refused (HIL-INFER-10) where the terms of its data do not surely allow that.
+    sign: file of the private key that signs it. metrics: metrics.json of an evaluation of this model, for the model
+    card inside; raters.json beside it is used where it lies there. onnx: also the network as graphs/net.onnx, for use
+    without Hilum.
     """
     out = Path(out)
     if out.suffix != ".hilum":
@@ -19,6 +36,31 @@ def bundle(model: Path | str, out: Path | str, *, public: bool = False) -> dict[
     run = Run(Path(model))
     if run.is_bundle:
         raise HilumError("HIL-INFER-09", f"{model} is a bundle already", "Copy the file")
-    card = bundles.write(run, out, public)
-    bundles.verify(out)
+    return packed(run, out, public=public, sign=sign, metrics=metrics, onnx=onnx)
+
+
+def packed(
+    run: Run,
+    out: Path,
+    *,
+    public: bool = False,
+    sign: Path | str | None = None,
+    metrics: Path | str | None = None,
+    onnx: bool = False,
+) -> dict[str, Any]:
+    """The same from an opened run folder."""
+    run.check_hashes()
+    made = model_card.card(run, *given(metrics))
+    more = {CARD: model_card.markdown(made).encode()}
+    several = run.system is not None
+    if onnx:
+        if several:
+            seen = f"{run.path} is a system of several networks, and a graph holds one"
+            raise HilumError("HIL-INFER-13", seen, "Bundle it without --onnx")
+        from hilum.infer.runtimes.onnx import of_run
+
+        more[bundled_graph.NAME] = of_run(run)
+    writer, verifier = (system_bundle.write, system_bundle.verify) if several else (bundles.write, bundles.verify)
+    card = writer(run, out, public, more=more, key=None if sign is None else Path(sign))
+    verifier(out)
     return card

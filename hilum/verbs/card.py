@@ -18,13 +18,7 @@ def card(model: Path | str, out: Path | str, *, metrics: Path | str | None = Non
     metrics: metrics.json of an evaluation of this model; raters.json beside it is used where it lies there.
     """
     folder = free_folder(Path(out))
-    given: dict[str, Any] | None = None
-    raters: dict[str, Any] | None = None
-    if metrics is not None:
-        given = _json(Path(metrics))
-        beside = Path(metrics).parent / "raters.json"
-        raters = _json(beside) if beside.is_file() else None
-    made = model_card.card(Run(Path(model)), given, raters)
+    made = model_card.card(Run(Path(model)), *given(metrics))
     tables = {name: made.checklist(name) for name in CHECKLISTS}
     new_folder(folder)
     for name, rows in tables.items():
@@ -39,6 +33,14 @@ def card(model: Path | str, out: Path | str, *, metrics: Path | str | None = Non
         "checklists": [{"checklist": CHECKLISTS[name].name, **counted(rows)} for name, rows in tables.items()],
         "intended_use": INTENDED_USE,
     }
+
+
+def given(metrics: Path | str | None) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """metrics.json of an evaluation, and raters.json where it lies beside it."""
+    if metrics is None:
+        return None, None
+    beside = Path(metrics).parent / "raters.json"
+    return _json(Path(metrics)), _json(beside) if beside.is_file() else None
 
 
 def _json(path: Path) -> dict[str, Any]:

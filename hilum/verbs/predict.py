@@ -4,14 +4,17 @@ import csv
 import hashlib
 import json
 import logging
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hilum.core import resident
 from hilum.core.atomic import write_json
 from hilum.core.errors import HilumError
-from hilum.core.findings import INTENDED_USE
+from hilum.core.findings import INTENDED_USE, Result
 from hilum.core.image import Case
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run, write_rows
@@ -21,7 +24,9 @@ from hilum.infer import export
 from hilum.infer.predictor import Predictor
 from hilum.io import _source
 from hilum.tasks import _pairs
+from hilum.trust.system import trusted
 from hilum.trust.trusted import Trusted
+from hilum.verbs import _cluster, _flow
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +35,8 @@ DECISIONS = ("person", "flag", "accept")
 # What a person should see first where a site sorts.
 SAID = ("set", "doubt", "disagreement", "unlike", "measured")
 # Of what a result knows about itself.
+READ = ("image", "fixed", "moving")
+# Roles whose images are read while another case is computed.
 
 
 def predict(
@@ -45,22 +52,28 @@ def predict(
     wide: bool = False,
     maps: bool = False,
     order: str = "arrival",
+    roi: Sequence[str] = (),
+    cluster: str | None = None,
     accept: tuple[str, ...] = (),
     progress: Progress = quiet,
 ) -> dict[str, Any]:
     """Predict every input and return the record that is also written as predictions.json.
 
-    inputs: files, folders or CSVs of roles. fixed, moving: for registration. memory: "2GB" for merging windows. wide:
-    also masks that miss little. maps: also where a mask is doubtful. order: of worklist.csv, "arrival" or "doubt".
-    accept: rows of faults that are known and meant (D21).
+    inputs: files, folders or CSVs of roles. fixed, moving: for registration. memory: "2GB", the most that the process
+    may hold; an image that needs more is refused. runtime: see hilum/infer/runtimes; "auto" takes the fastest of those
+    that agree with torch. wide: also masks that miss little. maps: also where a mask is doubtful. order: of
+    worklist.csv, "arrival" or "doubt". roi: of a system of networks, the classes that are wanted. cluster: "local:N"
+    processes, or a Dask scheduler. accept: rows of faults that are known and meant (D21).
     The same call into the same folder goes on where it stopped. A bad input costs that input only.
     """
     if format not in ("nifti", "dicom"):
         raise HilumError("HIL-INFER-05", f"There is no format {format!r}", "Use nifti or dicom")
     if order not in ORDERS:
         raise HilumError("HIL-INFER-11", f"There is no order {order!r}", f"Use {' or '.join(ORDERS)}")
+    if cluster is not None:
+        _cluster.check(cluster)
     run, folder = Run(Path(model)), Path(out)
-    predictor = Trusted(run, runtime, None if memory is None else parse_size(memory), wide, maps)
+    predictor = trusted(run, runtime, None if memory is None else parse_size(memory), wide, maps, roi)
     _check_further(predictor)
     if predictor.task.CARD["infer"] == "sampler":
         raise HilumError(
@@ -69,19 +82,34 @@ def predict(
         )  # fmt: skip
     cases, lost = _cases(predictor, inputs, fixed, moving, accept)
     seen = [[c.id, [_stamp(item) for item in c.items.values()]] for c in cases]
-    asked = [format, runtime, wide, maps, *accept]
+    asked = [format, runtime, wide, maps, *roi, *accept]
     key = hashlib.sha256(json.dumps([run.hashes(), seen, *asked]).encode()).hexdigest()
     record = _record(folder, key, predictor)
     known = len(record["done"])
     for name, error in lost:
         _failed(record, name, error)
-    for number, case in enumerate(cases):
-        if case.id not in record["done"]:
-            _one(predictor, case, folder, format, record)
-            if record["done"]:
-                # where nothing gave a result, nothing is left behind
-                write_json(folder / "predictions.json", record)
-        progress("predict", number + 1, len(cases), case.id)
+    left = [case for case in cases if case.id not in record["done"]]
+    progress("predict", len(cases) - len(left), len(cases))
+
+    def told(case: Case) -> tuple[Result, dict[str, Any]]:
+        return predictor.told(case, progress)
+
+    if cluster is None:
+        flow = _flow.run(left, READ, told, finishing(folder, format), ahead=memory is None)
+    else:
+        settings = {"runtime": runtime, "memory": predictor.limit, "wide": wide, "maps": maps, "roi": tuple(roi)}
+        places = {"model": str(run.path.absolute()), "folder": str(folder.absolute()), "format": format}
+        flow = _cluster.run(left, cluster, settings | places)
+    for number, (case, outcome) in enumerate(flow, len(cases) - len(left) + 1):
+        if isinstance(outcome, HilumError):
+            _failed(record, case.id, outcome)
+        else:
+            record["failed"] = [f for f in record["failed"] if f["case"] != case.id]
+            record["done"][case.id] = outcome
+        if record["done"]:
+            # where nothing gave a result, nothing is left behind
+            write_json(folder / "predictions.json", record)
+        progress("predict", number, len(cases), case.id)
     if len(record["done"]) != known:
         _sheets(record, folder)
     if record["done"]:
@@ -112,10 +140,13 @@ def _check_further(predictor: Trusted) -> None:
 
 
 def _sheets(record: dict[str, Any], folder: Path) -> None:
-    """One sheet of scores and one of measurements for all cases, beside the files of each."""
+    """One sheet of scores, of structures and of measurements for all cases, beside the files of each."""
     scores = [{"case": name} | done["scores"] for name, done in record["done"].items() if "scores" in done]
     if scores:
         write_rows(folder / "scores.csv", scores)
+    structures = [{"case": name} | row for name, done in record["done"].items() for row in done.get("structures", ())]
+    if structures:
+        write_rows(folder / "structures.csv", export.blank_where_none(structures))
     rows = [
         {"case": name, "what": what} | {k: "" if v is None else v for k, v in said.items()}
         for name, done in record["done"].items()
@@ -169,21 +200,28 @@ def _failed(record: dict[str, Any], name: str, error: HilumError) -> None:
     log.info("%s: %s", name, error.code)
 
 
-def _one(predictor: Predictor, case: Case, folder: Path, form: str, record: dict[str, Any]) -> None:
-    """Predict and write one case; a failure is recorded with its reason."""
-    try:
-        result = predictor(case)
+def finishing(folder: Path, form: str) -> Callable[[Case, Any, float], dict[str, Any]]:
+    """Writes the findings of a case and says what the record keeps of it."""
+
+    def finish(case: Case, told: tuple[Result, dict[str, Any]], reading: float) -> dict[str, Any]:
+        result, cost = told
+        began = time.perf_counter()
         files = export.export(result, case, folder, form)
-    except HilumError as error:
-        _failed(record, case.id, error)
-        return
-    record["failed"] = [f for f in record["failed"] if f["case"] != case.id]
-    verdict = {"decision": result.verdict.decision, "reasons": list(result.verdict.reasons)}
-    done: dict[str, Any] = {"files": files, "verdict": verdict, "warnings": list(result.warnings)}
-    done |= {name: result.meta[name] for name in SAID if name in result.meta and result.meta[name] != {}}
-    if "scores" in result.findings:
-        done["scores"] = {row.name: round(row.value, 6) for row in result["scores"].rows}
-    record["done"][case.id] = done
+        cost["bytes"]["measured"] = max(cost["bytes"]["measured"], resident.peak())
+        seconds = cost["seconds"] | {
+            "read": round(cost["seconds"].get("read", 0.0) + reading, 4),
+            "write": round(time.perf_counter() - began, 4),
+        }
+        verdict = {"decision": result.verdict.decision, "reasons": list(result.verdict.reasons)}
+        done: dict[str, Any] = {"files": files, "verdict": verdict, "warnings": list(result.warnings)}
+        done |= {name: result.meta[name] for name in SAID if name in result.meta and result.meta[name] != {}}
+        if "scores" in result.findings:
+            done["scores"] = {row.name: round(row.value, 6) for row in result["scores"].rows}
+        if "structures" in result.findings:
+            done["structures"] = [dict(row) for row in result["structures"].rows]
+        return done | {"cost": cost | {"seconds": seconds}}
+
+    return finish
 
 
 def _record(folder: Path, key: str, predictor: Predictor) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import csv
 import logging
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from hilum.core.plan import Plan
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run, free_folder, new_folder, write_rows
 from hilum.core.sizes import parse_size
+from hilum.core.system import NAME as SYSTEM
 from hilum.learn import _track, _weights
 from hilum.learn._launch import launch
 from hilum.learn._start import Beginning
@@ -51,6 +53,7 @@ def train(
     devices: int = 1,
     accept: Sequence[str] = (),
     track: str | None = None,
+    groups: int | str | Path | None = None,
     progress: Progress = quiet,
 ) -> Run:
     """Plan (or take `plan`), train for the minutes or steps, and return the run. Default: 10 minutes.
@@ -59,36 +62,67 @@ def train(
     ("4GB"). start: a run, a bundle or a file of weights to begin from; settings {"encoder_weights": file} begins the
     encoder only. accelerator: auto, cpu or cuda. devices: how many processes share a batch. accept: ["T04"] resumes
     with other versions than the run began with.
-    track: "tensorboard", "mlflow" or both, with a comma: log.csv is written there too, in the run folder.
+    track: "tensorboard", "mlflow" or both, with a comma: log.csv is written there too, in the run folder. groups: how
+    many networks share the classes (segment only), or a YAML file {group: [class names]}; minutes or steps are then
+    those of all together, and the run is a system.
     """
     _track.check(track)
     out = Path(out)
     begin, rest = _beginning(start, settings)
+    words: dict[str, Any] = {"accelerator": accelerator, "devices": devices, "accept": accept, "track": track}
     if resume:
-        given = (plan, net, minutes, steps, settings, memory, start)
+        given = (plan, net, minutes, steps, settings, memory, start, groups)
         if any(value not in (None, {}) for value in given):
             raise HilumError(
                 "HIL-T04",
                 "--resume goes on with the plan in the run, but another option that decides the run is given",
-                "Leave out --plan, --net, --set, --minutes, --steps, --memory and --start, or train anew elsewhere",
+                "Leave out --plan, --net, --set, --minutes, --steps, --memory, --start and --groups, or train anew "
+                "elsewhere",
             )
-        made, units = _again(data, task, out, progress)
-    else:
-        free_folder(out)
-        made, ready = _new(data, task, plan, net, minutes, steps, seed, rest, memory, accelerator, progress)
-        made = _from(begin, made)
-        units = ready.units(made)
-    with _held(out, resume):
-        if not resume:
+    if groups is not None or (resume and (out / SYSTEM).is_file()):
+        # it trains its networks by the functions below
+        from hilum.verbs import _system
+
+        if resume:
+            return _system.resume(data, task, out, words, progress)
+        if plan is not None or begin is not None:
+            raise HilumError(
+                "HIL-PLAN-09", "A system is planned by --groups, and its networks begin with fresh weights",
+                "Leave out --plan, --start and encoder_weights; --set changes the plan",
+            )  # fmt: skip
+        asked = {"net": net, "minutes": minutes, "steps": steps, "seed": seed, "settings": rest, "memory": memory}
+        return _system.train(data, task, out, str(groups), asked | {"accelerator": accelerator}, words, progress)
+    if resume:
+        return carried_out(out, *_again(data, task, out, progress), None, words, progress)
+    free_folder(out)
+    made, ready = _new(data, task, plan, net, minutes, steps, seed, rest, memory, accelerator, progress)
+    made = _from(begin, made)
+    return carried_out(out, made, ready.units(made), ready, words, progress, begin)
+
+
+def carried_out(
+    out: Path,
+    made: Plan,
+    units: list[tuple[Case, str]],
+    ready: Prepared | None,
+    words: dict[str, Any],
+    progress: Progress,
+    begin: Beginning | None = None,
+) -> Run:
+    """Train by the plan in the folder. ready: what a fresh run writes down first; None goes on from a checkpoint.
+
+    words: accelerator, devices, accept and track, as `train` takes them.
+    """
+    resume = ready is None
+    with held(out, resume):
+        if ready is not None:
             _begin(out, made, ready, units, begin)
-        words: dict[str, Any] = {"accelerator": accelerator, "devices": devices, "accept": accept, "start": begin}
-        words["track"] = track
-        launch(out, made, units, progress, resume=resume, **words)
+        launch(out, made, units, progress, resume=resume, start=begin, **words)
         return _finished(out, made, units, resume, progress)
 
 
 @contextmanager
-def _held(out: Path, resume: bool) -> Iterator[None]:
+def held(out: Path, resume: bool, begun: str = "checkpoint.safetensors") -> Iterator[None]:
     """The run's folder, locked; a fresh run that never comes to its first checkpoint takes back what it wrote."""
     fresh = not out.exists()
     if not resume:
@@ -101,7 +135,7 @@ def _held(out: Path, resume: bool) -> Iterator[None]:
             try:
                 yield
             except BaseException:
-                if not resume and not (out / "checkpoint.safetensors").exists():
+                if not resume and not any(out.glob(begun)):
                     _take_back(out)
                 raise
     finally:
@@ -172,8 +206,10 @@ def _begin(
 
 def _take_back(out: Path) -> None:
     """Remove what a run that never came to its first checkpoint wrote into its empty folder."""
-    for name in ("plan.json", "fingerprint.json", "seen.json", "split.csv", "log.csv", "training.html", "start.json"):
+    files = ["plan.json", "fingerprint.json", "seen.json", "split.csv", "log.csv", "training.html", "start.json"]
+    for name in [*files, SYSTEM]:
         (out / name).unlink(missing_ok=True)
+    shutil.rmtree(out / "parts", ignore_errors=True)
 
 
 def _new(

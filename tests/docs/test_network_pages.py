@@ -1,37 +1,25 @@
 """The picture of a network shows what the module does, and its page what its docstrings say."""
 
 import importlib
-import importlib.util
 import re
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, cat, nn
 
-DOCS = Path(__file__).parents[2] / "docs"
 IMAGE = (32, 32)
 
 
 @pytest.fixture(scope="module")
-def build() -> Any:
-    spec = importlib.util.spec_from_file_location("docs_build", DOCS / "build.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tracing() -> Any:
+    return importlib.import_module("trace_network")
 
 
 @pytest.fixture(scope="module")
-def tracing(build: Any) -> Any:
-    return build._beside("trace_network")
-
-
-@pytest.fixture(scope="module")
-def drawing(build: Any) -> Any:
-    return build._beside("draw_network")
+def drawing() -> Any:
+    return importlib.import_module("draw_network")
 
 
 class Toy(nn.Module):
@@ -115,12 +103,13 @@ def test_boxes_of_a_row_do_not_overlap_and_every_line_has_an_end(tracing: Any, d
     assert picture.count('class="skip"') == 1 and "bottom.0-2" in picture
 
 
-def test_the_first_sentence_on_each_option_is_found(build: Any) -> None:
+def test_the_first_sentence_on_each_option_is_found() -> None:
+    reading = importlib.import_module("read_code")
     text = """widths: channels of each level, full
     resolution first. dim, depth: of the Transformer; depth is even. rest: 1, 2; gate: "a" or "b". Not here.
 
     query_*: of the decoder."""
-    assert build._meanings(["widths", "dim", "depth", "gate", "query_dim", "none"], text) == {
+    assert reading.meanings(["widths", "dim", "depth", "gate", "query_dim", "none"], text) == {
         "widths": "channels of each level, full resolution first",
         "dim": "of the Transformer; depth is even",
         "depth": "of the Transformer; depth is even",

@@ -4,6 +4,7 @@ import hashlib
 import json
 import pickle
 import shutil
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -136,6 +137,17 @@ def test_m10_a_golden_pair_that_proves_nothing_is_refused(kind: str, good: Path,
     assert refused(path) == "HIL-M10"
 
 
+def test_m10_a_network_that_gives_one_value_everywhere_is_refused(good: Path, tmp_path: Path) -> None:
+    def dead(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {n: torch.zeros_like(t) for n, t in tensors.items()}
+
+    files = changed_weights(unpack(good), dead)
+    golden = load(files["golden.safetensors"])
+    dead_golden = {n: torch.zeros_like(t) if n.startswith("out.") else t for n, t in golden.items()}
+    path = pack(files | {"golden.safetensors": save(dead_golden)}, tmp_path / "a.hilum", honest=True)
+    assert refused(path) == "HIL-M10"
+
+
 def test_m04_weights_that_are_no_numbers_are_refused(good: Path, tmp_path: Path) -> None:
     def broken(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         name = next(n for n, t in tensors.items() if t.is_floating_point())
@@ -143,6 +155,34 @@ def test_m04_weights_that_are_no_numbers_are_refused(good: Path, tmp_path: Path)
         return tensors
 
     assert refused(pack(changed_weights(unpack(good), broken), tmp_path / "a.hilum", honest=True)) == "HIL-M04"
+
+
+def laid(header: str, body: bytes = bytes(12), length: int | None = None) -> bytes:
+    """A safetensors file with that header."""
+    return struct.pack("<Q", len(header) if length is None else length) + header.encode() + body
+
+
+A = '"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        laid("{}", length=100 << 20),
+        laid("{}", length=(1 << 63) + 5),
+        laid(f'{{{A}, "b": {{"dtype": "F32", "shape": [2], "data_offsets": [4, 12]}}}}'),
+        laid(f"{{{A.replace('[0, 8]', '[4, 12]')}}}"),
+        laid(f"{{{A.replace('[0, 8]', '[-8, 0]')}}}"),
+        laid(f"{{{A}, {A}}}", bytes(8)),
+        laid(f"{{{A.replace('F32', 'F99')}}}", bytes(8)),
+        laid(f"{{{A.replace('[2]', '[4]')}}}", bytes(8)),
+        laid(f"{{{A.replace('[2]', '[4611686018427387904, 4]')}}}", bytes(8)),
+    ],
+    ids=["long header", "longer header", "overlap", "hole", "negative", "twice", "dtype", "shape", "overflow"],
+)
+def test_m04_a_safetensors_file_that_lies_is_refused(content: bytes, good: Path, tmp_path: Path) -> None:
+    path = pack(unpack(good) | {"weights/net.safetensors": content}, tmp_path / "a.hilum", honest=True)
+    assert refused(path) in ("HIL-M04", "HIL-M07")
 
 
 @pytest.mark.parametrize("kind", ["missing", "extra", "renamed", "shape"])
@@ -159,6 +199,17 @@ def test_m07_weights_of_another_network_are_refused_whole(kind: str, good: Path,
     assert refused(pack(changed_weights(unpack(good), other), tmp_path / "a.hilum", honest=True)) == "HIL-M07"
 
 
+def test_m07_weights_of_the_right_shape_in_the_wrong_order_do_not_pass_the_golden_pair(
+    good: Path, tmp_path: Path
+) -> None:
+    def swapped(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        names = [n for n, t in tensors.items() if t.ndim > 1]
+        first, second = next((a, b) for a in names for b in names if a < b and tensors[a].shape == tensors[b].shape)
+        return tensors | {first: tensors[second], second: tensors[first]}
+
+    assert refused(pack(changed_weights(unpack(good), swapped), tmp_path / "a.hilum", honest=True)) == "HIL-M10"
+
+
 def test_m01_pickled_weights_never_run(good: Path, tmp_path: Path) -> None:
     canary = tmp_path / "canary"
 
@@ -170,10 +221,39 @@ def test_m01_pickled_weights_never_run(good: Path, tmp_path: Path) -> None:
     assert refused(path) == "HIL-M04" and not canary.exists()
 
 
-def test_m09_a_plan_of_a_newer_format_is_refused(good: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["plan.json", "card.json"])
+def test_m09_a_bundle_of_a_newer_form_is_refused_by_all_who_open_it(name: str, good: Path, tmp_path: Path) -> None:
     files = unpack(good)
-    plan = json.loads(files["plan.json"]) | {"format": 2}
-    assert refused(pack(files | {"plan.json": json.dumps(plan).encode()}, tmp_path / "a.hilum", True)) == "HIL-PLAN-03"
+    newer = json.loads(files[name]) | {"format": 2}
+    path = pack(files | {name: json.dumps(newer).encode()}, tmp_path / "a.hilum", True)
+    assert refused(path) == "HIL-M09"
+    with pytest.raises(HilumError) as error:
+        open_predictor(path)
+    assert error.value.code == "HIL-M09"
+
+
+def test_m09_of_two_bundles_the_older_one_is_known() -> None:
+    assert bundle.older({"made": "2026-01-02T03:04:05+00:00"}, {"made": "2026-02-01T00:00:00+00:00"})
+    assert bundle.older({"made": "2026-02-01T00:00:00+00:00"}, {"made": "2026-01-02T03:04:05+00:00"}) is False
+    assert bundle.older({}, {"made": "2026-01-02T03:04:05+00:00"}) is None
+
+
+def test_a_damaged_golden_pair_is_refused(good: Path, tmp_path: Path) -> None:
+    path = pack(unpack(good) | {"golden.safetensors": b"words"}, tmp_path / "a.hilum", honest=True)
+    assert refused(path) == "HIL-M05"
+
+
+@pytest.mark.parametrize("stated", [None, {}, {"torch": 5.0}, {"torch": "much"}, "much"])
+def test_m10_a_foreign_card_can_not_ask_for_more_tolerance(stated: object, good: Path, tmp_path: Path) -> None:
+    files = unpack(good)
+    card = json.dumps(json.loads(files["card.json"]) | {"tolerance": stated}).encode()
+
+    def louder(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {n: t * 1.1 if t.is_floating_point() else t for n, t in tensors.items()}
+
+    assert bundle.tolerance(json.loads(card), "torch") == bundle.TOLERANCE
+    path = pack(changed_weights(files, louder) | {"card.json": card}, tmp_path / "a.hilum", honest=True)
+    assert refused(path) == "HIL-M10"
 
 
 def test_an_unfinished_run_is_not_bundled(trained: Trained, tmp_path: Path) -> None:

@@ -74,3 +74,30 @@ def test_the_border_control_shows_the_border_only() -> None:
     other = array.copy()
     other[:, 5:15, 5:25] = 0
     np.testing.assert_array_equal(border_only(other, 0.1), out)
+
+
+def test_the_box_and_the_voxels_that_are_not_zero_are_scored_by_themselves() -> None:
+    image = np.zeros((1, 6, 6, 6), dtype=np.float32)
+    image[0, 1:5, 1:5, 1:5] = np.random.default_rng(0).normal(50, 5, (4, 4, 4))
+    image[0, 1, 1, 1] = image[0, 2, 2, 2] = 0
+    part = image[0, 1:5, 1:5, 1:5]
+    boxed = normalise(image, [Normalisation(scheme="zscore_box")])[0]
+    assert boxed[1:5, 1:5, 1:5].mean() == pytest.approx(0, abs=1e-5)
+    assert boxed[0, 0, 0] == pytest.approx(-part.mean() / part.std(), rel=1e-5)
+    alone = normalise(image, [Normalisation(scheme="zscore_nonzero")])[0]
+    # a zero at the rim stays outside, one that is enclosed belongs to the body
+    mask = np.zeros(image.shape[1:], dtype=bool)
+    mask[1:5, 1:5, 1:5] = True
+    mask[1, 1, 1] = False
+    assert alone[mask].mean() == pytest.approx(0, abs=1e-5) and alone[mask].std() == pytest.approx(1, rel=1e-5)
+    assert (alone[~mask] == 0).all() and alone[2, 2, 2] < -1
+
+
+def test_where_any_channel_has_something_all_are_scored() -> None:
+    image = np.zeros((2, 4, 4), dtype=np.float32)
+    image[0, :2], image[1, 1:3] = 3, [1, 2, 3, 4]
+    made = normalise(image, [Normalisation(scheme="zscore_nonzero")] * 2)
+    inside = image[1, :3]
+    np.testing.assert_allclose(made[1, :3], (inside - inside.mean()) / inside.std(), rtol=1e-5)
+    assert (made[:, 3] == 0).all()
+    assert np.isfinite(normalise(np.zeros((1, 4, 4)), [Normalisation(scheme="zscore_box")])).all()

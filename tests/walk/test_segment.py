@@ -43,7 +43,11 @@ def test_evaluate(walk: Any) -> None:
 
 
 def test_compare(walk: Any) -> None:
-    walk.compared("nnunet,nnunet:features=[4,8,8]", 3, *walk.sets)
+    found = walk.compared("nnunet,nnunet:features=[4,8,8]", 3, *walk.sets)
+    for row in found["sureness"]:
+        # one test patient gives no interval
+        assert row["nll"] > 0 and row["nll low"] is None and 0 < row["brier"] < 2 and 0 < row["ece"] < 1
+    assert len(found["sureness"]) == 2 and "which voxels count" in found["sureness sentences"][0]
 
 
 def test_predict_a_nifti(walk: Any) -> None:

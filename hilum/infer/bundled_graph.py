@@ -1,0 +1,85 @@
+"""The ONNX graph in a bundle, for those who use it without Hilum: is it a graph and nothing else, and the same network?
+
+A graph from elsewhere could name files outside of itself as its weights, or operations that only somebody's library
+has. It is looked through before any runtime sees it. Hilum's own prediction never uses this file.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from hilum.core.errors import HilumError
+from hilum.core.run import Run
+from hilum.tasks import _task
+
+NAME = "graphs/net.onnx"
+DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
+# Of operations that every runtime has.
+
+
+def outputs(bundle: Run, golden: Mapping[str, Any]) -> dict[str, Any] | None:
+    """{"out.0": tensor} of the graph on the golden input; None where the packages to look at it are not installed.
+
+    Refused: what is no graph, names files outside of itself or operations of others (HIL-M03), or can not take the
+    golden input (HIL-M10).
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime
+    except ImportError:
+        return None
+    import torch
+
+    content = bundle.read(NAME)
+    check(content, bundle.path)
+    inputs = _task.load(bundle.plan).inputs({n.removeprefix("in."): t for n, t in golden.items()})
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        found = session.run(None, {session.get_inputs()[0].name: inputs[0].numpy()})[0]
+    except Exception as error:  # the runtime's errors have no class in common
+        first = str(error).splitlines()[0]
+        raise HilumError(
+            "HIL-M10", f"{NAME} of {bundle.path} can not take the golden input ({first})", "Bundle it anew"
+        ) from error
+    return {"out.0": torch.from_numpy(found)}
+
+
+def check(content: bytes, path: Path) -> None:
+    """Refuse a file that is no ONNX graph, or one that reaches beyond itself (HIL-M03)."""
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    remedy = "Do not use it, and ask its maker for a graph in one piece"
+    try:
+        model = onnx.load_model_from_string(content)
+    except (DecodeError, ValueError, TypeError) as error:
+        raise HilumError("HIL-M03", f"{NAME} of {path} is no ONNX graph ({error})", remedy) from error
+    own = {function.domain for function in model.functions}
+    tensors = [*model.graph.initializer, *[s.values for s in model.graph.sparse_initializer]]
+    nodes = [*_nodes(model.graph.node), *(n for f in model.functions for n in _nodes(f.node))]
+    for node in nodes:
+        if node.domain not in DOMAINS | own:
+            seen = f"{NAME} of {path} needs the operation {node.op_type} of {node.domain!r}"
+            raise HilumError("HIL-M03", seen, remedy)
+        tensors += [t for a in node.attribute for t in [a.t, *a.tensors, *_held(a)]]
+    for tensor in tensors:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
+            where = next((one.value for one in tensor.external_data if one.key == "location"), "elsewhere")
+            seen = f"The weight {tensor.name!r} in {NAME} of {path} lies outside of it, at {where!r}"
+            raise HilumError("HIL-M03", seen, remedy)
+
+
+def _nodes(nodes: Iterable[Any]) -> Iterator[Any]:
+    """Every node, with those of the graphs inside (branches and loops)."""
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            for inner in [attribute.g, *attribute.graphs]:
+                yield from _nodes(inner.node)
+
+
+def _held(attribute: Any) -> list[Any]:
+    """Weights of the graphs inside an attribute."""
+    return [tensor for inner in [attribute.g, *attribute.graphs] for tensor in inner.initializer]

@@ -1,0 +1,103 @@
+"""What weights do not say themselves: a small file of facts, or a plan.json, becomes the plan of an imported model."""
+
+import json
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field
+
+from hilum.core import catalogue
+from hilum.core.errors import HilumError
+from hilum.core.plan import Normalisation, Plan, Strict, checked, parse_net
+from hilum.verbs.plan import complete
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """A model of another program, as data.
+
+    plan: how images reach it and what its outputs mean. weights: {name: tensor}, names and axes as in our network, or
+    as another program has them where a `from_...` of the network's file translates them. source: file of the weights.
+    notes: what to know about it, in sentences.
+    """
+
+    plan: Plan
+    weights: dict[str, Any]
+    source: Path
+    notes: list[str] = field(default_factory=list)
+
+
+class Facts(Strict):
+    """A facts file; the keys mean what they mean in plan.json.
+
+    classes: names in the order of the outputs, without the background, or {value to write: name}. normalisation: one
+    for all channels, or a list. spacing: mm along right, anterior, superior; none for pictures. patch: in that order.
+    """
+
+    task: str = "segment"
+    dims: int | None = None
+    channels: list[str] = Field(default_factory=lambda: ["image"], min_length=1)
+    classes: list[str] | dict[int, str] = Field(default_factory=list)
+    spacing: list[float] | None = None
+    patch: list[int]
+    normalisation: Normalisation | list[Normalisation]
+    options: dict[str, Any] = Field(default_factory=dict)
+    data: str = "unknown"
+    terms: str = "unknown"
+
+
+def read(path: Path, known: dict[str, Any] | None = None) -> Facts | Plan:
+    """Facts, or the whole plan where the file is a plan.json. Nothing in it is evaluated: an expression stays text.
+
+    known: facts from elsewhere, which the file's own go before.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise HilumError("HIL-PLAN-01", f"{path} can not be read as facts ({error})", "Mend it") from error
+    if not isinstance(data, dict):
+        raise HilumError("HIL-PLAN-01", f"{path} holds no facts", "Write lines like `patch: [96, 96, 96]`")
+    if "networks" in data:
+        return checked(Plan, data, str(path))
+    return checked(Facts, (known or {}) | data, str(path))
+
+
+def plan_of(facts: Facts | Plan, net: str | None, notes: list[str] | None = None) -> Plan:
+    """The whole plan. net: "name" or "name:key=value"; it must be given unless the facts are a plan."""
+    if isinstance(facts, Plan):
+        return facts
+    if net is None:
+        raise HilumError("HIL-INFER-34", "Weights do not say what network they are of", "Give --net; see: hilum zoo")
+    name, options = parse_net(net)
+    catalogue.card("hilum.zoo", name)
+    card = catalogue.card("hilum.tasks", facts.task)
+    role = catalogue.card("hilum.learn", card["regime"]).get("predicts", "net")
+    rules = facts.normalisation if isinstance(facts.normalisation, list) else [facts.normalisation]
+    rules = rules * len(facts.channels) if len(rules) == 1 else rules
+    named = facts.classes if isinstance(facts.classes, dict) else dict(enumerate(facts.classes, _first(facts.task)))
+    made = {
+        "task": facts.task,
+        "dims": len(facts.patch) if facts.dims is None else facts.dims,
+        "roles": card["roles"],
+        "channels": facts.channels,
+        "classes": [{"value": value, "name": called} for value, called in named.items()],
+        "spacing": facts.spacing,
+        "patch": facts.patch,
+        "batch": 1,
+        "normalisation": [rule.model_dump() for rule in rules],
+        "networks": {role: {"name": name, "options": options}},
+        "regime": card["regime"],
+        "options": facts.options,
+        "data": {"name": facts.data, "terms": facts.terms} | ({"notes": notes} if notes else {}),
+        "versions": {package: version(package) for package in ("hilum", "torch", "numpy")},
+    }
+    return complete(checked(Plan, made, "the facts"))
+
+
+def _first(task: str) -> int:
+    """The value of the first class: in masks 0 is the background."""
+    return 1 if task == "segment" else 0

@@ -1,0 +1,186 @@
+"""Training a system: one plan for several networks that share out the classes, trained one after the other."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hilum.core.atomic import write_json
+from hilum.core.errors import HilumError
+from hilum.core.image import Case
+from hilum.core.plan import Plan
+from hilum.core.progress import Progress
+from hilum.core.run import Run, free_folder, write_rows
+from hilum.core.system import NAME, Group, SystemPlan
+from hilum.planning import groups
+from hilum.planning.planner import Prepared, check_budget, look
+from hilum.tasks import _build, _task
+from hilum.verbs import train as single
+from hilum.verbs.calibrate import calibrate
+from hilum.verbs.plan import complete, planned
+
+Units = list[tuple[Case, str]]
+BEGUN = "parts/*/checkpoint.safetensors"
+# What is there once anything has been learned.
+
+
+def train(
+    data: Path | str,
+    task: str,
+    out: Path,
+    wanted: str,
+    asked: dict[str, Any],
+    words: dict[str, Any],
+    progress: Progress,
+) -> Run:
+    """Plan and train a system in `out`. wanted: how many groups, or a file of them. asked: net, minutes, steps, seed,
+    settings and memory, as for one run; minutes and steps are those of all networks together. words: of the launch.
+    """
+    if task != "segment":
+        raise HilumError("HIL-PLAN-09", f"--groups shares out classes of voxels, a {task} run has none", "Leave it out")
+    free_folder(out)
+    check_budget(asked["minutes"], asked["steps"])
+    ready = look(data, task, asked["seed"], progress)
+    made = groups.grouped(ready, wanted)
+    whole = _planned(ready, task, made, **asked)
+    plans = _plans(whole, made, ready)
+    # the networks differ in their last layer only
+    _build.trial(_task.load(plans[made.groups[0].name]))
+    with single.held(out, resume=False, begun=BEGUN):
+        whole.write(out / "plan.json")
+        write_json(out / NAME, made.model_dump())
+        write_json(out / "fingerprint.json", ready.facts)
+        write_rows(out / "split.csv", single.split_rows(ready.units(whole)))
+        return _trained(Run(out), made, plans, ready, words, progress)
+
+
+def resume(data: Path | str, task: str, out: Path, words: dict[str, Any], progress: Progress) -> Run:
+    """Go on with a system: networks that are done stay, one that was cut short goes on, the others follow.
+
+    Other data, another split or task are refused (HIL-T04).
+    """
+    run = Run(out)
+    made, whole = run.system, complete(run.plan)
+    assert made is not None
+    if whole.task != task:
+        raise HilumError("HIL-T04", f"{out} is a {whole.task} run, not {task}", f"Use --task {whole.task}")
+    ready = look(data, task, whole.split_seed, progress)
+    if single.same_data(run, ready) is None:
+        raise HilumError("HIL-T04", f"{data} is not what {out} was trained on", "Resume with the same, unchanged data")
+    with single.held(out, resume=True):
+        return _trained(run, made, _plans(whole, made, ready), ready, words, progress, resumed=True)
+
+
+def calibrated(
+    run: Run, data: Path | str, words: dict[str, Any], others: Sequence[Path | str], progress: Progress
+) -> dict[str, Any]:
+    """Calibrate every network of a system anew; {group: its calibration}. others: systems of the same groups."""
+    run.check_hashes()
+    made, found = run.system, dict[str, Any]()
+    assert made is not None
+    for group in made.groups:
+        more = [Run(Path(other)).part(group.name).path for other in others]
+        told = _named(progress, group.name)
+        found[group.name] = calibrate(run.part(group.name).path, data, **words, others=more, progress=told)
+        run.write_manifest()
+    run.record("calibrate", {"groups": list(found), "error": words["error"]})
+    return found
+
+
+def _planned(
+    ready: Prepared,
+    task: str,
+    made: SystemPlan,
+    *,
+    net: str | None,
+    minutes: float | None,
+    steps: int | None,
+    seed: int,
+    settings: dict[str, Any] | None,
+    memory: str | None,
+    accelerator: str,
+) -> Plan:
+    """One plan for all, fitted to the group with the most classes; its budget is that of the whole system."""
+    count = len(made.groups)
+    if minutes is None and steps is None:
+        minutes = single.DEFAULT_MINUTES
+    if steps is not None and steps < count:
+        raise HilumError("HIL-PLAN-06", f"{steps} steps can not be shared by {count} networks", f"Give {count} or more")
+    each = None if minutes is None else minutes / count
+    largest = max(made.groups, key=lambda g: len(g.classes))
+    narrow = groups.narrowed(ready, largest.classes)
+    few = None if steps is None else steps // count
+    base = planned(narrow, task, net, each, few, seed, settings, memory, accelerator)
+    return groups.whole(base, ready, made).model_copy(update={"minutes": minutes, "steps": steps})
+
+
+def _plans(whole: Plan, made: SystemPlan, ready: Prepared) -> dict[str, Plan]:
+    """{group: plan of its network}, with its share of the budget: minutes alike, steps to the last one."""
+    rules = groups.values_of(made.classes(), ready.facts["settings"]["labels"])
+    count, plans = len(made.groups), {}
+    for number, group in enumerate(made.groups):
+        own: dict[str, Any] = {"minutes": None if whole.minutes is None else whole.minutes / count, "steps": None}
+        if whole.minutes is None and whole.steps is not None:
+            own["steps"] = whole.steps // count + (number < whole.steps % count)
+        plans[group.name] = groups.of_group(whole, group, rules).model_copy(update=own)
+    return plans
+
+
+def _trained(
+    run: Run,
+    made: SystemPlan,
+    plans: dict[str, Plan],
+    ready: Prepared,
+    words: dict[str, Any],
+    progress: Progress,
+    resumed: bool = False,
+) -> Run:
+    """Every network that is not there yet, then what only a whole system has; the manifest last but for the ledger."""
+    for group in made.groups:
+        if not _done(run, group):
+            _one(run.path / "parts" / group.name, plans[group.name], ready, words, _named(progress, group.name))
+    parts = [run.part(g.name) for g in made.groups]
+    if run.has("manifest.json") and run.ledger():
+        return run
+    whole = run.plan.model_copy(update={"steps": sum(p.plan.steps or 0 for p in parts)})
+    whole.write(run.path / "plan.json")
+    write_json(run.path / "seen.json", parts[0].json("seen.json"))
+    run.write_manifest()
+    events = [[e for e in part.ledger() if e["event"] == "train"][-1] for part in parts]
+    facts = {"steps": sum(e["steps"] for e in events), "resumed": resumed, "cases": events[0]["cases"]}
+    run.record("train", facts | {"data": whole.data["name"], "groups": _classes(made.groups)})
+    return run
+
+
+def _one(folder: Path, plan: Plan, ready: Prepared, words: dict[str, Any], progress: Progress) -> None:
+    """Train one network, or go on with it from its last checkpoint."""
+    if not (folder / "checkpoint.safetensors").exists():
+        # cut short before there was anything to go on from
+        shutil.rmtree(folder, ignore_errors=True)
+        single.carried_out(folder, plan, ready.units(plan), ready, words, progress)
+        return
+    run = Run(folder)
+    units = single.same_data(run, ready)
+    if units is None:
+        raise HilumError("HIL-T04", f"{folder} was trained on other data than its system", "Train the system anew")
+    single.carried_out(folder, complete(run.plan), units, None, words, progress)
+
+
+def _done(run: Run, group: Group) -> bool:
+    """Whether the network was trained to its end and calibrated."""
+    if not (run.path / "parts" / group.name / "manifest.json").is_file():
+        return False
+    return any(e["event"] == "train" for e in run.part(group.name).ledger())
+
+
+def _named(progress: Progress, group: str) -> Progress:
+    """The same progress, each job with the name of its group before it."""
+
+    def tell(name: str, done: int, total: int, note: str = "") -> None:
+        progress(f"{group}: {name}", done, total, note)
+
+    return tell
+
+
+def _classes(made: Sequence[Group]) -> dict[str, list[str]]:
+    return {g.name: [c.name for c in g.classes] for g in made}

@@ -1,0 +1,141 @@
+"""What the benchmark of prediction rests on: padded heads keep labels, memory and agreement are measured right."""
+
+import importlib
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hilum.core.image import Case, Image
+from hilum.core.run import Run
+from hilum.infer.predictor import Predictor
+
+ROOT = Path(__file__).parents[2] / "benchmarks"
+MINE = ("agreement", "handed", "watched", "scenes", "pages", "drawn", "floor", "machine", "tables", "rows", "volumes")
+
+
+@pytest.fixture(scope="module")
+def script() -> Iterator[Callable[[str], Any]]:
+    """Imports a script of benchmarks/predict by name; afterwards none of them is left among the modules."""
+    before = list(sys.path)
+    sys.path[:0] = [str(ROOT / "predict"), str(ROOT / "training")]
+    yield importlib.import_module
+    sys.path[:] = before
+    for name in MINE:
+        sys.modules.pop(name, None)
+
+
+def labels(run: Path) -> Any:
+    """What a run finds in a random volume."""
+    values = np.random.default_rng(0).standard_normal((1, 32, 32, 32)).astype(np.float32)
+    return Predictor(Run(run))(Case("one", "", {"image": Image(values, np.eye(4))}))["mask"].array
+
+
+def test_a_padded_head_gives_the_same_labels(
+    trained: Callable[[str], Run], script: Callable[[str], Any], tmp_path: Path
+) -> None:
+    source, handed = trained("segment"), script("handed")
+    plain = handed.changed(source.path, tmp_path / "plain")
+    padded = handed.changed(source.path, tmp_path / "padded", classes=20)
+    assert len(Run(padded).plan.classes) == 20
+    assert len({c.value for c in Run(padded).plan.classes}) == 20
+    assert len(Run(padded).weights("net")["head.bias"]) == 21
+    assert not Run(padded).has("calibration.json")
+    np.testing.assert_array_equal(labels(padded), labels(plain))
+
+
+def test_a_head_is_cut_to_fewer_classes(
+    trained: Callable[[str], Run], script: Callable[[str], Any], tmp_path: Path
+) -> None:
+    source = trained("segment")
+    cut = script("handed").changed(source.path, tmp_path / "cut", classes=1, spacing=2.0)
+    assert [c.value for c in Run(cut).plan.classes] == [source.plan.classes[0].value]
+    assert Run(cut).plan.spacing == [2.0, 2.0, 2.0]
+    assert set(np.unique(labels(cut))) <= {0, source.plan.classes[0].value}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_a_peer_is_given(trained: Callable[[str], Run], script: Callable[[str], Any], tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("onnx")
+    handed = script("handed")
+    run = tmp_path / "run"
+    shutil.copytree(trained("segment").path, run)
+    model = handed.handed(run, tmp_path / "model")
+    pair = torch.load(model / "golden.pt", weights_only=True)
+    with torch.inference_mode():
+        traced = torch.jit.load(str(model / "net.ts"))(pair["in"])
+    torch.testing.assert_close(traced[:, : pair["out"].shape[1]], pair["out"])
+    assert (model / "net.onnx").stat().st_size > 1000
+
+
+def test_the_peak_of_a_process_and_its_child(script: Callable[[str], Any], tmp_path: Path) -> None:
+    watched = script("watched")
+    child = "import time; held = bytearray(b'x') * (120 << 20); time.sleep(1)"
+    held = "held = bytearray(b'x') * (80 << 20)"
+    words = f"import subprocess, sys\n{held}\nsubprocess.run([sys.executable, '-c', {child!r}])"
+    found = watched.run([sys.executable, "-c", words], tmp_path / "log", 1 << 30, 60)
+    assert 200 << 20 < found["peak"] < 260 << 20, found
+    assert 0.9 < found["seconds"] < 30
+    assert "stopped" not in found and "failed" not in found
+
+
+@pytest.mark.parametrize(
+    ("words", "cap", "seconds", "wanted"),
+    [
+        ("held = bytearray(1 << 30)", 300 << 20, 60, {"stopped": "out of memory"}),
+        ("import time; time.sleep(60)", 1 << 30, 0.3, {"stopped": "over 0 s"}),
+        ("import sys; sys.exit('nothing here')", 1 << 30, 60, {"failed": "nothing here"}),
+    ],
+)
+def test_how_a_process_ended(
+    words: str, cap: int, seconds: float, wanted: dict[str, str], script: Callable[[str], Any], tmp_path: Path
+) -> None:
+    found = script("watched").run([sys.executable, "-c", words], tmp_path / "log", cap, seconds)
+    assert {name: found.get(name) for name in ("stopped", "failed") if name in found} == wanted
+
+
+def test_agreement_by_hand(script: Callable[[str], Any]) -> None:
+    agreement = script("agreement")
+    first, second = np.array([[[0, 1, 1, 2]]]), np.array([[[0, 1, 2, 2]]])
+    table = agreement.counts(first, second, 3)
+    assert agreement.equal(table) == 0.75
+    assert agreement.dice(table) == pytest.approx({1: 2 / 3, 2: 2 / 3})
+    wide = np.random.default_rng(0).integers(0, 3, (3, 4, 100))
+    assert agreement.equal(agreement.counts(wide, wide, 3)) == 1.0
+
+
+def test_peers_channels_are_compared_as_stored_values(script: Callable[[str], Any], tmp_path: Path) -> None:
+    import nibabel
+
+    channels, stored = np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8)
+    channels[:2], stored[:2] = 1, 7
+    for name, array in (("mine", channels), ("other", stored)):
+        nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), tmp_path / f"{name}.nii.gz")
+    mine, other = [tmp_path / "mine.nii.gz"], [tmp_path / "other.nii.gz"]
+    found = script("agreement").compared(mine, other, np.array([0, 7]), other)
+    assert found == {"equal": 1.0, "least": 1.0, "dice": 1.0, "truth_dice_mine": 1.0, "truth_dice_reference": 1.0}
+
+
+def test_scenes_have_files_of_their_own(script: Callable[[str], Any]) -> None:
+    scenes = script("scenes")
+    every = [*scenes.SCENES, *scenes.SMOKE]
+    assert len({s.file for s in every}) == len(every)
+    for scene in every:
+        files = [system.file for system in scene.systems]
+        assert len(set(files)) == len(files)
+        assert not any(c in name for name in (scene.file, *files) for c in " /,")
+
+
+def test_the_body_is_mirrored_along_and_has_air_around(script: Callable[[str], Any]) -> None:
+    volumes = script("volumes")
+    image = np.arange(4 * 3 * 5, dtype=np.float32).reshape(4, 3, 5)
+    found = volumes._extended(image, [6, 3, 8])
+    assert found.shape == (6, 3, 8)
+    np.testing.assert_array_equal(found[1:5, :, 3:], image)
+    np.testing.assert_array_equal(found[1:5, :, 2], image[:, :, 0])
+    assert (found[[0, 5]] == volumes.AIR).all()

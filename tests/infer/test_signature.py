@@ -1,0 +1,196 @@
+"""A signature says who made a bundle: every way in which it does not is refused by its own sentence (M05)."""
+
+import base64
+import hashlib
+import json
+import os
+import stat
+import sys
+import warnings
+import zipfile
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hilum.core.errors import HilumError
+from hilum.core.run import Run
+from hilum.infer import bundle, signature
+
+Trained = Callable[[str], Run]
+Pair = tuple[Path, Path]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    pytest.importorskip("cryptography")
+    return signature.make_pair("radiology", tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture(scope="module")
+def signed(trained: Trained, pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("signed") / "model.hilum"
+    bundle.write(trained("classify"), path, key=pair[0])
+    return path
+
+
+def changed(path: Path, new: Path, files: dict[str, bytes | None]) -> Path:
+    """The archive with these members put in, or left out where None."""
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(new, "w") as archive:
+        kept = {name: old.read(name) for name in old.namelist()} | files
+        for name, content in kept.items():
+            if content is not None:
+                archive.writestr(name, content)
+    return new
+
+
+def refused(path: Path, keys: Path | None) -> str:
+    with pytest.raises(HilumError) as error:
+        bundle.verify(path, keys)
+    assert error.value.code == "HIL-M05"
+    return error.value.seen
+
+
+def listed(path: Path, public: Path, **more: object) -> Path:
+    """A file of keys with one more fact about the key."""
+    line = yaml.safe_load(public.read_text())["keys"][0]
+    path.write_text(yaml.safe_dump({"keys": [line | more]}))
+    return path
+
+
+def test_a_signed_bundle_is_verified_by_its_key_and_by_a_folder_of_keys(signed: Path, pair: Pair) -> None:
+    assert bundle.verify(signed, pair[1])["signed_by"] == "radiology"
+    assert bundle.verify(signed, pair[1].parent)["signed_by"] == "radiology"
+    found = bundle.verify(signed)
+    assert found["signed"] and found["signed_by"] is None
+
+
+def test_the_same_run_and_key_give_the_same_bytes(signed: Path, trained: Trained, pair: Pair, tmp_path: Path) -> None:
+    bundle.write(trained("classify"), tmp_path / "again.hilum", key=pair[0])
+    assert (tmp_path / "again.hilum").read_bytes() == signed.read_bytes()
+
+
+def test_m05_a_bundle_without_a_signature_is_refused_where_one_is_asked_for(
+    trained: Trained, signed: Path, pair: Pair, tmp_path: Path
+) -> None:
+    bundle.write(trained("classify"), tmp_path / "plain.hilum")
+    assert not bundle.verify(tmp_path / "plain.hilum")["signed"]
+    assert "not signed" in refused(tmp_path / "plain.hilum", pair[1])
+    assert "not signed" in refused(changed(signed, tmp_path / "a.hilum", {"signature.json": None}), pair[1])
+
+
+def test_m05_another_key_is_refused(signed: Path, tmp_path: Path) -> None:
+    _, other = signature.make_pair("stranger", tmp_path)
+    assert "none of the 1 trusted" in refused(signed, other)
+
+
+def test_m05_a_revoked_and_an_expired_key_are_refused(signed: Path, pair: Pair, tmp_path: Path) -> None:
+    assert "revoked on 2026-01-02" in refused(signed, listed(tmp_path / "a.yaml", pair[1], revoked=date(2026, 1, 2)))
+    assert "expired on 2020-05-01" in refused(signed, listed(tmp_path / "b.yaml", pair[1], expires="2020-05-01"))
+    # in the folder the same key is there twice, and the bad news counts
+    listed(tmp_path / "b.yaml", pair[1])
+    assert "revoked" in refused(signed, tmp_path)
+
+
+def test_a_key_is_good_on_its_last_day_and_not_after_it(pair: Pair) -> None:
+    keys = [signature.read_keys(pair[1])[0].model_copy(update={"expires": date(2027, 3, 1)})]
+    made = signature.sign(b"manifest", pair[0])
+    assert signature.check(made, b"manifest", keys, Path("x"), date(2027, 3, 1)) == "radiology"
+    with pytest.raises(HilumError, match="expired"):
+        signature.check(made, b"manifest", keys, Path("x"), date(2027, 3, 2))
+
+
+def test_m05_contents_changed_after_signing_are_refused(signed: Path, pair: Pair, tmp_path: Path) -> None:
+    """An attacker writes a manifest that fits; the signature then does not."""
+    with zipfile.ZipFile(signed) as archive:
+        manifest = json.loads(archive.read("manifest.json"))
+        card = json.loads(archive.read("card.json"))
+    text = json.dumps(card | {"terms_of_weights": "CC0"}).encode()
+    manifest["card.json"] = hashlib.sha256(text).hexdigest()
+    files = {"card.json": text, "manifest.json": json.dumps(manifest).encode()}
+    path = changed(signed, tmp_path / "a.hilum", files)
+    assert bundle.verify(path)["terms_of_weights"] == "CC0"
+    assert "does not fit its manifest" in refused(path, pair[1])
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"{}", b'{"format": 2}', b'{"format": 1, "algorithm": "none"}'])
+def test_m05_a_signature_that_is_none_is_refused(text: bytes, signed: Path, pair: Pair, tmp_path: Path) -> None:
+    assert "can not be read" in refused(changed(signed, tmp_path / "a.hilum", {"signature.json": text}), pair[1])
+
+
+def test_m05_a_short_or_foreign_signature_is_refused(signed: Path, pair: Pair, tmp_path: Path) -> None:
+    with zipfile.ZipFile(signed) as archive:
+        made = json.loads(archive.read("signature.json"))
+    short = made | {"signature": made["signature"][:20]}
+    path = changed(signed, tmp_path / "a.hilum", {"signature.json": json.dumps(short).encode()})
+    assert "can not be read" in refused(path, pair[1])
+    other = made | {"signature": base64.b64encode(bytes(64)).decode()}
+    path = changed(signed, tmp_path / "b.hilum", {"signature.json": json.dumps(other).encode()})
+    assert "does not fit" in refused(path, pair[1])
+
+
+def test_m05_a_signature_over_other_words_is_none(pair: Pair) -> None:
+    """What the key signs for another purpose can not be passed off as a signature of a bundle."""
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    private = load_pem_private_key(pair[0].read_bytes(), None)
+    made = json.loads(signature.sign(b"manifest", pair[0]))
+    made["signature"] = base64.b64encode(private.sign(b"manifest")).decode()  # type: ignore[union-attr, call-arg]
+    with pytest.raises(HilumError, match="does not fit"):
+        signature.check(json.dumps(made).encode(), b"manifest", signature.read_keys(pair[1]), Path("x"))
+
+
+def test_m05_a_manifest_that_lists_fewer_files_than_the_archive_is_refused(signed: Path, tmp_path: Path) -> None:
+    path = changed(signed, tmp_path / "a.hilum", {"more.txt": b"unlisted"})
+    assert "more.txt" in refused(path, None)
+    with pytest.raises(HilumError) as error:
+        Run(path).check_hashes()
+    assert error.value.code == "HIL-M05"
+
+
+def test_m05_two_members_of_one_name_are_refused(signed: Path, tmp_path: Path) -> None:
+    path = changed(signed, tmp_path / "a.hilum", {})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("plan.json", archive.read("plan.json"))
+    assert "plan.json" in refused(path, None)
+
+
+def test_the_private_key_is_for_its_owner_alone_and_never_overwritten(pair: Pair) -> None:
+    if os.name == "posix":
+        assert stat.S_IMODE(pair[0].stat().st_mode) == 0o600
+    before = pair[0].read_bytes()
+    with pytest.raises(HilumError) as error:
+        signature.make_pair("radiology", pair[0].parent)
+    assert error.value.code == "HIL-CORE-03" and pair[0].read_bytes() == before
+    assert b"PRIVATE" in before and "PRIVATE" not in pair[1].read_text()
+
+
+def test_what_is_no_key_is_refused(pair: Pair, tmp_path: Path) -> None:
+    (tmp_path / "text.key").write_text("words")
+    for path in (tmp_path / "text.key", tmp_path / "nothing.key", pair[1]):
+        with pytest.raises(HilumError) as error:
+            signature.sign(b"", path)
+        assert error.value.code == "HIL-INFER-33"
+    (tmp_path / "empty").mkdir()
+    for path in (tmp_path / "nothing", tmp_path / "empty", tmp_path / "text.key"):
+        with pytest.raises(HilumError) as error:
+            signature.read_keys(path)
+        assert error.value.code == "HIL-INFER-32"
+    (tmp_path / "short.yaml").write_text("keys: [{name: a, key: AAAA}]")
+    with pytest.raises(HilumError, match="32 bytes"):
+        signature.read_keys(tmp_path / "short.yaml")
+    line = {"name": "a", "key": base64.b64encode(bytes(32)).decode(), "trusted": True}
+    (tmp_path / "words.yaml").write_text(yaml.safe_dump({"keys": [line]}))
+    with pytest.raises(HilumError, match="trusted"):
+        signature.read_keys(tmp_path / "words.yaml")
+
+
+def test_a_missing_package_is_one_sentence(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.asymmetric", None)
+    with pytest.raises(HilumError, match=r"hilum\[sign\]") as error:
+        signature.sign(b"", pair[0])
+    assert error.value.code == "HIL-INFER-31"

@@ -1,0 +1,144 @@
+"""Which class goes to which network: by a stated rule, or as a file says; what can not be meant is refused."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hilum.core.errors import HilumError
+from hilum.core.plan import Plan
+from hilum.planning import groups
+from hilum.planning.planner import Prepared
+from hilum.tasks._labels import to_channels
+
+NAMES = {1: "aorta", 2: "kidney_left", 3: "kidney_right", 4: "liver", 5: "lesion", 6: "gland"}
+VOXELS = {1: 300, 2: 200, 3: 180, 4: 900, 5: 10, 6: 20}
+FOUR = {value: count for value, count in VOXELS.items() if value <= 4}
+
+
+def prepared(
+    names: Mapping[int, str] = NAMES, voxels: Mapping[int, int] = VOXELS, labels: Mapping[str, Any] | None = None
+) -> Prepared:
+    """Two cases; what the second, of the test part, holds must not count."""
+    seen = sorted(voxels)
+    rows = [
+        {"id": "a", "labels": {0: 5, **voxels}, "hash": "a"},
+        {"id": "b", "labels": {0: 5, **{v: 10**6 for v in seen if v > 4}}, "hash": "b"},
+    ]
+    classes = {} if labels else {str(v): n for v, n in names.items()}
+    settings = {"classes": classes, "labels": dict(labels or {}), "ignore": None}
+    facts = {"cases": rows, "settings": settings, "label_values": [0, *seen]}
+    return Prepared(None, {"a": "train", "b": "test"}, facts, "patient")  # type: ignore[arg-type]
+
+
+def shared(ready: Prepared, wanted: str) -> dict[str, list[str]]:
+    return {g.name: [c.name for c in g.classes] for g in groups.grouped(ready, wanted).groups}
+
+
+def refused(ready: Prepared, wanted: str) -> str:
+    with pytest.raises(HilumError) as error:
+        groups.grouped(ready, wanted)
+    assert error.value.code == "HIL-PLAN-09"
+    return str(error.value)
+
+
+def test_the_largest_goes_first_each_to_the_group_with_the_fewest_classes() -> None:
+    # liver, aorta, the kidneys (190 a class), gland, lesion
+    assert shared(prepared(), "2") == {
+        "group_1": ["kidney_left", "kidney_right", "liver"], "group_2": ["aorta", "lesion", "gland"],
+    }  # fmt: skip
+
+
+def test_left_and_right_stay_together_and_other_names_do_not() -> None:
+    names = {1: "Left lung", 2: "Right lung", 3: "T1", 4: "T2", 5: "bright spot"}
+    found = shared(prepared(names, dict.fromkeys(names, 5)), "4")
+    assert found["group_1"] == ["Left lung", "Right lung"] and len(found) == 4
+
+
+@pytest.mark.parametrize("wanted", ["0", "1", "6", "100"])
+def test_more_groups_than_structures_or_a_single_one_are_refused(wanted: str) -> None:
+    assert "2 to 5 groups" in refused(prepared(), wanted)
+
+
+def test_a_file_names_the_groups_in_their_order(tmp_path: Path) -> None:
+    path = tmp_path / "groups.yaml"
+    path.write_text("small: [lesion, gland]\nlarge: [liver, aorta, kidney_right, kidney_left]\n")
+    assert shared(prepared(), str(path)) == {
+        "small": ["lesion", "gland"], "large": ["aorta", "kidney_left", "kidney_right", "liver"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: [liver]\nb: [lesion, gland]\n", "leaves out aorta, kidney_left"),
+        ("a: [livre]\n", "names 'livre'"),
+        ("[liver]\n", "holds no groups"),
+        ("a: [liver\n", "nor a YAML file"),
+    ],
+)
+def test_a_file_that_does_not_share_out_the_classes_is_refused(text: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "groups.yaml"
+    path.write_text(text)
+    assert words in refused(prepared(), str(path))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: [aorta, liver, kidney_left, kidney_right]\nb: [lesion, gland, liver]\n",
+        "../a: [aorta, liver]\nb: [lesion, gland, kidney_left, kidney_right]\n",
+        "a: [aorta, liver, kidney_left, kidney_right, lesion, gland]\n",
+    ],
+    ids=["a class twice", "a name that leaves the folder", "one group"],
+)
+def test_a_file_that_makes_no_system_is_refused(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "groups.yaml"
+    path.write_text(text)
+    with pytest.raises(HilumError) as error:
+        groups.grouped(prepared(), str(path))
+    assert error.value.code == "HIL-PLAN-03"
+
+
+def test_a_file_that_is_not_there_is_refused() -> None:
+    assert "neither a number nor a YAML file" in refused(prepared(), "nowhere.yaml")
+
+
+def test_a_group_that_no_training_case_shows_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "groups.yaml"
+    path.write_text("a: [liver, aorta, kidney_left, kidney_right, gland]\nb: [lesion]\n")
+    assert "of the group b: lesion" in refused(prepared(voxels=VOXELS | {5: 0}), str(path))
+
+
+def test_classes_that_are_all_that_is_not_0_are_refused() -> None:
+    assert "nonzero" in refused(prepared(labels={"lesion": 2, "any": "nonzero"}), "2")
+
+
+def test_values_that_two_rules_name_belong_to_the_later_one() -> None:
+    ready = prepared(voxels=FOUR, labels={"organ": [1, 2], "vessel": [2, 3], "bone": 4})
+    made = groups.grouped(ready, "2")
+    assert groups.values_of(made.classes(), ready.facts["settings"]["labels"]) == {
+        "organ": [1], "vessel": [2, 3], "bone": [4],
+    }  # fmt: skip
+
+
+def test_what_other_networks_find_is_background_to_one_and_the_parts_add_up(plan_of: Callable[..., Plan]) -> None:
+    """Every stored value is learned by one network, as the whole plan would have it; a strange one by none."""
+    labels = {"organ": [1, 2], "vessel": [2, 3], "bone": 4}
+    ready = prepared(voxels=FOUR, labels=labels)
+    made = groups.grouped(ready, "2")
+    whole = groups.whole(plan_of("segment"), ready, made)
+    rules = groups.values_of(made.classes(), labels)
+    stored = np.array([0, 1, 2, 3, 4], np.int16)
+    summed = np.zeros(5, np.int64)
+    for group in made.groups:
+        plan = groups.of_group(whole, group, rules)
+        assert [c.name for c in plan.classes] == [c.name for c in group.classes]
+        channels = to_channels(stored, plan)
+        summed += np.array([0, *[c.value for c in plan.classes]])[channels]
+        with pytest.raises(HilumError) as error:
+            to_channels(np.array([5]), plan)
+        assert error.value.code == "HIL-N15"
+    assert summed.tolist() == np.array([0, *[c.value for c in whole.classes]])[to_channels(stored, whole)].tolist()

@@ -1,0 +1,102 @@
+"""bundle, verify and keys as a person uses them: with the model card inside, signed, and in place of another."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hilum.core.errors import HilumError
+from hilum.core.run import Run
+from hilum.verbs.bundle import bundle
+from hilum.verbs.keys import keys
+from hilum.verbs.verify import verify
+
+Trained = Callable[[str], Run]
+
+
+@pytest.fixture(scope="module")
+def good(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("bundle") / "good.hilum"
+    bundle(trained("classify").path, path)
+    return path
+
+
+def test_the_model_card_is_inside_and_covered_by_the_manifest(good: Path) -> None:
+    run = Run(good)
+    text = run.read("model_card.md").decode()
+    assert "# Model card: classify" in text and "model_card.md" in run.json("manifest.json")
+    assert run.json("card.json")["tolerance"] == {"torch": 1e-3, "onnx": 1e-3}
+
+
+def test_calibration_with_its_thresholds_is_inside(trained: Trained, good: Path) -> None:
+    names = Run(good).names()
+    for name in ("calibration.json", "outlier.safetensors", "seen.json"):
+        assert (name in names) == trained("classify").has(name)
+    assert not {"ledger.jsonl", "split.csv", "fingerprint.json", "checkpoint.safetensors"} & set(names)
+
+
+def test_the_same_run_gives_the_same_bytes_with_its_card(trained: Trained, good: Path, tmp_path: Path) -> None:
+    bundle(trained("classify").path, tmp_path / "again.hilum")
+    assert (tmp_path / "again.hilum").read_bytes() == good.read_bytes()
+
+
+def test_graphs_of_other_runtimes_travel_with_the_run(trained: Trained, tmp_path: Path) -> None:
+    shutil.copytree(trained("classify").path, tmp_path / "run")
+    (tmp_path / "run" / "graphs").mkdir()
+    (tmp_path / "run" / "graphs" / "x.bin").write_bytes(b"graph")
+    Run(tmp_path / "run").write_manifest()
+    bundle(tmp_path / "run", tmp_path / "a.hilum")
+    assert Run(tmp_path / "a.hilum").read("graphs/x.bin") == b"graph"
+
+
+def test_signed_and_checked_by_command(hilum: Any, trained: Trained, tmp_path: Path) -> None:
+    pytest.importorskip("cryptography")
+    code, out, _ = hilum("keys", "radiology", "--out", tmp_path / "signing", "--expires", "2099-12-31")
+    assert code == 0 and "radiology.key" in out and "radiology.yaml" in out
+    private, public = tmp_path / "signing" / "radiology.key", tmp_path / "signing" / "radiology.yaml"
+    assert "expires: 2099-12-31" in public.read_text()
+    code, _, err = hilum("bundle", trained("classify").path, "--out", tmp_path / "a.hilum", "--sign", private)
+    assert code == 0, err
+    code, out, _ = hilum("verify", tmp_path / "a.hilum", "--key", tmp_path / "signing")
+    assert code == 0 and "Signed by radiology." in out
+    code, out, _ = hilum("verify", tmp_path / "a.hilum")
+    assert code == 0 and "--key" in out
+    code, out, err = hilum("keys", "radiology", "--out", tmp_path / "signing")
+    assert (code, out) == (2, "") and "[HIL-CORE-03]" in err
+    keys("stranger", tmp_path / "others")
+    code, out, err = hilum("verify", tmp_path / "a.hilum", "--key", tmp_path / "others")
+    assert (code, out) == (2, "") and "[HIL-M05]" in err
+
+
+def test_a_bundle_that_can_not_be_signed_is_not_written(good: Path, trained: Trained, tmp_path: Path) -> None:
+    with pytest.raises(HilumError) as error:
+        bundle(trained("classify").path, tmp_path / "a.hilum", sign=tmp_path / "nothing.key")
+    assert error.value.code == "HIL-INFER-33" and not (tmp_path / "a.hilum").exists()
+
+
+def test_names_and_days_of_keys_are_checked(tmp_path: Path) -> None:
+    for name, expires in (("../evil", None), ("", None), ("a/b", None), ("good", "soon")):
+        with pytest.raises(HilumError) as error:
+            keys(name, tmp_path, expires=expires)
+        assert error.value.code == "HIL-INFER-33"
+    assert not list(tmp_path.iterdir())
+
+
+def test_m09_a_step_back_and_another_model_are_told(hilum: Any, good: Path, trained: Trained, tmp_path: Path) -> None:
+    shutil.copytree(trained("classify").path, tmp_path / "run")
+    Run(tmp_path / "run").record("train", {"steps": 5})
+    line = json.loads((tmp_path / "run" / "ledger.jsonl").read_text().splitlines()[-1])
+    text = json.dumps(line | {"when": "2099-01-01T00:00:00+00:00"})
+    lines = (tmp_path / "run" / "ledger.jsonl").read_text().splitlines()[:-1]
+    (tmp_path / "run" / "ledger.jsonl").write_text("\n".join([*lines, text]) + "\n")
+    bundle(tmp_path / "run", tmp_path / "newer.hilum")
+    assert verify(tmp_path / "newer.hilum", replaces=good)["remarks"] == []
+    assert "step back" in verify(good, replaces=tmp_path / "newer.hilum")["remarks"][0]
+    bundle(trained("segment").path, tmp_path / "other.hilum")
+    words = " ".join(verify(good, replaces=tmp_path / "other.hilum")["remarks"])
+    assert "Another task: classify instead of segment." in words and "Another network:" in words
+    code, out, _ = hilum("verify", good, "--replaces", tmp_path / "newer.hilum")
+    assert code == 0 and "Look: A step back" in out

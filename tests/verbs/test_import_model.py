@@ -1,0 +1,259 @@
+"""Weights from elsewhere become a run or a bundle: by data alone, all of them, or not at all."""
+
+import json
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from hilum.core.errors import HilumError
+from hilum.core.image import Case, Image
+from hilum.core.run import Run
+from hilum.infer import bundle
+from hilum.infer.predictor import open_predictor
+from hilum.verbs.import_model import import_model
+from hilum.zoo import nnunet, resnet, unet
+
+FACTS: dict[str, Any] = {
+    "classes": {3: "nucleus"},
+    "channels": ["grey"],
+    "patch": [16, 16],
+    "normalisation": {"scheme": "zscore"},
+    "terms": "CC BY 4.0",
+}
+NET = "nnunet:features=[4,8]:strides=[1,2]"
+
+
+def network() -> nnunet.Net:
+    torch.manual_seed(1)
+    return nnunet.Net(1, 2, 2, features=[4, 8], strides=[1, 2]).eval()
+
+
+@pytest.fixture
+def facts(tmp_path: Path) -> Path:
+    path = tmp_path / "facts.yaml"
+    path.write_text(yaml.safe_dump(FACTS))
+    return path
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    torch.save({"state_dict": {f"net.{n}": v for n, v in network().state_dict().items()}}, tmp_path / "model.pt")
+    return tmp_path / "model.pt"
+
+
+def refused(code: str, *words: Any, **options: Any) -> HilumError:
+    with pytest.raises(HilumError) as error:
+        import_model(*words, **options)
+    assert error.value.code == code and not Path(words[1]).exists()
+    return error.value
+
+
+def test_a_state_dict_a_name_and_facts_make_a_run_that_predicts(weights: Path, facts: Path, tmp_path: Path) -> None:
+    done = import_model(weights, tmp_path / "run", net=NET, facts=facts)
+    assert "100.0%" in done["sentence"] and all(row["became"] == "matched" for row in done["tensors"])
+    run = Run(tmp_path / "run")
+    run.check_hashes()
+    assert run.plan.data["terms"] == "CC BY 4.0" and run.ledger()[0]["event"] == "import"
+    image = np.random.default_rng(0).random((1, 16, 16)).astype(np.float32)
+    mask = open_predictor(tmp_path / "run")(Case("a", "a", {"image": Image(image)}))["mask"]
+    with torch.inference_mode():
+        scaled = torch.from_numpy((image - image.mean()) / image.std())
+        wanted = network()(scaled[None])[0].argmax(0).numpy() * 3
+    np.testing.assert_array_equal(np.asarray(mask.array), wanted)
+    assert dict(mask.classes) == {3: "nucleus"}
+
+
+def test_it_becomes_a_bundle_as_well(weights: Path, facts: Path, tmp_path: Path) -> None:
+    import_model(weights, tmp_path / "model.hilum", net=NET, facts=facts)
+    card = bundle.verify(tmp_path / "model.hilum")
+    assert card["terms_of_weights"] == "CC BY 4.0" and card["made"]
+    text = Run(tmp_path / "model.hilum").read("model_card.md").decode()
+    assert "model.pt" in text and "CC BY 4.0" in text
+
+
+def test_other_tasks_are_imported_too(tmp_path: Path) -> None:
+    net = resnet.Net(1, 3, 2, depth=18, width=8)
+    save_file(net.state_dict(), tmp_path / "x.safetensors")
+    told = {"task": "classify", "classes": ["a", "b", "c"], "patch": [32, 32], "normalisation": {"scheme": "none"}}
+    (tmp_path / "facts.json").write_text(json.dumps(told))
+    import_model(
+        tmp_path / "x.safetensors", tmp_path / "run", net="resnet:depth=18:width=8", facts=tmp_path / "facts.json"
+    )
+    scores = open_predictor(tmp_path / "run")(Case("a", "a", {"image": Image(np.zeros((1, 32, 32)))}))["scores"]
+    assert [row.name for row in scores.rows] == ["a", "b", "c"]
+
+
+def test_a_plan_of_another_run_serves_as_facts(weights: Path, facts: Path, tmp_path: Path) -> None:
+    import_model(weights, tmp_path / "first", net=NET, facts=facts)
+    import_model(weights, tmp_path / "second", facts=tmp_path / "first" / "plan.json")
+    assert Run(tmp_path / "second").plan == Run(tmp_path / "first").plan
+
+
+def test_m07_weights_that_do_not_fill_the_network_are_refused(weights: Path, facts: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    refused("HIL-LEARN-22", weights, out, net="nnunet:features=[4,12]:strides=[1,2]", facts=facts)
+    refused("HIL-LEARN-22", weights, out, net="nnunet:features=[4,8,8]:strides=[1,2,2]", facts=facts)
+    extra = network().state_dict() | {"backdoor": torch.ones(2)}
+    save_file(extra, tmp_path / "x.safetensors")
+    refused("HIL-LEARN-22", tmp_path / "x.safetensors", out, net=NET, facts=facts)
+
+
+def test_what_is_missing_is_asked_for(weights: Path, facts: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    refused("HIL-INFER-34", weights, out, net=NET)
+    refused("HIL-INFER-34", weights, out, facts=facts)
+    refused("HIL-INFER-34", weights, out, net=NET, facts=facts, orientation="RAS")
+    refused("HIL-INFER-34", tmp_path, out, net=NET, facts=facts)
+    refused("HIL-RUN-01", tmp_path / "nothing", out, net=NET, facts=facts)
+    refused("HIL-INFER-09", weights, out, net=NET, facts=facts, sign=tmp_path / "a.key")
+    refused("HIL-CORE-02", weights, out, net="nnunett", facts=facts)
+    refused("HIL-PLAN-02", weights, out, net="nnunet:colour=3", facts=facts)
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"patch": [15, 16]}, "HIL-ZOO-02"),
+        ({"patch": "${import os}"}, "HIL-PLAN-03"),
+        ({"_target_": "os.system"}, "HIL-PLAN-02"),
+        ({"normalisation": {"scheme": "$eval(1)"}}, "HIL-PLAN-03"),
+        ({"task": "http://somewhere/task.json"}, "HIL-CORE-02"),
+        ({"classes": {1: "a", 2: "a"}}, "HIL-PLAN-03"),
+        ({"options": {"loss": "__import__"}}, "HIL-CORE-02"),
+    ],
+)
+def test_m06_facts_are_data_and_nonsense_is_refused(
+    change: dict[str, Any], code: str, weights: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "odd.yaml").write_text(yaml.safe_dump(FACTS | change))
+    refused(code, weights, tmp_path / "run", net=NET, facts=tmp_path / "odd.yaml")
+
+
+def test_m06_yaml_that_makes_objects_is_refused(weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "odd.yaml").write_text("patch: !!python/object/apply:os.getcwd []\n")
+    refused("HIL-PLAN-01", weights, tmp_path / "run", net=NET, facts=tmp_path / "odd.yaml")
+
+
+def test_m06_a_plan_can_not_import_or_evaluate_anything(weights: Path, facts: Path, tmp_path: Path) -> None:
+    import_model(weights, tmp_path / "run", net=NET, facts=facts)
+    for name in ("os.system", "../../evil", "hilum.core.run", "$import os"):
+        plan = json.loads((tmp_path / "run" / "plan.json").read_text())
+        plan["networks"]["net"]["name"] = name
+        (tmp_path / "odd.json").write_text(json.dumps(plan))
+        refused("HIL-CORE-02", weights, tmp_path / "again", facts=tmp_path / "odd.json")
+
+
+def packed(path: Path, **members: bytes) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name.replace("__", "/").replace("_dot_", "."), content)
+    return path
+
+
+def test_m01_and_m03_files_that_hold_code_or_a_graph_are_refused(facts: Path, tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[Path]]:
+            return Path.touch, (canary,)
+
+    evil = pickle.dumps(Evil())
+    np.save(tmp_path / "a.npy", np.array([Evil()], dtype=object))
+    (tmp_path / "b.pkl").write_bytes(evil)
+    (tmp_path / "c.safetensors").write_bytes(evil)
+    torch.save({"state_dict": Evil()}, tmp_path / "d.pt")
+    packed(tmp_path / "e.pt", model__data_dot_pkl=evil)
+    packed(tmp_path / "f.ts", model__data_dot_pkl=b"\x80\x02}.", model__constants_dot_pkl=b"\x80\x02).")
+    packed(tmp_path / "g.keras", config_dot_json=b'{"class_name": "Lambda"}', model_dot_weights_dot_h5=b"\x89HDF")
+    packed(tmp_path / "h.joblib", x=evil)
+    (tmp_path / "i.onnx").write_bytes(b"\x08\x07\x12\x07pytorch:\x1a\x0flocation\x12\x08../../etc")
+    (tmp_path / "j.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(64))
+    for path in sorted(p for p in tmp_path.iterdir() if p.name[1] == "."):
+        with pytest.raises(HilumError) as error:
+            import_model(path, tmp_path / "run", net=NET, facts=facts)
+        assert error.value.code in ("HIL-M01", "HIL-M04", "HIL-LEARN-21"), path
+        assert not canary.exists() and not (tmp_path / "run").exists()
+
+
+def test_m02_no_loader_that_runs_code_is_used_anywhere() -> None:
+    """Foreign pickles are read by Hilum's own reader; torch.load, pickle and joblib are called nowhere."""
+    import ast
+
+    import hilum
+
+    banned = {"torch.load", "pickle.load", "pickle.loads", "joblib.load", "torch.jit.load", "torch.hub.load", "eval"}
+    banned |= {"exec", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "marshal.loads", "torch.export.load"}
+    for path in Path(next(iter(hilum.__path__))).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            assert not (isinstance(node, ast.Call) and ast.unparse(node.func) in banned), (path, node.lineno)
+
+
+@pytest.fixture
+def monai(tmp_path: Path) -> Path:
+    """A MONAI bundle as it is published: a network and transforms to run, weights, and metadata."""
+    folder = tmp_path / "spleen"
+    (folder / "configs").mkdir(parents=True)
+    (folder / "models").mkdir()
+    config = {
+        "imports": ["$import glob"],
+        "network_def": {"_target_": "monai.networks.nets.DynUNet", "spatial_dims": 2},
+        "preprocessing": {"_target_": "Compose", "transforms": ["$print('ran')"]},
+    }
+    metadata = {
+        "name": "spleen",
+        "network_data_format": {
+            "inputs": {"image": {"num_channels": 1, "channel_def": {"0": "CT"}}},
+            "outputs": {"pred": {"channel_def": {"0": "background", "1": "spleen"}}},
+        },
+    }
+    (folder / "configs" / "inference.json").write_text(json.dumps(config))
+    (folder / "configs" / "metadata.json").write_text(json.dumps(metadata))
+    torch.save({"model": network().state_dict()}, folder / "models" / "model.pt")
+    return folder
+
+
+def test_m06_a_monai_bundle_is_not_run_and_says_what_to_do(monai: Path, facts: Path, tmp_path: Path) -> None:
+    error = refused("HIL-M06", monai, tmp_path / "run")
+    assert "DynUNet" in error.seen and "--net" in error.remedy
+    refused("HIL-M06", monai, tmp_path / "run", net=NET)
+    refused("HIL-M06", monai, tmp_path / "run", facts=facts)
+
+
+def test_with_a_name_and_facts_a_monai_bundle_gives_weights_classes_and_channels(monai: Path, tmp_path: Path) -> None:
+    told = {"patch": [16, 16], "normalisation": {"scheme": "scale", "low": -57, "high": 164}}
+    (tmp_path / "short.yaml").write_text(yaml.safe_dump(told))
+    done = import_model(monai, tmp_path / "run", net=NET, facts=tmp_path / "short.yaml")
+    plan = Run(tmp_path / "run").plan
+    assert done["classes"] == ["spleen"] and plan.channels == ["CT"] and plan.data["name"] == "spleen"
+    assert plan.data["terms"] == "unknown"
+
+
+def test_m10_a_network_whose_answer_has_another_size_is_refused(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    save_file(unet.Net(1, 2, 2, widths=[4, 8], padding="valid").state_dict(), tmp_path / "x.safetensors")
+    (tmp_path / "facts.yaml").write_text(yaml.safe_dump(FACTS | {"patch": [20, 20]}))
+    net = "unet:widths=[4,8]:padding=valid"
+    refused("HIL-M10", tmp_path / "x.safetensors", tmp_path / "run", net=net, facts=tmp_path / "facts.yaml")
+
+
+def test_m10_a_network_that_always_gives_one_value_is_refused(facts: Path, tmp_path: Path) -> None:
+    save_file({n: torch.zeros_like(v) for n, v in network().state_dict().items()}, tmp_path / "x.safetensors")
+    refused("HIL-M10", tmp_path / "x.safetensors", tmp_path / "run", net=NET, facts=facts)
+
+
+def test_the_command_says_what_matched_and_what_comes_next(
+    hilum: Any, weights: Path, facts: Path, tmp_path: Path
+) -> None:
+    words = ("import", weights, "--net", NET, "--facts", facts, "--set", "options.overlap=0.25")
+    code, out, err = hilum(*words, "--out", tmp_path / "run")
+    assert code == 0 and "100.0%" in out and "CC BY 4.0" in out and "hilum evaluate" in out, err
+    assert Run(tmp_path / "run").plan.options["overlap"] == 0.25
+    code, out, err = hilum(*words, "--out", tmp_path / "run")
+    assert (code, out) == (2, "") and "[HIL-CORE-03]" in err

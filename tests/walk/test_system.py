@@ -1,0 +1,361 @@
+"""A system of two networks, from labelled volumes to one label map: trained, cut short, judged, predicted, bundled."""
+
+import csv
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+
+from hilum.core.errors import HilumError
+from hilum.core.findings import Mask
+from hilum.core.image import Case, Image
+from hilum.core.run import Run
+from hilum.data.dataset import open_dataset
+from hilum.infer import system_bundle
+from hilum.io import nifti
+from hilum.trust.system import System, trusted
+from hilum.verbs.train import train
+
+CLASSES = {1: "kidney_left", 2: "kidney_right", 3: "bone", 5: "vessel", 9: "lesion"}
+LIGHT = {1: 900, 2: -300, 3: 600, 5: 350, 9: 120}
+GROUPS = {"group_1": ["bone", "vessel", "lesion"], "group_2": ["kidney_left", "kidney_right"]}
+# The kidneys are one structure: bone, kidneys, vessel, lesion by size.
+AFFINE = np.diag([1.5, 1.5, 2.0, 1.0])
+STEPS, FEW = 121, 7
+SETS: dict[str, Any] = {
+    "plan.patch": [16, 16, 16],
+    "plan.batch": 2,
+    "plan.augment": [],
+    "features": [8, 16],
+    "strides": [[1, 1, 1], [2, 2, 2]],
+    "kernels": [[3, 3, 3], [3, 3, 3]],
+    "deep_supervision": False,
+    "options.foreground": 1.0,
+    "options.overlap": 0.25,
+    "learning.rate": 0.01,
+    "learning.precision": "float32",
+    "learning.rounds": 3,
+}
+Command = Callable[..., tuple[int, str, str]]
+
+
+class Cut(Exception):
+    """Somebody pulls the plug."""
+
+
+@dataclass
+class Trained:
+    """The data set and a system trained on it."""
+
+    data: Path
+    system: Path
+
+    @property
+    def run(self) -> Run:
+        return Run(self.system)
+
+    def cases(self, part: str) -> list[Case]:
+        wanted = {row["case"] for row in self.run.split() if row["part"] == part}
+        return [c for c in open_dataset(self.data).cases if c.id in wanted]
+
+
+def body(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A volume (24, 24, 24) and its labels: boxes of five sizes, each of its own brightness."""
+    label = np.zeros((24, 24, 24), np.uint8)
+    sizes = {3: (9, 9, 20), 1: (7, 7, 8), 2: (7, 7, 8), 5: (4, 4, 14), 9: (4, 4, 4)}
+    corners = {3: (1, 1, 2), 1: (1, 14, 3), 2: (13, 14, 3), 5: (14, 3, 4), 9: (14, 14, 16)}
+    for value, size in sizes.items():
+        start = np.array(corners[value]) + rng.integers(0, 3, 3)
+        label[tuple(slice(s, s + n) for s, n in zip(start, size, strict=True))] = value
+    light = np.zeros(256)
+    light[list(LIGHT)] = list(LIGHT.values())
+    return light[label] + rng.normal(0, 8, label.shape), label
+
+
+def make(folder: Path, cases: int, seed: int = 0) -> None:
+    for number in range(cases):
+        values, label = body(np.random.default_rng((seed, number)))
+        image = Image(values[None].astype(np.float32), AFFINE)
+        nifti.write(folder / "images" / f"body_{number}.nii.gz", image)
+        nifti.write(folder / "labels" / f"body_{number}.nii.gz", Mask(label, CLASSES, AFFINE))
+    names = "".join(f"  {value}: {name}\n" for value, name in CLASSES.items())
+    (folder / "dataset.yaml").write_text(f"patients: case\nclasses:\n{names}")
+
+
+def stored(path: Path) -> np.ndarray:
+    volume: Any = nibabel.load(path)
+    return np.asarray(volume.dataobj)
+
+
+def words() -> list[str]:
+    return [w for key, value in SETS.items() for w in ("--set", f"{key}={json.dumps(value)}")]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, hilum: Command) -> Trained:
+    folder = tmp_path_factory.mktemp("system")
+    make(folder / "data", 8)
+    code, out, err = hilum(
+        "train", folder / "data", "--task", "segment", "--groups", 2, "--steps", STEPS, *words(), "--out",
+        folder / "system",
+    )  # fmt: skip
+    assert code == 0, err
+    assert "hilum evaluate" in out
+    return Trained(folder / "data", folder / "system")
+
+
+@pytest.fixture(scope="module")
+def bundled(made: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("bundle") / "system.hilum"
+    system_bundle.write(made.run, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def uncut(made: Trained, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    out = tmp_path_factory.mktemp("uncut") / "system"
+    return train(made.data, "segment", out, groups=2, steps=FEW, settings=SETS)
+
+
+def found(run: Run, case: Case, roi: Sequence[str] = ()) -> Any:
+    return trusted(run, roi=roi)(case)
+
+
+def test_the_parts_are_ordinary_runs_on_the_same_split_and_grid(made: Trained) -> None:
+    run = made.run
+    run.check_hashes()
+    assert run.system is not None
+    assert {g.name: [c.name for c in g.classes] for g in run.system.groups} == GROUPS
+    assert {c.value: c.name for c in run.plan.classes} == CLASSES and run.plan.steps == STEPS
+    parts = [run.part(name) for name in GROUPS]
+    for part in parts:
+        part.check_hashes()
+        assert part.split() == run.split() and part.ledger()[0]["event"] == "train"
+        assert part.weights("net") and part.calibration is not None
+    assert [p.plan.steps for p in parts] == [61, 60]
+    same = [{k: v for k, v in p.plan.model_dump().items() if k not in ("classes", "data", "steps")} for p in parts]
+    assert same[0] == same[1]
+    event = run.ledger()[0]
+    assert (event["event"], event["steps"], event["groups"]) == ("train", STEPS, GROUPS)
+
+
+def test_the_merged_map_is_judged_by_all_classes(made: Trained, hilum: Command, tmp_path: Path) -> None:
+    code, _, err = hilum("evaluate", made.system, made.data, "--out", tmp_path / "judged")
+    assert code == 0, err
+    content = json.loads((tmp_path / "judged" / "metrics.json").read_text())
+    dice = content["metrics"]["dice"]["per_class"]
+    assert content["part"] == "test" and content["missing"] == 0 and list(dice) == list(CLASSES.values())
+    # an empty mask has 0, one box taken for another far less than this
+    assert all(dice[name]["mean"] > 0.5 for name in ("bone", "kidney_right")), dice
+    assert made.run.ledger()[-1]["event"] == "evaluate"
+    truth, seen = [], []
+    for case in made.cases("test"):
+        truth.append(case.items["label"].read_labels().array[0] == 3)
+        seen.append(found(made.run, case)["mask"].array == 3)
+    by_hand = [2 * (t & s).sum() / (t.sum() + s.sum()) for t, s in zip(truth, seen, strict=True)]
+    assert dice["bone"]["mean"] == pytest.approx(np.mean(by_hand), abs=1e-6)
+
+
+def test_the_map_holds_the_classes_of_all_networks_and_the_table_is_that_of_numpy(made: Trained) -> None:
+    case = made.cases("test")[0]
+    result = found(made.run, case)
+    mask, image = result["mask"], case.read("image")
+    assert mask.classes == CLASSES and mask.array.dtype == np.uint8 and mask.array.shape == image.shape
+    assert {2, 3} <= set(np.unique(mask.array)) <= {0, *CLASSES}
+    rows = result["structures"].rows
+    assert [r["structure"] for r in rows] == list(CLASSES.values())
+    for row in rows:
+        inside = image.array[0][mask.array == row["value"]].astype(np.float64)
+        assert row["voxels"] == len(inside) and row["volume_ml"] == pytest.approx(len(inside) * 4.5 / 1000, abs=1e-6)
+        if len(inside):
+            assert row["mean"] == pytest.approx(inside.mean(), abs=1e-5)
+            assert row["p95"] == pytest.approx(np.percentile(inside, 95), abs=1e-5)
+    assert 0 <= result.meta["doubt"] <= 1 and result.verdict.reasons
+
+
+def test_a_region_of_interest_runs_only_the_networks_it_needs(made: Trained) -> None:
+    case = made.cases("test")[0]
+    part = trusted(made.run, roi=["bone"])
+    assert isinstance(part, System) and list(part.parts) == ["group_1"]
+    whole, alone = found(made.run, case), part(case)
+    assert alone["mask"].classes == {3: "bone"} and [r["structure"] for r in alone["structures"].rows] == ["bone"]
+    bones, all_ = alone["mask"].array, whole["mask"].array
+    assert set(np.unique(bones)) == {0, 3}
+    # the kidneys' network may have had a voxel of it, no other difference is possible
+    assert np.isin(all_[bones == 3], [1, 2, 3]).all() and (bones[all_ == 3] == 3).all()
+    both = trusted(made.run, roi=["bone", "kidney_right"])
+    assert isinstance(both, System) and list(both.parts) == list(GROUPS)
+    assert np.array_equal(both(case)["mask"].array, np.where(np.isin(all_, [2, 3]), all_, 0))
+
+
+def test_an_unknown_structure_and_a_single_network_are_refused(made: Trained) -> None:
+    for run, roi in ((made.run, ["bones"]), (made.run.part("group_1"), ["bone"])):
+        with pytest.raises(HilumError) as error:
+            trusted(run, roi=roi)
+        assert error.value.code == "HIL-TRUST-30"
+
+
+def test_one_network_by_itself_is_an_ordinary_run(made: Trained) -> None:
+    case = made.cases("test")[0]
+    alone = found(made.run.part("group_2"), case)["mask"]
+    assert alone.classes == {1: "kidney_left", 2: "kidney_right"}
+    whole = found(made.run, case)["mask"].array
+    assert (alone.array[np.isin(whole, [1, 2])] == whole[np.isin(whole, [1, 2])]).all()
+
+
+def test_a_system_has_a_model_card(made: Trained, hilum: Command, tmp_path: Path) -> None:
+    code, _, err = hilum("card", made.system, "--out", tmp_path / "card")
+    assert code == 0, err
+    values = json.loads((tmp_path / "card" / "provenance.json").read_text())["model"]["values"]
+    each = [sum(t.numel() for t in made.run.part(g).weights("net").values()) for g in GROUPS]
+    assert values == sum(each)
+
+
+def test_a_bundle_is_whole_and_predicts_the_same(made: Trained, bundled: Path) -> None:
+    card = system_bundle.verify(bundled)
+    assert card["classes"] == list(CLASSES.values()) and card["groups"] == GROUPS
+    assert card["golden_difference"] <= 1e-3
+    case = made.cases("test")[0]
+    first, second = found(made.run, case), found(Run(bundled), case)
+    assert np.array_equal(first["mask"].array, second["mask"].array)
+    assert first["structures"] == second["structures"] and first.meta == second.meta
+
+
+def test_a_bundle_is_judged_on_its_own_test_part(bundled: Path, made: Trained, hilum: Command, tmp_path: Path) -> None:
+    code, _, err = hilum("evaluate", bundled, made.data, "--out", tmp_path / "judged")
+    assert code == 0, err
+    assert json.loads((tmp_path / "judged" / "metrics.json").read_text())["part"] == "test"
+
+
+def test_m05_a_changed_network_is_refused(made: Trained, tmp_path: Path) -> None:
+    changed = tmp_path / "system"
+    shutil.copytree(made.system, changed)
+    plan = changed / "parts" / "group_2" / "plan.json"
+    plan.write_text(plan.read_text() + " ")
+    with pytest.raises(HilumError) as error:
+        trusted(Run(changed))
+    assert error.value.code == "HIL-M05"
+    # also where whoever changed it made its own hashes fit
+    Run(changed / "parts" / "group_2").write_manifest()
+    with pytest.raises(HilumError) as error:
+        trusted(Run(changed))
+    assert error.value.code == "HIL-M05" and "parts/group_2/manifest.json" in str(error.value)
+
+
+def test_calibrated_anew_the_whole_still_fits(made: Trained, hilum: Command, tmp_path: Path) -> None:
+    copy = tmp_path / "system"
+    shutil.copytree(made.system, copy)
+    code, out, err = hilum("calibrate", copy, made.data, "--error", 0.3)
+    assert code == 0, err
+    assert "group_1:" in out and "group_2:" in out
+    Run(copy).check_hashes()
+    for name in GROUPS:
+        known = Run(copy).part(name).calibration
+        assert known is not None and known.gate is not None and known.gate.error == 0.3
+
+
+def cut_at(job: str, done: int) -> Any:
+    """A progress that pulls the plug there."""
+
+    def tell(name: str, at: int, total: int, note: str = "") -> None:
+        if (name, at) == (job, done):
+            raise Cut
+
+    return tell
+
+
+@pytest.mark.parametrize("where", [("group_2: train", 3), ("group_2: prepare", 2), ("group_1: train", 2)])
+def test_a_system_cut_short_goes_on_to_the_same_weights(
+    where: tuple[str, int], made: Trained, uncut: Run, tmp_path: Path
+) -> None:
+    out = tmp_path / "system"
+    with pytest.raises(Cut):
+        train(made.data, "segment", out, groups=2, steps=FEW, settings=SETS, progress=cut_at(*where))
+    with pytest.raises(HilumError) as error:
+        trusted(Run(out))
+    assert error.value.code == "HIL-M05"
+    weights = out / "parts" / "group_1" / "weights" / "net.safetensors"
+    done = weights.stat().st_mtime_ns if where[0].startswith("group_2") else None
+    run = train(made.data, "segment", out, resume=True)
+    run.check_hashes()
+    assert done is None or weights.stat().st_mtime_ns == done
+    for name in GROUPS:
+        assert run.part(name).read("weights/net.safetensors") == uncut.part(name).read("weights/net.safetensors")
+    assert run.ledger()[-1]["resumed"] and run.plan.steps == FEW
+    again = train(made.data, "segment", out, resume=True)
+    assert len(again.ledger()) == 1
+
+
+def test_one_that_learned_nothing_yet_takes_back_what_it_wrote(made: Trained, tmp_path: Path) -> None:
+    out = tmp_path / "system"
+    with pytest.raises(Cut):
+        train(made.data, "segment", out, groups=2, steps=FEW, settings=SETS, progress=cut_at("group_1: prepare", 1))
+    assert not out.exists()
+
+
+def test_t04_other_data_or_another_plan_are_refused(made: Trained, tmp_path: Path) -> None:
+    copy = tmp_path / "system"
+    shutil.copytree(made.system, copy)
+    make(tmp_path / "other", 8, seed=1)
+    for data, more in ((tmp_path / "other", {}), (made.data, {"groups": 3}), (made.data, {"steps": 5})):
+        with pytest.raises(HilumError) as error:
+            train(data, "segment", copy, resume=True, **more)  # type: ignore[arg-type]
+        assert error.value.code == "HIL-T04"
+
+
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        ({"groups": 9}, "HIL-PLAN-09"),
+        ({"groups": 2, "plan": "plan.json"}, "HIL-PLAN-09"),
+        ({"groups": 2, "start": "run"}, "HIL-PLAN-09"),
+        ({"groups": 2, "steps": 1}, "HIL-PLAN-06"),
+        ({"groups": 2, "minutes": 0.06}, "HIL-PLAN-06"),
+    ],
+)
+def test_what_can_not_be_trained_leaves_nothing(more: dict[str, Any], code: str, made: Trained, tmp_path: Path) -> None:
+    with pytest.raises(HilumError) as error:
+        train(made.data, "segment", tmp_path / "system", **({"settings": SETS} | more))
+    assert error.value.code == code and not (tmp_path / "system").exists()
+
+
+def test_the_command_predicts_one_map_and_one_sheet(made: Trained, hilum: Command, tmp_path: Path) -> None:
+    images = sorted((made.data / "images").iterdir())[:2]
+    code, _, err = hilum("predict", made.system, *images, "--out", tmp_path / "found")
+    assert code == 0, err
+    with open(tmp_path / "found" / "structures.csv", encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(r["case"], r["structure"]) for r in rows] == [
+        (p.name.removesuffix(".nii.gz"), name) for p in images for name in CLASSES.values()
+    ]  # fmt: skip
+    for row in rows:
+        mask = stored(tmp_path / "found" / f"{row['case']}_mask.nii.gz")
+        values = stored(made.data / "images" / f"{row['case']}.nii.gz")
+        inside = values[mask == int(row["value"])]
+        assert int(row["voxels"]) == len(inside)
+        if len(inside):
+            assert float(row["median"]) == pytest.approx(np.median(inside), abs=1e-3)
+    code, _, err = hilum("predict", made.system, *images, "--roi", "bone,lesion", "--out", tmp_path / "roi")
+    assert code == 0, err
+    mask = stored(tmp_path / "roi" / "body_0_mask.nii.gz")
+    assert 3 in mask and set(np.unique(mask)) <= {0, 3, 9}
+    assert hilum("predict", made.system, *images, "--roi", "bones", "--out", tmp_path / "none")[0] == 2
+
+
+def test_the_commands_bundle_and_verify_it(made: Trained, hilum: Command, tmp_path: Path) -> None:
+    path = tmp_path / "system.hilum"
+    assert hilum("bundle", made.system, "--out", path)[0] == 0
+    code, out, err = hilum("verify", path)
+    assert code == 0, err
+    assert "is whole" in out
+    image = made.data / "images" / "body_0.nii.gz"
+    for model, folder in ((made.system, "run"), (path, "bundle")):
+        assert hilum("predict", model, image, "--out", tmp_path / folder)[0] == 0
+    for name in ("body_0_mask.nii.gz", "body_0_structures.csv", "structures.csv"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "bundle" / name).read_bytes()
