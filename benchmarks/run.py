@@ -92,6 +92,7 @@ def main() -> None:
         _training(left())
         _trust()
         _zoo("learning", left())
+        _predict(left())
 
 
 def _training(limit: float | None) -> None:
@@ -108,6 +109,12 @@ def _zoo(name: str, limit: float | None) -> None:
     """What the networks of the zoo cost, or how they learn at equal size; finished cells are taken as they are."""
     words = [] if limit is None else ["--limit", f"{max(0.0, limit):.0f}"]
     subprocess.run([sys.executable, str(HERE / "zoo" / f"{name}.py"), *words], check=True)
+
+
+def _predict(limit: float | None) -> None:
+    """Whole volumes beside peers' prediction; what is measured is taken as it is."""
+    words = [] if limit is None else ["--limit", f"{max(0.0, limit):.0f}"]
+    subprocess.run([sys.executable, str(HERE / "predict" / "figures.py"), *words], check=True)
 
 
 def _trust() -> None:

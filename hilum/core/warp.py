@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SLAB = 1 << 23
-# Voxels handled at a time.
+# Voxels of an image handled at a time.
+WEIGHED = 1 << 20
+# The same for labels, of which some dozen numbers are needed where they differ.
 
 
 def identity(shape: tuple[int, ...], like: "Tensor") -> "Tensor":
@@ -220,17 +222,18 @@ def _share_of(mask: np.ndarray[Any, Any], shape: tuple[int, ...]) -> tuple[tuple
 def _strongest(labels: np.ndarray[Any, Any], out: np.ndarray[Any, Any]) -> None:
     """Volumes that grow: only where the eight old voxels around a new one differ is there anything to weigh."""
     around = [_between(old, new) for old, new in zip(labels.shape, out.shape, strict=True)]
-    mixed = _mixed(labels)
-    step = max(1, SLAB // max(1, out[0].size))
+    step = max(1, WEIGHED // max(1, out[0].size))
     for start in range(0, out.shape[0], step):
         rows = slice(start, min(start + step, out.shape[0]))
-        low, high, share = ([side[rows], *[around[a][n] for a in (1, 2)]] for n, side in enumerate(around[0]))
-        first, last = int(low[0][0]), int(high[0][-1]) + 1
-        block, unequal = labels[first:last], mixed[first:last]
-        found, weigh = (a.take(low[1], 1).take(low[2], 2).take(low[0] - first, 0) for a in (block, unequal))
-        points = np.nonzero(weigh)
-        if len(points[0]):
-            found[points] = _weighed(block, points, [low[0] - first, *low[1:]], [high[0] - first, *high[1:]], share)
+        low = [around[0][0][rows], around[1][0], around[2][0]]
+        share = [around[0][2][rows], around[1][2], around[2][2]]
+        first = int(low[0][0])
+        block = labels[first : int(around[0][1][rows][-1]) + 1]
+        low[0] = low[0] - first
+        found, cells = (grid.take(low[1], 1).take(low[2], 2).take(low[0], 0) for grid in (block, _cells(block)))
+        where = np.flatnonzero(cells >= 0)
+        if len(where):
+            found.reshape(-1)[where] = _weighed(_corners(block), cells.reshape(-1)[where], where, found.shape, share)
         out[rows] = found
 
 
@@ -243,27 +246,42 @@ def _mixed(labels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.asarray(low != high)
 
 
+def _cells(labels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """(*space) int32: the mixed ones numbered from 0, in order; the others -1."""
+    mixed = _mixed(labels)
+    numbers = np.full(labels.shape, -1, dtype=np.int32)
+    numbers[mixed] = np.arange(np.count_nonzero(mixed))
+    return numbers
+
+
+def _corners(labels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """(cells, 8): the labels at the corners of the mixed cells, in their order; the last axis' step first."""
+    low = np.nonzero(_mixed(labels))
+    high = [np.minimum(at + 1, size - 1) for at, size in zip(low, labels.shape, strict=True)]
+    corners = itertools.product((0, 1), repeat=3)
+    return np.stack([labels[tuple((high if s else low)[a] for a, s in enumerate(c))] for c in corners], axis=1)
+
+
 def _weighed(
-    labels: np.ndarray[Any, Any],
-    points: tuple[np.ndarray[Any, Any], ...],
-    low: list[np.ndarray[Any, Any]],
-    high: list[np.ndarray[Any, Any]],
+    corners: np.ndarray[Any, Any],
+    cells: np.ndarray[Any, Any],
+    where: np.ndarray[Any, Any],
+    shape: tuple[int, ...],
     share: list[np.ndarray[Any, Any]],
 ) -> np.ndarray[Any, Any]:
-    """Of the eight labels around each point, the one with the largest share; of equals the lowest."""
-    corners, shares = [], []
-    for corner in itertools.product((0, 1), repeat=3):
-        sides = [(high if step else low)[a][points[a]] for a, step in enumerate(corner)]
-        corners.append(labels[tuple(sides)])
-        parts = [(share[a] if step else 1 - share[a])[points[a]].astype(np.float32) for a, step in enumerate(corner)]
-        shares.append(parts[0] * parts[1] * parts[2])
-    best = np.full(len(points[0]), -1.0, dtype=np.float32)
-    out = corners[0].copy()
-    for label in corners:
-        weight = np.zeros_like(best)
-        for other, part in zip(corners, shares, strict=True):
-            weight += np.where(other == label, part, 0)
-        # rounding must not decide between equals
-        win = (weight > best + 1e-6) | ((weight > best - 1e-6) & (label < out))
-        best[win], out[win] = weight[win], label[win]
-    return out
+    """Of the labels (cells, 8) at a point's corners the one with the largest share; of equals the lowest.
+
+    cells, where: (n,), of each point its cell, and its place in an array of `shape`. share: of the high side, by axis.
+    """
+    kinds = np.sort(corners, axis=1)
+    # a label's first place among the sorted ones stands for it
+    slots = (kinds[:, None, :] < corners[:, :, None]).sum(axis=2, dtype=np.uint8)
+    part = [s.astype(np.float32)[at] for s, at in zip(share, np.unravel_index(where, shape), strict=True)]
+    sides = [(1 - p, p) for p in part]
+    base = np.arange(len(where)) * 8
+    total = np.zeros(8 * len(where), dtype=np.float32)
+    for number, (i, j, k) in enumerate(itertools.product((0, 1), repeat=3)):
+        total[base + slots[cells, number]] += sides[0][i] * sides[1][j] * sides[2][k]
+    # rounding must not decide between equals
+    best = (total.reshape(-1, 8) - 1e-6 * np.arange(8, dtype=np.float32)).argmax(axis=1)
+    return np.asarray(kinds[cells, best])

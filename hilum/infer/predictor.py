@@ -64,7 +64,7 @@ class Predictor:
         self.clock = Clock()
         self.promised: promise.Promise | None = None
         self._plain: bool | None = None
-        self._chosen: dict[tuple[int, bool], _choose.Chosen] = {}
+        self._chosen: dict[tuple[int, bool, bool], _choose.Chosen] = {}
 
     def __call__(self, case: Case, progress: Progress = quiet) -> Result:
         """Everything found in the case; warnings of its images, and one where an image looks turned (HIL-M08)."""
@@ -140,13 +140,14 @@ class Predictor:
             options, image = self.task.options, prepared["image"]
             look = self._look(_middle(image, self.plan.patch), None)
             # with dropout on, no two looks are alike
-            air = None if any(m.training for m in self.net.modules()) else self._air()
+            air = None if self._drops() else self._air()
             with self.clock("merge"):
                 left = None if self.limit is None else max(0, self.limit - resident.now())
                 merged = windows.merged(
                     look, image, self.plan.patch, options.overlap, options.mirror, left, progress, air
                 )
             streamed.check_numbers(merged)
+            streamed.check_varies(*merged.flatten(1).aminmax(dim=1), image)
             return merged
         if self.task.CARD["infer"] == "whole":
             inputs = self.task.inputs(self.task.whole(prepared))
@@ -193,25 +194,30 @@ class Predictor:
 
         with self.clock("merge"):
             planes = windows.planes(look, image, tiles, options.mirror, self._air(), noted)
-            return streamed.found(planes, tuple(image.shape[1:]), count, head, maps)
+            return streamed.found(planes, image, count, head, maps)
 
     def _look(self, window: Any, head: streamed.Head | None) -> windows.Look:
         """The network by the runtime asked for; for features alone where a head follows. Timed.
 
         What can not be converted because it is not fixed (dropout left on) is computed by torch.
         """
-        key = (id(self.net), head is not None)
-        if key not in self._chosen:
+        drops = self._drops()
+        which = (id(self.net), head is not None, drops)
+        if which not in self._chosen:
             net = self.net if head is None else features_of(self.net)
-            name = "torch" if any(m.training for m in self.net.modules()) else self.runtime
-            self._chosen[key] = _choose.chosen(name, net, window, head, self._stored(net, window))
-        look = self._chosen[key].look
+            name = "torch" if drops else self.runtime
+            self._chosen[which] = _choose.chosen(name, net, window, head, self._stored(net, window))
+        look = self._chosen[which].look
 
         def timed(one: Any) -> Any:
             with self.clock("network"):
                 return look(one)
 
         return timed
+
+    def _drops(self) -> bool:
+        """Whether dropout is left on."""
+        return any(m.training for m in self.net.modules())
 
     def told(self, case: Case, progress: Progress = quiet) -> tuple[Result, dict[str, Any]]:
         """What is found in the case, and what that cost: seconds by stage, bytes, and the runtime."""

@@ -69,24 +69,29 @@ def linear_head(net: "nn.Module") -> Head | None:
 
 def found(
     planes: "Iterable[tuple[int, Tensor]]",
-    shape: tuple[int, ...],
+    image: Array,
     count: int,
     head: Head | None = None,
     maps: Mapping[str, Map] | None = None,
     seed: int = 0,
 ) -> Found:
-    """Labels of merged planes (first, (C, n, *rest)) as `windows.planes` gives them; no numbers are refused (HIL-M10).
+    """Labels of merged planes (first, (C, n, *rest)) as `windows.planes` gives them; of equal scores the first class.
 
-    shape: of the image. count: classes with the background; further channels are left out. head: makes scores of the
-    channels, where they are features. Of equal scores the first class wins.
+    image: (C, *space), what was looked at. count: classes with the background; further channels are left out. head:
+    makes scores of the channels, where they are features. Refused (HIL-M10): what is no number, one answer everywhere.
     """
+    import torch
+
+    shape = image.shape[1:]
     labels = np.zeros(shape, dtype=np.uint8 if count <= 256 else np.int16)
     pictures = {name: np.zeros(shape, dtype=np.float32) for name in maps or {}}
     keeper, likeliest = Collector(shape[1:], seed), _Likeliest()
+    ends: list[tuple[Tensor, Tensor]] = []
     for start, values in planes:
         check_numbers(values)
         size = values.shape[1]
         flat = values.reshape(len(values), -1)
+        ends.append(flat.aminmax(dim=1))
         here = np.empty(flat.shape[1], dtype=labels.dtype)
         for low in range(0, flat.shape[1], max(1, CHUNK // count)):
             part = slice(low, low + max(1, CHUNK // count))
@@ -100,12 +105,16 @@ def found(
         for low in range(0, size, PLANES):
             some = slice(low, min(low + PLANES, size))
             keeper.add(labels[start + some.start : start + some.stop], values[:, some].numpy())
+    least, most = (torch.stack(side) for side in zip(*ends, strict=True))
+    check_varies(least.amin(dim=0), most.amax(dim=0), image)
     return Found(labels, _near(keeper, likeliest, head, count), pictures)
 
 
 def of_scores(scores: "Tensor", seed: int = 0) -> Near:
     """The voxels that are looked at of a whole image of scores (K, *space)."""
-    return found([(0, scores)], tuple(scores.shape[1:]), len(scores), seed=seed).near
+    # of scores alone there is no image to compare with
+    image = np.zeros((1, *scores.shape[1:]), dtype=np.uint8)
+    return found([(0, scores)], image, len(scores), seed=seed).near
 
 
 class _Likeliest:
@@ -131,6 +140,12 @@ def _near(keeper: Collector, likeliest: _Likeliest, head: Head | None, count: in
     values = torch.from_numpy(np.ascontiguousarray(kept[0].T))
     scores = (values if head is None else head(values))[:count]
     return Near(scores.numpy().T.astype(np.float32), False)
+
+
+def check_varies(low: "Tensor", high: "Tensor", image: Array) -> None:
+    """Refuse answers that are the same everywhere though the image is not (M10). low, high: (K,), of each channel."""
+    if bool((low == high).all()) and image[0].min() < image[0].max() and image[0].size > 1:
+        raise HilumError("HIL-M10", "The model gives one value everywhere, whatever it sees", "Train again")
 
 
 def check_numbers(outputs: Any) -> None:

@@ -107,6 +107,11 @@ def planes(
             for rest in itertools.product(*tiles.starts[1:]):
                 place = tuple(slice(s, s + p) for s, p in zip((first, *rest), tiles.patch, strict=True))
                 out = _looked_at(asked, array[(slice(None), slice(None), *place)], mirror)[0].float()
+                if out.shape[1:] != tiles.patch:
+                    raise HilumError(
+                        "HIL-M10", f"The network answers a window of {tiles.patch} with one of {tuple(out.shape[1:])}",
+                        "Use a network, or options of it, that keep the size",
+                    )  # fmt: skip
                 if ring is None:
                     ring = torch.zeros((len(out), tiles.patch[0], *tiles.padded[1:]))
                 ring[(slice(None), slice(None), *place[1:])].addcmul_(out, weight)

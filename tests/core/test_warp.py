@@ -111,6 +111,7 @@ def test_slabs_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     labels = np.random.default_rng(3).integers(0, 4, (23, 17, 12)).astype(np.uint8)
     whole = [(resize(array, shape), resize_labels(labels, shape)) for shape in ((12, 30, 7), (40, 30, 25))]
     monkeypatch.setattr(module, "SLAB", 500)
+    monkeypatch.setattr(module, "WEIGHED", 500)
     for shape, (values, marks) in zip(((12, 30, 7), (40, 30, 25)), whole, strict=True):
         np.testing.assert_allclose(resize(array, shape), values, atol=1e-5)
         np.testing.assert_array_equal(resize_labels(labels, shape), marks)

@@ -43,7 +43,7 @@ def test_what_is_promised_is_what_is_held(classes: int) -> None:
     window = torch.from_numpy(image[None, :, :32, :64, :64].copy())
     told = promise.of(look, window, tiles, min(classes, 16), image.nbytes, image)
     resident.forget()
-    streamed.found(windows.planes(look, image, tiles), tuple(image.shape[1:]), classes, head)
+    streamed.found(windows.planes(look, image, tiles), image, classes, head)
     assert told.total == pytest.approx(resident.peak(), rel=0.2)
     assert told.ring == min(classes, 16) * 128 * 128 * 4 * (32 + 32)
 

@@ -24,6 +24,11 @@ def blobs(count: int = 3, shape: tuple[int, ...] = (30, 24, 20)) -> torch.Tensor
     return torch.from_numpy(scores)
 
 
+def like(*shape: int) -> np.ndarray:
+    """An image of that shape."""
+    return np.random.default_rng(9).normal(0, 1, (1, *shape)).astype(np.float32)
+
+
 def in_parts(scores: torch.Tensor, sizes: list[int]) -> list[tuple[int, torch.Tensor]]:
     starts = np.cumsum([0, *sizes])
     return [(int(a), scores[:, a:b]) for a, b in itertools.pairwise(starts)]
@@ -32,7 +37,7 @@ def in_parts(scores: torch.Tensor, sizes: list[int]) -> list[tuple[int, torch.Te
 @pytest.mark.parametrize("sizes", [[30], [1] * 30, [7, 3, 20], [2, 26, 2]], ids=str)
 def test_labels_and_sample_do_not_depend_on_how_many_planes_come_at_a_time(sizes: list[int]) -> None:
     scores = blobs()
-    found = streamed.found(in_parts(scores, sizes), (30, 24, 20), 3)
+    found = streamed.found(in_parts(scores, sizes), like(30, 24, 20), 3)
     np.testing.assert_array_equal(found.labels, scores.argmax(dim=0).numpy())
     assert found.labels.dtype == np.uint8 and not found.near.empty
     np.testing.assert_array_equal(found.near.logits, streamed.of_scores(scores).logits)
@@ -42,7 +47,7 @@ def test_labels_and_sample_do_not_depend_on_how_many_planes_come_at_a_time(sizes
 def test_voxels_near_the_foreground_are_kept_and_no_others(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(near, "MOST", most)
     scores = blobs()
-    found = streamed.found(in_parts(scores, [4] * 7 + [2]), (30, 24, 20), 3)
+    found = streamed.found(in_parts(scores, [4] * 7 + [2]), like(30, 24, 20), 3)
     region = distance_transform_edt(found.labels == 0) <= near.REACH
     inside = scores.numpy()[:, region].T
     kept = found.near.logits
@@ -64,21 +69,21 @@ def test_of_an_empty_mask_the_likeliest_voxel_is_kept() -> None:
     scores[0] = 2
     scores[:, 4, 3, 2] = torch.tensor([1.0, 0.2, 0.7])
     for sizes in ([6], [2, 2, 2]):
-        found = streamed.found(in_parts(scores, sizes), (6, 5, 4), 3)
+        found = streamed.found(in_parts(scores, sizes), like(6, 5, 4), 3)
         assert found.near.empty and not found.labels.any()
         np.testing.assert_allclose(found.near.logits, [[1.0, 0.2, 0.7]])
 
 
 def test_pictures_too_work() -> None:
     scores = blobs(2, (30, 24, 20))[:, :, :, 10]
-    found = streamed.found(in_parts(scores, [10, 20]), (30, 24), 2)
+    found = streamed.found(in_parts(scores, [10, 20]), like(30, 24), 2)
     np.testing.assert_array_equal(found.labels, scores.argmax(dim=0).numpy())
     np.testing.assert_array_equal(found.near.logits, streamed.of_scores(scores).logits)
 
 
 def test_maps_are_made_on_the_way() -> None:
     scores = blobs()
-    found = streamed.found(in_parts(scores, [11, 19]), (30, 24, 20), 3, maps={"top": lambda s: s.amax(dim=0)})
+    found = streamed.found(in_parts(scores, [11, 19]), like(30, 24, 20), 3, maps={"top": lambda s: s.amax(dim=0)})
     np.testing.assert_array_equal(found.maps["top"], scores.amax(dim=0).numpy())
 
 
@@ -104,7 +109,7 @@ def test_many_classes_follow_from_averaged_features() -> None:
     assert head is not None and head.weight.shape == (300, 4)
     tiles = windows.tiling((20, 14, 18), [8, 8, 8], 0.5)
     wanted = windows.merged(net, image, [8, 8, 8], 0.5)
-    found = streamed.found(windows.planes(net.features, image, tiles), (20, 14, 18), 300, head)
+    found = streamed.found(windows.planes(net.features, image, tiles), image, 300, head)
     two = wanted.topk(2, dim=0).values
     clear = (two[0] - two[1] > 1e-5).numpy()
     assert clear.mean() > 0.99 and found.labels.dtype == np.int16
@@ -123,3 +128,11 @@ def test_m10_no_number_is_refused() -> None:
     with pytest.raises(HilumError) as error:
         streamed.of_scores(scores)
     assert error.value.code == "HIL-M10"
+
+
+def test_m10_one_answer_everywhere_is_refused() -> None:
+    flat = torch.ones(3, 6, 5, 4) * torch.tensor([2.0, 1.0, 0.0]).reshape(3, 1, 1, 1)
+    with pytest.raises(HilumError) as error:
+        streamed.found(in_parts(flat, [2, 4]), like(6, 5, 4), 3)
+    assert error.value.code == "HIL-M10"
+    assert not streamed.found(in_parts(flat, [2, 4]), np.ones((1, 6, 5, 4)), 3).labels.any(), "nothing to be seen"

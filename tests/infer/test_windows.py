@@ -162,3 +162,9 @@ def test_progress_counts_every_window() -> None:
 def test_nothing_is_kept_for_gradients() -> None:
     net: Any = nn.Conv2d(1, 2, 3, padding=1)
     assert not windows.merged(net, noise((1, 20, 20)), [16, 16], 0.5).requires_grad
+
+
+def test_m10_an_answer_of_another_size_is_refused() -> None:
+    with pytest.raises(HilumError) as error:
+        windows.merged(nn.MaxPool2d(2), noise((1, 32, 16)), [16, 16], 0.5)
+    assert error.value.code == "HIL-M10"
