@@ -102,40 +102,49 @@ def planes(
     asked = look if air is None else _remembered(look, air)
     ring, done = None, 0
     inside = tuple(slice(b, b + n) for b, n in zip(tiles.before[1:], tiles.shape[1:], strict=True))
-    with torch.inference_mode():
-        for number, first in enumerate(tiles.starts[0]):
+    for number, first in enumerate(tiles.starts[0]):
+        last = number + 1 == len(tiles.starts[0])
+        ready = tiles.patch[0] if last else tiles.starts[0][number + 1] - first
+        # left before anything is handed out: whoever takes it may train, or never come back
+        with torch.inference_mode():
             for rest in itertools.product(*tiles.starts[1:]):
                 place = tuple(slice(s, s + p) for s, p in zip((first, *rest), tiles.patch, strict=True))
                 out = _looked_at(asked, array[(slice(None), slice(None), *place)], mirror)[0].float()
-                if out.shape[1:] != tiles.patch:
-                    raise HilumError(
-                        "HIL-M10", f"The network answers a window of {tiles.patch} with one of {tuple(out.shape[1:])}",
-                        "Use a network, or options of it, that keep the size",
-                    )  # fmt: skip
+                _check_size(out, tiles)
                 if ring is None:
                     ring = torch.zeros((len(out), tiles.patch[0], *tiles.padded[1:]))
                 ring[(slice(None), slice(None), *place[1:])].addcmul_(out, weight)
                 done += 1
                 progress("windows", done, tiles.count)
             assert ring is not None
-            last = number + 1 == len(tiles.starts[0])
-            ready = tiles.patch[0] if last else tiles.starts[0][number + 1] - first
-            yield from _finished(ring[:, :ready], first, sums, tiles, inside)
+            found = _finished(ring[:, :ready], first, sums, tiles, inside)
             if not last:
                 kept = tiles.patch[0] - ready
                 ring[:, :kept] = ring[:, ready:].clone()
                 ring[:, kept:] = 0
+        if found is not None:
+            yield found
+
+
+def _check_size(out: "Tensor", tiles: Tiling) -> None:
+    """Refuse an answer (K, *size) of another size than its window (HIL-M10)."""
+    if out.shape[1:] != tiles.patch:
+        raise HilumError(
+            "HIL-M10", f"The network answers a window of {tiles.patch} with one of {tuple(out.shape[1:])}",
+            "Use a network, or options of it, that keep the size",
+        )  # fmt: skip
 
 
 def _finished(
     planes: "Tensor", first: int, sums: "list[Tensor]", tiles: Tiling, inside: tuple[slice, ...]
-) -> "Iterator[tuple[int, Tensor]]":
-    """Those of some planes that belong to the image, divided by the weights they got."""
+) -> "tuple[int, Tensor] | None":
+    """Those of some planes that belong to the image, divided by the weights they got; None where none does."""
     before, end = tiles.before[0], tiles.before[0] + tiles.shape[0]
     low, high = max(first, before), min(first + planes.shape[1], end)
-    if low < high:
-        heavy = _product([sums[0][low:high], *[s[part] for s, part in zip(sums[1:], inside, strict=True)]])
-        yield low - before, planes[(slice(None), slice(low - first, high - first), *inside)] / heavy
+    if low >= high:
+        return None
+    heavy = _product([sums[0][low:high], *[s[part] for s, part in zip(sums[1:], inside, strict=True)]])
+    return low - before, planes[(slice(None), slice(low - first, high - first), *inside)] / heavy
 
 
 def _heaviness(tiles: Tiling, lines: "list[Tensor]") -> "list[Tensor]":

@@ -168,3 +168,14 @@ def test_m10_an_answer_of_another_size_is_refused() -> None:
     with pytest.raises(HilumError) as error:
         windows.merged(nn.MaxPool2d(2), noise((1, 32, 16)), [16, 16], 0.5)
     assert error.value.code == "HIL-M10"
+
+
+def test_whoever_takes_planes_can_train_and_need_not_come_back() -> None:
+    """Inference mode is left before anything is handed out; else a caller that stops would stay in it."""
+    tiles = windows.tiling((40, 16), [16, 16], 0.5)
+    taken = windows.planes(nn.Conv2d(1, 2, 3, padding=1), noise((1, 40, 16)), tiles)
+    next(taken)
+    assert not torch.is_inference_mode_enabled()
+    weight = torch.ones(3, requires_grad=True)
+    (weight * 2).sum().backward()
+    assert weight.grad is not None
