@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SCRATCH = 3
 # Copies of a chunk of scores that are there while classes are made of features.
+WRITERS = 80 << 20
+# Libraries that are loaded when the first result is written and read back.
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,8 @@ def of(
         window=max(0, resident.peak() - before),
         ring=ring_memory(tiles, channels),
         scores=SCRATCH * CHUNK * BYTES,
-        # where labels differ, the map itself, and what is written, read back twice
-        labels=4 * grid + 3 * own + maps * own * BYTES,
+        # where labels differ, the map itself, what is written, and twice more while another reader checks it
+        labels=4 * grid + 3 * own + maps * own * BYTES + WRITERS,
         seconds=round(seconds * tiles.count, 4),
         tried=until,
     )

@@ -17,8 +17,8 @@ from hilum.infer.near import Collector, Near
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-CHUNK = 1 << 22
-# Scores held at a time.
+CHUNK = 1 << 20
+# Scores held at a time: as many as stay near the processor.
 PLANES = 8
 # Handed to the collector at a time.
 Map = Callable[["Tensor"], "Tensor"]
@@ -36,7 +36,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Head:
-    """The network's last layer as a matrix: scores (K, n) = weight (K, F) @ features (F, n) + bias (K, 1)."""
+    """The network's last layer as a matrix: scores (K, n) = weight (K, F) @ features (F, n) + bias (K,)."""
 
     weight: "Tensor"
     bias: "Tensor"
@@ -45,7 +45,8 @@ class Head:
         """(F, n) -> (K, n)."""
         import torch
 
-        return torch.addmm(self.bias, self.weight, features)
+        # the scores of a voxel lie together in memory, for the strongest of them is looked for next
+        return torch.addmm(self.bias, features.t(), self.weight.t()).t()
 
 
 def linear_head(net: "nn.Module") -> Head | None:
@@ -64,7 +65,7 @@ def linear_head(net: "nn.Module") -> Head | None:
         return None
     weight = head.weight.detach().flatten(1)
     bias = torch.zeros(len(weight)) if head.bias is None else head.bias.detach()
-    return Head(weight, bias[:, None])
+    return Head(weight, bias)
 
 
 def found(

@@ -135,6 +135,8 @@ def write(path: Path, thing: Image | Mask) -> None:
         _put(part, array, affine, path.name.lower().endswith(".gz"))
         seen = read(part)
         same(path, array, seen.array[0], affine, seen.affine)
+        # before another reader holds it too
+        del seen
         second(path, part, array, affine, zeroed=True)
 
 

@@ -34,7 +34,7 @@ def test_what_is_promised_is_what_is_held(classes: int) -> None:
         pytest.skip("this system does not let a process forget its peak")
     net = nn.Sequential(nn.Conv3d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv3d(16, 16, 3, padding=1)).eval()
     last = nn.Conv3d(16, classes, 1)
-    head = streamed.Head(last.weight.detach().flatten(1), last.bias.detach()[:, None]) if classes > 16 else None
+    head = streamed.Head(last.weight.detach().flatten(1), last.bias.detach()) if classes > 16 else None
     look = net if head is not None else nn.Sequential(net, last).eval()
     image = np.random.default_rng(0).normal(0, 1, (1, 72, 128, 128)).astype(np.float32)
     tiles = windows.tiling(image.shape[1:], [32, 64, 64], 0.0)
