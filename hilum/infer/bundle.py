@@ -101,6 +101,12 @@ def write(
         # how the training images lay; the rest of the fingerprint speaks of single cases and stays behind
         files["anatomy.json"] = json.dumps(average).encode()
     files |= more or {}
+    seal(path, files, key)
+    return card
+
+
+def seal(path: Path, files: dict[str, bytes], key: Path | None) -> None:
+    """Write the files as one, with the manifest of their hashes and, by that private key, a signature over it."""
     manifest = {n: hashlib.sha256(b).hexdigest() for n, b in files.items()}
     files["manifest.json"] = json.dumps(manifest, indent=1).encode()
     if key is not None:
@@ -109,7 +115,6 @@ def write(
         for name, content in files.items():
             # a fixed time, so that the same run gives the same bundle
             archive.writestr(zipfile.ZipInfo(name, (2000, 1, 1, 0, 0, 0)), content, zipfile.ZIP_DEFLATED)
-    return card
 
 
 def _card(run: Run, role: str, public: bool) -> dict[str, Any]:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 SCRATCH = 3
 # Copies of a chunk of scores that are there while classes are made of features.
-WRITERS = 80 << 20
-# Libraries that are loaded when the first result is written and read back.
+WRITERS = 200 << 20
+# Libraries that are loaded when the first result is written and checked, and what they hold besides: measured.
 
 
 @dataclass(frozen=True)

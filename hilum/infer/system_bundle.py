@@ -1,6 +1,5 @@
 """The bundle of a system: those of its networks, each under parts/, in one file."""
 
-import hashlib
 import json
 import tempfile
 import zipfile
@@ -9,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hilum.core.atomic import writing
 from hilum.core.errors import HilumError
 from hilum.core.run import Run
 from hilum.core.system import NAME, SystemPlan
@@ -40,14 +38,7 @@ def write(
     }
     files |= {"plan.json": run.read("plan.json"), NAME: run.read(NAME), "seen.json": run.read("seen.json")}
     files |= {"card.json": json.dumps(card, indent=1).encode()} | dict(more or {})
-    manifest = {n: hashlib.sha256(b).hexdigest() for n, b in files.items()}
-    files["manifest.json"] = json.dumps(manifest, indent=1).encode()
-    if key is not None:
-        files[signature.NAME] = signature.sign(files["manifest.json"], key)
-    with writing(path) as half, zipfile.ZipFile(half, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files.items():
-            # a fixed time, so that the same system gives the same bundle
-            archive.writestr(zipfile.ZipInfo(name, (2000, 1, 1, 0, 0, 0)), content, zipfile.ZIP_DEFLATED)
+    bundles.seal(path, files, key)
     return card
 
 
