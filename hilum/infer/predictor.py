@@ -185,7 +185,7 @@ class Predictor:
         count = 1 + len(self.plan.classes)
         channels = count if head is None else head.weight.shape[1]
         placed = prepared["placed"].image
-        self.promised = promise.of(look, window, tiles, channels, image.nbytes, placed.array, len(maps or {}))
+        self.promised = promise.of(look, window, tiles, channels, image.nbytes, placed.array, len(maps or {}), head)
         self.promised.keep(self.limit)
         told = self.promised.words()
 

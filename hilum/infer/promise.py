@@ -10,7 +10,8 @@ from hilum.core import resident
 from hilum.core.errors import HilumError
 from hilum.core.image import Array
 from hilum.core.sizes import size_words
-from hilum.infer.streamed import CHUNK
+from hilum.infer.near import REACH
+from hilum.infer.streamed import CHUNK, PLANES, Head
 from hilum.infer.windows import BYTES, Look, Tiling, ring_memory
 
 if TYPE_CHECKING:
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
 
 SCRATCH = 3
 # Copies of a chunk of scores that are there while classes are made of features.
+DISTANCE = 40
+# Bytes a voxel while it is told how far foreground is, in a few planes.
 WRITERS = 200 << 20
-# Libraries that are loaded when the first result is written and checked, and what they hold besides: measured.
+# Libraries that are loaded when the first result is written and checked, and what they hold besides; about.
 
 
 @dataclass(frozen=True)
@@ -61,28 +64,40 @@ class Promise:
 
 
 def of(
-    look: Look, window: "Tensor", tiles: Tiling, channels: int, prepared: int, image: Array, maps: int = 0
+    look: Look,
+    window: "Tensor",
+    tiles: Tiling,
+    channels: int,
+    prepared: int,
+    image: Array,
+    maps: int = 0,
+    head: Head | None = None,
 ) -> Promise:
     """Try one window and add up. channels: merged. prepared: bytes of the image on the network's grid. image: as read.
 
-    maps: pictures made on the way.
+    maps: pictures made on the way. head: makes scores of the channels, and is tried too.
     """
+    import scipy.ndimage  # noqa: F401 - needed later, and large
     import torch
 
     before, until = resident.now(), resident.peak()
     resident.forget()
     with torch.inference_mode():
         began = time.perf_counter()
-        look(window)
+        out = look(window)
         seconds = time.perf_counter() - began
+        if head is not None:
+            some = out[0].flatten(1)[:, : CHUNK // len(head.weight)]
+            head(some).argmax(dim=0)
     grid = int(np.prod(tiles.shape))
     own = int(np.prod(image.shape[1:]))
     padded = prepared if tiles.padded != tiles.shape else 0
     return Promise(
-        process=before + padded + maps * grid * BYTES,
+        # what the try leaves behind (buffers of the libraries) stays
+        process=max(before, resident.now()) + padded + maps * grid * BYTES,
         window=max(0, resident.peak() - before),
         ring=ring_memory(tiles, channels),
-        scores=SCRATCH * CHUNK * BYTES,
+        scores=SCRATCH * CHUNK * BYTES + (PLANES + 2 * REACH) * int(np.prod(tiles.shape[1:])) * DISTANCE,
         # where labels differ, the map itself, what is written, and twice more while another reader checks it
         labels=4 * grid + 3 * own + maps * own * BYTES + WRITERS,
         seconds=round(seconds * tiles.count, 4),

@@ -106,6 +106,8 @@ def found(
         for low in range(0, size, PLANES):
             some = slice(low, min(low + PLANES, size))
             keeper.add(labels[start + some.start : start + some.stop], values[:, some].numpy())
+        # let go before the next planes are made
+        del values, flat
     least, most = (torch.stack(side) for side in zip(*ends, strict=True))
     check_varies(least.amin(dim=0), most.amax(dim=0), image)
     return Found(labels, _near(keeper, likeliest, head, count), pictures)

@@ -124,6 +124,8 @@ def planes(
                 ring[:, kept:] = 0
         if found is not None:
             yield found
+        # not held while the next ones are made
+        found = None
 
 
 def _check_size(out: "Tensor", tiles: Tiling) -> None:

@@ -1,16 +1,16 @@
 """What a prediction will hold is told before, kept to, and refused where it is too much."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
 
 from hilum.core import resident
 from hilum.core.errors import HilumError
 from hilum.core.run import Run
-from hilum.infer import promise, streamed, windows
+from hilum.infer import streamed
 from hilum.infer.predictor import Predictor
 from hilum.planning.planner import Prepared
 
@@ -27,28 +27,41 @@ def test_the_peak_is_counted_anew() -> None:
     assert resident.forget() and resident.peak() < before + 30 * MB
 
 
+HELD = """
+import sys
+import numpy as np
+import torch
+from torch import nn
+from hilum.core import resident
+from hilum.infer import promise, streamed, windows
+
+classes = int(sys.argv[1])
+net = nn.Sequential(nn.Conv3d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv3d(16, 16, 3, padding=1)).eval()
+last = nn.Conv3d(16, classes, 1)
+head = streamed.Head(last.weight.detach().flatten(1), last.bias.detach()) if classes > 16 else None
+look = net if head is not None else nn.Sequential(net, last).eval()
+image = np.random.default_rng(0).normal(0, 1, (1, 72, 128, 128)).astype(np.float32)
+tiles = windows.tiling(image.shape[1:], [32, 64, 64], 0.0)
+window = torch.from_numpy(image[None, :, :32, :64, :64].copy())
+told = promise.of(look, window, tiles, min(classes, 16), image.nbytes, image, head=head)
+resident.forget()
+streamed.found(windows.planes(look, image, tiles), image, classes, head)
+print(told.process + told.window + told.ring + told.scores, told.total, told.ring, resident.peak())
+"""
+# In a process of its own: memory that something else left behind would be used again and not show.
+
+
 @pytest.mark.parametrize("classes", [3, 200])
 def test_what_is_promised_is_what_is_held(classes: int) -> None:
     """Of a volume large enough for its parts to show beside the libraries; 200 classes cost no more than features."""
     if not resident.forget():
         pytest.skip("this system does not let a process forget its peak")
-    net = nn.Sequential(nn.Conv3d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv3d(16, 16, 3, padding=1)).eval()
-    last = nn.Conv3d(16, classes, 1)
-    head = streamed.Head(last.weight.detach().flatten(1), last.bias.detach()) if classes > 16 else None
-    look = net if head is not None else nn.Sequential(net, last).eval()
-    image = np.random.default_rng(0).normal(0, 1, (1, 72, 128, 128)).astype(np.float32)
-    tiles = windows.tiling(image.shape[1:], [32, 64, 64], 0.0)
-    with torch.inference_mode():
-        look(torch.zeros(1, 1, 32, 64, 64))
-    window = torch.from_numpy(image[None, :, :32, :64, :64].copy())
-    told = promise.of(look, window, tiles, min(classes, 16), image.nbytes, image)
-    resident.forget()
-    streamed.found(windows.planes(look, image, tiles), image, classes, head)
-    # nothing is written here
-    held = told.process + told.window + told.ring + told.scores
-    # what an earlier test left behind is used again, so a little more may be promised than is held
-    assert held == pytest.approx(resident.peak(), rel=0.3) and told.total >= held
-    assert told.ring == min(classes, 16) * 128 * 128 * 4 * (32 + 32)
+    words = [sys.executable, "-c", HELD, str(classes)]
+    out = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    # nothing is written there, so the labels' part does not count
+    held, total, ring, peak = (int(word) for word in out.split())
+    assert held == pytest.approx(peak, rel=0.2) and total >= held
+    assert ring == min(classes, 16) * 128 * 128 * 4 * (32 + 32)
 
 
 def test_too_little_memory_is_refused_with_what_it_would_take(

@@ -37,8 +37,13 @@ def eight(
 def test_it_says_nearly_the_same(eight: Run, ready: Callable[[str], Prepared]) -> None:
     case = next(c for c, p in ready("segment").units(eight.plan) if p == "test")
     full, small = Predictor(eight), Predictor(eight, runtime="openvino-int8")
-    a, b = full(case)["mask"].array, small(case)["mask"].array
-    assert (a == b).mean() > 0.9
+    wanted = full.opinion(case).logits.softmax(0).topk(2, dim=0).values
+    # a network of a few steps is undecided about some voxels, and there a rounding decides
+    sure = (wanted[0] - wanted[1] > 0.1).numpy()
+    a, b = full.answer(case), small.answer(case)
+    assert sure.sum() > 10_000
+    same = a.prepared["placed"].labels_back(sure.astype(np.uint8)) > 0
+    assert (a.result["mask"].array == b.result["mask"].array)[same].mean() > 0.97
     assert small.computed_by is not None and small.computed_by.name == "openvino-int8"
 
 
@@ -79,12 +84,19 @@ def test_windows_with_structure_are_taken(trained: Callable[[str], Run], ready: 
     np.testing.assert_array_equal(found[0], quantise.sample(predictor, cases)[0])
 
 
-def test_the_verb_measures_what_it_costs(trained: Callable[[str], Run], tmp_path: Path) -> None:
+def test_the_verb_measures_what_it_costs(
+    trained: Callable[[str], Run], data: Callable[[str], Path], tmp_path: Path
+) -> None:
     from hilum.verbs.quantise import quantise as verb
 
-    shutil.copytree(trained("segment").path, tmp_path / "run")
     with pytest.raises(HilumError) as error:
-        verb(trained("classify").path, tmp_path)
+        verb(trained("classify").path, data("classify"))
     assert error.value.code == "HIL-INFER-15"
-    assert not (tmp_path / "run" / "graphs").exists()
-    assert json.loads((tmp_path / "run" / "plan.json").read_text())["task"] == "segment"
+    shutil.copytree(trained("segment").path, tmp_path / "run")
+    found = verb(tmp_path / "run", data("segment"))
+    assert found["cases"] >= 1 and 0 <= found["same"] <= 1 and found["headline"] == "dice"
+    assert found["difference"] == pytest.approx(found["eight"] - found["full"])
+    assert json.loads((tmp_path / "run" / "graphs" / "openvino_int8.json").read_text()) == found
+    run = Run(tmp_path / "run")
+    run.check_hashes()
+    assert run.ledger()[-1]["event"] == "quantise"

@@ -23,7 +23,7 @@ REPEATS = 2
 # Windows timed for each runtime, after one that pays for allocation; the faster counts.
 SAME = 0.999
 # Share of voxels of the window tried whose class must be that of the reference.
-ALIKE = 0.9
+ALIKE = 0.95
 # The same for a stored graph that is asked for by name.
 
 
