@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from hilum.core import catalogue
 from hilum.core.errors import HilumError
 from hilum.core.findings import Mask, Result
 from hilum.core.image import Array, Case
@@ -14,7 +13,7 @@ from hilum.core.plan import Plan, Strict
 from hilum.data.store import Prepared, Store
 from hilum.losses import _named
 from hilum.prepare import augment, grid, intensity, modality, patches
-from hilum.tasks import _fit, _instances, _rounds, _show, _task
+from hilum.tasks import _fit, _instances, _levels, _rounds, _show, _task
 from hilum.tasks._judge import judged
 from hilum.tasks._labels import (
     IGNORE,
@@ -133,9 +132,11 @@ class Task(_task.Task):
             "notes": fitted["notes"],
             "networks": {"net": {"name": "nnunet", "options": fitted["network"]}},
             "augment": augment.strong(kind, dims, oriented=oriented, patch=fitted["patch"], mirror=mirror),
-            # voxels of pictures are ranked, as vessels are judged; in volumes the background is too large for it
+            # voxels of pictures are ranked, as vessels are judged; in volumes the background is too large for it.
+            # windows are what a volume's prediction waits for: by a quarter there are a third as many as by a half
             "options": {
                 "planner": "published" if budget.published else "fitted",
+                "overlap": 0.5 if budget.published or dims == 2 else 0.25,
                 "reduce": "mean" if dims == 2 and len(classes) == 1 and not numbered else "argmax",
             },
             # high, for runs of minutes; chosen on the validation part of hippocampus in runs of 400 to 500 steps
@@ -203,46 +204,12 @@ class Task(_task.Task):
 
         Of objects the depth too. Where the network hands out queries, or asks whether anything is there, that as well.
         """
-        from hilum.losses.deep_supervision import deep_supervised
-        from hilum.losses.presence import presence
-
-        chosen, target = _named.loss(self.options.loss, "segment"), batch["target"]
-
-        def loss(logits: "Tensor", target: "Tensor") -> "Tensor":
-            return chosen(logits[:, : 1 + len(self.plan.classes)], target, IGNORE)
-
-        more = outputs if isinstance(outputs, dict) else {"out": [outputs]}
-        levels, found = more["out"], dict[str, "Tensor"]()
-        if levels[0].shape[2:] != target.shape[1:]:
-            # shrinking the target would move it, where the network cuts its borders off
-            seen = f"The network answers with the size {tuple(levels[0].shape[2:])}, not that of its input"
-            raise HilumError("HIL-PLAN-03", seen, "Choose other options of the network (unet: padding same or mirror)")
-        # what queries paint together is the first level, and learns as they do
-        learned = levels[1:] if "masks" in more else levels
-        if learned:
-            targets = [_shrink(target, level.shape[2:]).long() for level in learned]
-            found["loss"] = deep_supervised(loss, learned, targets, self._shares() if more is outputs else None)
-        if "masks" in more:
-            found["matching"] = self._matching(more["classes"], more["masks"], target)
-        if "presence" in more:
-            # a network that asks whether anything is there learns that from nothing else
-            found["presence"] = presence(more["presence"][0], target, IGNORE)
+        found = _levels.losses(self.plan, self.options.loss, outputs, batch["target"])
         if self.numbered:
             # at full resolution only: lower down the valleys between objects are gone
-            found["depth"] = _instances.depth_loss(levels[0][:, -1], batch["depth"], target != IGNORE)
+            full = outputs["out"][0] if isinstance(outputs, dict) else outputs
+            found["depth"] = _instances.depth_loss(full[:, -1], batch["depth"], batch["target"] != IGNORE)
         return found
-
-    def _shares(self) -> list[float] | None:
-        """The weights that the network's card gives to its outputs, if it does."""
-        shares: list[float] | None = catalogue.card("hilum.zoo", self.plan.networks["net"].name).get("supervision")
-        return shares
-
-    def _matching(self, classes: "Sequence[Tensor]", masks: "Sequence[Tensor]", target: "Tensor") -> "Tensor":
-        """Queries learn the background, the classes and, last, "no object"; not the depth, which is no class."""
-        from hilum.losses.matching import matching
-
-        kinds = [*range(1 + len(self.plan.classes)), -1]
-        return matching([part[..., kinds] for part in classes], masks, target, IGNORE)
 
     def counts(self, outputs: Any, batch: _task.Batch) -> Array:
         """Voxels of every class, right and wrong, at full resolution."""
@@ -319,12 +286,3 @@ def _sigmoid(logits: Array) -> Array:
 
     squashed: Array = expit(logits.astype(np.float32))
     return squashed
-
-
-def _shrink(target: "Tensor", shape: Sequence[int]) -> "Tensor":
-    """(B, *space) integers to (B, *shape) by nearest."""
-    from torch.nn import functional
-
-    if tuple(target.shape[1:]) == tuple(shape):
-        return target
-    return functional.interpolate(target[:, None].float(), size=tuple(shape), mode="nearest-exact")[:, 0].long()

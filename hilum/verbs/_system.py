@@ -16,6 +16,7 @@ from hilum.planning import groups
 from hilum.planning.planner import Prepared, check_budget, look
 from hilum.tasks import _build, _task
 from hilum.verbs import train as single
+from hilum.verbs._same import same_data, split_rows
 from hilum.verbs.calibrate import calibrate
 from hilum.verbs.plan import complete, planned
 
@@ -50,7 +51,7 @@ def train(
         whole.write(out / "plan.json")
         write_json(out / NAME, made.model_dump())
         write_json(out / "fingerprint.json", ready.facts)
-        write_rows(out / "split.csv", single.split_rows(ready.units(whole)))
+        write_rows(out / "split.csv", split_rows(ready.units(whole)))
         return _trained(Run(out), made, plans, ready, words, progress)
 
 
@@ -65,7 +66,7 @@ def resume(data: Path | str, task: str, out: Path, words: dict[str, Any], progre
     if whole.task != task:
         raise HilumError("HIL-T04", f"{out} is a {whole.task} run, not {task}", f"Use --task {whole.task}")
     ready = look(data, task, whole.split_seed, progress)
-    if single.same_data(run, ready) is None:
+    if same_data(run, ready) is None:
         raise HilumError("HIL-T04", f"{data} is not what {out} was trained on", "Resume with the same, unchanged data")
     with single.held(out, resume=True):
         return _trained(run, made, _plans(whole, made, ready), ready, words, progress, resumed=True)
@@ -160,7 +161,7 @@ def _one(folder: Path, plan: Plan, ready: Prepared, words: dict[str, Any], progr
         single.carried_out(folder, plan, ready.units(plan), ready, words, progress)
         return
     run = Run(folder)
-    units = single.same_data(run, ready)
+    units = same_data(run, ready)
     if units is None:
         raise HilumError("HIL-T04", f"{folder} was trained on other data than its system", "Train the system anew")
     single.carried_out(folder, complete(run.plan), units, None, words, progress)

@@ -9,7 +9,7 @@ from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
 from hilum.planning.planner import look
 from hilum.trust import learned, several
-from hilum.verbs.train import same_data
+from hilum.verbs._same import same_data
 
 
 def calibrate(

@@ -26,7 +26,7 @@ from hilum.tasks._task import Judged
 from hilum.trust import doubt
 from hilum.trust.system import trusted
 from hilum.trust.trusted import Trusted
-from hilum.verbs.train import same_data
+from hilum.verbs._same import same_data
 
 log = logging.getLogger(__name__)
 

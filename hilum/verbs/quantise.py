@@ -15,7 +15,7 @@ from hilum.infer import quantise as eight
 from hilum.infer.predictor import Predictor
 from hilum.planning.planner import look
 from hilum.tasks._task import headline_value
-from hilum.verbs.train import same_data
+from hilum.verbs._same import same_data
 
 JUDGED = 50
 # Most validation cases that both forms are judged on.

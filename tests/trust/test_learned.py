@@ -15,9 +15,10 @@ from hilum.core.run import Run
 from hilum.planning.planner import look
 from hilum.trust import learned
 from hilum.trust.trusted import Trusted
+from hilum.verbs._same import same_data
 from hilum.verbs.calibrate import calibrate
 from hilum.verbs.evaluate import evaluate
-from hilum.verbs.train import same_data, train
+from hilum.verbs.train import train
 
 Trained = Callable[[str], Run]
 
