@@ -4,18 +4,17 @@ Displacements are in voxels, array-axis order (ij), and pull: out(p) = image(p +
 grid (align_corners=True). Resizing keeps voxel edges (align_corners=False), as `geometry.rescaled` does.
 """
 
-import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from hilum.core._grow import between, grown
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 SLAB = 1 << 23
 # Voxels of an image handled at a time.
-WEIGHED = 1 << 20
-# The same for labels, of which some dozen numbers are needed where they differ.
 
 
 def identity(shape: tuple[int, ...], like: "Tensor") -> "Tensor":
@@ -132,7 +131,7 @@ def _along(slab: "Tensor", matrix: "Tensor | None", axis: int) -> "Tensor":
 
 def _matrix(old: int, new: int) -> np.ndarray[Any, Any]:
     """(new, old) float32: smoothing where it shrinks, then linear interpolation, both with the edge repeated."""
-    low, high, share = _between(old, new)
+    low, high, share = between(old, new)
     matrix = np.zeros((new, old))
     rows = np.arange(new)
     np.add.at(matrix, (rows, low), 1 - share)
@@ -147,13 +146,6 @@ def _matrix(old: int, new: int) -> np.ndarray[Any, Any]:
 def smoothed(old: int, new: int) -> bool:
     """Whether going from `old` to `new` voxels smooths: from a Gaussian on that reaches a neighbour (4 sigma)."""
     return int(4 * max(0.0, 0.5 * (old / new - 1)) + 0.5) > 0
-
-
-def _between(old: int, new: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """For every new voxel: the two old ones around it, and the share of the second."""
-    at = np.clip((np.arange(new) + 0.5) * (old / new) - 0.5, 0, old - 1)
-    low = np.minimum(np.floor(at).astype(np.intp), max(0, old - 2))
-    return low, np.minimum(low + 1, old - 1), at - low
 
 
 def _spoilt(array: np.ndarray[Any, Any], shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
@@ -183,7 +175,7 @@ def resize_labels(
     elif len(shape) == 3 and not any(map(smoothed, labels.shape, shape)):
         # slices that lie together in memory are written together
         order = np.argsort(-np.abs(out.strides), kind="stable")
-        _strongest(labels.transpose(order), out.transpose(order))
+        grown(labels.transpose(order), out.transpose(order))
     else:
         _by_value(labels, out)
     return out
@@ -217,71 +209,3 @@ def _share_of(mask: np.ndarray[Any, Any], shape: tuple[int, ...]) -> tuple[tuple
         new.append(slice(int(rows[0]), int(rows[-1]) + 1) if len(rows) else slice(0, 0))
         weight = _along(weight, torch.from_numpy(np.ascontiguousarray(matrix[new[-1]])), axis)
     return tuple(new), weight.numpy()
-
-
-def _strongest(labels: np.ndarray[Any, Any], out: np.ndarray[Any, Any]) -> None:
-    """Volumes that grow: only where the eight old voxels around a new one differ is there anything to weigh."""
-    around = [_between(old, new) for old, new in zip(labels.shape, out.shape, strict=True)]
-    step = max(1, WEIGHED // max(1, out[0].size))
-    for start in range(0, out.shape[0], step):
-        rows = slice(start, min(start + step, out.shape[0]))
-        low = [around[0][0][rows], around[1][0], around[2][0]]
-        share = [around[0][2][rows], around[1][2], around[2][2]]
-        first = int(low[0][0])
-        block = labels[first : int(around[0][1][rows][-1]) + 1]
-        low[0] = low[0] - first
-        found, cells = (grid.take(low[1], 1).take(low[2], 2).take(low[0], 0) for grid in (block, _cells(block)))
-        where = np.flatnonzero(cells >= 0)
-        if len(where):
-            found.reshape(-1)[where] = _weighed(_corners(block), cells.reshape(-1)[where], where, found.shape, share)
-        out[rows] = found
-
-
-def _mixed(labels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """(*space) bool: whether a voxel and the seven after it along the axes (as far as there are any) differ."""
-    low, high = labels, labels
-    for axis, size in enumerate(labels.shape):
-        after = np.minimum(np.arange(size) + 1, size - 1)
-        low, high = np.minimum(low, low.take(after, axis)), np.maximum(high, high.take(after, axis))
-    return np.asarray(low != high)
-
-
-def _cells(labels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """(*space) int32: the mixed ones numbered from 0, in order; the others -1."""
-    mixed = _mixed(labels)
-    numbers = np.full(labels.shape, -1, dtype=np.int32)
-    numbers[mixed] = np.arange(np.count_nonzero(mixed))
-    return numbers
-
-
-def _corners(labels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """(cells, 8): the labels at the corners of the mixed cells, in their order; the last axis' step first."""
-    low = np.nonzero(_mixed(labels))
-    high = [np.minimum(at + 1, size - 1) for at, size in zip(low, labels.shape, strict=True)]
-    corners = itertools.product((0, 1), repeat=3)
-    return np.stack([labels[tuple((high if s else low)[a] for a, s in enumerate(c))] for c in corners], axis=1)
-
-
-def _weighed(
-    corners: np.ndarray[Any, Any],
-    cells: np.ndarray[Any, Any],
-    where: np.ndarray[Any, Any],
-    shape: tuple[int, ...],
-    share: list[np.ndarray[Any, Any]],
-) -> np.ndarray[Any, Any]:
-    """Of the labels (cells, 8) at a point's corners the one with the largest share; of equals the lowest.
-
-    cells, where: (n,), of each point its cell, and its place in an array of `shape`. share: of the high side, by axis.
-    """
-    kinds = np.sort(corners, axis=1)
-    # a label's first place among the sorted ones stands for it
-    slots = (kinds[:, None, :] < corners[:, :, None]).sum(axis=2, dtype=np.uint8)
-    part = [s.astype(np.float32)[at] for s, at in zip(share, np.unravel_index(where, shape), strict=True)]
-    sides = [(1 - p, p) for p in part]
-    base = np.arange(len(where)) * 8
-    total = np.zeros(8 * len(where), dtype=np.float32)
-    for number, (i, j, k) in enumerate(itertools.product((0, 1), repeat=3)):
-        total[base + slots[cells, number]] += sides[0][i] * sides[1][j] * sides[2][k]
-    # rounding must not decide between equals
-    best = (total.reshape(-1, 8) - 1e-6 * np.arange(8, dtype=np.float32)).argmax(axis=1)
-    return np.asarray(kinds[cells, best])

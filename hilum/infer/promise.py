@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 SCRATCH = 3
 # Copies of a chunk of scores that are there while classes are made of features.
-DISTANCE = 40
-# Bytes a voxel while it is told how far foreground is, in a few planes.
+DISTANCE = 20
+# Bytes a voxel while some near foreground are drawn, in a few planes.
 WRITERS = 200 << 20
 # Libraries that are loaded when the first result is written and checked, and what they hold besides; about.
 
@@ -77,7 +77,6 @@ def of(
 
     maps: pictures made on the way. head: makes scores of the channels, and is tried too.
     """
-    import scipy.ndimage  # noqa: F401 - needed later, and large
     import torch
 
     before, until = resident.now(), resident.peak()

@@ -105,13 +105,14 @@ def test_volumes_are_resized_as_by_scipy_and_torch_however_they_lie(shape: tuple
 
 
 def test_slabs_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hilum.core import _grow
     from hilum.core import warp as module
 
     array = np.random.default_rng(2).random((1, 23, 17, 12)).astype(np.float32)
     labels = np.random.default_rng(3).integers(0, 4, (23, 17, 12)).astype(np.uint8)
     whole = [(resize(array, shape), resize_labels(labels, shape)) for shape in ((12, 30, 7), (40, 30, 25))]
     monkeypatch.setattr(module, "SLAB", 500)
-    monkeypatch.setattr(module, "WEIGHED", 500)
+    monkeypatch.setattr(_grow, "WEIGHED", 500)
     for shape, (values, marks) in zip(((12, 30, 7), (40, 30, 25)), whole, strict=True):
         np.testing.assert_allclose(resize(array, shape), values, atol=1e-5)
         np.testing.assert_array_equal(resize_labels(labels, shape), marks)
@@ -125,8 +126,10 @@ def test_a_value_that_is_no_number_stays_where_it_is() -> None:
 
 
 @pytest.mark.parametrize("shape", [(17, 25, 14), (13, 12, 11), (30, 12, 11)], ids=str)
-def test_labels_that_grow_are_those_of_one_value_after_the_other(shape: tuple[int, ...]) -> None:
-    labels = np.random.default_rng(4).integers(0, 6, (12, 11, 10)).astype(np.int16) * 7
+@pytest.mark.parametrize("kinds", [2, 3, 6])
+def test_labels_that_grow_are_those_of_one_value_after_the_other(kinds: int, shape: tuple[int, ...]) -> None:
+    """Between two labels, and where more meet."""
+    labels = np.random.default_rng(4).integers(0, kinds, (12, 11, 10)).astype(np.int16) * 7
     layers = np.stack([resize((labels == v)[None].astype(np.float32), shape)[0] for v in np.unique(labels)])
     ordered = np.sort(layers, axis=0)
     clear = ordered[-1] - ordered[-2] > 1e-4
