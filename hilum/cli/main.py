@@ -219,9 +219,9 @@ def predict(
         str,
         typer.Option(
             help="What computes: torch, torch-channels-last, torch-bf16, onnx, openvino, openvino-bf16, openvino-int8; "
-            "auto takes the fastest that agrees with torch."
+            "auto takes the fastest that agrees with torch, where there is much to compute."
         ),
-    ] = "torch",
+    ] = "auto",
     format: Annotated[str, typer.Option(help="nifti, or dicom (SEG, SR, registration) for DICOM images.")] = "nifti",
     wide: Annotated[bool, typer.Option("--wide", help="Also masks that miss little of what is there.")] = False,
     maps: Annotated[bool, typer.Option("--maps", help="Also where a mask is doubtful, as images.")] = False,

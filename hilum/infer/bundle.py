@@ -15,7 +15,7 @@ from hilum.core.errors import HilumError
 from hilum.core.findings import INTENDED_USE
 from hilum.core.run import FORMAT, Run
 from hilum.infer import bundled_graph, signature
-from hilum.infer.predictor import network
+from hilum.infer.network import network
 from hilum.tasks import _build, _task
 
 TOLERANCE = 1e-3

@@ -12,21 +12,20 @@ from hilum import __version__
 from hilum.core import resident
 from hilum.core.errors import HilumError
 from hilum.core.findings import Result
-from hilum.core.image import Array, Case, Image, Source
+from hilum.core.image import Array, Case
 from hilum.core.plan import Plan
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
-from hilum.infer import promise, streamed, windows
+from hilum.infer import promise, streamed, watched, windows
 from hilum.infer._clock import Clock
 from hilum.infer.near import Near
+from hilum.infer.network import features_of, network
 from hilum.infer.runtimes import _choose
 from hilum.infer.runtimes._stored import Stored, key
-from hilum.prepare import anatomy
-from hilum.prepare.patches import cut
 from hilum.tasks import _build, _task
 
-ROLES = {"image": "image", "fixed": "fixed image", "moving": "moving image"}
-# Roles whose images are compared with how the training images lay, and what they are called.
+KEPT = 16
+# Runtimes ready at a time, by network and size of what it looks at: of images of many sizes not all.
 AIR = -500.0
 # HU: a window of CT with nothing above it holds no part of a body but the inside of a lung or a bowel.
 
@@ -60,11 +59,16 @@ class Predictor:
         self.plan: Plan = run.plan
         self.task = _task.load(self.plan)
         self.net = network(self.task, run)
-        self.anatomy = _anatomy(run)
+        self.anatomy = watched.known(run)
         self.clock = Clock()
         self.promised: promise.Promise | None = None
         self._plain: bool | None = None
-        self._chosen: dict[tuple[int, bool, bool], _choose.Chosen] = {}
+        self._chosen: dict[tuple[int, bool, bool, tuple[int, ...]], _choose.Chosen] = {}
+        self._cases = 1
+
+    def expect(self, cases: int) -> None:
+        """So many cases are to come: "auto" tries runtimes where there is enough to compute."""
+        self._cases = cases
 
     def __call__(self, case: Case, progress: Progress = quiet) -> Result:
         """Everything found in the case; warnings of its images, and one where an image looks turned (HIL-M08)."""
@@ -107,7 +111,7 @@ class Predictor:
             if not any(r in case.items for r in role.split("|")):
                 raise HilumError("HIL-DATA-08", f"Case {case.id} has no {role}", f"It has: {', '.join(case.items)}")
         wanted = self.anatomy is not None
-        looks = {role: _Look(case.items[role], self.clock, wanted) for role in ROLES if role in case.items}
+        looks = {r: watched.Watched(case.items[r], self.clock, wanted) for r in watched.ROLES if r in case.items}
         case = replace(case, items={**case.items, **looks})
         with self.clock("prepare"):
             prepared = self.task.prepare(case, truth=False)
@@ -116,8 +120,7 @@ class Predictor:
             result = self.task.decode(reduced, prepared, case)
         _check_finite(result, case)
         if self.anatomy is not None:
-            turned = [anatomy.warning(look.block, self.anatomy, ROLES[role]) for role, look in looks.items()]
-            result = replace(result, warnings=(*result.warnings, *[w for w in turned if w is not None]))
+            result = replace(result, warnings=(*result.warnings, *watched.warnings(looks, self.anatomy)))
         return Opinion(result, prepared, **kept)
 
     def looked(self, prepared: dict[str, Any], progress: Progress = quiet) -> tuple[Any, Any]:
@@ -138,7 +141,8 @@ class Predictor:
 
         if self.task.CARD["infer"] == "windows":
             options, image = self.task.options, prepared["image"]
-            look = self._look(_middle(image, self.plan.patch), None)
+            tiles = windows.tiling(image.shape[1:], self.plan.patch, options.overlap)
+            look = self._look(windows.middle(image, tiles), None, self._looks(tiles))
             # with dropout on, no two looks are alike
             air = None if self._drops() else self._air()
             with self.clock("merge"):
@@ -152,27 +156,37 @@ class Predictor:
         if self.task.CARD["infer"] == "whole":
             inputs = self.task.inputs(self.task.whole(prepared))
             with torch.inference_mode(), self.clock("network"):
-                outputs = self._look(inputs[0], None)(inputs[0]) if self._simple(inputs) else self.net(*inputs)
+                outputs = self._whole(inputs)
             streamed.check_numbers(outputs)
             return outputs
         raise AssertionError(f"unknown way to infer: {self.task.CARD['infer']}")
 
-    def _simple(self, inputs: tuple[Any, ...]) -> bool:
-        """Whether a network of whole cases can be computed by the runtime asked for; by name only, it is refused."""
+    def _whole(self, inputs: tuple[Any, ...]) -> Any:
+        """What the network gives for a whole case: the first one shows whether another runtime can compute it.
+
+        Refused (HIL-INFER-13): one asked for by name that can not.
+        """
         import torch
 
-        if self.runtime == "torch":
-            return False
+        if self.runtime == "torch" or self._plain is False:
+            return self.net(*inputs)
         if self._plain is None:
+            outputs = self.net(*inputs)
             one = len(inputs) == 1 and isinstance(inputs[0], torch.Tensor)
-            self._plain = one and isinstance(self.net(inputs[0]), torch.Tensor)
-        if not self._plain and self.runtime != _choose.AUTO:
+            self._plain = one and isinstance(outputs, torch.Tensor)
+            if self.runtime == _choose.AUTO:
+                return outputs
+        if not self._plain:
             raise HilumError(
                 "HIL-INFER-13",
                 f"A {self.plan.task} network has several inputs or outputs, which {self.runtime} does not compute here",
                 "Use --runtime torch or auto",
             )
-        return self._plain
+        return self._look(inputs[0], None, 1)(inputs[0])
+
+    def _looks(self, tiles: windows.Tiling) -> int:
+        """How often the network is asked about a case."""
+        return tiles.count * (2 ** len(tiles.shape) if self.task.options.mirror else 1)
 
     def _streamed(
         self, prepared: dict[str, Any], progress: Progress, maps: Mapping[str, streamed.Map] | None
@@ -180,8 +194,8 @@ class Predictor:
         """Labels, and what their doubt is told from, plane by plane."""
         options, image = self.task.options, prepared["image"]
         tiles = windows.tiling(image.shape[1:], self.plan.patch, options.overlap)
-        window, head = _middle(image, self.plan.patch), streamed.linear_head(self.net)
-        look = self._look(window, head)
+        window, head = windows.middle(image, tiles), streamed.linear_head(self.net)
+        look = self._look(window, head, self._looks(tiles))
         count = 1 + len(self.plan.classes)
         channels = count if head is None else head.weight.shape[1]
         placed = prepared["placed"].image
@@ -196,17 +210,24 @@ class Predictor:
             planes = windows.planes(look, image, tiles, options.mirror, self._air(), noted)
             return streamed.found(planes, image, count, head, maps)
 
-    def _look(self, window: Any, head: streamed.Head | None) -> windows.Look:
-        """The network by the runtime asked for; for features alone where a head follows. Timed.
+    def _look(self, window: Any, head: streamed.Head | None, count: int) -> windows.Look:
+        """The network by the runtime asked for; for features alone where a head follows. Timed. count: looks a case.
 
         What can not be converted because it is not fixed (dropout left on) is computed by torch.
         """
         drops = self._drops()
-        which = (id(self.net), head is not None, drops)
+        which = (id(self.net), head is not None, drops, tuple(window.shape))
         if which not in self._chosen:
             net = self.net if head is None else features_of(self.net)
             name = "torch" if drops else self.runtime
-            self._chosen[which] = _choose.chosen(name, net, window, head, self._stored(net, window))
+            # what trying others would hold is not known, and images that differ in size would each be tried
+            few = self.limit is not None or any(known[:-1] == which[:-1] for known in self._chosen)
+            work = 1 if few else count * self._cases
+            self._chosen[which] = _choose.chosen(name, net, window, head, self._stored(net, window), work)
+            if len(self._chosen) > KEPT:
+                del self._chosen[next(iter(self._chosen))]
+        # the last one is the one used last
+        self._chosen[which] = self._chosen.pop(which)
         look = self._chosen[which].look
 
         def timed(one: Any) -> Any:
@@ -276,79 +297,6 @@ class Predictor:
                 made.extend(self.net(*self.task.inputs({"latent": latent})))
         streamed.check_numbers(made)
         return [self.task.decode(m, {}, Case(f"generated_{i:04d}", "", {})) for i, m in enumerate(made)]
-
-
-@dataclass
-class _Look:
-    """An item on its way to the task: its reading is timed, and of an image that is looked at, a coarse view is kept.
-
-    item: anything a case holds; all abilities of a Source are kept. block: what `anatomy.block` saw of the whole.
-    """
-
-    item: Any
-    clock: Clock
-    wanted: bool
-    block: Array | None = field(default=None, init=False)
-
-    def read(self, region: tuple[slice, ...] | None = None, level: int = 0) -> Any:
-        with self.clock("read"):
-            image = self.item.read(region, level) if isinstance(self.item, Source) else self.item
-        if self.wanted and region is None and isinstance(image, Image) and self.block is None:
-            self.block = anatomy.block(image)
-        return image
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.item, name)
-
-
-def features_of(net: Any) -> Any:
-    """The part of a network before its head as a module of its own, in evaluation mode."""
-    from torch import nn
-
-    class Features(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.net = net
-
-        def forward(self, x: Any) -> Any:
-            return self.net.features(x)
-
-    return Features().eval()
-
-
-def _middle(image: Array, patch: list[int]) -> Any:
-    """The window in the middle of an image (C, *space), (1, C, *patch)."""
-    import torch
-
-    start = [(n - p) // 2 for n, p in zip(image.shape[1:], patch, strict=True)]
-    return torch.from_numpy(np.ascontiguousarray(cut(image, start, patch)))[None]
-
-
-def _anatomy(run: Run) -> anatomy.Profile | None:
-    """How the training images lay: in a bundle a file of its own, in a run a part of the fingerprint; often None."""
-    if run.has("anatomy.json"):
-        return anatomy.parse(run.json("anatomy.json"))
-    return anatomy.parse(run.json("fingerprint.json").get("anatomy")) if run.has("fingerprint.json") else None
-
-
-def network(task: _task.Task, run: Run, number: int = 1) -> Any:
-    """The predicting network with the run's weights, in evaluation mode; wrong keys or shapes are refused (M07).
-
-    number: of the networks of an ensemble, from 1; the first is the run's own.
-    """
-    role = _build.predicting(task.plan)
-    net, weights = _build.build(task, role), run.weights(role if number == 1 else f"{role}.{number}")
-    try:
-        net.load_state_dict(weights)
-    except RuntimeError as error:
-        first = str(error).splitlines()[-1].strip()
-        raise HilumError(
-            "HIL-M07", f"The weights of {run.path} do not fit its plan ({first})", "Use the original files"
-        ) from error
-    for name, tensor in weights.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise HilumError("HIL-M04", f"The weight {name!r} of {run.path} is not finite", "Train again")
-    return net.eval()
 
 
 def _check_finite(result: Result, case: Case) -> None:

@@ -11,7 +11,8 @@ from hilum.core.errors import HilumError
 from hilum.core.image import Array, Case
 from hilum.core.progress import Progress, quiet
 from hilum.infer import streamed, windows
-from hilum.infer.predictor import Predictor, features_of
+from hilum.infer.network import features_of
+from hilum.infer.predictor import Predictor
 from hilum.infer.runtimes import _openvino
 from hilum.prepare.patches import cut
 

@@ -45,6 +45,14 @@ def tiling(shape: Sequence[int], patch: Sequence[int], overlap: float) -> Tiling
     return Tiling(tuple(shape), tuple(patch), padded, before, starts)
 
 
+def middle(image: Array, tiles: Tiling) -> "Tensor":
+    """The window in the middle of an image (C, *space), (1, C, *patch)."""
+    import torch
+
+    start = [(n - p) // 2 for n, p in zip(tiles.shape, tiles.patch, strict=True)]
+    return torch.from_numpy(np.ascontiguousarray(cut(image, start, tiles.patch)))[None]
+
+
 def memory(shape: Sequence[int], channels: int, patch: Sequence[int], inputs: int) -> int:
     """Bytes that the merging of the whole will hold: scores of all classes, twice, and the padded image, float32."""
     tiles = tiling(shape, patch, 0)

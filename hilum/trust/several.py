@@ -11,7 +11,8 @@ from hilum.core.image import Array
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
 from hilum.data.store import Prepared
-from hilum.infer.predictor import Predictor, network
+from hilum.infer.network import network
+from hilum.infer.predictor import Predictor
 from hilum.trust import members
 from hilum.trust.uncertainty import Entropies, entropies
 

@@ -74,6 +74,11 @@ class System(Trusted):
         for part in self.parts.values():
             part.clock = self.clock
 
+    def expect(self, cases: int) -> None:
+        """As of every part."""
+        for part in self.parts.values():
+            part.expect(cases)
+
     def __call__(self, case: Case, progress: Progress = quiet) -> Result:
         """Everything that the parts find in the case, as one."""
         image = case.read("image")
@@ -98,7 +103,7 @@ class System(Trusted):
 
     @property
     def computed_by(self) -> _choose.Chosen | None:
-        """That of the first part; the others are alike."""
+        """That of the first part; of one with more or less to compute it may be another."""
         return next(iter(self.parts.values())).computed_by
 
     def _together(self, found: dict[str, Result], array: Array, lost: set[int], image: Image) -> Result:

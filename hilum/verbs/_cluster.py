@@ -6,6 +6,7 @@ of your own, on a network that you trust. Model, inputs and the folder of result
 """
 
 import functools
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -38,7 +39,8 @@ def run(cases: Sequence[Case], address: str, settings: dict[str, Any]) -> Iterat
     """Each case with what the record keeps of it, or its HilumError, in order; see `one` for the settings."""
     check(address)
     with _client(address) as (client, processes):
-        given = {**settings, "processes": processes}
+        each = math.ceil(len(cases) / max(1, len(client.nthreads())))
+        given = {**settings, "processes": processes, "cases": each}
         futures = [client.submit(one, case, given, pure=False, retries=RETRIES) for case in cases]
         for case, future in zip(cases, futures, strict=True):
             yield case, _outcome(case, future)
@@ -49,7 +51,8 @@ def run(cases: Sequence[Case], address: str, settings: dict[str, Any]) -> Iterat
 def one(case: Case, settings: dict[str, Any]) -> dict[str, Any]:
     """In a worker: predict and write one case; {"done": row} or {"error": [code, seen, remedy]}.
 
-    settings: model, runtime, memory (bytes or None), wide, maps, roi, folder, format, processes (on this machine).
+    settings: model, runtime, memory (bytes or None), wide, maps, roi, folder, format, processes (on this machine),
+    cases (about, of each).
     """
     from hilum.verbs import _flow
     from hilum.verbs.predict import READ, finishing
@@ -58,6 +61,7 @@ def one(case: Case, settings: dict[str, Any]) -> dict[str, Any]:
         predictor = _predictor(
             *(settings[k] for k in ("model", "runtime", "memory", "wide", "maps", "roi", "processes"))
         )
+        predictor.expect(settings["cases"])
         finish = finishing(Path(settings["folder"]), settings["format"])
         ((_, outcome),) = _flow.run([case], READ, predictor.told, finish, ahead=False)
     except HilumError as error:

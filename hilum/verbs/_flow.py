@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -30,25 +31,36 @@ class Held:
         return getattr(self._source, name)
 
 
+@contextmanager
+def begun(cases: Sequence[Case], roles: Sequence[str]) -> "Iterator[Future[tuple[Case, float]] | None]":
+    """The first case on its way, for `run`, while something else is made ready; None where there is no case."""
+    with ThreadPoolExecutor(1, "read") as reader:
+        yield reader.submit(read, cases[0], roles) if cases else None
+
+
 def run(
     cases: Sequence[Case],
     roles: Sequence[str],
     work: Callable[[Case], T],
     finish: Callable[[Case, T, float], Outcome],
     ahead: bool = True,
+    first: "Future[tuple[Case, float]] | None" = None,
 ) -> Iterator[tuple[Case, Outcome]]:
     """Each case with what `finish` gave, or its HilumError, in order. Any other error ends everything.
 
     roles: of the items to read in advance. work: on the case read; one at a time, in the caller's thread. finish: is
     given what the work gave and the seconds of reading, in a thread of its own, one at a time and in order. ahead: off,
-    everything happens in turn and at most one case is in memory.
+    everything happens in turn and at most one case is in memory. first: the first case, as `begun` gives it.
     """
     if not ahead or len(cases) < 2:
         for case in cases:
-            yield case, _all(case, roles, work, finish)
+            yield case, _all(case, roles, work, finish, first)
+            first = None
         return
     with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
-        coming: Future[tuple[Case, float]] = reader.submit(read, cases[0], roles)
+        coming = reader.submit(read, cases[0], roles) if first is None else first
+        # let go of what was read with the case it belongs to
+        first = None
         last: tuple[Case, Future[Outcome] | HilumError] | None = None
         for number, case in enumerate(cases):
             ready, seconds, fault = _read(case, coming)
@@ -83,11 +95,15 @@ def read(case: Case, roles: Sequence[str]) -> tuple[Case, float]:
 
 
 def _all(
-    case: Case, roles: Sequence[str], work: Callable[[Case], T], finish: Callable[[Case, T, float], Outcome]
+    case: Case,
+    roles: Sequence[str],
+    work: Callable[[Case], T],
+    finish: Callable[[Case, T, float], Outcome],
+    coming: "Future[tuple[Case, float]] | None",
 ) -> Outcome:
-    """Read, work and finish in turn."""
+    """Read (where it is not on its way), work and finish in turn."""
     try:
-        ready, seconds = read(case, roles)
+        ready, seconds = read(case, roles) if coming is None else coming.result()
         return finish(ready, work(ready), seconds)
     except HilumError as error:
         return error

@@ -1,38 +1,32 @@
 """predict: a run or bundle on new images; findings written as files a viewer opens."""
 
-import csv
 import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from hilum.core import resident
+from hilum.core import catalogue, resident
 from hilum.core.atomic import write_json
 from hilum.core.errors import HilumError
 from hilum.core.findings import INTENDED_USE, Result
 from hilum.core.image import Case
 from hilum.core.progress import Progress, quiet
-from hilum.core.run import Run, write_rows
+from hilum.core.run import Run
 from hilum.core.sizes import parse_size
 from hilum.data.dataset import open_dataset
 from hilum.infer import export
-from hilum.infer.predictor import Predictor
+from hilum.infer.runtimes import _choose
 from hilum.io import _source
 from hilum.tasks import _pairs
 from hilum.trust.system import trusted
-from hilum.trust.trusted import Trusted
-from hilum.verbs import _cluster, _flow
+from hilum.verbs import _cluster, _flow, _lists
 
 log = logging.getLogger(__name__)
 
 ORDERS = ("arrival", "doubt")
-DECISIONS = ("person", "flag", "accept")
-# What a person should see first where a site sorts.
 SAID = ("set", "doubt", "disagreement", "unlike", "measured")
 # Of what a result knows about itself.
 READ = ("image", "fixed", "moving")
@@ -47,7 +41,7 @@ def predict(
     fixed: Path | str | None = None,
     moving: Path | str | None = None,
     memory: str | None = None,
-    runtime: str = "torch",
+    runtime: str = "auto",
     format: str = "nifti",
     wide: bool = False,
     maps: bool = False,
@@ -61,9 +55,10 @@ def predict(
 
     inputs: files, folders or CSVs of roles. fixed, moving: for registration. memory: "2GB", the most that the process
     may hold; an image that needs more is refused. runtime: see hilum/infer/runtimes; "auto" takes the fastest of those
-    that agree with torch. wide: also masks that miss little. maps: also where a mask is doubtful. order: of
-    worklist.csv, "arrival" or "doubt". roi: of a system of networks, the classes that are wanted. cluster: "local:N"
-    processes, or a Dask scheduler. accept: rows of faults that are known and meant (D21).
+    that agree with torch where there is enough to compute, and torch where there is not, or under a limit of memory.
+    wide: also masks that miss little. maps: also where a mask is doubtful. order: of worklist.csv, "arrival" or
+    "doubt". roi: of a system of networks, the classes that are wanted. cluster: "local:N" processes, or a Dask
+    scheduler. accept: rows of faults that are known and meant (D21).
     The same call into the same folder goes on where it stopped. A bad input costs that input only.
     """
     if format not in ("nifti", "dicom"):
@@ -72,34 +67,28 @@ def predict(
         raise HilumError("HIL-INFER-11", f"There is no order {order!r}", f"Use {' or '.join(ORDERS)}")
     if cluster is not None:
         _cluster.check(cluster)
+    _choose.check(runtime)
+    limit = None if memory is None else parse_size(memory)
     run, folder = Run(Path(model)), Path(out)
-    predictor = trusted(run, runtime, None if memory is None else parse_size(memory), wide, maps, roi)
-    _check_further(predictor)
-    if predictor.task.CARD["infer"] == "sampler":
+    run.check_hashes()
+    _check_further(run, wide, maps)
+    if catalogue.card("hilum.tasks", run.plan.task)["infer"] == "sampler":
         raise HilumError(
-            "HIL-INFER-03", f"A {predictor.plan.task} model takes no input images",
+            "HIL-INFER-03", f"A {run.plan.task} model takes no input images",
             "Use: hilum generate RUN --count N --out DIR",
         )  # fmt: skip
-    cases, lost = _cases(predictor, inputs, fixed, moving, accept)
+    cases, lost = _cases(run.plan.task, inputs, fixed, moving, accept)
     seen = [[c.id, [_stamp(item) for item in c.items.values()]] for c in cases]
     asked = [format, runtime, wide, maps, *roi, *accept]
     key = hashlib.sha256(json.dumps([run.hashes(), seen, *asked]).encode()).hexdigest()
-    record = _record(folder, key, predictor)
+    record = _record(folder, key, run)
     known = len(record["done"])
     for name, error in lost:
         _failed(record, name, error)
     left = [case for case in cases if case.id not in record["done"]]
     progress("predict", len(cases) - len(left), len(cases))
-
-    def told(case: Case) -> tuple[Result, dict[str, Any]]:
-        return predictor.told(case, progress)
-
-    if cluster is None:
-        flow = _flow.run(left, READ, told, finishing(folder, format), ahead=memory is None)
-    else:
-        settings = {"runtime": runtime, "memory": predictor.limit, "wide": wide, "maps": maps, "roi": tuple(roi)}
-        places = {"model": str(run.path.absolute()), "folder": str(folder.absolute()), "format": format}
-        flow = _cluster.run(left, cluster, settings | places)
+    settings = {"runtime": runtime, "memory": limit, "wide": wide, "maps": maps, "roi": tuple(roi)}
+    flow = _outcomes(run, left, settings, cluster, folder, format, progress)
     for number, (case, outcome) in enumerate(flow, len(cases) - len(left) + 1):
         if isinstance(outcome, HilumError):
             _failed(record, case.id, outcome)
@@ -111,9 +100,9 @@ def predict(
             write_json(folder / "predictions.json", record)
         progress("predict", number, len(cases), case.id)
     if len(record["done"]) != known:
-        _sheets(record, folder)
+        _lists.sheets(record, folder)
     if record["done"]:
-        _ordered(folder / "worklist.csv", _worklist(record, [c.id for c in cases], order))
+        _lists.worklist(record, [c.id for c in cases], order, folder)
     if not record["done"]:
         count = len(cases) + len(lost)
         raise HilumError(
@@ -122,66 +111,52 @@ def predict(
     return record
 
 
-def _check_further(predictor: Trusted) -> None:
+def _outcomes(
+    run: Run,
+    cases: Sequence[Case],
+    settings: dict[str, Any],
+    cluster: str | None,
+    folder: Path,
+    format: str,
+    progress: Progress,
+) -> Iterator[tuple[Case, Any]]:
+    """Each case with what became of it, in order. settings: runtime, memory in bytes, wide, maps and roi.
+
+    Where memory is not limited, the first is read while the networks are loaded.
+    """
+    ahead = settings["memory"] is None and cluster is None
+    with _flow.begun(cases if ahead else [], READ) as first:
+        predictor = trusted(run, *(settings[name] for name in ("runtime", "memory", "wide", "maps", "roi")))
+        predictor.expect(len(cases))
+
+        def told(case: Case) -> tuple[Result, dict[str, Any]]:
+            return predictor.told(case, progress)
+
+        if cluster is None:
+            flow = _flow.run(cases, READ, told, finishing(folder, format), ahead, first)
+        else:
+            places = {"model": str(run.path.absolute()), "folder": str(folder.absolute()), "format": format}
+            flow = _cluster.run(cases, cluster, settings | places)
+        # the first image is held no longer than any other
+        del first
+        yield from flow
+
+
+def _check_further(run: Run, wide: bool, maps: bool) -> None:
     """Refuse wide masks and maps of doubt where the run can not give them (HIL-TRUST-22)."""
-    known = predictor.calibration
-    if predictor.wide and (known is None or known.wide is None or not any(known.wide.thresholds.values())):
+    known = run.calibration if wide or maps else None
+    if wide and (known is None or known.wide is None or not any(known.wide.thresholds.values())):
         why = "no threshold keeps what was asked for" if known is not None and known.wide else "none was learned"
         raise HilumError(
-            "HIL-TRUST-22", f"{predictor.run.path} has no wide masks: {why}",
+            "HIL-TRUST-22", f"{run.path} has no wide masks: {why}",
             "Leave --wide out, or calibrate a segmentation anew with a larger --error",
         )  # fmt: skip
-    if predictor.maps and (known is None or predictor.plan.task != "segment"):
+    if maps and (known is None or run.plan.task != "segment"):
         raise HilumError(
             "HIL-TRUST-22",
-            f"{predictor.run.path} has no maps of doubt",
+            f"{run.path} has no maps of doubt",
             "Leave --maps out: masks of a calibrated run have some",
         )
-
-
-def _sheets(record: dict[str, Any], folder: Path) -> None:
-    """One sheet of scores, of structures and of measurements for all cases, beside the files of each."""
-    scores = [{"case": name} | done["scores"] for name, done in record["done"].items() if "scores" in done]
-    if scores:
-        write_rows(folder / "scores.csv", scores)
-    structures = [{"case": name} | row for name, done in record["done"].items() for row in done.get("structures", ())]
-    if structures:
-        write_rows(folder / "structures.csv", export.blank_where_none(structures))
-    rows = [
-        {"case": name, "what": what} | {k: "" if v is None else v for k, v in said.items()}
-        for name, done in record["done"].items()
-        for what, said in done.get("measured", {}).items()
-    ]
-    if rows:
-        write_rows(folder / "measured.csv", rows)
-
-
-def _ordered(path: Path, rows: list[dict[str, Any]]) -> None:
-    """The worklist on disk; one that is there already and the same is left alone."""
-    rows = [{k: str(v) for k, v in row.items()} for row in rows]
-    if path.is_file():
-        with open(path, encoding="utf-8", newline="") as stream:
-            if list(csv.DictReader(stream)) == rows:
-                return
-    write_rows(path, rows)
-
-
-def _worklist(record: dict[str, Any], arrived: list[str], order: str) -> list[dict[str, Any]]:
-    """What a person has before them, as it arrived; or what needs a person first, the most doubtful of it first."""
-    rows = []
-    for name in [*arrived, *[f["case"] for f in record["failed"] if f["case"] not in arrived]]:
-        done = record["done"].get(name)
-        if done is None:
-            why = next((f["why"] for f in record["failed"] if f["case"] == name), "")
-            rows.append({"case": name, "decision": "person", "doubt": "", "reasons": f"No result: {why}"})
-            continue
-        verdict = done["verdict"]
-        row = {"case": name, "decision": verdict["decision"], "doubt": done.get("doubt", "")}
-        rows.append(row | {"reasons": " ".join(verdict["reasons"])})
-    if order == "doubt":
-        # without a known doubt nothing speaks for waiting
-        rows.sort(key=lambda r: (DECISIONS.index(r["decision"]), -(r["doubt"] if r["doubt"] != "" else np.inf)))
-    return rows
 
 
 def _stamp(item: Any) -> list[Any]:
@@ -224,7 +199,7 @@ def finishing(folder: Path, form: str) -> Callable[[Case, Any, float], dict[str,
     return finish
 
 
-def _record(folder: Path, key: str, predictor: Predictor) -> dict[str, Any]:
+def _record(folder: Path, key: str, run: Run) -> dict[str, Any]:
     """A fresh record, or the one of the same call that lies in the folder; anything else there is refused."""
     path = folder / "predictions.json"
     if path.is_file():
@@ -237,13 +212,13 @@ def _record(folder: Path, key: str, predictor: Predictor) -> dict[str, Any]:
             f"{folder} exists and is not an empty folder",
             "Choose another --out, or repeat the same call",
         )
-    plan = predictor.plan
-    model = {"task": plan.task, "hashes": predictor.run.hashes(), "terms": plan.data.get("terms", "unknown")}
+    plan = run.plan
+    model = {"task": plan.task, "hashes": run.hashes(), "terms": plan.data.get("terms", "unknown")}
     return {"key": key, "intended_use": INTENDED_USE, "model": model, "done": {}, "failed": []}
 
 
 def _cases(
-    predictor: Predictor,
+    task: str,
     inputs: list[Path | str],
     fixed: Path | str | None,
     moving: Path | str | None,
@@ -268,15 +243,15 @@ def _cases(
                 raise
             lost.append((Path(path).name, error))
             continue
-        for case in _pairs_or_cases(dataset, predictor):
+        for case in _pairs_or_cases(dataset, task):
             if case.id in found:
                 raise HilumError("HIL-DATA-04", f"Two inputs are called {case.id!r}", "Predict them into two folders")
             found[case.id] = case
     return list(found.values()), lost
 
 
-def _pairs_or_cases(dataset: Any, predictor: Predictor) -> list[Case]:
+def _pairs_or_cases(dataset: Any, task: str) -> list[Case]:
     """The pairs of pairs.csv for registration, else the cases."""
-    if predictor.plan.task == "register" and dataset.pairs:
+    if task == "register" and dataset.pairs:
         return [_pairs.pair(dataset.case(f), dataset.case(m)) for f, m in dataset.pairs]
     return list(dataset.cases)

@@ -94,6 +94,8 @@ def test_what_it_can_not_do_is_said(trained: Trained, ready: Callable[[str], Pre
 @pytest.mark.parametrize("task", PREDICTING)
 def test_auto_computes_every_task(task: str, trained: Trained, ready: Callable[[str], Prepared]) -> None:
     plain, quick = Predictor(trained(task)), Predictor(trained(task), runtime="auto")
+    # enough to compute for all to be tried
+    quick.expect(10**9)
     case = next(c for c, p in ready(task).units(plain.plan) if p == "test")
     a, b = plain(case), quick(case)
     assert a.findings.keys() == b.findings.keys()
@@ -102,6 +104,21 @@ def test_auto_computes_every_task(task: str, trained: Trained, ready: Callable[[
             assert (finding.array == b[name].array).mean() > 0.99
         elif hasattr(finding, "vector"):
             np.testing.assert_allclose(finding.vector(), b[name].vector(), atol=1e-3)
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "auto"])
+def test_images_of_any_size_are_computed(runtime: str, trained: Trained) -> None:
+    """A converted graph is of one size."""
+    import torch
+
+    pytest.importorskip("openvino")
+    predictor = Predictor(trained("segment"), runtime=runtime)
+    predictor.expect(10**9)
+    for side in (32, 48):
+        window = torch.rand(1, 1, *[side] * predictor.plan.dims)
+        with torch.inference_mode():
+            found = predictor._look(window, None, 1)(window)
+            torch.testing.assert_close(found, predictor.net(window), atol=1e-3, rtol=1e-3)
 
 
 def test_what_a_runtime_can_not_compute_is_refused_by_sentence(

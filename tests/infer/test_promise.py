@@ -91,6 +91,7 @@ def test_streamed_and_whole_give_the_same_mask(trained: Callable[[str], Run], re
 
 def test_what_a_prediction_cost_is_told(trained: Callable[[str], Run], ready: Callable[[str], Prepared]) -> None:
     predictor = Predictor(trained("segment"), runtime="auto")
+    predictor.expect(10**9)
     _, cost = predictor.told(ready("segment").dataset.cases[0])
     assert set(cost["seconds"]) == {"read", "prepare", "network", "merge", "back"}
     assert cost["bytes"]["measured"] > 0 and cost["bytes"]["predicted"] > 0

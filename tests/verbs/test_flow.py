@@ -91,3 +91,19 @@ def test_what_was_read_ahead_is_not_read_again() -> None:
     held = _flow.Held(disk, disk.read())
     assert held.path == disk.path and held.read((slice(0, 1), slice(0, 1))).array.max() == 5
     assert held.read() is held.read() and disk.readings == 2
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_the_first_case_may_be_on_its_way_already(count: int) -> None:
+    given = cases(count)
+    with _flow.begun(given, ["image"]) as first:
+        found = list(_flow.run(given, ["image"], work, lambda case, value, seconds: value, first=first))
+    assert [case.id for case, _ in found] == [case.id for case in given]
+    assert all(case.items["image"].readings == 1 for case in given), "read once"
+
+
+def test_a_first_case_that_can_not_be_read_costs_itself_only() -> None:
+    given = cases(5)[3:]
+    with _flow.begun(given, ["image"]) as first:
+        (_, broken), (_, whole) = _flow.run(given, ["image"], work, lambda case, value, seconds: value, first=first)
+    assert broken.code == "HIL-N01" and whole == 4

@@ -1,12 +1,13 @@
-"""A runtime by name, or the fastest of those that give the same labels as the reference, found by trying each."""
+"""A runtime by name, or a faster one that gives the same labels as the reference, found by trying them in turn."""
 
 import importlib.util
 import json
+import math
 import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from hilum.core import catalogue
@@ -25,6 +26,12 @@ SAME = 0.999
 # Share of voxels of the window tried whose class must be that of the reference.
 ALIKE = 0.95
 # The same for a stored graph that is asked for by name.
+TRYING = 10.0
+# Seconds of work for the reference from which on the others are tried; with less to do, trying costs what it saves.
+ENOUGH = 0.7
+# Share of the reference's time from which on no further ones are tried: converting takes seconds each.
+LOADING = 2.0
+# Seconds that loading a graph takes, about; one that saves less is left alone.
 
 
 @dataclass(frozen=True)
@@ -91,60 +98,98 @@ def converting(name: str) -> Iterator[None]:
         ) from error  # fmt: skip
 
 
-def chosen(name: str, net: "nn.Module", window: "Tensor", head: Any = None, stored: Stored | None = None) -> Chosen:
-    """The runtime of that name, or for "auto" the fastest that agrees with the reference on this window.
+def chosen(
+    name: str,
+    net: "nn.Module",
+    window: "Tensor",
+    head: Any = None,
+    stored: Stored | None = None,
+    work: float = math.inf,
+) -> Chosen:
+    """The runtime of that name, or for "auto" the fastest tried that agrees with the reference on this window.
 
-    head: makes scores of the answers, where these are features, so that classes can be compared. stored: graphs.
+    head: makes scores of the answers, where these are features, so that classes can be compared. stored: graphs. work:
+    windows that will be looked at; where they are few, "auto" is the reference, of one always.
     """
-    import torch
-
     if name != AUTO:
         look = prepared(name, net, window, stored)
         if card(name).get("stored"):
             _check_stored(name, look, net, window, head)
         return Chosen(name, look)
-    known = _known(stored, net, window)
+    known = _known(stored, net, window, work)
     if known is not None:
         return known
-    best: Chosen | None = None
-    seconds, left = {}, {}
-    with torch.inference_mode():
-        wanted = None
-        for one in names():
-            lacking = missing(one)
-            if lacking or not card(one)["exact"]:
-                left[one] = f"{' and '.join(lacking)} is not installed" if lacking else "less exact: ask for it by name"
-                continue
-            try:
-                look = prepared(one, net, window, stored)
-                classes = _classes(look(window), head)
-            except HilumError as error:
-                left[one] = error.seen
-                continue
-            wanted = classes if wanted is None else wanted
-            same = float((classes == wanted).float().mean())
-            if same < SAME:
-                left[one] = f"only {100 * same:.2f} % of voxels get the same class"
-                continue
-            seconds[one] = min(_timed(look, window) for _ in range(REPEATS))
-            # the others are let go: a compiled network is large
-            if best is None or seconds[one] < seconds[best.name]:
-                best = Chosen(one, look, seconds, left)
-    assert best is not None
-    if stored is not None:
+    best = _tried(net, window, head, stored, work)
+    if stored is not None and len(best.seconds) > 1:
         told = {"name": best.name, "seconds": best.seconds, "left": best.left}
         stored.keep(_here(), json.dumps(told).encode())
     return best
 
 
-def _known(stored: Stored | None, net: "nn.Module", window: "Tensor") -> Chosen | None:
-    """What was chosen for this network on this machine before, where it can still be had."""
-    kept = None if stored is None else stored.cached(_here())
+def _tried(net: "nn.Module", window: "Tensor", head: Any, stored: Stored | None, work: float) -> Chosen:
+    """The fastest of those that agree with the reference; the reference alone where there is little to do."""
+    import torch
+
+    reference, *others = names()
+    look = prepared(reference, net, window, stored)
+    best, seconds = Chosen(reference, look), dict[str, float]()
+    few = dict.fromkeys(others, "not tried: there is little to compute")
+    if work <= 1:
+        return replace(best, left=few)
+    with torch.inference_mode():
+        seconds[reference], out = _timed(look, window)
+        if seconds[reference] * work >= TRYING:
+            # the first look pays for allocation
+            seconds[reference] = min(_timed(look, window)[0] for _ in range(REPEATS))
+        if seconds[reference] * work < TRYING:
+            return replace(best, seconds=seconds, left=few)
+        wanted, left = _classes(out, head), dict[str, str]()
+        for one in others:
+            why = _absent(one)
+            if not why and seconds[best.name] < ENOUGH * seconds[reference]:
+                why = f"not tried: {best.name} is much faster than {reference} already"
+            if not why:
+                why, other = _fit(one, net, window, head, stored, wanted)
+            if why:
+                left[one] = why
+                continue
+            seconds[one] = min(_timed(other, window)[0] for _ in range(REPEATS))
+            # the others are let go: a compiled network is large
+            if seconds[one] < seconds[best.name]:
+                best = Chosen(one, other)
+    return replace(best, seconds=seconds, left=left)
+
+
+def _absent(name: str) -> str:
+    """Why a runtime is not to be tried, or ""."""
+    if lacking := missing(name):
+        return f"{' and '.join(lacking)} is not installed"
+    return "" if card(name)["exact"] else "less exact: ask for it by name"
+
+
+def _fit(
+    name: str, net: "nn.Module", window: "Tensor", head: Any, stored: Stored | None, wanted: "Tensor"
+) -> tuple[str, Look]:
+    """Why a runtime is not to be used, or "", and the network by it. wanted: classes of the window."""
+    try:
+        look = prepared(name, net, window, stored)
+        same = float((_classes(look(window), head) == wanted).float().mean())
+    except HilumError as error:
+        return error.seen, net
+    return "" if same >= SAME else f"only {100 * same:.2f} % of voxels get the same class", look
+
+
+def _known(stored: Stored | None, net: "nn.Module", window: "Tensor", work: float) -> Chosen | None:
+    """What was chosen for this network on this machine before, where it can still be had and saves its loading."""
+    kept = None if stored is None or work <= 1 else stored.cached(_here())
     if kept is None:
         return None
     try:
         told = json.loads(kept)
-        return Chosen(told["name"], prepared(told["name"], net, window, stored), told["seconds"], told["left"])
+        seconds, reference = told["seconds"], names()[0]
+        saved = (seconds[reference] - seconds[told["name"]]) * work
+        name = told["name"] if saved > LOADING else reference
+        return Chosen(name, prepared(name, net, window, stored), seconds, told["left"])
     except (HilumError, ValueError, KeyError, TypeError):
         return None
 
@@ -176,7 +221,7 @@ def _classes(out: "Tensor", head: Any) -> "Tensor":
     return (scores if head is None else head(scores)).argmax(dim=0)
 
 
-def _timed(look: Look, window: "Tensor") -> float:
+def _timed(look: Look, window: "Tensor") -> "tuple[float, Tensor]":
     began = time.perf_counter()
-    look(window)
-    return time.perf_counter() - began
+    out = look(window)
+    return time.perf_counter() - began, out

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 CARD = {
-    "order": 3, "about": "ONNX Runtime, float32", "needs": ["onnx", "onnxruntime", "onnxscript"], "exact": True,
+    "order": 4, "about": "ONNX Runtime, float32", "needs": ["onnx", "onnxruntime", "onnxscript"], "exact": True,
     "extra": "onnx",
 }  # fmt: skip
 
@@ -37,7 +37,7 @@ def of_run(run: Run) -> bytes:
     import numpy as np
     import torch
 
-    from hilum.infer.predictor import network
+    from hilum.infer.network import network
     from hilum.infer.runtimes import _choose
 
     _choose.check("onnx")

@@ -89,3 +89,34 @@ def test_auto_takes_the_fastest_that_agrees(monkeypatch: pytest.MonkeyPatch) -> 
     assert "torch" in found.seconds and "torch-channels-last" not in found.seconds
     assert "% of voxels" in found.left["torch-channels-last"]
     assert "by name" in found.left["torch-bf16"]
+
+
+@pytest.mark.parametrize("work", [1, 4])
+def test_little_work_is_left_to_the_reference(work: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trying all runtimes would take longer than the work itself."""
+    looks = []
+    monkeypatch.setattr(_choose, "_timed", lambda look, x: looks.append(look) or (0.01, look(x)))
+    found = _choose.chosen("auto", net(2), window(2), work=work)
+    assert found.name == "torch" and set(found.left) == set(NAMES) - {"torch"}
+    assert all("little" in why for why in found.left.values())
+    assert len(looks) == (work > 1), "one look tells how much there is to do"
+
+
+def test_a_slow_first_look_is_no_reason_to_try_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It pays for allocation: what counts are the looks after it."""
+    spent = iter([5.0, 0.01, 0.01])
+    monkeypatch.setattr(_choose, "_timed", lambda look, x: (next(spent), look(x)))
+    found = _choose.chosen("auto", net(2), window(2), work=10)
+    assert found.name == "torch" and found.seconds == {"torch": 0.01} and "little" in found.left["openvino"]
+
+
+def test_trying_ends_where_one_is_much_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    spent = iter([1.0, 1.0, 1.0, 0.1, 0.1])
+    monkeypatch.setattr(_choose, "_timed", lambda look, x: (next(spent), look(x)))
+    found = _choose.chosen("auto", net(2), window(2))
+    assert found.name == "torch-channels-last" and "much faster" in found.left["onnx"]
+    assert "by name" in found.left["torch-bf16"]
+
+
+def test_much_work_is_worth_trying() -> None:
+    assert len(_choose.chosen("auto", net(2), window(2), work=1e9).seconds) > 1

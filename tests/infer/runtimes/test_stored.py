@@ -1,5 +1,6 @@
 """The cache of graphs only saves time: damaged, foreign or absent, the answer is the same."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from hilum.core.run import Run
 from hilum.infer.predictor import Predictor
 from hilum.infer.runtimes import _choose, _stored
 from hilum.planning.planner import Prepared
+
+MANY = 10**9
+# Cases to come, so that trying is worth it.
 
 
 @pytest.fixture
@@ -80,9 +84,33 @@ def test_auto_remembers_what_it_chose(
 ) -> None:
     case = ready("segment").dataset.cases[0]
     first = Predictor(trained("segment"), runtime="auto")
+    first.expect(MANY)
     mask = first(case)["mask"].array
     monkeypatch.setattr(_choose, "_timed", lambda *a: pytest.fail("measured again"))
     again = Predictor(trained("segment"), runtime="auto")
+    again.expect(MANY)
     assert (again(case)["mask"].array == mask).all()
     assert again.computed_by is not None and first.computed_by is not None
     assert again.computed_by.name == first.computed_by.name and again.computed_by.seconds == first.computed_by.seconds
+
+
+@pytest.mark.parametrize(("work", "name"), [(1, "torch"), (10, "torch"), (100, "torch-channels-last")])
+def test_what_saves_less_than_its_loading_is_left_alone(work: int, name: str, cache: Path) -> None:
+    """One look is what a prediction under a limit asks for: nothing that was chosen without it counts."""
+    own, window = nn.Sequential(nn.Conv2d(1, 2, 3)).eval(), torch.zeros(1, 1, 8, 8)
+    kept, slow, gain = _stored.Stored(key="a"), 100.0, 0.1 if work > 1 else 99.0
+    told = {"name": "torch-channels-last", "seconds": {"torch": slow, "torch-channels-last": slow - gain}, "left": {}}
+    kept.keep(_choose._here(), json.dumps(told).encode())
+    assert _choose.chosen("auto", own, window, None, kept, work).name == name
+
+
+def test_under_a_limit_nothing_is_tried(
+    cache: Path, trained: Callable[[str], Run], ready: Callable[[str], Prepared]
+) -> None:
+    """What trying holds can not be promised."""
+    predictor = Predictor(trained("segment"), runtime="auto", limit=10**12)
+    predictor.expect(MANY)
+    predictor(ready("segment").dataset.cases[0])
+    assert predictor.computed_by is not None and predictor.computed_by.name == "torch"
+    assert set(predictor.computed_by.left) == set(_choose.names()) - {"torch"} and not predictor.computed_by.seconds
+    assert not cache.exists()

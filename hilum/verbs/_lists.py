@@ -1,0 +1,63 @@
+"""What lies beside the files of predicted cases: sheets of all cases' numbers, and the worklist."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hilum.core.run import write_rows
+from hilum.infer import export
+
+DECISIONS = ("person", "flag", "accept")
+# What a person should see first where a site sorts.
+
+
+def sheets(record: dict[str, Any], folder: Path) -> None:
+    """One sheet of scores, of structures and of measurements for all cases, beside the files of each."""
+    scores = [{"case": name} | done["scores"] for name, done in record["done"].items() if "scores" in done]
+    if scores:
+        write_rows(folder / "scores.csv", scores)
+    structures = [{"case": name} | row for name, done in record["done"].items() for row in done.get("structures", ())]
+    if structures:
+        write_rows(folder / "structures.csv", export.blank_where_none(structures))
+    rows = [
+        {"case": name, "what": what} | {k: "" if v is None else v for k, v in said.items()}
+        for name, done in record["done"].items()
+        for what, said in done.get("measured", {}).items()
+    ]
+    if rows:
+        write_rows(folder / "measured.csv", rows)
+
+
+def worklist(record: dict[str, Any], arrived: list[str], order: str, folder: Path) -> None:
+    """worklist.csv: what a person has before them. order: "arrival" or "doubt"."""
+    _ordered(folder / "worklist.csv", _rows(record, arrived, order))
+
+
+def _ordered(path: Path, rows: list[dict[str, Any]]) -> None:
+    """The worklist on disk; one that is there already and the same is left alone."""
+    rows = [{k: str(v) for k, v in row.items()} for row in rows]
+    if path.is_file():
+        with open(path, encoding="utf-8", newline="") as stream:
+            if list(csv.DictReader(stream)) == rows:
+                return
+    write_rows(path, rows)
+
+
+def _rows(record: dict[str, Any], arrived: list[str], order: str) -> list[dict[str, Any]]:
+    """What a person has before them, as it arrived; or what needs a person first, the most doubtful of it first."""
+    rows = []
+    for name in [*arrived, *[f["case"] for f in record["failed"] if f["case"] not in arrived]]:
+        done = record["done"].get(name)
+        if done is None:
+            why = next((f["why"] for f in record["failed"] if f["case"] == name), "")
+            rows.append({"case": name, "decision": "person", "doubt": "", "reasons": f"No result: {why}"})
+            continue
+        verdict = done["verdict"]
+        row = {"case": name, "decision": verdict["decision"], "doubt": done.get("doubt", "")}
+        rows.append(row | {"reasons": " ".join(verdict["reasons"])})
+    if order == "doubt":
+        # without a known doubt nothing speaks for waiting
+        rows.sort(key=lambda r: (DECISIONS.index(r["decision"]), -(r["doubt"] if r["doubt"] != "" else np.inf)))
+    return rows
