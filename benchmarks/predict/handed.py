@@ -18,8 +18,10 @@ SHOWN = 4
 OPSET = 17
 
 
-def changed(source: Path, out: Path, classes: int | None = None, spacing: float | None = None) -> Path:
-    """A copy of a run without its calibration, that predicts `classes` classes at `spacing` (mm, all axes).
+def changed(
+    source: Path, out: Path, classes: int | None = None, spacing: float | None = None, overlap: float | None = None
+) -> Path:
+    """A copy of a run without its calibration: `classes` classes, `spacing` (mm, all axes), windows overlapping so.
 
     Classes more than were trained: small random weights and a bias far below. Fewer: the first ones. None: as it is.
     """
@@ -36,6 +38,8 @@ def changed(source: Path, out: Path, classes: int | None = None, spacing: float 
             weights = {name: _rows(name, tensor, 1 + classes) for name, tensor in weights.items()}
         if spacing is not None:
             plan["spacing"] = [spacing] * plan["dims"]
+        if overlap is not None:
+            plan["options"]["overlap"] = overlap
         write_json(folder / "plan.json", plan)
         (folder / "weights").mkdir()
         _save(weights, folder / "weights" / "net.safetensors")

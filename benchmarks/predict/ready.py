@@ -45,7 +45,7 @@ def prepared(scene: Scene, asked: argparse.Namespace) -> Path:
         shutil.rmtree(work, ignore_errors=True)
         write_json(work / "stamp.json", stamp)
     trained = weights.smoke() if asked.smoke else weights.run(scene.run)
-    run = handed.changed(trained, work / "run", scene.classes, scene.spacing)
+    run = handed.changed(trained, work / "run", scene.classes, scene.spacing, scene.overlap)
     model = handed.handed(run, work / "model")
     if any(s.runtime == "openvino-int8" for s in scene.systems) and not (work / "quantised.json").is_file():
         write_json(work / "quantised.json", quantised(run, weights.source(scene.run)))

@@ -9,7 +9,9 @@ near foreground, every case once, and what became of the intervals and wide mask
 patients of both parts are dealt anew into calibration and test, as many as there were: mean coverage of the prediction
 sets, beside the band for one such split. (3) The least certain fifth of the test part is sent to a person: error of the
 rest, beside sending at random and by the raw highest probability; and the same where the answer is the mean over views
-of the image, by the doubt and by how far the views lie apart.
+of the image, by the doubt and by how far the views lie apart. Of reconstructions: rank correlation of the PSNR that was
+expected without the truth with the one that was reached, how far it is off beside always saying the validation part's
+median, and what became of the intervals.
 """
 
 import argparse
@@ -33,7 +35,7 @@ from hilum.evaluation.promises import Promises
 from hilum.infer import streamed
 from hilum.planning.planner import look
 from hilum.tasks._task import headline_value
-from hilum.trust import calibration, conformal, doubt, maps, several, voxels
+from hilum.trust import calibration, conformal, doubt, foreseen, maps, several, voxels
 from hilum.trust.several import Several
 from hilum.trust.trusted import Trusted
 from hilum.trust.uncertainty import referral
@@ -194,6 +196,55 @@ def of_masks(name: str, folder: Path) -> dict[str, Any]:
     return row | {f"{what}: {k}": v for part in said.values() for what, one in part.items() for k, v in one.items()}
 
 
+def of_images(name: str, folder: Path) -> dict[str, Any]:
+    """Everything about one reconstruction."""
+    run = Run(folder)
+    predictor = Trusted(run)
+    known = predictor.calibration
+    assert known is not None and known.foreseen is not None, f"{folder} expects no quality: see its calibration.json"
+    metric, promised = known.foreseen.metric, Promises(predictor.task)
+    kept: dict[str, list[tuple[float, float, str]]] = {"val": [], "test": []}
+    for case, part in look(source(name), run.plan.task, run.plan.split_seed).units(run.plan):
+        if part in kept:
+            opinion = predictor.opinion(case)
+            result = predictor.weighed(opinion, case, known)
+            judged = predictor.task.judge(result, case)
+            value = headline_value(judged.values[metric])
+            if part == "test":
+                promised.judged([judged], {case.id: result})
+            if value is not None and "doubt" in result.meta:
+                kept[part].append((foreseen.psnr(result.meta["doubt"]), value, case.group))
+    told, reached = np.array([row[:2] for row in kept["test"]]).T
+    groups, usual = [row[2] for row in kept["test"]], float(np.median([row[1] for row in kept["val"]]))
+    row: dict[str, Any] = {
+        "data": name,
+        "validation": len(kept["val"]),
+        "test": len(told),
+        "patients": len(set(groups)),
+    }
+    row |= {f"{metric} reached": float(reached.mean()), f"{metric} expected": float(told.mean())}
+    rank = interval_of_set([r[:2] for r in kept["test"]], groups, _rank, 1000)
+    row |= {"rank correlation": rank.mean, "rank low": rank.low, "rank high": rank.high}
+    gap = paired(np.abs(told - reached).tolist(), np.abs(usual - reached).tolist(), groups)
+    row |= {"off by": float(np.abs(told - reached).mean()), "the median off by": float(np.abs(usual - reached).mean())}
+    row |= {"off by, difference": gap.difference, "difference low": gap.low, "difference high": gap.high}
+    said = promised.summary(known)
+    return row | {f"{what}: {k}": v for part in said.values() for what, one in part.items() for k, v in one.items()}
+
+
+def _rank(pairs: list[Any]) -> float | None:
+    """Spearman's correlation of what was expected with what was reached."""
+    from scipy.stats import spearmanr
+
+    told, reached = np.array(pairs).T
+    if len(set(told)) < 2 or len(set(reached)) < 2:
+        return None
+    return float(spearmanr(told, reached).statistic)
+
+
+KINDS = {"classify": of_classes, "segment": of_masks, "reconstruct": of_images}
+
+
 def main() -> None:
     """Measure the runs that are named, and write results/trust_figures.md and .json."""
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -203,7 +254,7 @@ def main() -> None:
     rows = Rows()
     for name, folder in (pair.split("=", 1) for pair in asked.runs):
         task = Run(Path(folder)).plan.task
-        row = (of_classes if task == "classify" else of_masks)(name, Path(folder))
+        row = KINDS[task](name, Path(folder))
         plan = Run(Path(folder)).plan
         rows.append(row | {"minutes": plan.minutes, "steps": plan.steps, "seed": plan.seed})
         print(json.dumps(rows[-1], indent=1), flush=True)
