@@ -90,36 +90,36 @@ def _separable(array: np.ndarray[Any, Any], shape: tuple[int, ...]) -> np.ndarra
     """(C, i, j, k) to (C, *shape): one small matrix per axis, the slices that lie together in memory at a time."""
     import torch
 
-    sizes = array.shape[1:]
-    slow = int(np.argmax(np.abs(array.strides[1:])))
-    # what shrinks most goes first
-    others = sorted((a for a in range(3) if a != slow), key=lambda a: shape[a] / sizes[a])
-    matrices = [None if n == m else torch.from_numpy(_matrix(n, m)) for n, m in zip(sizes, shape, strict=True)]
+    # from here on axes are as they lie, the slowest first: nothing is turned to be multiplied
+    order = np.argsort(-np.abs(array.strides[1:]), kind="stable")
+    lying, wanted = array.transpose(0, *(order + 1)), [shape[a] for a in order]
+    sizes = lying.shape[1:]
+    slow, *rest = [None if n == m else torch.from_numpy(_matrix(n, m)) for n, m in zip(sizes, wanted, strict=True)]
     out = torch.zeros((len(array), *shape))
-    step = max(1, SLAB // max(1, array.size // sizes[slow]))
-    for start in range(0, sizes[slow], step):
-        here = [slice(None)] * 4
-        here[slow + 1] = slice(start, start + step)
-        slab = torch.from_numpy(_whole(array[tuple(here)]))
-        for axis in others:
-            slab = _along(slab, matrices[axis], axis + 1)
-        matrix = matrices[slow]
-        if matrix is None:
-            out[tuple(here)] = slab
+    turned = out.permute(0, *(order + 1).tolist())
+    step = max(1, SLAB // max(1, array.size // sizes[0]))
+    for start in range(0, sizes[0], step):
+        here = slice(start, start + step)
+        slab = _across(torch.from_numpy(lying[:, here].astype(np.float32, order="C", copy=True)), *rest)
+        if slow is None:
+            turned[:, here] = slab
             continue
-        part = matrix[:, start : start + step]
-        rows = torch.nonzero(part.any(dim=1)).ravel()
+        rows = torch.nonzero(slow[:, here].any(dim=1)).ravel()
         if len(rows):
-            here[slow + 1] = slice(int(rows[0]), int(rows[-1]) + 1)
-            out[tuple(here)] += _along(slab, part[here[slow + 1]], slow + 1)
+            low, high = int(rows[0]), int(rows[-1]) + 1
+            turned[:, low:high] += (slow[low:high, here] @ slab.flatten(2)).unflatten(2, slab.shape[2:])
     if array.dtype.kind == "f" and not bool(out.isfinite().all()):
         return _spoilt(array, shape)
     return out.numpy()
 
 
-def _whole(slab: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """float32, writable, in the order in which it lies (a flipped axis turned)."""
-    return slab.astype(np.float32, order="K", copy=True)
+def _across(slab: "Tensor", middle: "Tensor | None", fast: "Tensor | None") -> "Tensor":
+    """Matrices (new, old) applied along the last two axes; the one that shrinks more goes first."""
+    sides = [("fast", fast), ("middle", middle)]
+    for side, matrix in sorted(sides, key=lambda s: 1.0 if s[1] is None else s[1].shape[0] / s[1].shape[1]):
+        if matrix is not None:
+            slab = slab @ matrix.t() if side == "fast" else matrix @ slab
+    return slab
 
 
 def _along(slab: "Tensor", matrix: "Tensor | None", axis: int) -> "Tensor":
