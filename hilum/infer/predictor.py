@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -142,14 +143,15 @@ class Predictor:
         if self.task.CARD["infer"] == "windows":
             options, image = self.task.options, prepared["image"]
             tiles = windows.tiling(image.shape[1:], self.plan.patch, options.overlap)
-            look = self._look(windows.middle(image, tiles), None, self._looks(tiles))
+            chosen = self._look(windows.middle(image, tiles), None, self._looks(tiles))
             # with dropout on, no two looks are alike
             air = None if self._drops() else self._air()
             with self.clock("merge"):
                 left = None if self.limit is None else max(0, self.limit - resident.now())
                 merged = windows.merged(
-                    look, image, self.plan.patch, options.overlap, options.mirror, left, progress, air
-                )
+                    chosen.look, image, self.plan.patch, options.overlap, options.mirror, left, progress, air,
+                    self._lanes(chosen, tiles), self._waiting,
+                )  # fmt: skip
             streamed.check_numbers(merged)
             streamed.check_varies(*merged.flatten(1).aminmax(dim=1), image)
             return merged
@@ -182,7 +184,7 @@ class Predictor:
                 f"A {self.plan.task} network has several inputs or outputs, which {self.runtime} does not compute here",
                 "Use --runtime torch or auto",
             )
-        return self._look(inputs[0], None, 1)(inputs[0])
+        return self._look(inputs[0], None, 1).look(inputs[0])
 
     def _looks(self, tiles: windows.Tiling) -> int:
         """How often the network is asked about a case."""
@@ -195,11 +197,14 @@ class Predictor:
         options, image = self.task.options, prepared["image"]
         tiles = windows.tiling(image.shape[1:], self.plan.patch, options.overlap)
         window, head = windows.middle(image, tiles), streamed.linear_head(self.net)
-        look = self._look(window, head, self._looks(tiles))
+        chosen = self._look(window, head, self._looks(tiles))
+        lanes = self._lanes(chosen, tiles)
         count = 1 + len(self.plan.classes)
         channels = count if head is None else head.weight.shape[1]
         placed = prepared["placed"].image
-        self.promised = promise.of(look, window, tiles, channels, image.nbytes, placed.array, len(maps or {}), head)
+        self.promised = promise.of(
+            chosen.look, window, tiles, channels, image.nbytes, placed.array, len(maps or {}), head, lanes
+        )
         self.promised.keep(self.limit)
         told = self.promised.words()
 
@@ -207,11 +212,18 @@ class Predictor:
             progress(name, done, total, told)
 
         with self.clock("merge"):
-            planes = windows.planes(look, image, tiles, options.mirror, self._air(), noted)
+            planes = windows.planes(chosen.look, image, tiles, options.mirror, self._air(), noted, lanes, self._waiting)
             return streamed.found(planes, image, count, head, maps)
 
-    def _look(self, window: Any, head: streamed.Head | None, count: int) -> windows.Look:
-        """The network by the runtime asked for; for features alone where a head follows. Timed. count: looks a case.
+    def _lanes(self, chosen: _choose.Chosen, tiles: windows.Tiling) -> int:
+        """How many windows are computed at a time; with dropout left on, or one window alone, they go in turn."""
+        return 0 if self._drops() else _choose.lanes(chosen.name, tiles.count)
+
+    def _waiting(self) -> AbstractContextManager[None]:
+        return self.clock("network")
+
+    def _look(self, window: Any, head: streamed.Head | None, count: int) -> _choose.Chosen:
+        """The network by the runtime asked for; for features alone where a head follows. count: looks a case.
 
         What can not be converted because it is not fixed (dropout left on) is computed by torch.
         """
@@ -228,13 +240,7 @@ class Predictor:
                 del self._chosen[next(iter(self._chosen))]
         # the last one is the one used last
         self._chosen[which] = self._chosen.pop(which)
-        look = self._chosen[which].look
-
-        def timed(one: Any) -> Any:
-            with self.clock("network"):
-                return look(one)
-
-        return timed
+        return self._chosen[which]
 
     def _drops(self) -> bool:
         """Whether dropout is left on."""

@@ -10,6 +10,7 @@ from hilum.core import resident
 from hilum.core.errors import HilumError
 from hilum.core.image import Array
 from hilum.core.sizes import size_words
+from hilum.infer._lanes import answers
 from hilum.infer.near import REACH
 from hilum.infer.streamed import CHUNK, PLANES, Head
 from hilum.infer.windows import BYTES, Look, Tiling, ring_memory
@@ -72,19 +73,21 @@ def of(
     image: Array,
     maps: int = 0,
     head: Head | None = None,
+    lanes: int = 0,
 ) -> Promise:
-    """Try one window and add up. channels: merged. prepared: bytes of the image on the network's grid. image: as read.
+    """Try one window (several at a time where they are computed so) and add up.
 
-    maps: pictures made on the way. head: makes scores of the channels, and is tried too.
+    channels: merged. prepared: bytes of the image on the network's grid. image: as read.
+    maps: pictures made on the way. head: makes scores of the channels, and is tried too. lanes: windows at a time.
     """
     import torch
 
     before, until = resident.now(), resident.peak()
     resident.forget()
     with torch.inference_mode():
-        began = time.perf_counter()
-        out = look(window)
-        seconds = time.perf_counter() - began
+        began, most = time.perf_counter(), max(1, lanes)
+        out, *_ = list(answers(look, [window] * most, lanes))
+        seconds = (time.perf_counter() - began) / most
         if head is not None:
             some = out[0].flatten(1)[:, : CHUNK // len(head.weight)]
             head(some).argmax(dim=0)
@@ -94,7 +97,8 @@ def of(
     return Promise(
         # what the try leaves behind (buffers of the libraries) stays
         process=max(before, resident.now()) + padded + maps * grid * BYTES,
-        window=max(0, resident.peak() - before),
+        # answers that wait while others are computed
+        window=max(0, resident.peak() - before) + min(lanes, 1) * out.numel() * BYTES,
         ring=ring_memory(tiles, channels),
         scores=SCRATCH * CHUNK * BYTES + (PLANES + 2 * REACH) * int(np.prod(tiles.shape[1:])) * DISTANCE,
         # where labels differ, the map itself, what is written, and twice more while another reader checks it

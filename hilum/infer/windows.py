@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,12 +12,15 @@ import numpy as np
 from hilum.core.errors import HilumError
 from hilum.core.image import Array
 from hilum.core.progress import Progress, quiet
+from hilum.infer._lanes import Waiting, answers
 from hilum.prepare.patches import cut, window_starts
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 BYTES = 4
+BLOCK = 8
+# Planes handed out at a time.
 Look = Callable[["Tensor"], "Tensor"]
 # What is asked of a network: a window (1, C, *patch) becomes (1, K, *patch), float32.
 
@@ -61,10 +65,11 @@ def memory(shape: Sequence[int], channels: int, patch: Sequence[int], inputs: in
 
 
 def ring_memory(tiles: Tiling, channels: int) -> int:
-    """Bytes of the planes that windows still add to, and of those just done, float32."""
+    """Bytes of the planes that windows still add to, and of those just done or moved on, float32."""
     plane = int(np.prod(tiles.padded[1:])) * channels * BYTES
-    steps = np.diff([*tiles.starts[0], tiles.padded[0]])
-    return plane * (tiles.patch[0] + int(max(steps)))
+    steps = np.diff(tiles.starts[0])
+    kept = tiles.patch[0] - int(min(steps)) if len(steps) else 0
+    return plane * (tiles.patch[0] + max(BLOCK, kept))
 
 
 def profiles(patch: Sequence[int]) -> "list[Tensor]":
@@ -94,46 +99,67 @@ def planes(
     mirror: bool = False,
     air: float | None = -math.inf,
     progress: Progress = quiet,
+    lanes: int = 0,
+    waiting: Waiting = nullcontext,
 ) -> "Iterator[tuple[int, Tensor]]":
     """The merged answer of an image (C, *space), as soon as no window will add to it: (first plane, (K, n, *rest)).
 
     Planes are along the first axis and come in order, without what was padded. Only as many are held as windows reach.
     mirror: each answer is the mean over all mirrored inputs (wrong where left and right are different classes).
     air: a window with nothing above this value, or without any structure, is looked at once, as if it held one
-    value alone, and the answer used again. None: every window is looked at.
+    value alone, and the answer used again. None: every window is looked at. lanes, waiting: as of `_lanes.answers`.
     """
     import torch
 
     whole = np.ascontiguousarray(cut(image, [-b for b in tiles.before], tiles.padded))
-    array, lines = torch.from_numpy(whole)[None], profiles(tiles.patch)
-    weight, sums = _product(lines), _heaviness(tiles, lines)
+    array = torch.from_numpy(whole)[None]
+    places = [
+        tuple(slice(s, s + p) for s, p in zip(start, tiles.patch, strict=True))
+        for start in itertools.product(*tiles.starts)
+    ]
+    views = (array[(slice(None), slice(None), *place)] for place in places)
     asked = look if air is None else _remembered(look, air)
-    ring, done = None, 0
+    # whoever takes planes may end early: then nothing is computed any more
+    with closing(answers(lambda window: _looked_at(asked, window, mirror), views, lanes, waiting)) as coming:
+        yield from _summed(zip(places, coming, strict=True), tiles, progress)
+
+
+def _summed(
+    outs: "Iterator[tuple[tuple[slice, ...], Tensor]]", tiles: Tiling, progress: Progress
+) -> "Iterator[tuple[int, Tensor]]":
+    """Planes as `planes` gives them, from each window's place in the padded image and the answer to it, in order."""
+    import torch
+
+    lines = profiles(tiles.patch)
+    weight, sums = _product(lines), _heaviness(tiles, lines)
+    each, ring, done = tiles.count // len(tiles.starts[0]), None, 0
     inside = tuple(slice(b, b + n) for b, n in zip(tiles.before[1:], tiles.shape[1:], strict=True))
     for number, first in enumerate(tiles.starts[0]):
         last = number + 1 == len(tiles.starts[0])
         ready = tiles.patch[0] if last else tiles.starts[0][number + 1] - first
         # left before anything is handed out: whoever takes it may train, or never come back
         with torch.inference_mode():
-            for rest in itertools.product(*tiles.starts[1:]):
-                place = tuple(slice(s, s + p) for s, p in zip((first, *rest), tiles.patch, strict=True))
-                out = _looked_at(asked, array[(slice(None), slice(None), *place)], mirror)[0].float()
+            for place, answer in itertools.islice(outs, each):
+                out = answer[0].float()
                 _check_size(out, tiles)
                 if ring is None:
                     ring = torch.zeros((len(out), tiles.patch[0], *tiles.padded[1:]))
                 ring[(slice(None), slice(None), *place[1:])].addcmul_(out, weight)
                 done += 1
                 progress("windows", done, tiles.count)
-            assert ring is not None
-            found = _finished(ring[:, :ready], first, sums, tiles, inside)
-            if not last:
-                kept = tiles.patch[0] - ready
+        assert ring is not None
+        for low in range(0, ready, BLOCK):
+            with torch.inference_mode():
+                found = _finished(ring[:, low : min(low + BLOCK, ready)], first + low, sums, tiles, inside)
+            if found is not None:
+                yield found
+            # not held while the next ones are made
+            found = None
+        if not last:
+            kept = tiles.patch[0] - ready
+            with torch.inference_mode():
                 ring[:, :kept] = ring[:, ready:].clone()
                 ring[:, kept:] = 0
-        if found is not None:
-            yield found
-        # not held while the next ones are made
-        found = None
 
 
 def _check_size(out: "Tensor", tiles: Tiling) -> None:
@@ -183,12 +209,13 @@ def _remembered(look: Look, air: float) -> Look:
             return look(window)
         # the noise of air is no reason to look again
         value = () if empty else tuple(low[0].tolist())
-        if value not in known:
+        answer = known.get(value)
+        if answer is None:
             if value:
                 known.clear()
             flat = low.reshape(*low.shape, *[1] * (window.ndim - 2))
-            known[value] = look(torch.zeros_like(window) + flat)
-        return known[value]
+            answer = known[value] = look(torch.zeros_like(window) + flat)
+        return answer
 
     return asked
 
@@ -202,6 +229,8 @@ def merged(
     limit: int | None = None,
     progress: Progress = quiet,
     air: float | None = -math.inf,
+    lanes: int = 0,
+    waiting: Waiting = nullcontext,
 ) -> "Tensor":
     """Image (C, *space) -> mean answers (K, *space), all held at once. Options as for `planes`.
 
@@ -210,7 +239,7 @@ def merged(
     import torch
 
     tiles, total = tiling(image.shape[1:], patch, overlap), None
-    for start, part in planes(look, image, tiles, mirror, air, progress):
+    for start, part in planes(look, image, tiles, mirror, air, progress, lanes, waiting):
         if total is None:
             need = memory(tiles.shape, len(part), patch, len(image))
             if limit is not None and need > limit:

@@ -133,10 +133,11 @@ class Task(_task.Task):
             "networks": {"net": {"name": "nnunet", "options": fitted["network"]}},
             "augment": augment.strong(kind, dims, oriented=oriented, patch=fitted["patch"], mirror=mirror),
             # voxels of pictures are ranked, as vessels are judged; in volumes the background is too large for it.
-            # windows are what a volume's prediction waits for: by a quarter there are a third as many as by a half
+            # windows are what a prediction waits for: overlapping by a quarter there are a third as many in a volume as
+            # by a half, and half as many in a picture
             "options": {
                 "planner": "published" if budget.published else "fitted",
-                "overlap": 0.5 if budget.published or dims == 2 else 0.25,
+                "overlap": 0.5 if budget.published else 0.25,
                 "reduce": "mean" if dims == 2 and len(classes) == 1 and not numbered else "argmax",
             },
             # high, for runs of minutes; chosen on the validation part of hippocampus in runs of 400 to 500 steps

@@ -61,7 +61,8 @@ def test_what_is_promised_is_what_is_held(classes: int) -> None:
     # nothing is written there, so the labels' part does not count
     held, total, ring, peak = (int(word) for word in out.split())
     assert held == pytest.approx(peak, rel=0.2) and total >= held
-    assert ring == min(classes, 16) * 128 * 128 * 4 * (32 + 32)
+    # windows begin every 20 planes: 12 of 32 move on
+    assert ring == min(classes, 16) * 128 * 128 * 4 * (32 + 12)
 
 
 def test_too_little_memory_is_refused_with_what_it_would_take(

@@ -30,6 +30,8 @@ TRYING = 10.0
 # Seconds of work for the reference from which on the others are tried; with less to do, trying costs what it saves.
 ENOUGH = 0.7
 # Share of the reference's time from which on no further ones are tried: converting takes seconds each.
+MANY = 8
+# Windows from which on several at a time, each with its share of the processors, end no later than in turn.
 LOADING = 2.0
 # Seconds that loading a graph takes, about; one that saves less is left alone.
 
@@ -72,6 +74,17 @@ def card(name: str) -> dict[str, Any]:
 def missing(name: str) -> list[str]:
     """Packages that a runtime needs and that are not installed."""
     return [p for p in card(name)["needs"] if importlib.util.find_spec(p) is None]
+
+
+def lanes(name: str, count: int) -> int:
+    """How many of `count` windows a runtime computes at a time; 0: in turn, with all processors each.
+
+    Two at a time leave processors less to wait for; only where the card says so, for not all runtimes gain.
+    """
+    import torch
+
+    most = int(card(name).get("lanes", 0)) if count >= MANY else 0
+    return most if torch.get_num_threads() >= most else 0
 
 
 def prepared(name: str, net: "nn.Module", example: "Tensor", stored: Stored | None = None) -> Look:

@@ -8,7 +8,7 @@ from hilum.infer.windows import Look
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-CARD = {"order": 1, "about": "PyTorch, float32: the reference", "needs": [], "exact": True}
+CARD = {"order": 1, "about": "PyTorch, float32: the reference", "needs": [], "exact": True, "lanes": 2}
 
 
 def prepare(net: "nn.Module", example: "Tensor", stored: Stored) -> Look:

@@ -9,7 +9,9 @@ from hilum.infer.windows import Look
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-CARD = {"order": 2, "about": "PyTorch, float32, channels last in memory", "needs": [], "exact": True}
+CARD = {
+    "order": 2, "about": "PyTorch, float32, channels last in memory", "needs": [], "exact": True, "lanes": 2,
+}  # fmt: skip
 
 
 def prepare(net: "nn.Module", example: "Tensor", stored: Stored) -> Look:
