@@ -25,6 +25,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "training")]
 import agreement  # noqa: E402
 import environments  # noqa: E402
 import floor  # noqa: E402
+import handed  # noqa: E402
 import machine  # noqa: E402
 import pages  # noqa: E402
 import watched  # noqa: E402
@@ -165,11 +166,13 @@ def cost(record: Row) -> Row:
 
 
 def run_of(system: System, work: Path) -> Path:
-    """What users have: the run with what it learned about its own answers, if it fits; else the copy without."""
+    """In rows i what users have: the run with what it learned about its own answers, if that fits; else without."""
     trained = Path(read(work / "images.json")["trained"])
     first, second = Run(trained).plan, Run(work / "run").plan
-    same = (first.classes, first.spacing, first.options) == (second.classes, second.spacing, second.options)
-    return trained if system.row == "i" and same else work / "run"
+    if system.row != "i" or (first.classes, first.spacing) != (second.classes, second.spacing):
+        return work / "run"
+    whole = handed.KEPT + handed.LEARNED
+    return handed.changed(trained, work / "whole", overlap=second.options["overlap"], kept=whole)
 
 
 def _source(known: list[str]) -> str:

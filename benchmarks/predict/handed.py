@@ -12,16 +12,23 @@ BELOW = 30.0
 # How far the outputs of classes that nobody trained lie below the least bias of a trained one: never the largest, so
 # that the labels are those of the trained classes.
 KEPT = ("plan.json", "split.csv", "fingerprint.json", "seen.json", "log.csv", "start.json")
-# Files of a run that a copy takes; what the run learned about its own answers fits only its own classes.
+# Files of a run that a copy takes.
+LEARNED = ("calibration.json", "outlier.safetensors")
+# What the run learned about its own answers.
 SHOWN = 4
 # Outputs that are kept of the golden pair.
 OPSET = 17
 
 
 def changed(
-    source: Path, out: Path, classes: int | None = None, spacing: float | None = None, overlap: float | None = None
+    source: Path,
+    out: Path,
+    classes: int | None = None,
+    spacing: float | None = None,
+    overlap: float | None = None,
+    kept: tuple[str, ...] = KEPT,
 ) -> Path:
-    """A copy of a run without its calibration: `classes` classes, `spacing` (mm, all axes), windows overlapping so.
+    """A copy of a run with other `classes`, `spacing` (mm, all axes) and `overlap` of windows, and the files `kept`.
 
     Classes more than were trained: small random weights and a bias far below. Fewer: the first ones. None: as it is.
     """
@@ -29,7 +36,7 @@ def changed(
         return out
     run = Run(source)
     with writing_folder(out) as folder:
-        for name in [n for n in KEPT if run.has(n)]:
+        for name in [n for n in kept if run.has(n)]:
             shutil.copyfile(source / name, folder / name)
         plan = json.loads((source / "plan.json").read_text(encoding="utf-8"))
         weights = run.weights("net")
