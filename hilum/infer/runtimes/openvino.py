@@ -9,7 +9,7 @@ from hilum.infer.windows import Look
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-CARD = {"order": 3, "about": "OpenVINO, float32", "needs": ["openvino"], "exact": True, "extra": "openvino"}
+CARD = {"order": 2, "about": "OpenVINO, float32", "needs": ["openvino"], "exact": True, "extra": "openvino"}
 
 
 def prepare(net: "nn.Module", example: "Tensor", stored: Stored) -> Look:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 CARD = {
-    "order": 2, "about": "PyTorch, float32, channels last in memory", "needs": [], "exact": True, "lanes": 2,
+    "order": 3, "about": "PyTorch, float32, channels last in memory", "needs": [], "exact": True, "lanes": 2,
 }  # fmt: skip
 
 

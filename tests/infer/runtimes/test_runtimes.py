@@ -72,6 +72,8 @@ def test_a_network_that_can_not_be_converted_is_refused_by_sentence(monkeypatch:
         raise RuntimeError("no such operator")
 
     monkeypatch.setattr(torch_channels_last, "prepare", broken)
+    # however fast another one is
+    monkeypatch.setattr(_choose, "ENOUGH", 0)
     with pytest.raises(HilumError) as error:
         _choose.prepared("torch-channels-last", net(2), window(2))
     assert error.value.code == "HIL-INFER-13" and "no such operator" in str(error.value)
@@ -84,6 +86,7 @@ def test_auto_takes_the_fastest_that_agrees(monkeypatch: pytest.MonkeyPatch) -> 
     from hilum.infer.runtimes import torch_channels_last
 
     monkeypatch.setattr(torch_channels_last, "prepare", lambda own, example, stored: lambda x: -own(x))
+    monkeypatch.setattr(_choose, "ENOUGH", 0)
     found = _choose.chosen("auto", net(3), window(3))
     assert found.name in found.seconds and found.seconds[found.name] == min(found.seconds.values())
     assert "torch" in found.seconds and "torch-channels-last" not in found.seconds
@@ -111,10 +114,12 @@ def test_a_slow_first_look_is_no_reason_to_try_others(monkeypatch: pytest.Monkey
 
 
 def test_trying_ends_where_one_is_much_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino")
     spent = iter([1.0, 1.0, 1.0, 0.1, 0.1])
     monkeypatch.setattr(_choose, "_timed", lambda look, x: (next(spent), look(x)))
     found = _choose.chosen("auto", net(2), window(2))
-    assert found.name == "torch-channels-last" and "much faster" in found.left["onnx"]
+    # what is most often the fastest is tried first
+    assert found.name == "openvino" and "much faster" in found.left["onnx"]
     assert "by name" in found.left["torch-bf16"]
 
 
