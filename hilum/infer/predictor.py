@@ -170,13 +170,14 @@ class Predictor:
         """
         import torch
 
-        if self.runtime == "torch" or self._plain is False:
+        auto = self.runtime == _choose.AUTO
+        if self.runtime == "torch" or (auto and self._plain is False):
             return self.net(*inputs)
         if self._plain is None:
             outputs = self.net(*inputs)
             one = len(inputs) == 1 and isinstance(inputs[0], torch.Tensor)
             self._plain = one and isinstance(outputs, torch.Tensor)
-            if self.runtime == _choose.AUTO:
+            if auto:
                 return outputs
         if not self._plain:
             raise HilumError(
@@ -216,8 +217,8 @@ class Predictor:
             return streamed.found(planes, image, count, head, maps)
 
     def _lanes(self, chosen: _choose.Chosen, tiles: windows.Tiling) -> int:
-        """How many windows are computed at a time; with dropout left on, or one window alone, they go in turn."""
-        return 0 if self._drops() else _choose.lanes(chosen.name, tiles.count)
+        """How many windows are computed at a time; in turn with dropout left on, and under a limit of memory."""
+        return 0 if self._drops() or self.limit is not None else _choose.lanes(chosen.name, tiles.count)
 
     def _waiting(self) -> AbstractContextManager[None]:
         return self.clock("network")
