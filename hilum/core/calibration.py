@@ -113,7 +113,8 @@ class Calibration(Strict):
 
     quality: what is usual of images, by feature. foreseen: what the quality of a reconstruction is foretold from.
     measured: intervals by what is measured ("volume NAME", or the headline metric, which only the truth would show).
-    notes: how it was learned, and what could not be, in words.
+    single: classes of masks of which only the largest piece is kept. notes: how it was learned, and what could not be,
+    in words.
     """
 
     format: Literal[1] = 1
@@ -129,4 +130,5 @@ class Calibration(Strict):
     foreseen: Foreseen | None = None
     measured: dict[str, Interval] = Field(default_factory=dict)
     quality: dict[str, dict[str, float]] = Field(default_factory=dict)
+    single: list[str] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)

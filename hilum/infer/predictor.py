@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,10 @@ class Predictor:
         run.check_hashes()
         self.plan: Plan = run.plan
         self.task = _task.load(self.plan)
+        # one that was cut short is learned anew by what opens the run here; who relies on it refuses it (`Trusted`)
+        with suppress(HilumError):
+            single = () if run.calibration is None else run.calibration.single
+            self.task.single = tuple(n for n, c in enumerate(self.plan.classes, 1) if c.name in single)
         self.net = network(self.task, run)
         self.anatomy = watched.known(run)
         self.clock = Clock()

@@ -88,6 +88,8 @@ class Task(ABC):
         self.plan = plan
         self.options: Any = checked(self.Options, plan.options, "plan.json options")
         augment.check(plan.augment)
+        # of masks: channels of which only the largest piece is kept, as the run learned on its validation part
+        self.single: tuple[int, ...] = ()
 
     @classmethod
     @abstractmethod

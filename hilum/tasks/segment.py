@@ -13,7 +13,7 @@ from hilum.core.plan import Plan, Strict
 from hilum.data.store import Prepared, Store
 from hilum.losses import _named
 from hilum.prepare import augment, grid, intensity, modality, patches
-from hilum.tasks import _fit, _instances, _levels, _rounds, _show, _task
+from hilum.tasks import _fit, _instances, _levels, _pieces, _rounds, _show, _task
 from hilum.tasks._judge import judged
 from hilum.tasks._labels import (
     IGNORE,
@@ -241,7 +241,7 @@ class Task(_task.Task):
         if self.reduce == "mean":
             probability = _sigmoid(placed.channels_back((reduced[1] - reduced[0])[None].numpy())[0])
             reduced = reduced.argmax(dim=0).numpy()
-        values = placed.labels_back(from_channels(reduced, self.plan))
+        values = placed.labels_back(from_channels(_pieces.largest(reduced, self.single), self.plan))
         if VALIDITY in case.items:
             # nothing was learned there, so nothing is said
             values[~valid(case, placed.image)[0]] = 0

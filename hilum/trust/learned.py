@@ -23,7 +23,19 @@ from hilum.infer.predictor import Predictor
 from hilum.metrics import _names
 from hilum.tasks import _build
 from hilum.tasks._task import Judged, headline_value
-from hilum.trust import calibration, conformal, doubt, ensemble, foreseen, gate, outlier, promises, quality, voxels
+from hilum.trust import (
+    calibration,
+    conformal,
+    doubt,
+    ensemble,
+    foreseen,
+    gate,
+    outlier,
+    pieces,
+    promises,
+    quality,
+    voxels,
+)
 from hilum.trust.several import Several
 
 log = logging.getLogger(__name__)
@@ -41,7 +53,7 @@ class Seen:
     """What one part showed. rows: features of quality. views: {name: rows} for the outlier score, klass: their class.
 
     Of the validation part alone, case by case: answers, probabilities (K,), a Sight of a mask, `foreseen.evidence` of a
-    picture, or a doubt; truths, Voxels of masks; judged; held, of masks; groups.
+    picture, or a doubt; truths, Voxels of masks; judged; held, of masks; groups; gains, of `pieces`.
     """
 
     rows: list[dict[str, float]] = field(default_factory=list)
@@ -52,6 +64,7 @@ class Seen:
     judged: list[Judged] = field(default_factory=list)
     held: list[promises.Held] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
+    gains: list[dict[str, float]] = field(default_factory=list)
 
 
 def learn(
@@ -71,19 +84,30 @@ def learn(
     parts = {p: _evenly([c for c, part in units if part == p], most) for p, most in (("train", TRAIN), ("val", VAL))}
     if not parts["val"]:
         return None, {}
-    total, done = sum(map(len, parts.values())), 0
-    seen = {"train": Seen(), "val": Seen()}
-    for part, cases in parts.items():
-        for case in cases:
-            try:
-                _look(predictor, case, seen[part], answers=part == "val")
-            except HilumError as fault:
-                log.warning("case %s is left out of the calibration: %s", case.id, fault.code)
-            done += 1
-            progress("calibrate", done, total, case.id)
-    if not seen["val"].groups:
+    predictor.task.single = ()
+    train, val = (_seen(predictor, parts[part], part == "val", progress) for part in ("train", "val"))
+    if not val.groups:
         return None, {}
-    return _fitted(predictor, seen["train"], seen["val"], error, least)
+    single, words = pieces.chosen(val.gains, val.groups)
+    if single:
+        # all else is learned of masks as they will be
+        classes = enumerate(predictor.plan.classes, 1)
+        predictor.task.single = tuple(n for n, c in classes if c.name in single)
+        val = _seen(predictor, parts["val"], True, progress)
+    made, arrays = _fitted(predictor, train, val, error, least)
+    return made.model_copy(update={"single": single, "notes": words + made.notes}), arrays
+
+
+def _seen(predictor: Predictor, cases: Sequence[Case], answers: bool, progress: Progress) -> Seen:
+    """What all cases of a part show; a case that fails is left out."""
+    seen = Seen()
+    for number, case in enumerate(cases, 1):
+        try:
+            _look(predictor, case, seen, answers)
+        except HilumError as fault:
+            log.warning("case %s is left out of the calibration: %s", case.id, fault.code)
+        progress("calibrate", number, len(cases), case.id)
+    return seen
 
 
 def write(
@@ -169,6 +193,7 @@ def _look(predictor: Predictor, case: Case, seen: Seen, answers: bool) -> None:
         answer = doubt.sight(streamed.of_scores(opinion.logits[: 1 + len(predictor.plan.classes)]))
         voxel = voxels.sample(logits, task.prepare(case)["target"], logits=True)
         held = promises.held(task, opinion, case)
+        seen.gains.append({} if getattr(task, "numbered", False) else pieces.gains(task, opinion.result["mask"], case))
         seen.truths.append(voxel)
         seen.held.append(held)
     elif predictor.plan.task == "reconstruct":
