@@ -188,8 +188,10 @@ def parts(name: str, cell: Row, results: Path) -> list[str]:
 
 
 def spent(system: Row) -> dict[str, float]:
-    """Seconds of each part as the system itself told in its first round; "rest" is what its process spent beside."""
-    told = system["runs"][0].get("told") or {}
+    """Seconds of each part as the system itself told in its middle round; "rest" is what its process spent beside."""
+    runs = sorted(system["runs"], key=lambda run: float(run["seconds"]))
+    middle: Row = runs[(len(runs) - 1) // 2]
+    told = middle.get("told") or {}
     seconds = told.get("seconds") if system["side"] == "hilum" else None
     if system["side"] == "monai" and told:
         names = ("read and prepare", "network", "merge", "back and write")
@@ -199,7 +201,7 @@ def spent(system: Row) -> dict[str, float]:
     if not seconds:
         return {}
     found = {part: float(value) for part, value in seconds.items()}
-    return found | {"rest": max(0.0, system["runs"][0]["seconds"] - sum(found.values()))}
+    return found | {"rest": max(0.0, middle["seconds"] - sum(found.values()))}
 
 
 def distance(cell: Row) -> list[str]:
