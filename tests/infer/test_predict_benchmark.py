@@ -3,6 +3,7 @@
 import importlib
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,20 @@ def test_the_peak_of_a_process_and_its_child(script: Callable[[str], Any], tmp_p
     assert 200 << 20 < found["peak"] < 260 << 20, found
     assert 0.9 < found["seconds"] < 30
     assert "stopped" not in found and "failed" not in found
+
+
+def test_waiting_for_a_processor_is_no_reason_to_look_away(
+    script: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine samples were seconds apart, and a peak between them went unseen."""
+    watched = script("watched")
+
+    def slowly(leader: int) -> list[int]:
+        time.sleep(0.2)
+        return []
+
+    monkeypatch.setattr(watched, "members", slowly)
+    assert watched.Seen().look(1) < 1
 
 
 @pytest.mark.parametrize(
