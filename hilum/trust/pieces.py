@@ -6,7 +6,7 @@ import numpy as np
 
 from hilum.core.findings import Mask
 from hilum.core.image import Array, Case
-from hilum.tasks._labels import IGNORE, judged_channels, stored, to_channels
+from hilum.tasks._labels import IGNORE, judged_channels, stored
 from hilum.tasks._pieces import largest
 from hilum.tasks._task import Task
 from hilum.trust.calibration import LEAST_GROUPS
@@ -18,9 +18,11 @@ CLEAR = 2.0
 
 def gains(task: Task, mask: Mask, case: Case) -> dict[str, float]:
     """By how much the Dice of each class that the case has rises where only its largest piece is kept."""
-    label = stored(case)
-    truth, found = judged_channels(case, label, task.plan)[0], to_channels(mask.array, task.plan)
-    found[truth == IGNORE] = 0
+    truth = judged_channels(case, stored(case), task.plan)[0]
+    # a mask holds the values of classes, which need not be those in the label files
+    found = np.zeros_like(truth)
+    for number, klass in enumerate(task.plan.classes, 1):
+        found[(mask.array == klass.value) & (truth != IGNORE)] = number
     one = largest(found, range(1, 1 + len(task.plan.classes)))
     there = ((n, c.name) for n, c in enumerate(task.plan.classes, 1) if (truth == n).any())
     return {name: _dice(one == n, truth == n) - _dice(found == n, truth == n) for n, name in there}

@@ -13,6 +13,7 @@ from hilum.core.image import Case, Image
 from hilum.core.run import Run
 from hilum.infer.predictor import Predictor
 from hilum.planning.planner import Prepared
+from hilum.tasks import _task
 from hilum.trust import learned, pieces
 from hilum.trust.trusted import Trusted
 
@@ -64,6 +65,19 @@ def test_the_gain_is_that_of_the_dice(trained: Trained) -> None:
     two[0, 12:14, 12:14, 12:14] = value
     case = Case("a", "a", {"label": Image(two, np.eye(4))})
     assert pieces.gains(predictor.task, Mask(found, {value: name}), case)[name] < 0
+
+
+def test_values_in_the_label_files_may_be_others_than_those_of_the_classes(trained: Trained) -> None:
+    plan = trained("segment").plan
+    (first, *_), data = plan.classes, {**plan.data, "labels": {"lesion": 255}}
+    one = plan.model_copy(update={"classes": [first.model_copy(update={"name": "lesion"})], "data": data})
+    truth = np.zeros((1, 9, 9, 9), dtype=np.int32)
+    truth[0, 2:5, 2:5, 2:5] = 255
+    found = np.where(truth[0] > 0, first.value, 0)
+    found[8, 8, 8] = first.value
+    case = Case("a", "a", {"label": Image(truth, np.eye(4))})
+    gain = pieces.gains(_task.load(one), Mask(found, {first.value: "lesion"}), case)
+    assert gain == {"lesion": pytest.approx(1 - 2 * 27 / (27 + 28))}
 
 
 def test_what_is_learned_is_kept_and_used(
