@@ -61,8 +61,7 @@ class Predictor:
         self.task = _task.load(self.plan)
         # one that was cut short is learned anew by what opens the run here; who relies on it refuses it (`Trusted`)
         with suppress(HilumError):
-            single = () if run.calibration is None else run.calibration.single
-            self.task.single = tuple(n for n, c in enumerate(self.plan.classes, 1) if c.name in single)
+            self.task.keep_largest(() if run.calibration is None else run.calibration.single)
         self.net = network(self.task, run)
         self.anatomy = watched.known(run)
         self.clock = Clock()

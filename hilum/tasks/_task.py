@@ -88,8 +88,11 @@ class Task(ABC):
         self.plan = plan
         self.options: Any = checked(self.Options, plan.options, "plan.json options")
         augment.check(plan.augment)
-        # of masks: channels of which only the largest piece is kept, as the run learned on its validation part
         self.single: tuple[int, ...] = ()
+
+    def keep_largest(self, names: Sequence[str]) -> None:
+        """Of masks: classes of which only the largest piece is kept, as the run learned on its validation part."""
+        self.single = tuple(n for n, c in enumerate(self.plan.classes, 1) if c.name in names)
 
     @classmethod
     @abstractmethod

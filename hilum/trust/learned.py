@@ -84,15 +84,14 @@ def learn(
     parts = {p: _evenly([c for c, part in units if part == p], most) for p, most in (("train", TRAIN), ("val", VAL))}
     if not parts["val"]:
         return None, {}
-    predictor.task.single = ()
+    predictor.task.keep_largest(())
     train, val = (_seen(predictor, parts[part], part == "val", progress) for part in ("train", "val"))
     if not val.groups:
         return None, {}
     single, words = pieces.chosen(val.gains, val.groups)
     if single:
         # all else is learned of masks as they will be
-        classes = enumerate(predictor.plan.classes, 1)
-        predictor.task.single = tuple(n for n, c in classes if c.name in single)
+        predictor.task.keep_largest(single)
         val = _seen(predictor, parts["val"], True, progress)
     made, arrays = _fitted(predictor, train, val, error, least)
     return made.model_copy(update={"single": single, "notes": words + made.notes}), arrays

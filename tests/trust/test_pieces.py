@@ -91,10 +91,10 @@ def test_what_is_learned_is_kept_and_used(
     assert made is not None and made.single == names and made.notes[0] == f"{made.cases} cases"
     case = next(c for c, p in units if p == "test")
     plain = Predictor(trained("segment"))
-    plain.task.single = ()
+    plain.task.keep_largest(())
     before = _many(plain(case)["mask"].array)
     assert before > len(names), "this run finds small pieces, else nothing is shown here"
-    plain.task.single = tuple(range(1, 1 + len(names)))
+    plain.task.keep_largest(names)
     wanted = plain(case)["mask"].array
     # on the network's grid they are one each; on the image's own, what hangs by a corner may come apart
     assert _many(wanted) < before / 2
