@@ -1,8 +1,8 @@
 """How unlike the training images an input is: by its own statistics, and by the features of the predicting network.
 
-Four views: the most unusual feature of technical quality; a small description of the picture, by the distance of
-Mahalanobis; the network's features by the same, to the nearest class mean under one shared covariance (Lee et al.
-2018); and by the distance to the k-th nearest training image (Sun et al. 2022). An image counts for the share of
+Five views: the most unusual feature of technical quality; small descriptions of the picture and of its texture, by the
+distance of Mahalanobis; the network's features by the same, to the nearest class mean under one shared covariance (Lee
+et al. 2018); and by the distance to the k-th nearest training image (Sun et al. 2022). An image counts for the share of
 held-out images that are less unlike. Seen are another modality, another body part, a bad image; a disease that nobody
 has seen may well be taken for usual.
 """
@@ -25,6 +25,8 @@ from hilum.trust._description import input_statistics
 if TYPE_CHECKING:
     from torch import nn
 
+DESCRIBED = ("picture", "texture")
+# Views by numbers without a network. Runs that learned what is usual before there was a view go without it.
 LEAST = 20
 # Images to learn from, and images held out, that are needed.
 KEPT = 2000
@@ -59,10 +61,10 @@ def views(
     prepared: Prepared | None = None,
     known: Mapping[str, float] | None = None,
 ) -> dict[str, Array] | None:
-    """{"quality", "picture", "network": (d,)} of a case, the last where the network has features; None of raw data.
+    """{"quality", "picture", "texture", "network": (d,)} of a case, the last where the network has features.
 
-    prepared: what the task made of the case, known: features of quality of its "image", where they are there already.
-    Of a pair both images are described.
+    None of raw data. Of a pair both images are described. prepared: what the task made of the case, known: features of
+    quality of its "image", where they are there already.
     """
     items = {role: case.read(role) for role in ("image", "fixed", "moving") if role in case.items}
     if not items or not all(isinstance(item, Image) for item in items.values()):
@@ -159,10 +161,10 @@ def fit(
     known = dict[str, Array]()
     if "quality" in train:
         known["quality.knots"] = _knots(train["quality"], np.full(train["quality"].shape[1], STEP))
-    if "picture" in train:
-        spread = train["picture"].std(axis=0)
-        known["picture.knots"] = _knots(train["picture"], np.maximum(spread, max(float(np.median(spread)), 1e-3)) / 10)
-        known |= _gaussian("picture", normal(train["picture"], known["picture.knots"]), None, 1.0)
+    for view in [v for v in DESCRIBED if v in train]:
+        spread = train[view].std(axis=0)
+        known[f"{view}.knots"] = _knots(train[view], np.maximum(spread, max(float(np.median(spread)), 1e-3)) / 10)
+        known |= _gaussian(view, normal(train[view], known[f"{view}.knots"]), None, 1.0)
     if "network" in train:
         known |= _gaussian("network", train["network"], classes, 0.1)
         few = np.linspace(0, len(train["network"]) - 1, min(KEPT, len(train["network"]))).astype(np.int64)
@@ -225,7 +227,7 @@ def distances(known: Mapping[str, Array], rows: Mapping[str, Array]) -> dict[str
     known, found = {name: array.astype(np.float64) for name, array in known.items()}, {}
     if "quality.knots" in known:
         found["quality"] = np.abs(normal(rows["quality"], known["quality.knots"])).max(axis=1)
-    for view in [v for v in ("picture", "network") if f"{v}.means" in known]:
+    for view in [v for v in (*DESCRIBED, "network") if f"{v}.means" in known]:
         knots = known.get(f"{view}.knots")
         ready = (rows[view] if knots is None else normal(rows[view], knots)) / known[f"{view}.scale"]
         found[view] = mahalanobis(ready, known[f"{view}.means"], known[f"{view}.precision"])

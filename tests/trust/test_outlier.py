@@ -5,6 +5,7 @@ import pytest
 import torch
 from safetensors.numpy import load, save
 from scipy import stats
+from scipy.ndimage import gaussian_filter
 from scipy.spatial import distance
 
 from hilum.core.errors import HilumError
@@ -14,7 +15,7 @@ from hilum.data.dataset import open_dataset
 from hilum.data.phantoms import cells, slices
 from hilum.infer.predictor import Predictor
 from hilum.metrics import auroc
-from hilum.trust import outlier
+from hilum.trust import _description, outlier
 
 RULES = [Normalisation(scheme="zscore")]
 
@@ -206,7 +207,7 @@ def test_other_pictures_are_told_from_heads_without_a_network():
     inside = outlier.distances(known, own)
     for name, draw in others.items():
         outside = outlier.distances(known, pictures(range(30), draw))
-        for view in ("quality", "picture"):
+        for view in ("quality", "picture", "texture"):
             assert area(inside[view], outside[view]) > 0.95, (name, view)
         seen = pictures([99], draw)
         assert outlier.score(known, {view: rows[0] for view, rows in seen.items()}).share > outlier.USUAL
@@ -222,6 +223,51 @@ def test_a_description_is_finite_and_as_long_for_every_image(scheme):
             assert found[view].shape == row.shape and np.isfinite(found[view]).all()
 
 
+def texture(array):
+    return outlier.input_statistics(Image(array.astype(np.float32)[None]), RULES)["texture"]
+
+
+def rough(rng, side=128):
+    """A picture with detail everywhere."""
+    return gaussian_filter(rng.standard_normal((side, side)), 1.5) + gaussian_filter(rng.random((side, side)), 12) * 20
+
+
+def test_texture_does_not_care_for_brightness_and_turns_with_the_picture():
+    array = rough(np.random.default_rng(20))
+    plain = texture(array)
+    np.testing.assert_allclose(texture(3 * array - 50), plain, atol=1e-4)
+    axes = len(_description.LAGS)
+    turned = np.concatenate([plain[:2], plain[2 + axes :], plain[2 : 2 + axes]])
+    np.testing.assert_allclose(texture(array.T), turned, atol=1e-5)
+
+
+@pytest.mark.parametrize("lag", [4, 6, 8, 12])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_doubled_contours_show_where_they_lie(lag, axis):
+    array = rough(np.random.default_rng(21))
+    change = texture(array + np.roll(array, lag, axis)) - texture(array)
+    at = 2 + axis * len(_description.LAGS) + _description.LAGS.index(lag)
+    assert np.argmax(change[2:]) == at - 2 and change[at] > 0.3
+
+
+def test_texture_tells_doubled_contours_that_nothing_else_tells():
+    rng = np.random.default_rng(22)
+    train, held, own = ([rough(rng) for _ in range(n)] for n in (60, 30, 30))
+    moved = [(x + np.roll(x, 5, 0)) / np.sqrt(2) for x in own]
+    seen = [{"texture": np.stack([texture(x) for x in part])} for part in (train, held, own, moved)]
+    known = outlier.fit(*seen[:2])
+    inside, outside = (outlier.distances(known, part)["texture"] for part in seen[2:])
+    assert area(inside, outside) > 0.95
+
+
+def test_runs_from_before_a_view_are_asked_without_it():
+    train, held = pictures(range(40), head), pictures(range(100, 130), head)
+    old = {view: rows for view, rows in train.items() if view != "texture"}
+    known = outlier.fit(old, {view: held[view] for view in old})
+    seen = {view: rows[0] for view, rows in held.items()}
+    assert set(outlier.score(known, seen).parts) == {"quality", "picture"}
+
+
 def test_views_of_a_trained_run(trained, data):
     predictor = Predictor(trained("classify"))
     case = open_dataset(data("classify")).cases[0]
@@ -233,7 +279,7 @@ def test_views_of_a_trained_run(trained, data):
         logits = predictor.net(x)[0]
         head = predictor.net.head(torch.from_numpy(found["network"]).float())
     torch.testing.assert_close(head, logits, rtol=1e-4, atol=1e-5)
-    for view in ("quality", "picture", "network"):
+    for view in ("quality", "picture", "texture", "network"):
         np.testing.assert_allclose(again[view], found[view], rtol=1e-6)
 
 
