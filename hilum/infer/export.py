@@ -19,6 +19,11 @@ from hilum.core.run import write_rows
 from hilum.io import dicom_registration, dicom_seg, dicom_sr, nifti, raster
 
 
+def stem(case: str) -> str:
+    """What the files of a case begin with."""
+    return case.replace("/", "_")
+
+
 def export(result: Result, case: Case, folder: Path, form: str = "nifti") -> list[str]:
     """Write every finding under `folder`; file names returned. form: "nifti" or "dicom".
 
@@ -37,7 +42,7 @@ def export(result: Result, case: Case, folder: Path, form: str = "nifti") -> lis
 
 def _written(result: Result, case: Case, folder: Path, form: str, written: list[Path]) -> None:
     """Write every finding, then the report of numbers; paths are noted in `written` as they appear."""
-    name = case.id.replace("/", "_")
+    name = stem(case.id)
     rows: list[dicom_sr.Measured] = []
     segs: list[Path] = []
     for kind, finding in result.findings.items():

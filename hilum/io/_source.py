@@ -36,6 +36,15 @@ class FileSource:
         """What `read` gives: "image", "measurement" or "table"."""
         return str(catalogue.card("hilum.io", self.format)["reads"])
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file that it is read from: of a folder those that were named, else all of it."""
+        if not self.path.is_dir():
+            return (self.path,)
+        names = self.options.get("files")
+        found = self.path.rglob("*") if names is None else (self.path / name for name in names)
+        return tuple(sorted(path for path in found if names is not None or path.is_file()))
+
     def accepting(self, rows: Iterable[str]) -> "FileSource":
         """The same source with those faults (D21) bridged instead of refused, where its format can do that."""
         known = sorted(set(rows) & set(catalogue.card("hilum.io", self.format).get("accepts", ())))

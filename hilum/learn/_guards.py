@@ -51,7 +51,7 @@ class Stamps:
     """Size and time of every file that the cases come from, to notice one that changes or vanishes (T11)."""
 
     def __init__(self, cases: Iterable[Case]) -> None:
-        paths = {Path(item.path) for case in cases for item in case.items.values() if hasattr(item, "path")}
+        paths = {file for case in cases for item in case.items.values() for file in getattr(item, "files", ())}
         self._known = {path: _stamp(path) for path in sorted(paths)}
 
     def check(self) -> None:

@@ -76,14 +76,13 @@ def _predictor(
     model: str, runtime: str, memory: int | None, wide: bool, maps: bool, roi: tuple[str, ...], processes: int
 ) -> Any:
     """Opened once in a process; the processors of a machine are shared between its processes."""
-    import os
-
     import torch
 
     from hilum.core.run import Run
+    from hilum.planning import machine
     from hilum.trust.system import trusted
 
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // processes))
+    torch.set_num_threads(max(1, machine.cores() // processes))
     return trusted(Run(Path(model)), runtime, memory, wide, maps, roi)
 
 

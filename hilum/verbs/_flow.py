@@ -1,5 +1,7 @@
 """Many cases one after the other: while one is computed, the next is read and the last is written."""
 
+import errno
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,7 +12,11 @@ from typing import Any, TypeVar
 from hilum.core.errors import HilumError
 from hilum.core.image import Case, Image, Source
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+# What the system says where no result can be written any more: then further cases would be computed in vain.
 Outcome = Any
 # What became of a case: what the work gave, or the HilumError that ended it.
 
@@ -46,7 +52,9 @@ def run(
     ahead: bool = True,
     first: "Future[tuple[Case, float]] | None" = None,
 ) -> Iterator[tuple[Case, Outcome]]:
-    """Each case with what `finish` gave, or its HilumError, in order. Any other error ends everything.
+    """Each case with what `finish` gave, or the HilumError that cost it, in order (HIL-INFER-18: none of Hilum's own).
+
+    A place that can not be written to ends everything, as an OSError.
 
     roles: of the items to read in advance. work: on the case read; one at a time, in the caller's thread. finish: is
     given what the work gave and the seconds of reading, in a thread of its own, one at a time and in order. ahead: off,
@@ -68,18 +76,32 @@ def run(
                 coming = reader.submit(read, cases[number + 1], roles)
             done: Outcome = fault or _tried(work, ready)
             if last is not None:
-                yield last[0], _result(last[1])
+                yield last[0], _result(*last)
             last = (case, done if isinstance(done, HilumError) else writer.submit(finish, ready, done, seconds))
         if last is not None:
-            yield last[0], _result(last[1])
+            yield last[0], _result(*last)
 
 
 def _read(case: Case, coming: "Future[tuple[Case, float]]") -> tuple[Case, float, HilumError | None]:
     """What was read, in how many seconds; or why not."""
     try:
         return *coming.result(), None
-    except HilumError as error:
-        return case, 0.0, error
+    except Exception as error:
+        return case, 0.0, fault(error, case)
+
+
+def fault(error: Exception, case: Case) -> HilumError:
+    """An error as what one case costs. Raised again: what would cost every further case too."""
+    if isinstance(error, HilumError):
+        return error
+    if isinstance(error, OSError) and error.errno in FULL:
+        raise error
+    log.info("%s", case.id, exc_info=error)
+    words = " ".join(str(error).split())[:300]
+    return HilumError(
+        "HIL-INFER-18", f"{case.id} ended in an error that is none of Hilum's own ({type(error).__name__}: {words})",
+        "If memory ran out, use --memory or crop the image; else report it as a bug",
+    )  # fmt: skip
 
 
 def read(case: Case, roles: Sequence[str]) -> tuple[Case, float]:
@@ -105,22 +127,22 @@ def _all(
     try:
         ready, seconds = read(case, roles) if coming is None else coming.result()
         return finish(ready, work(ready), seconds)
-    except HilumError as error:
-        return error
+    except Exception as error:
+        return fault(error, case)
 
 
 def _tried(work: Callable[[Case], T], case: Case) -> T | HilumError:
     try:
         return work(case)
-    except HilumError as error:
-        return error
+    except Exception as error:
+        return fault(error, case)
 
 
-def _result(done: "Future[Outcome] | HilumError") -> Outcome:
+def _result(case: Case, done: "Future[Outcome] | HilumError") -> Outcome:
     """What was finished, or the error of a case."""
     if isinstance(done, HilumError):
         return done
     try:
         return done.result()
-    except HilumError as error:
-        return error
+    except Exception as error:
+        return fault(error, case)

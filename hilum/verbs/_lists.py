@@ -9,6 +9,8 @@ import numpy as np
 from hilum.core.run import write_rows
 from hilum.infer import export
 
+NAMES = ("scores", "structures", "measured", "worklist", "predictions")
+# What the sheets and the record are called.
 DECISIONS = ("person", "flag", "accept")
 # What a person should see first where a site sorts.
 
@@ -17,26 +19,27 @@ def sheets(record: dict[str, Any], folder: Path) -> None:
     """One sheet of scores, of structures and of measurements for all cases, beside the files of each."""
     scores = [{"case": name} | done["scores"] for name, done in record["done"].items() if "scores" in done]
     if scores:
-        write_rows(folder / "scores.csv", scores)
+        _put(folder / "scores.csv", scores)
     structures = [{"case": name} | row for name, done in record["done"].items() for row in done.get("structures", ())]
     if structures:
-        write_rows(folder / "structures.csv", export.blank_where_none(structures))
+        _put(folder / "structures.csv", export.blank_where_none(structures))
     rows = [
         {"case": name, "what": what} | {k: "" if v is None else v for k, v in said.items()}
         for name, done in record["done"].items()
         for what, said in done.get("measured", {}).items()
     ]
     if rows:
-        write_rows(folder / "measured.csv", rows)
+        _put(folder / "measured.csv", rows)
 
 
 def worklist(record: dict[str, Any], arrived: list[str], order: str, folder: Path) -> None:
-    """worklist.csv: what a person has before them. order: "arrival" or "doubt"."""
-    _ordered(folder / "worklist.csv", _rows(record, arrived, order))
+    """worklist.csv: what a person has before them, earlier calls first. order: "arrival" or "doubt"."""
+    earlier = [name for name in record["done"] if name not in arrived]
+    _put(folder / "worklist.csv", _rows(record, [*earlier, *arrived], order))
 
 
-def _ordered(path: Path, rows: list[dict[str, Any]]) -> None:
-    """The worklist on disk; one that is there already and the same is left alone."""
+def _put(path: Path, rows: list[dict[str, Any]]) -> None:
+    """A sheet on disk; one that is there already and the same is left alone."""
     rows = [{k: str(v) for k, v in row.items()} for row in rows]
     if path.is_file():
         with open(path, encoding="utf-8", newline="") as stream:

@@ -2,16 +2,14 @@
 
 import hashlib
 import json
-import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from hilum.core import catalogue, resident
-from hilum.core.atomic import write_json
 from hilum.core.errors import HilumError
-from hilum.core.findings import INTENDED_USE, Result
+from hilum.core.findings import Result
 from hilum.core.image import Case
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
@@ -19,16 +17,16 @@ from hilum.core.sizes import parse_size
 from hilum.data.dataset import open_dataset
 from hilum.infer import export
 from hilum.infer.runtimes import _choose
-from hilum.io import _source
+from hilum.io import _names, _source
 from hilum.tasks import _pairs
 from hilum.trust.system import trusted
-from hilum.verbs import _cluster, _flow, _lists
-
-log = logging.getLogger(__name__)
+from hilum.verbs import _cluster, _flow, _lists, _record
 
 ORDERS = ("arrival", "doubt")
 SAID = ("set", "doubt", "disagreement", "unlike", "measured")
 # Of what a result knows about itself.
+SHOWN = 3
+# Reasons that are named where nothing gave a result.
 READ = ("image", "fixed", "moving")
 # Roles whose images are read while another case is computed.
 
@@ -59,7 +57,8 @@ def predict(
     wide: also masks that miss little. maps: also where a mask is doubtful. order: of worklist.csv, "arrival" or
     "doubt". roi: of a system of networks, the classes that are wanted. cluster: "local:N" processes, or a Dask
     scheduler. accept: rows of faults that are known and meant (D21).
-    The same call into the same folder goes on where it stopped. A bad input costs that input only.
+    The same call into the same folder goes on where it stopped, further inputs join those that are there. A bad input
+    costs that input only.
     """
     if format not in ("nifti", "dicom"):
         raise HilumError("HIL-INFER-05", f"There is no format {format!r}", "Use nifti or dicom")
@@ -78,37 +77,33 @@ def predict(
             "Use: hilum generate RUN --count N --out DIR",
         )  # fmt: skip
     cases, lost = _cases(run.plan.task, inputs, fixed, moving, accept)
-    seen = [[c.id, [_stamp(item) for item in c.items.values()]] for c in cases]
     asked = [format, runtime, wide, maps, *roi, *accept]
-    key = hashlib.sha256(json.dumps([run.hashes(), seen, *asked]).encode()).hexdigest()
-    record = _record(folder, key, run)
-    known = len(record["done"])
-    for name, error in lost:
-        _failed(record, name, error)
-    left = [case for case in cases if case.id not in record["done"]]
-    progress("predict", len(cases) - len(left), len(cases))
-    settings = {"runtime": runtime, "memory": limit, "wide": wide, "maps": maps, "roi": tuple(roi)}
-    flow = _outcomes(run, left, settings, cluster, folder, format, progress)
-    for number, (case, outcome) in enumerate(flow, len(cases) - len(left) + 1):
-        if isinstance(outcome, HilumError):
-            _failed(record, case.id, outcome)
-        else:
-            record["failed"] = [f for f in record["failed"] if f["case"] != case.id]
-            record["done"][case.id] = outcome
-        if record["done"]:
-            # where nothing gave a result, nothing is left behind
-            write_json(folder / "predictions.json", record)
-        progress("predict", number, len(cases), case.id)
-    if len(record["done"]) != known:
+    key = hashlib.sha256(json.dumps([run.hashes(), *asked]).encode()).hexdigest()
+    with _record.opened(folder, key, run) as record:
+        for name, error in lost:
+            _record.noted(record, name, "", error, folder)
+        stamps = _record.left(record, cases, folder)
+        left = [case for case in cases if case.id in stamps]
+        progress("predict", len(cases) - len(left), len(cases))
+        settings = {"runtime": runtime, "memory": limit, "wide": wide, "maps": maps, "roi": tuple(roi)}
+        flow = _outcomes(run, left, settings, cluster, folder, format, progress)
+        for number, (case, outcome) in enumerate(flow, len(cases) - len(left) + 1):
+            _record.noted(record, case.id, stamps[case.id], outcome, folder)
+            progress("predict", number, len(cases), case.id)
+        if not record["done"]:
+            raise _none(record)
         _lists.sheets(record, folder)
-    if record["done"]:
         _lists.worklist(record, [c.id for c in cases], order, folder)
-    if not record["done"]:
-        count = len(cases) + len(lost)
-        raise HilumError(
-            "HIL-INFER-06", f"None of {count} inputs gave a result ({record['failed'][0]['why']})", "Mend it"
-        )
     return record
+
+
+def _none(record: dict[str, Any]) -> HilumError:
+    """That no input gave a result, with why."""
+    whys = [f["why"] if f["case"] in f["why"] else f"{f['case']}: {f['why']}" for f in record["failed"]]
+    more = f"; and {len(whys) - SHOWN} more" if len(whys) > SHOWN else ""
+    return HilumError(
+        "HIL-INFER-06", f"None of {len(whys)} inputs gave a result ({'; '.join(whys[:SHOWN])}{more})", "Mend it"
+    )
 
 
 def _outcomes(
@@ -159,22 +154,6 @@ def _check_further(run: Run, wide: bool, maps: bool) -> None:
         )
 
 
-def _stamp(item: Any) -> list[Any]:
-    """What tells whether a file is still the one that was predicted: path, size, time of change."""
-    path = getattr(item, "path", None)
-    if path is None:
-        return []
-    about = Path(path).stat()
-    return [str(Path(path).resolve()), about.st_size, about.st_mtime_ns]
-
-
-def _failed(record: dict[str, Any], name: str, error: HilumError) -> None:
-    """Note a failure, once."""
-    record["failed"] = [f for f in record["failed"] if f["case"] != name]
-    record["failed"].append({"case": name, "code": error.code, "why": str(error)})
-    log.info("%s: %s", name, error.code)
-
-
 def finishing(folder: Path, form: str) -> Callable[[Case, Any, float], dict[str, Any]]:
     """Writes the findings of a case and says what the record keeps of it."""
 
@@ -197,24 +176,6 @@ def finishing(folder: Path, form: str) -> Callable[[Case, Any, float], dict[str,
         return done | {"cost": cost | {"seconds": seconds}}
 
     return finish
-
-
-def _record(folder: Path, key: str, run: Run) -> dict[str, Any]:
-    """A fresh record, or the one of the same call that lies in the folder; anything else there is refused."""
-    path = folder / "predictions.json"
-    if path.is_file():
-        known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if known.get("key") == key:
-            return known
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise HilumError(
-            "HIL-CORE-03",
-            f"{folder} exists and is not an empty folder",
-            "Choose another --out, or repeat the same call",
-        )
-    plan = run.plan
-    model = {"task": plan.task, "hashes": run.hashes(), "terms": plan.data.get("terms", "unknown")}
-    return {"key": key, "intended_use": INTENDED_USE, "model": model, "done": {}, "failed": []}
 
 
 def _cases(
@@ -247,7 +208,21 @@ def _cases(
             if case.id in found:
                 raise HilumError("HIL-DATA-04", f"Two inputs are called {case.id!r}", "Predict them into two folders")
             found[case.id] = case
+    _apart(list(found))
     return list(found.values()), lost
+
+
+def _apart(names: Sequence[str]) -> None:
+    """Refuse cases whose files would be called alike, or like the sheets beside them (HIL-DATA-04)."""
+    known: dict[str, str] = {_names.folded(sheet): f"the sheet {sheet}" for sheet in _lists.NAMES}
+    for name in names:
+        place = _names.folded(export.stem(name))
+        if place in known:
+            raise HilumError(
+                "HIL-DATA-04", f"Results of {name!r} and {known[place]} would be called {export.stem(name)!r} both",
+                "Rename one, or predict them into two folders",
+            )  # fmt: skip
+        known[place] = repr(name)
 
 
 def _pairs_or_cases(dataset: Any, task: str) -> list[Case]:

@@ -1,5 +1,6 @@
 """Reading, computing and writing of many cases at the same time: same results, same order, failures isolated."""
 
+import errno
 import threading
 from pathlib import Path
 from typing import Any
@@ -78,12 +79,39 @@ def test_reading_and_writing_happen_beside_the_work() -> None:
     assert len(list(_flow.run(given, ["image"], working, finish))) == 3
 
 
-def test_another_error_ends_everything() -> None:
-    def broken(case: Case) -> int:
-        raise ZeroDivisionError
+@pytest.mark.parametrize("ahead", [True, False])
+@pytest.mark.parametrize("where", ["read", "work", "finish"])
+def test_an_error_that_is_none_of_our_own_costs_its_case_only(ahead: bool, where: str) -> None:
+    class Torn(Disk):
+        def read(self, region: Any = None, level: int = 0) -> Image:
+            if where == "read" and self.number == 2:
+                raise RuntimeError("DefaultCPUAllocator: can't allocate\nmemory")
+            return super().read(region, level)
 
-    with pytest.raises(ZeroDivisionError):
-        list(_flow.run(cases(3), ["image"], broken, lambda *a: None))
+    def broken(case: Case, *given: Any) -> int:
+        if case.id == "2" and where == ("finish" if given else "work"):
+            raise RuntimeError("DefaultCPUAllocator: can't allocate\nmemory")
+        return 0
+
+    given = [Case(str(n), "", {"image": Torn(n)}) for n in (0, 1, 2, 4, 5)]
+    found = {case.id: outcome for case, outcome in _flow.run(given, ["image"], broken, broken, ahead)}
+    error = found.pop("2")
+    assert found == {"0": 0, "1": 0, "4": 0, "5": 0}
+    assert error.code == "HIL-INFER-18" and "can't allocate memory" in error.seen and "\n" not in error.seen
+
+
+@pytest.mark.parametrize("ahead", [True, False])
+def test_a_full_disk_ends_everything(ahead: bool) -> None:
+    """Or hundreds of studies are computed in vain."""
+    asked = []
+
+    def full(case: Case, value: int, seconds: float) -> int:
+        asked.append(case.id)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        list(_flow.run([Case(str(n), "", {}) for n in range(9)], ["image"], lambda case: 0, full, ahead))
+    assert len(asked) <= 3
 
 
 def test_what_was_read_ahead_is_not_read_again() -> None:

@@ -18,6 +18,11 @@ class Channels:
 
     sources: tuple[Source, ...]
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file that it is read from."""
+        return tuple(file for source in self.sources for file in getattr(source, "files", ()))
+
     def read(self, region: tuple[slice, ...] | None = None, level: int = 0) -> Image:
         """All files; refused when one lies elsewhere than the first (N14)."""
         images: list[Image] = []

@@ -1,0 +1,125 @@
+"""predictions.json: what a folder of predictions holds, so that a stopped call goes on and no two are mixed up."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hilum.core.atomic import write_json
+from hilum.core.errors import HilumError
+from hilum.core.findings import INTENDED_USE
+from hilum.core.image import Case
+from hilum.core.lock import NAME as LOCK
+from hilum.core.lock import locked
+from hilum.core.run import Run
+
+NAME = "predictions.json"
+PART = ".part-"
+# What a file that a kill left half written begins with.
+
+
+@contextmanager
+def opened(folder: Path, key: str, run: Run) -> Iterator[dict[str, Any]]:
+    """The record of a folder, which no other process may write to meanwhile (HIL-T12).
+
+    key: of the model and of all that decides a result but the inputs. A fresh one is written before anything else, so
+    that results without a record are never there; where nothing comes of it, it is taken away again.
+    Errors: HIL-CORE-03 for a file, and for a folder that holds anything else than results of the same key.
+    """
+    if folder.is_file():
+        raise _other(folder)
+    fresh = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(folder):
+            record = _known(folder, key) or _begun(folder, key, run)
+            for part in folder.glob(f"{PART}*"):
+                part.unlink()
+            try:
+                yield record
+            finally:
+                if not record["done"] and not _held(folder):
+                    (folder / NAME).unlink(missing_ok=True)
+    finally:
+        if fresh and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _known(folder: Path, key: str) -> dict[str, Any] | None:
+    """The record that is there; None in an empty folder."""
+    path = folder / NAME
+    if path.is_file():
+        known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if known.get("key") != key:
+            raise _other(folder)
+        return known
+    if _held(folder):
+        raise _other(folder)
+    return None
+
+
+def _begun(folder: Path, key: str, run: Run) -> dict[str, Any]:
+    plan = run.plan
+    model = {"task": plan.task, "hashes": run.hashes(), "terms": plan.data.get("terms", "unknown")}
+    record = {"key": key, "intended_use": INTENDED_USE, "model": model, "done": {}, "failed": []}
+    write_json(folder / NAME, record)
+    return record
+
+
+def _held(folder: Path) -> list[str]:
+    """What lies in the folder beside the record, its lock and files that were never finished."""
+    own = (NAME, LOCK)
+    return sorted(p.name for p in folder.iterdir() if p.name not in own and not p.name.startswith(PART))
+
+
+def _other(folder: Path) -> HilumError:
+    return HilumError(
+        "HIL-CORE-03",
+        f"{folder} exists and is not an empty folder",
+        "Choose another --out, or repeat the same call",
+    )
+
+
+def left(record: dict[str, Any], cases: Sequence[Case], folder: Path) -> dict[str, str]:
+    """{case: its `stamp`} of those that have no result yet, or whose files are gone.
+
+    Errors: HIL-CORE-03 where a result was made of other files than the case of its name has now.
+    """
+    found = {}
+    for case in cases:
+        done, now = record["done"].get(case.id), stamp(case)
+        if done is not None and done["inputs"] != now:
+            raise HilumError(
+                "HIL-CORE-03", f"{folder} holds a result of another {case.id}: its files differ, or have changed since",
+                "Choose another --out",
+            )  # fmt: skip
+        if done is None or not all((folder / name).is_file() for name in done["files"]):
+            found[case.id] = now
+    return found
+
+
+def stamp(case: Case) -> str:
+    """What tells whether a case is still made of the same files: a hash of their paths, sizes and times of change."""
+    seen = []
+    for role, item in sorted(case.items.items()):
+        for file in getattr(item, "files", ()):
+            about = file.stat() if file.exists() else None
+            seen.append([role, str(file.resolve()), about and [about.st_size, about.st_mtime_ns]])
+    return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16]
+
+
+def noted(record: dict[str, Any], name: str, inputs: str, outcome: Any, folder: Path) -> None:
+    """Keep what became of a case, on disk too.
+
+    inputs: its `stamp` before it was read. outcome: what is kept of its result, or the HilumError that cost it.
+    """
+    record["failed"] = [f for f in record["failed"] if f["case"] != name]
+    # one whose files were gone is no longer there
+    record["done"].pop(name, None)
+    if isinstance(outcome, HilumError):
+        record["failed"].append({"case": name, "code": outcome.code, "why": str(outcome)})
+    else:
+        record["done"][name] = {"inputs": inputs} | outcome
+    write_json(folder / NAME, record)

@@ -1,0 +1,180 @@
+"""A folder of predictions goes on, grows, and never mixes two calls, two models or two data sets up."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hilum.core.errors import HilumError
+from hilum.core.image import Case
+from hilum.core.lock import locked
+from hilum.data.dataset import open_dataset
+from hilum.data.layouts._files import Channels
+from hilum.io import _source
+from hilum.verbs import _record, predict
+
+
+@pytest.fixture
+def run(trained: Any) -> Any:
+    return trained("segment").path
+
+
+@pytest.fixture
+def images(data: Any, tmp_path: Path) -> Path:
+    """Three heads of their own, in a folder that may be changed."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for n in range(3):
+        name = f"head_{n:03d}.nii.gz"
+        (folder / name).write_bytes((data("segment") / "images" / name).read_bytes())
+    return folder
+
+
+def kept(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "predictions.json").read_text())
+    return found
+
+
+def test_a_folder_grows(run: Path, images: Path, tmp_path: Path) -> None:
+    out, first = tmp_path / "out", images / "head_000.nii.gz"
+    predict.predict(run, [first], out)
+    time_of_first = (out / "head_000.nii.gz").stat().st_mtime_ns
+    predict.predict(run, [images], out)
+    assert list(kept(out)["done"]) == ["head_000", "head_001", "head_002"]
+    assert (out / "head_000.nii.gz").stat().st_mtime_ns == time_of_first
+    # and what is not named again stays in the record and on the worklist
+    predict.predict(run, [first], out)
+    assert len(kept(out)["done"]) == 3 and len((out / "worklist.csv").read_text().splitlines()) == 4
+
+
+def test_a_file_that_changed_is_not_taken_for_done(run: Path, images: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    predict.predict(run, [images], out)
+    (images / "head_001.nii.gz").write_bytes((images / "head_002.nii.gz").read_bytes())
+    before = (out / "head_001.nii.gz").read_bytes()
+    with pytest.raises(HilumError, match=r"another head_001.*HIL-CORE-03"):
+        predict.predict(run, [images], out)
+    assert (out / "head_001.nii.gz").read_bytes() == before, "nothing stored is lost"
+
+
+def test_a_result_that_is_gone_is_made_again(run: Path, images: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    predict.predict(run, [images], out)
+    (out / "head_001.nii.gz").unlink()
+    (out / "worklist.csv").unlink()
+    predict.predict(run, [images], out)
+    assert (out / "head_001.nii.gz").is_file() and (out / "worklist.csv").is_file()
+
+
+def test_other_words_need_another_folder(run: Path, images: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    predict.predict(run, [images], out)
+    with pytest.raises(HilumError, match="HIL-CORE-03"):
+        predict.predict(run, [images], out, runtime="torch")
+
+
+def test_t12_two_processes_do_not_write_one_folder(run: Path, images: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    with locked(out), pytest.raises(HilumError, match="HIL-T12"):
+        predict.predict(run, [images], out)
+    predict.predict(run, [images], out)
+    assert not (out / ".lock").exists()
+
+
+def test_nothing_is_left_where_nothing_came_of_it(run: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.nii.gz"
+    bad.write_bytes(b"nothing")
+    for out, there in ((tmp_path / "fresh", False), (tmp_path / "empty", True)):
+        if there:
+            out.mkdir()
+        with pytest.raises(HilumError, match="HIL-INFER-06"):
+            predict.predict(run, [bad], out)
+        assert out.is_dir() == there and not (there and any(out.iterdir()))
+
+
+def test_every_reason_is_said_where_nothing_came_of_it(run: Path, tmp_path: Path) -> None:
+    bad = [tmp_path / f"bad_{n}.nii.gz" for n in range(5)]
+    for path in bad:
+        path.write_bytes(b"nothing")
+    with pytest.raises(HilumError, match=r"None of 5 inputs.*bad_0.*bad_1.*bad_2.*and 2 more"):
+        predict.predict(run, [tmp_path], tmp_path / "out")
+
+
+@pytest.mark.parametrize("names", [("t1/gd_001", "t1_gd/001"), ("Head", "head")])
+def test_results_that_would_be_called_alike_are_refused(names: tuple[str, str]) -> None:
+    with pytest.raises(HilumError, match="HIL-DATA-04"):
+        predict._apart([*names])
+
+
+def test_a_case_may_not_be_called_like_a_sheet() -> None:
+    with pytest.raises(HilumError, match=r"worklist.*HIL-DATA-04"):
+        predict._apart(["one", "worklist"])
+    predict._apart(["one", "two", "a/one"])
+
+
+def test_every_file_of_an_item_is_looked_at(data: Any, tmp_path: Path) -> None:
+    """Channels and DICOM series have several: one that changes in place changes no folder."""
+    parts = [tmp_path / f"a_000{n}.nii.gz" for n in (0, 1)]
+    series = tmp_path / "series"
+    series.mkdir()
+    slices = [series / f"{n}.dcm" for n in (1, 2)]
+    for path in [*parts, *slices]:
+        path.write_bytes(b"one")
+    items = {
+        "image": Channels(tuple(_source.FileSource(p, "nifti") for p in parts)),
+        "label": _source.FileSource(series, "dicom"),
+        "fixed": _source.FileSource(tmp_path, "dicom", options={"files": ["series/1.dcm"]}),
+    }
+    case = Case("a", "", items)
+    assert case.items["image"].files == tuple(parts) and case.items["label"].files == tuple(slices)
+    assert case.items["fixed"].files == (slices[0],)
+    seen = {_record.stamp(case)}
+    for path in [*parts, *slices]:
+        path.write_bytes(b"two and more")
+        seen.add(_record.stamp(case))
+    assert len(seen) == 5
+    slices[0].unlink()
+    assert _record.stamp(case) not in seen
+
+
+def test_t11_a_slice_or_a_channel_that_changes_is_seen(tmp_path: Path) -> None:
+    from hilum.learn._guards import Stamps
+
+    parts = [tmp_path / f"a_000{n}.nii.gz" for n in (0, 1)]
+    for path in parts:
+        path.write_bytes(b"one")
+    case = Case("a", "", {"image": Channels(tuple(_source.FileSource(p, "nifti") for p in parts))})
+    stamps = Stamps([case])
+    stamps.check()
+    parts[1].write_bytes(b"another")
+    with pytest.raises(HilumError, match=r"a_0001.*HIL-T11"):
+        stamps.check()
+
+
+CALL = "import sys; from hilum.verbs.predict import predict; predict(sys.argv[1], [sys.argv[2]], sys.argv[3])"
+
+
+def test_t01_a_call_that_was_killed_goes_on(run: Path, images: Path, tmp_path: Path) -> None:
+    """Wherever it was: before anything was written, or with a result that the record does not have yet."""
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    predict.predict(run, [images], whole)
+    command = [sys.executable, "-c", CALL, str(run), str(images), str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not (out / "head_000.nii.gz").exists():
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    (out / ".part-xyz.nii.gz").write_bytes(b"half")
+    assert (out / "predictions.json").is_file()
+    found = predict.predict(run, [images], out)
+    assert set(found["done"]) == {case.id for case in open_dataset(images).cases}
+    assert not list(out.glob(".part-*"))
+    for n in range(3):
+        assert (out / f"head_{n:03d}.nii.gz").read_bytes() == (whole / f"head_{n:03d}.nii.gz").read_bytes()
