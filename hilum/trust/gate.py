@@ -12,6 +12,8 @@ from hilum.trust import risk_control
 
 PERSON_SHARE = 0.95
 # Doubt above this share of the validation part's goes to a person without a proposal.
+SAME = 1e-5
+# Limits are doubts of validation cases: asked about one of these, another runtime rounds otherwise, by a smaller share.
 
 
 @dataclass(frozen=True)
@@ -81,11 +83,11 @@ def decide(look: Look, gate: Gate | None) -> Verdict:
         flag.append(f"The prediction set holds {len(look.classes)} classes: {', '.join(look.classes)}.")
     if look.doubt is None:
         flag.append("How doubtful this result is was not measured.")
-    elif look.doubt > gate.person:
+    elif _above(look.doubt, gate.person):
         person.append(f"The result is more doubtful ({_doubt(look.doubt, gate)}) than nearly all of validation.")
     elif gate.accept is None:
         flag.append("No limit of doubt keeps the stated error on the validation part, so nothing is accepted.")
-    elif look.doubt > gate.accept:
+    elif _above(look.doubt, gate.accept):
         flag.append(f"The result is doubtful ({_doubt(look.doubt, gate)}, at most {gate.accept:.3g} is accepted).")
     if person:
         return Verdict("person", tuple(person + flag))
@@ -100,6 +102,11 @@ def accepted(gate: Gate) -> str:
         f"Doubt is low enough that, for patients like the {gate.groups} of validation, at most {100 * gate.error:g} % "
         f"of results are accepted and wrong ({gate.wrong}), on average."
     )
+
+
+def _above(doubt: float, limit: float) -> bool:
+    """Whether a doubt is above a limit by more than rounding."""
+    return doubt > limit + SAME * abs(limit)
 
 
 def _doubt(value: float, gate: Gate) -> str:

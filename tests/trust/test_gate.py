@@ -79,3 +79,10 @@ def test_every_reason_is_said_in_words(look: Look, decision: str, word: str) -> 
 
 def test_without_a_gate_a_person_judges() -> None:
     assert decide(Look(doubt=0.0), None).decision == "person"
+
+
+def test_rounding_does_not_part_a_validation_case_from_the_limit_that_it_gave() -> None:
+    for limit in (0.517362, -31.5):
+        made = gate(accept=limit, person=limit)
+        assert decide(Look(doubt=limit + 1e-6 * abs(limit), outlier=0.0), made).decision == "accept"
+        assert decide(Look(doubt=limit + 1e-4 * abs(limit), outlier=0.0), made).decision == "person"

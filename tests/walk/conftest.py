@@ -149,6 +149,8 @@ class Walk:
     def predicted(self, *words: object) -> Path:
         """Predictions of the run; the bundle's are the same to the bit, and the same call goes on where it stood."""
         out, second = self.folder / f"found-{abs(hash(words))}", self.folder / f"bundled-{abs(hash(words))}"
+        # which runtime is chosen hangs on how fast the machine is just then, and each rounds in its own way
+        words = (*words, "--runtime", "torch")
         self.done("predict", self.run, *words, "--out", out)
         self.done("predict", self.bundle, *words, "--out", second)
         names = sorted(p.name for p in out.iterdir())
