@@ -214,7 +214,9 @@ def predict(
     inputs: Annotated[list[Path] | None, typer.Argument(help="Images, folders, or CSVs with columns of roles.")] = None,
     fixed: Annotated[Path | None, typer.Option(help="For registration: the image that stays.")] = None,
     moving: Annotated[Path | None, typer.Option(help="For registration: the image that moves.")] = None,
-    memory: Annotated[str | None, typer.Option(help="Most that the process may hold, for example 2GB.")] = None,
+    memory: Annotated[
+        str | None, typer.Option(help="Most that the process may hold while it finds masks, for example 2GB.")
+    ] = None,
     runtime: Annotated[
         str,
         typer.Option(

@@ -71,11 +71,7 @@ def predict(
     run, folder = Run(Path(model)), Path(out)
     run.check_hashes()
     _check_further(run, wide, maps)
-    if catalogue.card("hilum.tasks", run.plan.task)["infer"] == "sampler":
-        raise HilumError(
-            "HIL-INFER-03", f"A {run.plan.task} model takes no input images",
-            "Use: hilum generate RUN --count N --out DIR",
-        )  # fmt: skip
+    _check_way(run.plan.task, limit)
     cases, lost = _cases(run.plan.task, inputs, fixed, moving, accept)
     asked = [format, runtime, wide, maps, *roi, *accept]
     key = hashlib.sha256(json.dumps([run.hashes(), *asked]).encode()).hexdigest()
@@ -135,6 +131,22 @@ def _outcomes(
         # the first image is held no longer than any other
         del first
         yield from flow
+
+
+def _check_way(task: str, limit: int | None) -> None:
+    """Refuse a generator, and a limit of memory where an image is computed whole: it would not be kept."""
+    how = catalogue.card("hilum.tasks", task)["infer"]
+    if how == "sampler":
+        raise HilumError(
+            "HIL-INFER-03",
+            f"A {task} model takes no input images",
+            "Use: hilum generate RUN --count N --out DIR",
+        )
+    if limit is not None and how == "whole":
+        raise HilumError(
+            "HIL-INFER-19", f"A {task} model computes an image whole, so that --memory can not be kept",
+            "Leave --memory out; the plan's patch says how large its images are",
+        )  # fmt: skip
 
 
 def _check_further(run: Run, wide: bool, maps: bool) -> None:

@@ -372,6 +372,11 @@ def test_memory(amount: str, code: str, refused: Any, data: Any, trained: Any) -
     refused(code, "predict", trained("segment").path, image, "--memory", amount)
 
 
+def test_memory_where_an_image_is_computed_whole(refused: Any, data: Any, trained: Any) -> None:
+    """A limit that nothing keeps is not taken."""
+    refused("HIL-INFER-19", "predict", trained("classify").path, data("classify"), "--memory", "2GB")
+
+
 def test_dicom_for_a_nifti(refused: Any, data: Any, trained: Any) -> None:
     image = data("segment") / "images" / "head_000.nii.gz"
     assert "not a DICOM" in refused("HIL-INFER-06", "predict", trained("segment").path, image, "--format", "dicom")
