@@ -24,7 +24,8 @@ def dry_step(training: "Training") -> None:
     from hilum.learn import _batches, _guards
 
     cases = training.parts["train"]
-    largest = max(cases, key=lambda case: training.sizes.get(case.id, 0))
+    # two, because one image alone is no pair
+    largest = training.task.asked(sorted(cases, key=lambda case: training.sizes.get(case.id, 0))[-2:])[-1]
     state, plan = training.fresh(), training.plan
     with _guards.memory(f"in a first step on {largest.id}, the largest case"):
         batch, ids = _batches.make(training.task, training.store, [largest], plan, 0)

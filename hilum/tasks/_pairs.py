@@ -1,6 +1,7 @@
 """Pairs for registration: which images meet, and fields between the common box and the images' own grids."""
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -32,13 +33,17 @@ def units(dataset: Dataset, parts: dict[str, str], seed: int, partners: int) -> 
                     "Pairs must lie within one part: list more, or give a patient or split column",
                 )  # fmt: skip
         return listed
-    out: list[tuple[Case, str]] = [(c, "train") for c in dataset.cases if parts[c.id] == "train"]
-    for part in ("val", "test"):
+    out: list[tuple[Case, str]] = []
+    for part in ("train", "val", "test"):
         inside = [c for c in dataset.cases if parts[c.id] == part]
         if len(inside) == 1:
             raise HilumError(
                 "HIL-T08", f"The {part} part has one image, a pair needs two", "About 20 images fill all parts"
             )
+        if part == "train":
+            # any two of them may meet in a batch
+            out += [(c, part) for c in inside]
+            continue
         for fixed in inside:
             others = sorted(
                 (c for c in inside if c.id != fixed.id),
@@ -46,6 +51,13 @@ def units(dataset: Dataset, parts: dict[str, str], seed: int, partners: int) -> 
             )
             out += [(pair(fixed, moving), part) for moving in others[:partners]]
     return out
+
+
+def in_pairs(cases: Sequence[Case]) -> list[Case]:
+    """Pairs as they are, and each single image as the fixed one of the single image before it."""
+    single = [c for c in cases if "image" in c.items]
+    before = dict(zip((c.id for c in single), single[-1:] + single[:-1], strict=True))
+    return [pair(case, before[case.id]) if case.id in before else case for case in cases]
 
 
 def connected(pairs: tuple[tuple[str, str], ...], groups: dict[str, str]) -> dict[str, str]:

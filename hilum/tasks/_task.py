@@ -104,6 +104,10 @@ class Task(ABC):
         """What is learned from and judged: (case, part). Pairs for registration; else the cases themselves."""
         return [(case, parts[case.id]) for case in dataset.cases]
 
+    def asked(self, cases: Sequence[Case]) -> list[Case]:
+        """What is learned from as a prediction is asked of it: the cases themselves, unless overridden."""
+        return list(cases)
+
     @abstractmethod
     def prepare(self, case: Case, truth: bool = True) -> Prepared:
         """A case as arrays on the network's grid; with `truth` the label too. Same case, same arrays."""

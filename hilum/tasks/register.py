@@ -83,6 +83,10 @@ class Task(_task.Task):
         """Pairs within one part: those of pairs.csv, else for train the single images, else seeded partners."""
         return _pairs.units(dataset, parts, seed, PARTNERS)
 
+    def asked(self, cases: Sequence[Case]) -> list[Case]:
+        """In pairs, where single images are learned from."""
+        return _pairs.in_pairs(cases)
+
     def prepare(self, case: Case, truth: bool = True) -> Prepared:
         """Per side ("fixed", "moving", or "image" for a single): (1, *patch) float32 in 0..1 and how it was placed."""
         sides = ["image"] if "image" in case.items else ["fixed", "moving"]
@@ -123,8 +127,6 @@ class Task(_task.Task):
             ready = dict(store(first))
             if "image" in first.items:
                 others = [c for c in cases if c.id != first.id]
-                if not others:
-                    raise HilumError("HIL-T08", "Only one image to learn registration from", "Add images")
                 partner = store(others[int(rng.integers(len(others)))])
                 ready |= {"fixed": ready["image"], "moving": partner["image"]}
                 if "image_label" in ready and "image_label" in partner:

@@ -84,6 +84,7 @@ def learn(
     parts = {p: _evenly([c for c, part in units if part == p], most) for p, most in (("train", TRAIN), ("val", VAL))}
     if not parts["val"]:
         return None, {}
+    parts["train"] = predictor.task.asked(parts["train"])
     predictor.task.keep_largest(())
     train, val = (_seen(predictor, parts[part], part == "val", progress) for part in ("train", "val"))
     if not val.groups:

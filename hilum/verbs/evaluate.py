@@ -129,7 +129,7 @@ def _cases(run: Run, data: Path | str, part: str | None, progress: Progress) -> 
                 "Give the run's own, unchanged data, or leave these images out",
             )
         chosen = part or "test"
-        return [c for c, p in units if p == chosen], chosen
+        return _task.load(plan).asked([c for c, p in units if p == chosen]), chosen
     if part is not None:
         raise HilumError(
             "HIL-EVAL-02", f"{data} is not the run's own data, so it has no {part} part", "Leave --part out"

@@ -122,7 +122,15 @@ def test_pairs_never_cross_parts_and_partners_are_drawn_by_seed() -> None:
 
 def test_t08_a_part_without_a_pair_is_refused() -> None:
     parts = {"a": "train", "b": "train", "c": "val", "d": "test", "e": "test"}
-    for data in (dataset("abcde"), dataset("abcde", (("a", "b"), ("d", "e"), ("c", "d")))):
+    lonely = {"a": "train", "b": "val", "c": "val", "d": "test", "e": "test"}
+    listed = dataset("abcde", (("a", "b"), ("d", "e"), ("c", "d")))
+    for data, given in ((dataset("abcde"), parts), (dataset("abcde"), lonely), (listed, parts)):
         with pytest.raises(HilumError) as error:
-            _pairs.units(data, parts, 0, 2)
+            _pairs.units(data, given, 0, 2)
         assert error.value.code == "HIL-T08"
+
+
+def test_single_images_are_asked_about_in_pairs_of_different_ones() -> None:
+    singles = list(dataset("abc").cases)
+    listed = _pairs.pair(singles[0], singles[1])
+    assert [c.id for c in _pairs.in_pairs([*singles, listed])] == ["a__c", "b__a", "c__b", "a__b"]
