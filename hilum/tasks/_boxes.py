@@ -25,12 +25,12 @@ def of_objects(label: Array) -> Array:
     """Label (*space) -> boxes (N, 2d): one per value when values number objects, one per component of a 0/1 mask."""
     from scipy import ndimage
 
-    values = np.unique(label)
-    if len(values) <= 2:
+    values = np.unique(label[label != 0])
+    if len(values) <= 1:
         numbered = ndimage.label(label != 0)[0]
     else:
         # numbered anew: find_objects makes a slot for every number up to the largest
-        numbered = np.where(label != 0, np.searchsorted(values[values != 0], label) + 1, 0)
+        numbered = np.where(label != 0, np.searchsorted(values, label) + 1, 0)
     found = [s for s in ndimage.find_objects(numbered) if s is not None]
     rows = [[*[a.start for a in s], *[a.stop for a in s]] for s in found]
     return np.array(rows, dtype=np.float64).reshape(-1, 2 * label.ndim)

@@ -14,7 +14,7 @@ from hilum.core.plan import Strict
 from hilum.data.store import Prepared, Store
 from hilum.prepare import augment, intensity, modality, patches
 from hilum.tasks import _boxes, _rounds_boxes, _show, _task
-from hilum.tasks._labels import same_grid, stored
+from hilum.tasks._labels import VALIDITY, same_grid, stored, valid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,7 +60,7 @@ class Task(_task.Task):
         if not names or (len(names) > 1 and not any(row.get("listed") for row in fingerprint["cases"])):
             # masks say where objects are, not of which class
             names = {1: "object"}
-        if not any(row["boxes"] for row in fingerprint["cases"]):
+        if not any(_may_hold_boxes(row, settings["ignore"]) for row in fingerprint["cases"]):
             raise HilumError("HIL-T10", "No case has a box", "Check boxes.csv or labels/")
         shape = np.median([row["shape"] for row in fingerprint["cases"]], axis=0)
         most = 256 if budget.share == 1 else 192 if budget.share >= 0.5 else 128
@@ -113,7 +113,10 @@ class Task(_task.Task):
             return case.boxes[:, 1:], np.array([known.index(n) for n in names], dtype=np.int64)
         label = stored(case)
         same_grid(case, case.read("image"), label)
-        boxes = _boxes.of_objects(label.array[0])
+        nowhere = np.isin(label.array, [0, self.plan.data.get("ignore") or 0])
+        if VALIDITY in case.items:
+            nowhere |= ~valid(case, label)
+        boxes = _boxes.of_objects(np.where(nowhere, 0, label.array)[0])
         return boxes, np.zeros(len(boxes), dtype=np.int64)
 
     def sample(self, store: Store, cases: Sequence[Case], part: str, k: int, rng: np.random.Generator) -> _task.Batch:
@@ -235,3 +238,10 @@ class Task(_task.Task):
 
         image = torch.from_numpy(rng.standard_normal((1, len(self.plan.channels), *self.plan.patch)).astype(np.float32))
         return {"image": image, "boxes": [torch.tensor([[8.0, 8.0, 24.0, 24.0]])], "labels": [torch.tensor([0])]}
+
+
+def _may_hold_boxes(row: dict[str, Any], ignore: int | None) -> bool:
+    """Whether a case of the fingerprint has listed boxes, or a mask with something in it that is not ignored."""
+    if row.get("listed"):
+        return bool(row["boxes"])
+    return any(value not in (0, ignore) for value in row["labels"] or {})
