@@ -11,6 +11,7 @@ from hilum.core.errors import HilumError
 from hilum.core.image import Array, Case, Image, Measurement
 from hilum.core.progress import Progress, quiet
 from hilum.data.dataset import Dataset
+from hilum.planning import _warned
 from hilum.prepare import anatomy
 from hilum.prepare.grid import to_ras
 from hilum.tasks import _labels
@@ -24,12 +25,13 @@ SAMPLES = 10_000
 def fingerprint(dataset: Dataset, parts: dict[str, str], progress: Progress = quiet) -> dict[str, Any]:
     """Structure of every case; intensities and how images lie of the training part only: nothing of the test part.
 
-    "anatomy": an average of the training images (see `prepare.anatomy`), or None; it does not count for the hash.
+    "anatomy": an average of the training images (see `prepare.anatomy`), or None; "warnings": sentences about images
+    with values that are no numbers. Neither counts for the hash.
     """
-    rows, samples = [], []
+    rows, samples, odd = [], [], {}
     blocks: list[Array] = []
     for number, case in enumerate(dataset.cases):
-        row, values, block = case_facts(case)
+        row, values, block, odd[case.id] = case_facts(case)
         rows.append(row)
         if parts[case.id] == "train" and values is not None:
             samples.append(values)
@@ -38,11 +40,13 @@ def fingerprint(dataset: Dataset, parts: dict[str, str], progress: Progress = qu
         progress("look at the images", number + 1, len(dataset.cases), case.id)
     facts = summary(rows, samples, dataset)
     profile = anatomy.learn(blocks)
-    return facts | {"anatomy": None if profile is None else profile.data()}
+    return facts | {"anatomy": None if profile is None else profile.data(), "warnings": _warned.of_numbers(odd)}
 
 
-def case_facts(case: Case) -> tuple[dict[str, Any], Array | None, Array | None]:
-    """One case's row, sampled intensities (C, n), of the foreground where there is a label, and its coarse block."""
+def case_facts(case: Case) -> tuple[dict[str, Any], Array | None, Array | None, int]:
+    """One case's row, sampled intensities (C, n), of the foreground where there is a label, its coarse block, and how
+    many of its voxels are no numbers.
+    """
     role = next((r for r in ("image", "fixed", "kspace") if r in case.items), None)
     if role is None:
         raise HilumError("HIL-DATA-08", f"Case {case.id} has no image", "Add one or leave the case out")
@@ -50,7 +54,8 @@ def case_facts(case: Case) -> tuple[dict[str, Any], Array | None, Array | None]:
     row: dict[str, Any] = {"id": case.id, "class": case.klass, "labels": None, "boxes": None, "hash": _hash(item)}
     if isinstance(item, Measurement):
         row |= {"shape": list(item.array.shape[-2:]), "spacing": [1.0, 1.0], "channels": 1, "physical": False}
-        return row, None, None
+        return row, None, None, 0
+    odd = _warned.no_numbers(case, item)
     image: Image = to_ras(item)
     facts = {"shape": list(image.shape), "spacing": [round(s, 6) for s in image.spacing], "channels": len(image.array)}
     row |= facts | {"physical": image.affine is not None, "modality": image.meta.get("modality", "")}
@@ -66,7 +71,7 @@ def case_facts(case: Case) -> tuple[dict[str, Any], Array | None, Array | None]:
         row |= {"boxes": len(case.boxes), "listed": True}
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(case.id.encode()).digest()[:8], "little"))
     values = np.stack([rng.choice(channel[inside], SAMPLES) for channel in image.array])
-    return row, values.astype(np.float32), anatomy.block(image)
+    return row, values.astype(np.float32), anatomy.block(image), odd
 
 
 def content_hash(case: Case) -> str:

@@ -46,6 +46,11 @@ class Prepared:
         """What the task learns from and is judged on."""
         return _task.kind(plan.task).units(self.dataset, self.parts, plan.split_seed)
 
+    @property
+    def warnings(self) -> list[str]:
+        """What the data are warned of and training goes on with; it stands in the plan and in reports."""
+        return [*self.leaks.warnings, *self.facts.get("warnings", [])]
+
 
 def look(path: Any, task: str, seed: int, progress: Progress = quiet) -> Prepared:
     """Open, check the roles, group, split, look for leaks and fingerprint a data set."""
@@ -62,9 +67,10 @@ def look(path: Any, task: str, seed: int, progress: Progress = quiet) -> Prepare
     if not dataset.parts and grouping != "similarity":
         # groups by similarity can not leak; known patients can, where one image is filed under two of them
         found = leaks(dataset, parts, seen)
-    for warning in found.warnings:
+    ready = Prepared(dataset, parts, _facts(dataset, parts, progress), grouping, found)
+    for warning in ready.warnings:
         log.warning("%s", warning)
-    return Prepared(dataset, parts, _facts(dataset, parts, progress), grouping, found)
+    return ready
 
 
 def _facts(dataset: Dataset, parts: dict[str, str], progress: Progress) -> dict[str, Any]:
@@ -159,8 +165,8 @@ def _fixed(ready: Prepared, task: str, minutes: float | None, steps: int | None,
         "terms": facts["settings"]["terms"],
         "fingerprint": facts["hash"],
     }
-    if ready.leaks.warnings:
-        about["warnings"] = list(ready.leaks.warnings)
+    if ready.warnings:
+        about["warnings"] = ready.warnings
     return {
         "task": task,
         "dims": facts["dims"],

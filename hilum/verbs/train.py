@@ -249,7 +249,7 @@ def _new(
     # a plan may come from another data set; the run says what it really saw
     here = {"name": ready.facts["data"], "grouping": ready.grouping, "fingerprint": ready.facts["hash"]}
     here |= {"terms": ready.facts["settings"]["terms"]}
-    here |= {"warnings": list(ready.leaks.warnings)} if ready.leaks.warnings else {}
+    here |= {"warnings": ready.warnings} if ready.warnings else {}
     kept = {k: v for k, v in made.data.items() if k != "warnings"}
     made = complete(made.model_copy(update={"data": kept | here}))
     if made.learning.get("start") is not None:
