@@ -94,7 +94,7 @@ class Training:
         _pace.dry_step(self)
         if self.plan.steps is None:
             steps = _pace.steps_for(self, self.plan.minutes or 1.0)
-            self.plan = self.plan.model_copy(update={"steps": self.fabric.broadcast(steps)})
+            self.plan = self.plan.model_copy(update={"steps": steps})
         if self.leads:
             self.plan.write(self.folder / "plan.json")
 

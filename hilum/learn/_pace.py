@@ -1,11 +1,14 @@
 """Before the first step: one dry step on the largest case, and minutes into a number of steps."""
 
 import logging
+import math
 import resource
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from hilum.core.errors import HilumError
 
 if TYPE_CHECKING:
     from hilum.learn._loop import Training
@@ -17,6 +20,8 @@ MARGIN = 0.95
 # lasting work, and steps that are frozen can not be taken back.
 LEAST, MOST = 6, 20
 # Steps that are timed.
+FEWEST = 10
+# Fewer steps than these are no training: minutes that hold no more are refused.
 
 
 def dry_step(training: "Training") -> None:
@@ -46,7 +51,10 @@ def forget_peak() -> int:
 
 
 def steps_for(training: "Training", minutes: float) -> int:
-    """Steps that fit what is left of the minutes, from a short timing on a state that is then thrown away."""
+    """Steps that fit what is left of the minutes, from a short timing on a state that is then thrown away.
+
+    Refused (HIL-PLAN-06): fewer than FEWEST.
+    """
     from hilum.learn import _batches, _device
 
     state, spent, began = training.fresh(), [], time.monotonic()
@@ -67,6 +75,16 @@ def steps_for(training: "Training", minutes: float) -> int:
     once = _validation(training, state)
     left = minutes * 60 - (time.monotonic() - training.began)
     steps = _fitting(MARGIN * left, each, once, training)
+    needed = _needed(minutes * 60 - left, each, once, training)
+    # several processes must decide alike
+    steps, needed = training.fabric.broadcast((steps, needed))
+    if steps < FEWEST:
+        raise HilumError(
+            "HIL-PLAN-06",
+            f"{minutes:g} minutes hold {max(0, steps)} steps: preparing and timing took {minutes * 60 - left:.2g} s, a "
+            f"step takes {each:.2g} s",
+            f"Give --minutes {needed:g} for {FEWEST} steps, or a smaller patch, batch or network",
+        )
     if left < minutes * 30:
         log.warning(
             "preparing %d cases took over half of the %.2g minutes, which leaves %d steps: give more --minutes",
@@ -92,12 +110,22 @@ def _validation(training: "Training", state: Any) -> float:
 
 
 def _fitting(seconds: float, each: float, once: float, training: "Training") -> int:
-    """The most steps that fit with their rounds of validation."""
+    """The most steps that fit with their rounds of validation; 0 or less where none does."""
+    steps = int(seconds / each)
+    for _ in range(3):
+        steps = int((seconds - _checks(max(1, steps), once, training)) / each)
+    return steps
+
+
+def _checks(steps: int, once: float, training: "Training") -> float:
+    """Seconds of all validation of so many steps."""
     from hilum.learn import _batches
 
-    steps = max(1, int(seconds / each))
-    for _ in range(3):
-        plan = training.plan.model_copy(update={"steps": steps})
-        checks = -(-steps // _batches.every(plan)) * once * _batches.check_count(plan, len(training.parts["val"]))
-        steps = max(1, int((seconds - checks) / each))
-    return steps
+    plan = training.plan.model_copy(update={"steps": steps})
+    return -(-steps // _batches.every(plan)) * once * _batches.check_count(plan, len(training.parts["val"]))
+
+
+def _needed(before: float, each: float, once: float, training: "Training") -> float:
+    """Minutes, rounded up, that hold FEWEST steps with a third to spare. before: seconds that went before the steps."""
+    minutes = 4 / 3 * (before + (FEWEST * each + _checks(FEWEST, once, training)) / MARGIN) / 60
+    return math.ceil(minutes * 10) / 10

@@ -127,11 +127,11 @@ def test_t06_a_loss_that_is_no_number_stops_and_keeps_the_last_state(
 
 
 def test_minutes_become_steps_that_are_written_down(plan_of: PlanOf, ready: Ready, tmp_path: Path) -> None:
-    plan = plan_of("classify", batch=2).model_copy(update={"minutes": 0.01, "steps": None})
+    plan = plan_of("classify", batch=2).model_copy(update={"minutes": 0.1, "steps": None})
     training = begin(tmp_path / "run", plan, ready("classify"))
     training.run(False)
     frozen = Plan.read(tmp_path / "run" / "plan.json")
-    assert frozen.steps is not None and frozen.steps >= 1 and frozen.minutes == 0.01
+    assert frozen.steps is not None and frozen.steps >= 10 and frozen.minutes == 0.1
     with open(tmp_path / "run" / "log.csv", newline="") as stream:
         assert int(list(csv.DictReader(stream))[-1]["step"]) == frozen.steps
     decided = {"precision": frozen.learning["precision"], "layout": frozen.learning["layout"]}

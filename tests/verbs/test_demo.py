@@ -15,7 +15,7 @@ from hilum.verbs.verify import verify
 
 def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    found = demo(minutes=0.1, cases=8)
+    found = demo(minutes=0.4, cases=8)
     folder = Path(found["folder"])
     assert folder == Path("hilum-demo")
     page = Path(found["report"]).read_text(encoding="utf-8")
