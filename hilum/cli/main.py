@@ -114,7 +114,7 @@ def train(
     net: Annotated[str | None, typer.Option(help="A network, or name:key=value.")] = None,
     minutes: Minutes = None,
     steps: Steps = None,
-    seed: Seed = 0,
+    seed: Annotated[int | None, typer.Option(help="Of the split, the weights and the batches; 0 unless given.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on in --out from its last checkpoint.")] = False,
     start: Annotated[
         Path | None, typer.Option(help="Weights to begin from: a run, a bundle, a .safetensors or .pt file.")

@@ -1,10 +1,18 @@
 """Whether a run's data still is what the run was made with: the same cases, in the same parts."""
 
+import json
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.core.run import Run
+from hilum.learn._versions import differences
 from hilum.planning.planner import Prepared
+
+NAMED = 3
+# Cases of a kind that are named in a sentence.
 
 
 def same_data(run: Run, ready: Prepared) -> list[tuple[Case, str]] | None:
@@ -26,3 +34,52 @@ def split_rows(units: list[tuple[Case, str]]) -> list[dict[str, Any]]:
             row |= {"fixed": case.attributes.get("fixed", ""), "moving": case.attributes.get("moving", "")}
         rows.append(row)
     return rows
+
+
+def other_data(run: Run, ready: Prepared, data: Path | str) -> HilumError:
+    """The refusal of data that are not the run's, which says what is more, gone, changed or elsewhere (HIL-T04)."""
+    words = [*_of_cases(run, ready), *_of_split(run, ready), *_of_settings(run, ready)]
+    told = "; ".join(words) or "its cases are grouped or ordered otherwise"
+    seen = f"{data} is not what {run.path} was trained on: {told}"
+    return HilumError("HIL-T04", seen, "Resume with the same, unchanged data")
+
+
+def _of_cases(run: Run, ready: Prepared) -> list[str]:
+    """Images that are more, gone, or have changed (they, their labels, classes or boxes)."""
+    before, now = ({row["id"]: row for row in facts["cases"]} for facts in _facts(run, ready))
+    return [
+        *_told(dict.fromkeys(now.keys() - before.keys(), ""), "is more", "are more"),
+        *_told(dict.fromkeys(before.keys() - now.keys(), ""), "is gone", "are gone"),
+        *_told({n: "" for n in before.keys() & now.keys() if before[n] != now[n]}, "has changed", "have changed"),
+    ]
+
+
+def _of_split(run: Run, ready: Prepared) -> list[str]:
+    """Cases or pairs that are in another part."""
+    before = {row["case"]: row["part"] for row in run.split()} if run.has("split.csv") else {}
+    now = {case.id: part for case, part in ready.units(run.plan)}
+    moved = {n: f"{before[n]}, now {now[n]}" for n in before.keys() & now.keys() if before[n] != now[n]}
+    return _told(moved, "lies in another part", "lie in another part")
+
+
+def _of_settings(run: Run, ready: Prepared) -> list[str]:
+    """What dataset.yaml says otherwise, but for names and terms."""
+    before, now = (
+        {k: v for k, v in facts["settings"].items() if k not in ("folder", "terms")} for facts in _facts(run, ready)
+    )
+    return differences(before, now)
+
+
+def _facts(run: Run, ready: Prepared) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The fingerprint of the run and of the data, both as JSON has them; the latter twice for runs that keep none."""
+    now = json.loads(json.dumps(ready.facts))
+    return (run.json("fingerprint.json") if run.has("fingerprint.json") else now), now
+
+
+def _told(found: Mapping[str, str], one: str, many: str) -> list[str]:
+    """ "2 are gone (a, b)", with a word on each where there is one; nothing of none."""
+    if not found:
+        return []
+    names = [f"{name} ({found[name]})" if found[name] else name for name in sorted(found)[:NAMED]]
+    more = ", ..." if len(found) > NAMED else ""
+    return [f"{len(found)} {one if len(found) == 1 else many} ({', '.join(names)}{more})"]

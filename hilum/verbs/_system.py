@@ -16,7 +16,7 @@ from hilum.planning import groups
 from hilum.planning.planner import Prepared, check_budget, look
 from hilum.tasks import _build, _task
 from hilum.verbs import train as single
-from hilum.verbs._same import same_data, split_rows
+from hilum.verbs._same import other_data, same_data, split_rows
 from hilum.verbs.calibrate import calibrate
 from hilum.verbs.plan import complete, planned
 
@@ -67,7 +67,7 @@ def resume(data: Path | str, task: str, out: Path, words: dict[str, Any], progre
         raise HilumError("HIL-T04", f"{out} is a {whole.task} run, not {task}", f"Use --task {whole.task}")
     ready = look(data, task, whole.split_seed, progress)
     if same_data(run, ready) is None:
-        raise HilumError("HIL-T04", f"{data} is not what {out} was trained on", "Resume with the same, unchanged data")
+        raise other_data(run, ready, data)
     with single.held(out, resume=True):
         return _trained(run, made, _plans(whole, made, ready), ready, words, progress, resumed=True)
 

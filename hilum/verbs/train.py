@@ -15,11 +15,12 @@ from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.core.lock import NAME as LOCK
 from hilum.core.lock import locked
-from hilum.core.plan import Plan
+from hilum.core.plan import Plan, checked
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run, free_folder, new_folder, write_rows
 from hilum.core.sizes import parse_size
 from hilum.core.system import NAME as SYSTEM
+from hilum.data.dataset import Settings
 from hilum.learn import _track, _weights
 from hilum.learn._launch import launch
 from hilum.learn._start import Beginning
@@ -28,7 +29,7 @@ from hilum.planning.planner import Prepared, check_budget, edit, fitted, look
 from hilum.prepare import augment
 from hilum.tasks import _build, _task
 from hilum.trust import learned
-from hilum.verbs._same import same_data, split_rows
+from hilum.verbs._same import other_data, same_data, split_rows
 from hilum.verbs.plan import complete, planned
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ def train(
     net: str | None = None,
     minutes: float | None = None,
     steps: int | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     resume: bool = False,
     settings: dict[str, Any] | None = None,
     memory: str | None = None,
@@ -59,27 +60,29 @@ def train(
 ) -> Run:
     """Plan (or take `plan`), train for the minutes or steps, and return the run. Default: 10 minutes.
 
-    resume: go on in `out` from its last checkpoint, with the plan that lies there. memory: the most to be used
-    ("4GB"). start: a run, a bundle or a file of weights to begin from; settings {"encoder_weights": file} begins the
-    encoder only. accelerator: auto, cpu or cuda. devices: how many processes share a batch. accept: ["T04"] resumes
-    with other versions than the run began with.
-    track: "tensorboard", "mlflow" or both, with a comma: log.csv is written there too, in the run folder. groups: how
-    many networks share the classes (segment only), or a YAML file {group: [class names]}; minutes or steps are then
-    those of all together, and the run is a system.
+    seed: 0 unless given. resume: go on in `out` from its last checkpoint, with the plan that lies there. memory: the
+    most to be used ("4GB"). start: a run, a bundle or a file of weights to begin from; settings {"encoder_weights":
+    file} begins the encoder only. accelerator: auto, cpu or cuda. devices: how many processes share a batch. accept:
+    ["T04"], also written HIL-T04, resumes with other versions than the run began with. track: "tensorboard", "mlflow"
+    or both, with a comma: log.csv is written there too, in the run folder. groups: how many networks share the classes
+    (segment only), or a YAML file {group: [class names]}; minutes or steps are then those of all together, and the run
+    is a system.
     """
     _track.check(track)
     out = Path(out)
     begin, rest = _beginning(start, settings)
-    words: dict[str, Any] = {"accelerator": accelerator, "devices": devices, "accept": accept, "track": track}
+    rows = checked(Settings, {"accept": list(accept)}, "--accept").accept
+    words: dict[str, Any] = {"accelerator": accelerator, "devices": devices, "accept": rows, "track": track}
     if resume:
-        given = (plan, net, minutes, steps, settings, memory, start, groups)
+        given = (plan, net, minutes, steps, seed, settings, memory, start, groups)
         if any(value not in (None, {}) for value in given):
             raise HilumError(
                 "HIL-T04",
                 "--resume goes on with the plan in the run, but another option that decides the run is given",
-                "Leave out --plan, --net, --set, --minutes, --steps, --memory, --start and --groups, or train anew "
-                "elsewhere",
+                "Leave out --plan, --net, --set, --seed, --minutes, --steps, --memory, --start and --groups, or train "
+                "anew elsewhere",
             )
+    seed = seed or 0
     if groups is not None or (resume and (out / SYSTEM).is_file()):
         # it trains its networks by the functions below
         from hilum.verbs import _system
@@ -270,7 +273,7 @@ def _again(data: Path | str, task: str, out: Path, progress: Progress) -> tuple[
     ready = look(data, task, made.split_seed, progress)
     units = same_data(run, ready)
     if units is None:
-        raise HilumError("HIL-T04", f"{data} is not what {out} was trained on", "Resume with the same, unchanged data")
+        raise other_data(run, ready, data)
     return made, units
 
 

@@ -13,10 +13,13 @@ from typing import Any
 import pytest
 
 from hilum.core import run as run_folder
+from hilum.core.atomic import write_text
 from hilum.core.errors import HilumError
+from hilum.core.image import Image
 from hilum.core.lock import locked
 from hilum.core.plan import Plan
 from hilum.core.run import Run
+from hilum.io import raster
 from hilum.learn import _checkpoint, _loop, _versions
 from hilum.learn._loop import Training
 from hilum.planning.planner import Prepared
@@ -119,13 +122,15 @@ def test_t04_another_split_is_refused(trained: Callable[[str], Run], data: Folde
     with pytest.raises(HilumError) as error:
         train(data("classify"), "classify", run, resume=True)
     assert error.value.code == "HIL-T04" and "unchanged data" in error.value.remedy
+    moved = [row["case"] for row in Run(run).split() if row["part"] == "val"]
+    assert "lie in another part" in error.value.seen and f"{moved[0]} (val, now test)" in error.value.seen
 
 
 def test_t04_t05_the_command_refuses_to_resume_with_other_options_or_nothing(
     trained: Callable[[str], Run], data: Folder, hilum: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
     words = ["train", data("classify"), "--task", "classify", "--resume", "--out"]
-    for more in (["--steps", 9], ["--set", "learning.rate=0.1"], ["--net", "resnet"]):
+    for more in (["--steps", 9], ["--set", "learning.rate=0.1"], ["--net", "resnet"], ["--seed", 5]):
         code, _, heard = hilum(*words, trained("classify").path, *more)
         assert code == 2 and "[HIL-T04]" in heard
     code, _, heard = hilum(*words, tmp_path / "none")
@@ -135,6 +140,39 @@ def test_t04_t05_the_command_refuses_to_resume_with_other_options_or_nothing(
     before = sorted(p.name for p in (tmp_path / "run").iterdir())
     code, _, heard = hilum(*words, tmp_path / "run")
     assert code == 2 and "[HIL-T05]" in heard and sorted(p.name for p in (tmp_path / "run").iterdir()) == before
+
+
+def test_t04_what_the_data_have_more_less_and_otherwise_is_said(
+    trained: Callable[[str], Run], data: Folder, tmp_path: Path
+) -> None:
+    run, folder = tmp_path / "run", tmp_path / "slices"
+    shutil.copytree(trained("classify").path, run)
+    shutil.copytree(data("classify"), folder)
+    first, second, third = sorted((folder / "healthy").glob("*.png"))[:3]
+    first.unlink()
+    raster.write(second, Image(raster.read(second).array[:, ::-1]))
+    (folder / "healthy" / "more.png").write_bytes(third.read_bytes())
+    write_text(folder / "dataset.yaml", "ignore: 255\n")
+    with pytest.raises(HilumError) as error:
+        train(folder, "classify", run, resume=True)
+    assert error.value.code == "HIL-T04"
+    for words in (
+        f"1 is gone (healthy/{first.stem})", f"1 has changed (healthy/{second.stem})", "1 is more (healthy/more)",
+        "ignore: null, now 255",
+    ):  # fmt: skip
+        assert words in error.value.seen
+
+
+@pytest.mark.parametrize("word", ["T04", "HIL-T04", "hil-t04"])
+def test_t04_is_accepted_as_the_table_of_errors_calls_it(
+    word: str, trained: Callable[[str], Run], data: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained("classify").path, run)
+    monkeypatch.setattr(_versions, "here", lambda: {"torch": "0.1"})
+    with pytest.raises(HilumError, match="HIL-T04"):
+        train(data("classify"), "classify", run, resume=True)
+    train(data("classify"), "classify", run, resume=True, accept=[word])
 
 
 @pytest.mark.parametrize("how", ["change", "vanish"])
