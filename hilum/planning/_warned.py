@@ -1,14 +1,18 @@
-"""What training is warned of, by name: images with values that are no numbers."""
+"""What training is warned of, by name: images with values that are no numbers, and classes that a part lacks."""
 
+from collections import defaultdict
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from hilum.core.errors import HilumError
 from hilum.core.image import Case, Image
+from hilum.data.dataset import Dataset
+from hilum.data.splits import PARTS
 
 NAMED = 10
-# Cases named in a sentence.
+# Cases or classes named in a sentence.
 
 
 def no_numbers(case: Case, image: Image) -> int:
@@ -36,6 +40,38 @@ def of_numbers(odd: Mapping[str, int]) -> list[str]:
     if not found:
         return []
     return [f"HIL-N09: NaN or infinite voxels, where networks see the least value of the image: {_listed(found)}"]
+
+
+def absent(dataset: Dataset, parts: Mapping[str, str], facts: Mapping[str, Any], task: str) -> list[str]:
+    """Sentences about classes that no case of a part has."""
+    seen: dict[str, set[str]] = defaultdict(set)
+    labels = {row["id"]: row["labels"] or {} for row in facts["cases"]}
+    for case in dataset.cases:
+        for name in _classes(case, labels[case.id], facts["settings"], task):
+            seen[name].add(parts[case.id])
+    found = []
+    for part in PARTS:
+        lacking = sorted(name for name, own in seen.items() if part not in own)
+        if lacking:
+            means = {"train": "nothing is learned of it", "val": "the curve and the limits of trust leave it out"}
+            found.append(f"HIL-T08: no {part} case has {_listed(lacking)}: {means.get(part, 'it is not judged')}")
+    return found
+
+
+def _classes(case: Case, labels: Mapping[int, int], settings: Mapping[str, Any], task: str) -> set[str]:
+    """Classes that a case shows, where the task learns any. labels: {stored value: voxels}."""
+    if task == "classify":
+        return {str(case.klass)}
+    if task == "detect" and case.boxes is not None:
+        values = {int(row[0]) for row in case.boxes}
+        return {case.box_classes.get(v, settings["classes"].get(str(v), f"class {v}")) for v in values}
+    if task != "segment":
+        return set()
+    shown = {v for v in labels if v not in (0, settings["ignore"])}
+    if not settings["labels"]:
+        return {settings["classes"].get(str(v), f"class {v}") for v in shown}
+    rules = settings["labels"].items()
+    return {n for n, rule in rules if shown & (shown if isinstance(rule, str) else set(np.atleast_1d(rule).tolist()))}
 
 
 def _listed(names: list[str]) -> str:

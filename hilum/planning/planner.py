@@ -16,6 +16,7 @@ from hilum.data.labels import counted
 from hilum.data.leaks import Leaks, leaks
 from hilum.data.splits import given, split
 from hilum.planning import _shape
+from hilum.planning._warned import absent
 from hilum.planning.fingerprint import fingerprint
 from hilum.planning.memory import cap
 from hilum.prepare import augment
@@ -67,7 +68,9 @@ def look(path: Any, task: str, seed: int, progress: Progress = quiet) -> Prepare
     if not dataset.parts and grouping != "similarity":
         # groups by similarity can not leak; known patients can, where one image is filed under two of them
         found = leaks(dataset, parts, seen)
-    ready = Prepared(dataset, parts, _facts(dataset, parts, progress), grouping, found)
+    facts = _facts(dataset, parts, progress)
+    facts["warnings"] += absent(dataset, parts, facts, task)
+    ready = Prepared(dataset, parts, facts, grouping, found)
     for warning in ready.warnings:
         log.warning("%s", warning)
     return ready

@@ -9,10 +9,13 @@ import nibabel
 import numpy as np
 import pytest
 
+from hilum.core.atomic import write_text
 from hilum.core.errors import HilumError
 from hilum.core.image import Image
 from hilum.core.plan import Plan
-from hilum.planning.planner import look
+from hilum.data.dataset import open_dataset
+from hilum.io import raster
+from hilum.planning.planner import look, make_plan
 from hilum.verbs.evaluate import evaluate
 from hilum.verbs.train import train
 
@@ -57,3 +60,41 @@ def test_t06_no_numbers_that_the_reader_says_nothing_of_are_refused_by_name(
     monkeypatch.setattr(Image, "__post_init__", lambda self: (object.__setattr__(self, "warnings", ()), honest(self)))
     with pytest.raises(HilumError, match=r"head_001.*HIL-T06"):
         look(heads, "segment", 0)
+
+
+def pictures(folder: Path, rows: list[tuple[str, str, str]]) -> Path:
+    """A table of pictures: case, class and split."""
+    rng = np.random.default_rng(0)
+    for case, _, _ in rows:
+        raster.write(folder / f"{case}.png", Image(rng.integers(0, 255, (1, 32, 32), np.uint8)))
+    lines = [f"{case},{case}.png,{klass},{part}" for case, klass, part in rows]
+    write_text(folder / "cases.csv", "case,image,class,split\n" + "\n".join(lines) + "\n")
+    return folder / "cases.csv"
+
+
+def test_t08_classes_that_a_part_lacks_are_told_and_stand_in_the_plan(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    kinds = {"train": "aabbcc", "val": "aab", "test": "aacd"}
+    rows = [(f"{part}{n}", kind, part) for part, row in kinds.items() for n, kind in enumerate(row)]
+    ready = look(pictures(tmp_path, rows), "classify", 0)
+    made = make_plan(ready, "classify", steps=1)
+    told = made.data["warnings"]
+    assert [words.split(":")[1].strip() for words in told] == [
+        "no train case has d", "no val case has c, d", "no test case has b",
+    ]  # fmt: skip
+    assert all(words.startswith("HIL-T08: ") and words in [r.message for r in caplog.records] for words in told)
+
+
+def test_t08_a_class_of_voxels_that_a_part_lacks_is_told(heads: Path) -> None:
+    parts = look(heads, "segment", 0).parts
+    (val,) = [name for name, part in parts.items() if part == "val"]
+    path = heads / "labels" / f"{val}.nii.gz"
+    seen = nibabel.load(path)
+    values = np.asarray(seen.dataobj)
+    most = int(values.max())
+    nibabel.Nifti1Image(np.where(values == most, 0, values).astype(values.dtype), seen.affine).to_filename(path)
+    (told,) = look(heads, "segment", 0).warnings
+    named = open_dataset(heads).settings.classes[most]
+    assert told.startswith(f"HIL-T08: no val case has {named}:")
+    assert look(heads, "generate", 0).warnings == []
