@@ -136,12 +136,14 @@ def check_prepared(case: Case, prepared: dict[str, Any]) -> str | None:
 
 
 def save_bad_batch(path: Path, batch: dict[str, Any]) -> None:
-    """The tensors of a batch that gave no number, to be looked at."""
+    """The tensors of a batch that gave no number, to be looked at; of a list, one for each image: "boxes.0"."""
     import torch
     from safetensors.torch import save_file
 
     from hilum.core.atomic import writing
 
-    kept = {n: v.detach().cpu().contiguous() for n, v in batch.items() if isinstance(v, torch.Tensor)}
+    several = {f"{n}.{place}": one for n, v in batch.items() if isinstance(v, list) for place, one in enumerate(v)}
+    found = {n: v for n, v in (batch | several).items() if isinstance(v, torch.Tensor)}
+    kept = {n: v.detach().cpu().contiguous() for n, v in found.items()}
     with writing(path) as part:
         save_file(kept, part)

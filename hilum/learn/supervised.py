@@ -20,7 +20,7 @@ CARD = {
 
 
 class Learning(Common, Transfer):
-    """optimiser: adamw or sgd (Nesterov). rate: the highest. warmup: share of the steps."""
+    """optimiser: adamw or sgd (Nesterov, where momentum is not 0). rate: the highest. warmup: share of the steps."""
 
     optimiser: Literal["adamw", "sgd"] = "adamw"
     rate: float = Field(default=1e-3, gt=0)
@@ -43,7 +43,8 @@ def setup(plan: Plan) -> State:
     if settings.optimiser == "adamw":
         optimiser = torch.optim.AdamW(weights, lr=settings.rate, weight_decay=settings.weight_decay)
     else:
-        optimiser = torch.optim.SGD(weights, lr=settings.rate, momentum=settings.momentum, nesterov=True)
+        ahead = settings.momentum > 0
+        optimiser = torch.optim.SGD(weights, lr=settings.rate, momentum=settings.momentum, nesterov=ahead)
     return State(plan, task, settings, {"net": net}, {"net": optimiser})
 
 

@@ -202,6 +202,7 @@ def _checked(plan: Plan) -> Plan:
     """The plan with the task's options written out; every network's name and options are known ones."""
     catalogue.card("hilum.learn", plan.regime)
     made = _task.load(plan)
+    made.check_augment()
     plan = plan.model_copy(update={"options": made.options.model_dump()})
     for role, wanted in plan.networks.items():
         _build.check(made, wanted, role)

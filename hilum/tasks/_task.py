@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from hilum.core import catalogue
+from hilum.core.errors import HilumError
 from hilum.core.findings import Result
 from hilum.core.image import Array, Case, Image
 from hilum.core.plan import Plan, Strict, checked
@@ -83,12 +84,23 @@ class Task(ABC):
     CARD: ClassVar[dict[str, Any]]
     steps_beside_segment: ClassVar[float] = 1.0
     # How many more steps a network should see than one that segments.
+    varied: ClassVar[bool] = True
+    # Whether what is learned from goes through the plan's augmentation.
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.options: Any = checked(self.Options, plan.options, "plan.json options")
         augment.check(plan.augment)
         self.single: tuple[int, ...] = ()
+
+    def check_augment(self) -> None:
+        """Refuse a plan to train by whose augmentation this task would leave out (HIL-PLAN-05)."""
+        if self.plan.augment and not self.varied:
+            names = ", ".join(entry.name for entry in self.plan.augment)
+            raise HilumError(
+                "HIL-PLAN-05", f"{self.plan.task} learns from images as they are, but plan.augment names {names}",
+                "Leave plan.augment empty",
+            )  # fmt: skip
 
     def keep_largest(self, names: Sequence[str]) -> None:
         """Of masks: classes of which only the largest piece is kept, as the run learned on its validation part."""

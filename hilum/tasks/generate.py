@@ -38,6 +38,7 @@ class Task(_task.Task):
     """Random vectors in, images in -1..1 out; the regime owns the losses."""
 
     CARD: ClassVar[dict[str, Any]] = CARD
+    varied = False
 
     @classmethod
     def rules(cls, fingerprint: dict[str, Any], budget: _task.Budget) -> dict[str, Any]:

@@ -50,6 +50,7 @@ class Task(_task.Task):
 
     Options = Options
     CARD: ClassVar[dict[str, Any]] = CARD
+    varied = False
 
     @classmethod
     def rules(cls, fingerprint: dict[str, Any], budget: _task.Budget) -> dict[str, Any]:

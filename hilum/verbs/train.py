@@ -195,6 +195,7 @@ def _begin(
     """Write what a run starts from; the whole plan must be trainable before that."""
     augment.check(made.augment)
     task = _task.load(made)
+    task.check_augment()
     _build.trial(task)
     seen = {row["hash"]: ready.parts[row["id"]] for row in ready.facts["cases"]}
     if begin is not None:

@@ -19,7 +19,7 @@ from hilum.data.store import Store
 from hilum.learn import _batches, _checkpoint, _guards, _judge, _loop
 from hilum.learn._loop import Training
 from hilum.planning.planner import Prepared
-from hilum.tasks import _rounds
+from hilum.tasks import _rounds, _task
 
 Begin = Callable[..., Training]
 Folder = Callable[[str], Path]
@@ -94,6 +94,19 @@ def test_t06_five_gradients_in_a_row_stop_with_the_batch_and_its_cases(
     assert kept.keys() == tensors.keys() and all(torch.equal(kept[n], t) for n, t in tensors.items())
     assert f"on the cases {', '.join(ids)}" in error.value.seen and "bad_batch.safetensors" in error.value.seen
     assert _checkpoint.load(tmp_path / "run" / "checkpoint.safetensors")["step"] == last
+
+
+def test_t06_a_bad_batch_keeps_its_boxes(plan_of: PlanOf, ready: Ready, tmp_path: Path) -> None:
+    plan = plan_of("detect")
+    task = _task.load(plan)
+    cases = [c for c, _ in ready("detect").units(plan)]
+    batch, _ = _batches.make(task, Store(task.prepare), cases, plan, 0)
+    _guards.save_bad_batch(tmp_path / "bad_batch.safetensors", batch)
+    kept = load_file(tmp_path / "bad_batch.safetensors")
+    assert torch.equal(kept.pop("image"), batch["image"])
+    assert len(kept) == 2 * plan.batch
+    for name in ("boxes", "labels"):
+        assert all(torch.equal(kept[f"{name}.{n}"], one) for n, one in enumerate(batch[name]))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

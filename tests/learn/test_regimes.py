@@ -138,3 +138,10 @@ def test_the_critic_is_trained_more_often_and_the_average_follows(plan_of: PlanO
     module.step(state, made, 2000, plain_update(state, used))
     for before, after, goal in zip(old, net.parameters(), generator.parameters(), strict=True):
         torch.testing.assert_close(after, before + (goal - before) * (1 - state.learning.average))
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_sgd_looks_ahead_only_where_it_has_momentum(momentum: float, plan_of: PlanOf) -> None:
+    words = {"learning.optimiser": "sgd", "learning.momentum": momentum}
+    group = begin("supervised", plan_of("classify", **words)).optimisers["net"].param_groups[0]
+    assert group["momentum"] == momentum and group["nesterov"] == (momentum > 0)

@@ -17,6 +17,7 @@ from hilum.io import nifti, raster
 from hilum.planning.fingerprint import fingerprint
 from hilum.planning.planner import Prepared, edit, look, make_plan
 from hilum.tasks._pairs import connected
+from hilum.verbs.train import train
 
 TASKS = list(catalogue.cards("hilum.tasks"))
 Ready = Callable[[str], Prepared]
@@ -44,6 +45,19 @@ def test_same_data_and_seed_give_the_same_text(task: str, data: Callable[[str], 
     assert first.text() == again.text()
     assert Plan.parse(first.text()) == first
     assert first.task == task and first.networks["net"].name == catalogue.card("hilum.tasks", task)["network"]
+
+
+@pytest.mark.parametrize("task", ["register", "reconstruct", "generate"])
+def test_augmentation_that_a_task_would_not_use_is_refused(
+    task: str, data: Callable[[str], Path], ready: Ready, plan_of: Callable[..., Plan], tmp_path: Path
+) -> None:
+    noise = {"plan.augment": [{"name": "noise"}]}
+    assert code(ready(task), task, steps=1, settings=noise) == "HIL-PLAN-05"
+    make_plan(ready(task), task, steps=1, settings={"plan.augment": []})
+    plan_of(task, 1, augment=[{"name": "noise"}]).write(tmp_path / "plan.json")
+    with pytest.raises(HilumError, match=r"plan\.augment"):
+        train(data(task), task, tmp_path / "run", plan=tmp_path / "plan.json")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("task", TASKS)
