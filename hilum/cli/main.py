@@ -40,7 +40,7 @@ Accept = Annotated[
     list[str] | None, typer.Option(help="A fault that is known and meant, by its row: D21 (a slice is missing).")
 ]
 Memory = Annotated[
-    str | None, typer.Option(help="The most memory to plan for, such as 4GB; else most of what is free.")
+    str | None, typer.Option(help="The most memory to plan for on processors, such as 4GB; else most of what is free.")
 ]
 Out = Annotated[Path, typer.Option(help="Where to write; must not exist or be empty.")]
 

@@ -87,19 +87,20 @@ def enough_time(shaped: Shaped, minutes: float | None) -> None:
     )
 
 
-def by_memory(build: Build, shaped: Shaped, ready: Any, most: int, fixed: set[str]) -> Plan:
+def by_memory(build: Build, shaped: Shaped, ready: Any, most: int, fixed: set[str], devices: int = 1) -> Plan:
     """The plan, or the first that fits `most` bytes of those with a smaller store, batch, patch, width, in this order.
 
-    fixed: plan keys that were given by hand ("batch", "patch"), which are not changed.
+    fixed: plan keys that were given by hand ("batch", "patch"), which are not changed. devices: processes that share
+    every batch; each holds its own store, weights and batches.
     """
-    cases = memory.kept(ready, shaped.plan)
-    if (plan := _stored(shaped.plan, cases, most)) is not None:
+    cases, each = memory.kept(ready, shaped.plan), most // devices
+    if (plan := _stored(shaped.plan, cases, each)) is not None:
         return plan
     last = shaped.plan
-    for smaller in _smaller(build, shaped, fixed):
+    for smaller in _smaller(build, shaped, fixed, devices):
         found = memory.kept(ready, smaller) if smaller.patch != last.patch else cases
         try:
-            plan = _stored(smaller, found, most)
+            plan = _stored(smaller, found, each)
         except HilumError as error:
             # a network whose stages were given by hand does not follow every patch
             if error.code.split("-")[1] != "ZOO":
@@ -114,9 +115,9 @@ def by_memory(build: Build, shaped: Shaped, ready: Any, most: int, fixed: set[st
     given = f" with the given {' and '.join(sorted(fixed))}" if fixed else ""
     raise HilumError(
         "HIL-PLAN-07",
-        f"Training may use {size_words(most)}, but the plan needs {whole.words()}",
-        f"The smallest plan{given} needs {size_words(least.total)} (batch {last.batch}, patch {last.patch}): "
-        f"give --memory {_asked(least.total)} or free some",
+        f"Training may use {size_words(most)}, but the plan needs {whole.words()}{_for_each(devices)}",
+        f"The smallest plan{given} needs {size_words(least.total)} (batch {last.batch}, patch {last.patch})"
+        f"{_for_each(devices)}: give --memory {_asked(least.total * devices)} or free some",
     )
 
 
@@ -132,10 +133,12 @@ def _stored(plan: Plan, cases: memory.Kept, most: int) -> Plan | None:
     return plan.model_copy(update={"store_bytes": int(room)})
 
 
-def _smaller(build: Build, shaped: Shaped, fixed: set[str]) -> Iterator[Plan]:
-    """Smaller batches, then smaller patches, then narrower networks, each from the last."""
+def _smaller(build: Build, shaped: Shaped, fixed: set[str], devices: int) -> Iterator[Plan]:
+    """Smaller batches that so many processes can share, then smaller patches, then narrower networks, each from the
+    last.
+    """
     plan, batches = shaped.plan, [shaped.plan.batch]
-    while batches[-1] > 1 and "batch" not in fixed:
+    while batches[-1] > 1 and batches[-1] // 2 % devices == 0 and "batch" not in fixed:
         batches.append(batches[-1] // 2)
         yield plan.model_copy(update={"batch": batches[-1]})
     budget, small = replace(shaped.budget, published=False), {"batch": batches[-1]}
@@ -150,29 +153,45 @@ def _smaller(build: Build, shaped: Shaped, fixed: set[str]) -> Iterator[Plan]:
             yield build(budget).model_copy(update=small)
 
 
+def refuse_cap(asked: int | None) -> None:
+    """On a card, where no memory is predicted, a cap would be an empty promise."""
+    if asked is not None:
+        raise HilumError(
+            "HIL-PLAN-07", f"--memory {size_words(asked)} is kept on processors only, and this run is for CUDA",
+            "Leave --memory out, or train on processors: hilum train --accelerator cpu",
+        )  # fmt: skip
+
+
+def _for_each(devices: int) -> str:
+    return f" in each of {devices} processes" if devices > 1 else ""
+
+
 def _asked(size: int) -> str:
     """A size a little above, as --memory reads it."""
     return f"{int(np.ceil(size * 1.02 / 2**20))}MB"
 
 
-def given_fits(plan: Plan, ready: Any, most: int) -> Plan:
-    """A plan made elsewhere, with a store that fits `most` bytes; refused with what would fit where it does not."""
-    cases = memory.kept(ready, plan)
-    if (found := _stored(plan, cases, most)) is not None:
+def given_fits(plan: Plan, ready: Any, most: int, devices: int = 1) -> Plan:
+    """A plan made elsewhere, with a store that fits `most` bytes; refused with what would fit where it does not.
+
+    devices: as for `by_memory`.
+    """
+    cases, each = memory.kept(ready, plan), most // devices
+    if (found := _stored(plan, cases, each)) is not None:
         return found
     need = memory.predict(plan, cases, store=LEAST_STORE)
     batch = plan.batch
-    while batch > 1:
+    while batch > 1 and batch // 2 % devices == 0:
         batch //= 2
-        if _stored(plan.model_copy(update={"batch": batch}), cases, most) is not None:
+        if _stored(plan.model_copy(update={"batch": batch}), cases, each) is not None:
             fits = f"batch {batch} fits (--set plan.batch={batch})"
             break
     else:
         fits = "no batch of this patch and network fits: take a smaller patch, or plan anew"
     raise HilumError(
         "HIL-PLAN-07",
-        f"The plan needs {need.words()}, but training may use {size_words(most)}",
-        f"{fits}, or give --memory {_asked(need.total)}",
+        f"The plan needs {need.words()}{_for_each(devices)}, but training may use {size_words(most)}",
+        f"{fits}, or give --memory {_asked(need.total * devices)}",
     )
 
 

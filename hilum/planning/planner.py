@@ -97,11 +97,13 @@ def make_plan(
     settings: dict[str, Any] | None = None,
     memory: int | None = None,
     machine: dict[str, Any] | None = None,
+    devices: int = 1,
 ) -> Plan:
     """The plan by the task's rules, then edited by --net and --set. Every part is checked before it is handed out.
 
     machine: what `machine.facts` found; the plan is then shaped to its speed, and to `memory` bytes or, without, to
-    most of what is available. Without it the rules alone decide, the same everywhere.
+    most of what is available. Without it the rules alone decide, the same everywhere. devices: processes that share
+    every batch and this memory. Refused: memory for a card, where nothing keeps it (HIL-PLAN-07).
     """
     check_budget(minutes, steps)
     settings = settings or {}
@@ -123,7 +125,7 @@ def make_plan(
     plan = _checked(shaped.plan)
     _shape.enough_time(shaped, minutes)
     if machine is not None:
-        plan = _on(machine, plan, shaped, build, ready, memory, settings)
+        plan = _on(machine, plan, shaped, build, ready, memory, settings, devices)
     if not (budget.published or any(key.startswith("plan.augment") for key in settings)):
         plan = _seen_seldom(plan, ready, shaped.seconds)
     for note in plan.data.get("notes", []):
@@ -139,14 +141,18 @@ def _seen_seldom(plan: Plan, ready: Prepared, seconds: float | None) -> Plan:
     return plan.model_copy(update={"augment": augment.weakened(plan.augment, passes)})
 
 
-def fitted(plan: Plan, ready: Prepared, memory: int | None = None, on_card: bool = False) -> Plan:
+def fitted(plan: Plan, ready: Prepared, memory: int | None = None, on_card: bool = False, devices: int = 1) -> Plan:
     """A plan made elsewhere, for these data on this machine: its store limited to what fits, nothing else changed.
 
-    on_card: it will compute on an accelerator, whose memory is not predicted. Refused: more memory than `memory` bytes,
-    or most of what is available (HIL-PLAN-07); far too large a patch (08).
+    on_card: it will compute on an accelerator, whose memory is not predicted. devices: processes that share the memory.
+    Refused: more memory than `memory` bytes, or most of what is available, and `memory` on a card (HIL-PLAN-07); far
+    too large a patch (08).
     """
     _shape.patch_fits(plan, ready.facts)
-    return plan if on_card else _shape.given_fits(plan, ready, cap(memory))
+    if on_card:
+        _shape.refuse_cap(memory)
+        return plan
+    return _shape.given_fits(plan, ready, cap(memory), max(1, devices))
 
 
 def _published(settings: dict[str, Any], minutes: float | None, machine: dict[str, Any] | None) -> bool:
@@ -217,15 +223,18 @@ def _on(
     ready: Prepared,
     memory: int | None,
     settings: dict[str, Any],
+    devices: int,
 ) -> Plan:
     """The plan kept under the cap of memory (on processors), and what it was fitted to written into it."""
     known = {k: v for k, v in machine.items() if k != "memory"} | {"seconds_per_step": shaped.seconds}
     if memory is not None:
         known["memory_cap"] = memory
-    if not machine.get("accelerator"):
+    if machine.get("accelerator"):
+        _shape.refuse_cap(memory)
+    else:
         by_hand = {key.removeprefix("plan.") for key in settings if key in ("plan.batch", "plan.patch")}
         whole = _shape.Shaped(plan, shaped.budget, shaped.seconds)
-        plan = _checked(_shape.by_memory(build, whole, ready, cap(memory), by_hand))
+        plan = _checked(_shape.by_memory(build, whole, ready, cap(memory), by_hand, max(1, devices)))
     return plan.model_copy(update={"machine": known})
 
 

@@ -35,7 +35,8 @@ def train(
     progress: Progress,
 ) -> Run:
     """Plan and train a system in `out`. wanted: how many groups, or a file of them. asked: net, minutes, steps, seed,
-    settings and memory, as for one run; minutes and steps are those of all networks together. words: of the launch.
+    settings, memory and devices, as for one run; minutes and steps are those of all networks together. words: of the
+    launch.
     """
     if task != "segment":
         raise HilumError("HIL-PLAN-09", f"--groups shares out classes of voxels, a {task} run has none", "Leave it out")
@@ -100,6 +101,7 @@ def _planned(
     settings: dict[str, Any] | None,
     memory: str | None,
     accelerator: str,
+    devices: int,
 ) -> Plan:
     """One plan for all, fitted to the group with the most classes; its budget is that of the whole system."""
     count = len(made.groups)
@@ -111,7 +113,7 @@ def _planned(
     largest = max(made.groups, key=lambda g: len(g.classes))
     narrow = groups.narrowed(ready, largest.classes)
     few = None if steps is None else steps // count
-    base = planned(narrow, task, net, each, few, seed, settings, memory, accelerator)
+    base = planned(narrow, task, net, each, few, seed, settings, memory, accelerator, devices)
     return groups.whole(base, ready, made).model_copy(update={"minutes": minutes, "steps": steps})
 
 

@@ -48,16 +48,19 @@ def planned(
     settings: dict[str, Any] | None,
     memory: str | None = None,
     accelerator: str = "auto",
+    devices: int = 1,
 ) -> Plan:
-    """make_plan for this machine, completed with the regime's typed learning settings. memory: "4GB" or bytes.
+    """make_plan for this machine, completed with the regime's typed learning settings. memory: "4GB" or bytes, shared
+    by all devices (processes).
 
     The speed is measured only where minutes must become a network; steps are planned alike on every machine.
     """
     known = machine.facts(None if minutes is None else int(ready.facts["dims"]), accelerator)
     asked = None if memory is None else parse_size(memory)
     made = make_plan(
-        ready, task, net=net, minutes=minutes, steps=steps, seed=seed, settings=settings, memory=asked, machine=known
-    )
+        ready, task, net=net, minutes=minutes, steps=steps, seed=seed, settings=settings, memory=asked, machine=known,
+        devices=devices,
+    )  # fmt: skip
     return complete(made)
 
 

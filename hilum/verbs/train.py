@@ -61,12 +61,12 @@ def train(
     """Plan (or take `plan`), train for the minutes or steps, and return the run. Default: 10 minutes.
 
     seed: 0 unless given. resume: go on in `out` from its last checkpoint, with the plan that lies there. memory: the
-    most to be used ("4GB"). start: a run, a bundle or a file of weights to begin from; settings {"encoder_weights":
-    file} begins the encoder only. accelerator: auto, cpu or cuda. devices: how many processes share a batch. accept:
-    ["T04"], also written HIL-T04, resumes with other versions than the run began with. track: "tensorboard", "mlflow"
-    or both, with a comma: log.csv is written there too, in the run folder. groups: how many networks share the classes
-    (segment only), or a YAML file {group: [class names]}; minutes or steps are then those of all together, and the run
-    is a system.
+    most to be used ("4GB") by all processes together. start: a run, a bundle or a file of weights to begin from;
+    settings {"encoder_weights": file} begins the encoder only. accelerator: auto, cpu or cuda. devices: how many
+    processes share a batch. accept: ["T04"], also written HIL-T04, resumes with other versions than the run began with.
+    track: "tensorboard", "mlflow" or both, with a comma: log.csv is written there too, in the run folder. groups: how
+    many networks share the classes (segment only), or a YAML file {group: [class names]}; minutes or steps are then
+    those of all together, and the run is a system.
     """
     _track.check(track)
     out = Path(out)
@@ -95,11 +95,12 @@ def train(
                 "Leave out --plan, --start and encoder_weights; --set changes the plan",
             )  # fmt: skip
         asked = {"net": net, "minutes": minutes, "steps": steps, "seed": seed, "settings": rest, "memory": memory}
-        return _system.train(data, task, out, str(groups), asked | {"accelerator": accelerator}, words, progress)
+        asked |= {"accelerator": accelerator, "devices": devices}
+        return _system.train(data, task, out, str(groups), asked, words, progress)
     if resume:
         return carried_out(out, *_again(data, task, out, progress), None, words, progress)
     free_folder(out)
-    made, ready = _new(data, task, plan, net, minutes, steps, seed, rest, memory, accelerator, progress)
+    made, ready = _new(data, task, plan, net, minutes, steps, seed, rest, memory, accelerator, devices, progress)
     made = _from(begin, made)
     return carried_out(out, made, ready.units(made), ready, words, progress, begin)
 
@@ -228,13 +229,14 @@ def _new(
     settings: dict[str, Any] | None,
     memory: str | None,
     accelerator: str,
+    devices: int,
     progress: Progress,
 ) -> tuple[Plan, Prepared]:
     """The plan of a fresh run, made now or given, and the data it is for."""
     if plan is None:
         ready = look(data, task, seed, progress)
         budget = DEFAULT_MINUTES if minutes is None and steps is None else minutes
-        made = planned(ready, task, net, budget, steps, seed, settings, memory, accelerator)
+        made = planned(ready, task, net, budget, steps, seed, settings, memory, accelerator, devices)
         return made, ready
     made = Plan.read(Path(plan))
     if made.task != task:
@@ -260,7 +262,8 @@ def _new(
         # whatever the plan's own run began with, this one begins afresh unless --start says otherwise
         made = made.edited({"learning.start": None})
     most = None if memory is None else parse_size(memory)
-    return fitted(made, ready, most, on_card=machine.facts(wanted=accelerator)["accelerator"] is not None), ready
+    on_card = machine.facts(wanted=accelerator)["accelerator"] is not None
+    return fitted(made, ready, most, on_card=on_card, devices=devices), ready
 
 
 def _again(data: Path | str, task: str, out: Path, progress: Progress) -> tuple[Plan, list[tuple[Case, str]]]:

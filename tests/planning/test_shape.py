@@ -1,6 +1,7 @@
 """Plans shaped by minutes, speed and memory; what fits nothing is refused with what would."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ from hilum.core import catalogue
 from hilum.core.errors import HilumError
 from hilum.core.plan import Plan
 from hilum.planning import _shape, cost, memory
-from hilum.planning.planner import Prepared, make_plan
+from hilum.planning.planner import Prepared, fitted, make_plan
+from hilum.verbs import train as verb
+from hilum.verbs.train import train
 
 TASKS = list(catalogue.cards("hilum.tasks"))
 Ready = Callable[[str], Prepared]
@@ -86,6 +89,44 @@ def test_a_cap_is_kept_in_the_documented_order(ready: Ready) -> None:
         assert plan.machine["memory_cap"] == most
         sizes.append((plan.batch, plan.patch[0] * plan.patch[1] * plan.patch[2], width(plan)))
     assert sizes == sorted(sizes, reverse=True) and sizes[-1] < (free.batch, 0, 0)
+
+
+def test_a_cap_is_shared_by_the_processes_that_share_a_batch(ready: Ready) -> None:
+    seen = ready("segment")
+    free = make_plan(seen, "segment", steps=5, machine=here(), memory=64 << 30)
+    most = int(memory.predict(free, memory.kept(seen, free)).total * 1.84)
+    two = make_plan(seen, "segment", steps=5, machine=here(), memory=most, devices=2)
+    assert 2 * memory.predict(two, memory.kept(seen, two)).total <= most and two.machine["memory_cap"] == most
+    assert two.batch % 2 == 0 and (two.batch, two.patch) != (free.batch, free.patch)
+    with pytest.raises(HilumError, match=r"2 processes.*HIL-PLAN-07"):
+        fitted(free, seen, most // 2, devices=2)
+    error = refusal(lambda: make_plan(seen, "segment", steps=5, machine=here(), memory=200 << 20, devices=2))
+    asked = int(str(error).split("--memory ")[1].split("MB")[0])
+    # no batch is made that they could not share
+    assert make_plan(seen, "segment", steps=5, machine=here(), memory=asked << 20, devices=2).batch == 2
+
+
+def test_training_plans_for_all_its_processes(
+    data: Callable[[str], Path], plan_of: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan_of("segment", 1).write(tmp_path / "plan.json")
+    asked: list[Any] = []
+    honest = _shape.given_fits, _shape.by_memory
+    monkeypatch.setattr(_shape, "given_fits", lambda *w: (asked.append(w[-1]), honest[0](*w))[1])
+    monkeypatch.setattr(_shape, "by_memory", lambda *w: (asked.append(w[-1]), honest[1](*w))[1])
+    monkeypatch.setattr(verb, "carried_out", lambda *words: None)
+    train(data("segment"), "segment", tmp_path / "a", plan=tmp_path / "plan.json", devices=2, accelerator="cpu")
+    train(data("segment"), "segment", tmp_path / "b", steps=1, devices=2, accelerator="cpu")
+    assert asked == [2, 2]
+
+
+def test_a_cap_that_nobody_keeps_on_a_card_is_refused(ready: Ready) -> None:
+    card = here(1e4, {"name": "card", "memory": 8 << 30})
+    error = refusal(lambda: make_plan(ready("segment"), "segment", steps=5, machine=card, memory=4 << 30))
+    assert error.code == "HIL-PLAN-07" and "Leave --memory out" in str(error)
+    plan = make_plan(ready("segment"), "segment", steps=5, machine=card)
+    assert refusal(lambda: fitted(plan, ready("segment"), 4 << 30, on_card=True)).code == "HIL-PLAN-07"
+    assert fitted(plan, ready("segment"), on_card=True) == plan
 
 
 def test_the_store_is_limited_before_anything_else(ready: Ready) -> None:
