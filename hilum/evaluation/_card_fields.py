@@ -1,13 +1,15 @@
 """The fields of the model card, each filled from the record; what is not on record is said to be not known."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from hilum.core import catalogue
-from hilum.core.findings import INTENDED_USE, Verdict
+from hilum.core.findings import INTENDED_USE
 from hilum.core.plan import Normalisation, Plan
 from hilum.core.run import Run
+from hilum.evaluation import _card_trust
 from hilum.evaluation.provenance import NOT_KNOWN
 
 LEVEL = {
@@ -20,6 +22,8 @@ OUTPUT = {
     "register": "a displacement for every voxel", "reconstruct": "an image", "generate": "images that show no patient",
 }  # fmt: skip
 Lines = tuple[tuple[str, str], ...]
+MEMBER = re.compile(r"weights/[^/]+\.\d+\.safetensors")
+# The further networks of an ensemble.
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,7 @@ def _architecture(known: Known) -> Lines:
         ("values in the weights", f"{model['values']:,}"),
         ("input", f"{inputs}; channels {', '.join(plan.channels)}"),
         ("output", OUTPUT.get(plan.task, NOT_KNOWN)),
-        ("ensemble", "not applicable: one network predicts"),
+        ("ensemble", _card_trust.combined(known.run)),
     )
 
 
@@ -209,41 +213,6 @@ def _held(part: str | None, opened: Any) -> str:
     return "yes" if opened.get(part) else "no evaluation of that part is in the ledger of this run"
 
 
-def _operation(known: Known) -> Lines:
-    own = known.run.calibration
-    if own is None or own.gate is None:
-        return (("threshold", NOT_KNOWN), ("how it was chosen", NOT_KNOWN))
-    gate = own.gate
-    limit = "no result is accepted" if gate.accept is None else f"accepted up to {gate.accept:g} ({gate.measure})"
-    chosen = f"on the {own.part} part ({gate.groups} groups), for at most {gate.error:.0%} accepted and wrong"
-    return (("threshold", limit), ("how it was chosen", f"{chosen}; wrong: {gate.wrong}"))
-
-
-def _calibration(known: Known) -> Lines:
-    own = known.run.calibration
-    if own is None:
-        return (("scaling of probabilities", NOT_KNOWN), ("notes", NOT_KNOWN))
-    made = f"{own.scaling.method}, on the {own.part} part ({own.cases} cases in {own.groups} groups)"
-    return (("scaling of probabilities", made), ("notes", " ".join(own.notes) or "none"))
-
-
-def _uncertainty(known: Known) -> Lines:
-    own = known.run.calibration
-    gate = "results are accepted, flagged or sent to a person"
-    gate = Verdict().reasons[0] if own is None or own.gate is None else gate
-    sets = NOT_KNOWN
-    if own is not None and own.sets is not None:
-        sets = f"{own.sets.score}, may lack the true class in {own.sets.error:.0%} of cases"
-    outlier = NOT_KNOWN
-    if own is not None and own.gate is not None and own.gate.outlier is not None:
-        outlier = f"a score above {own.gate.outlier:g} goes to a person"
-    poor = "compared with what is usual of the training images" if own is not None and own.quality else NOT_KNOWN
-    return (
-        ("gate", gate), ("prediction sets", sets), ("unlike the training images", outlier), ("poor input", poor),
-        ("robustness", NOT_KNOWN), ("explanations", NOT_KNOWN),
-    )  # fmt: skip
-
-
 def _failures(known: Known) -> Lines:
     warnings = known.found["warnings"]
     return (
@@ -278,10 +247,20 @@ def _version(known: Known) -> Lines:
     found, task = known.found, known.plan.task
     words = {"generate": "generate {} --count N", "register": "predict {} --fixed A --moving B"}
     return (
-        ("weights", f"SHA-256 {found['hashes']['weights']}"),
+        ("weights", _weights(found["hashes"])),
         ("training ended", found["training"]["ended"]),
         ("how to predict", f"hilum {words.get(task, 'predict {} IMAGES').format(found['name'])} --out DIR"),
     )
+
+
+def _weights(hashes: Mapping[str, Any]) -> str:
+    """The hash of the weights, of an ensemble those of all its networks, of a system those of their manifests."""
+    own, files = hashes["weights"], hashes["files"]
+    if own == NOT_KNOWN:
+        held = [f"{name} {value}" for name, value in files.items() if name.endswith("/manifest.json")]
+        return f"SHA-256 of the manifests of its networks: {', '.join(held)}" if held else NOT_KNOWN
+    more = [value for name, value in files.items() if MEMBER.fullmatch(name)]
+    return f"SHA-256 {own}" + (f"; of the other networks {', '.join(more)}" if more else "")
 
 
 DEVELOPER, OWNER, CLINIC = "the developer", "whoever collected the data", "a clinician of the field"
@@ -295,9 +274,9 @@ FIELDS: tuple[tuple[str, str, str, Callable[[Known], Lines]], ...] = (
     ("architecture", "Architecture", DEVELOPER, _architecture),
     ("training", "Training", DEVELOPER, _training),
     ("performance", "Performance", DEVELOPER, _performance),
-    ("operation", "Operating point", DEVELOPER, _operation),
-    ("calibration", "Calibration", DEVELOPER, _calibration),
-    ("uncertainty", "Uncertainty and unlike input", DEVELOPER, _uncertainty),
+    ("operation", "Operating point", DEVELOPER, lambda known: _card_trust.operation(known.run)),
+    ("calibration", "Calibration", DEVELOPER, lambda known: _card_trust.calibration(known.run)),
+    ("uncertainty", "Uncertainty and unlike input", DEVELOPER, lambda known: _card_trust.uncertainty(known.run)),
     ("failures", "Failure modes", DEVELOPER, _failures),
     ("privacy", "Privacy", OWNER, _privacy),
     ("licence", "Licence", OWNER, _licence),

@@ -110,10 +110,17 @@ def _hardware(plan: Plan) -> Any:
 
 
 def _values(run: Run, role: str) -> int:
-    """Numbers in the weights of the predicting network; of a system, of all its networks."""
+    """Numbers in the weights of all networks that predict: of an ensemble its members, of a system all of its own."""
     system = run.system
     runs = [run] if system is None else [run.part(g.name) for g in system.groups]
-    return sum(tensor.numel() for one in runs for tensor in one.weights(role).values())
+    return sum(tensor.numel() for one in runs for name in _members(one, role) for tensor in one.weights(name).values())
+
+
+def _members(run: Run, role: str) -> list[str]:
+    """The predicting network, and where it is an ensemble the others."""
+    known = run.calibration
+    count = known.opinions.count if known is not None and known.opinions.kind == "ensemble" else 1
+    return [role, *(f"{role}.{number}" for number in range(2, count + 1))]
 
 
 def _training(run: Run, plan: Plan) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
+from hilum.core.calibration import Calibration, Opinions
 from hilum.core.errors import HilumError
 from hilum.core.findings import INTENDED_USE
 from hilum.core.plan import Plan, checked
@@ -272,3 +273,51 @@ def test_an_evaluation_that_the_run_does_not_remember_is_named(tmp_path):
     lines = {field.key: dict(field.lines) for field in made.fields}["performance"]
     assert lines["this evaluation in the ledger"].startswith("no evaluation of that part")
     assert "not on record" in lines["data of other origin"] and lines["internal data"] == NOT_KNOWN
+
+
+def with_opinions(run, **opinions):
+    """The run calibrated with such opinions."""
+    made = Calibration(cases=4, groups=4, opinions=Opinions(**opinions))
+    (run.path / "calibration.json").write_text(made.model_dump_json(), encoding="utf-8")
+    run.write_manifest()
+    return run
+
+
+def told(run):
+    """The lines about the architecture, and item 27 of CLAIM: how several models were combined."""
+    made = model_card.card(run)
+    lines = next(dict(field.lines) for field in made.fields if field.key == "architecture")
+    return lines, next(row for row in made.checklist("claim") if row["item"] == "27")
+
+
+def test_an_ensemble_says_how_its_networks_are_combined_and_counts_all_their_values(tmp_path):
+    run = written(tmp_path / "run")
+    for number in (2, 3):
+        save_file({"a": np.arange(6, dtype=np.float32)}, run.path / "weights" / f"net.{number}.safetensors")
+    lines, item = told(with_opinions(run, kind="ensemble", count=3))
+    assert lines["ensemble"].startswith("3 networks") and "mean" in lines["ensemble"]
+    assert lines["values in the weights"] == "18" and item["status"] == "reported"
+    assert run.hashes()["weights/net.3.safetensors"] in model_card.markdown(model_card.card(run))
+
+
+def test_one_network_asked_several_times_is_still_one_and_says_so(tmp_path):
+    lines, item = told(with_opinions(written(tmp_path / "a"), kind="dropout", count=20))
+    assert "20 passes" in lines["ensemble"] and item["status"] == "not applicable"
+    lines, item = told(with_opinions(written(tmp_path / "b"), kind="views"))
+    assert "views" in lines["ensemble"] and item["status"] == "not applicable"
+    assert told(with_opinions(written(tmp_path / "c"), kind="one"))[0]["ensemble"] == (
+        "not applicable: one network predicts"
+    )
+
+
+def test_a_system_says_which_network_finds_what(tmp_path):
+    run = written(tmp_path / "run", classes=[{"value": 1, "name": "cell"}, {"value": 2, "name": "wall"}])
+    (run.path / "weights" / "net.safetensors").unlink()
+    groups = [{"name": f"group_{c.value}", "classes": [c.model_dump()]} for c in run.plan.classes]
+    (run.path / "system.json").write_text(json.dumps({"groups": groups}), encoding="utf-8")
+    for group in groups:
+        written(run.path / "parts" / group["name"], classes=group["classes"])
+    run.write_manifest()
+    lines, item = told(run)
+    assert lines["ensemble"].startswith("2 networks") and "group_2: wall" in lines["ensemble"]
+    assert lines["values in the weights"] == "12" and item["status"] == "reported"
