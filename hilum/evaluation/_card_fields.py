@@ -155,10 +155,25 @@ def _training(known: Known) -> Lines:
         ("weights that are kept", kept or NOT_KNOWN),
         ("starting weights", begun),
         ("seed", str(plan.seed)),
-        ("resumed", {True: "yes", False: "no"}.get(done["resumed"], NOT_KNOWN)),
-        ("versions", _pairs(known.found["versions"])),
-        ("machine that the plan was fitted to", _pairs(known.found["hardware"])),
+        ("resumed", _resumed(done)),
+        ("versions", _made(known, "versions", "when the plan was made")),
+        ("machine", _made(known, "hardware", "that the plan was fitted to")),
     )
+
+
+def _resumed(done: Mapping[str, Any]) -> str:
+    """Whether training was interrupted, and what other versions it then went on from."""
+    others = done["went on from"]
+    if isinstance(others, list) and others:
+        return f"yes, from states made by: {'; '.join(map(_pairs, others))}"
+    return {True: "yes", False: "no"}.get(done["resumed"], NOT_KNOWN)
+
+
+def _made(known: Known, key: str, planned: str) -> str:
+    """Versions or machine; of a run that does not say what trained it, those of its plan, which is said."""
+    words = _pairs(known.found[key])
+    only = known.found["of"] == "plan" and words != NOT_KNOWN
+    return f"{words} ({planned}; what trained is not on record)" if only else words
 
 
 def _pairs(value: Any) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hilum.core import terms
+from hilum.core.origin import trained_by
 from hilum.core.plan import Plan
 from hilum.core.run import Run
 from hilum.tasks import _build
@@ -18,13 +19,15 @@ def provenance(run: Run) -> dict[str, Any]:
     """The facts of a run folder or bundle as plain data; a value that is not on record is the text "not known".
 
     A file that differs from the manifest, and a run that did not finish, are refused (HIL-M05), a changed ledger too
-    (HIL-RUN-04). Keys: name, kind, task, hashes, data, split, seeds, versions, hardware, model, training, terms,
-    opened, warnings.
+    (HIL-RUN-04). Keys: name, kind, task, hashes, data, split, seeds, versions, hardware, of, model, training, terms,
+    opened, warnings. of: whose versions and hardware those are, "training", or "plan" where only those of when the plan
+    was made are on record.
     """
     run.check_hashes()
     plan, hashes = run.plan, run.hashes()
     role = _build.predicting(plan)
     weights = f"weights/{role}.safetensors"
+    made = trained_by(run)
     return {
         "name": run.path.resolve().name,
         "kind": "bundle" if run.is_bundle else "run",
@@ -38,14 +41,15 @@ def provenance(run: Run) -> dict[str, Any]:
         },
         "split": _split(run, plan),
         "seeds": {"training": plan.seed, "split": plan.split_seed},
-        "versions": dict(plan.versions) or NOT_KNOWN,
-        "hardware": _hardware(plan),
+        "versions": made.get("versions") or dict(plan.versions) or NOT_KNOWN,
+        "hardware": _hardware(made.get("machine", plan.machine)),
+        "of": "training" if made else "plan",
         "model": {
             "network": plan.networks[role].name,
             "options": plan.networks[role].options,
             "values": _values(run, role),
         },
-        "training": _training(run, plan),
+        "training": _training(run, plan) | {"went on from": made.get("went_on_from", NOT_KNOWN)},
         "terms": _terms(run, plan),
         "opened": _opened(run),
         "warnings": _warnings(run, plan),
@@ -99,11 +103,11 @@ def _split(run: Run, plan: Plan) -> dict[str, Any]:
     return {"grouping": grouping, "hash": NOT_KNOWN, "parts": {p: {"cases": counts[p]} | unknown for p in PARTS}}
 
 
-def _hardware(plan: Plan) -> Any:
-    """What the plan was fitted to. A plan that was made elsewhere names that machine, not the one that trained."""
-    found = {key: _told(value) for key, value in plan.machine.items()}
+def _hardware(machine: Mapping[str, Any]) -> Any:
+    """Facts about a machine, named for people."""
+    found = {key: _told(value) for key, value in machine.items()}
     if "accelerator" in found:
-        found["accelerator"] = (plan.machine["accelerator"] or {}).get("name", "none")
+        found["accelerator"] = (machine["accelerator"] or {}).get("name", "none")
     if "total" in found:
         found["memory in bytes"] = found.pop("total")
     return found or NOT_KNOWN

@@ -10,6 +10,7 @@ from hilum.core import catalogue
 from hilum.core.errors import HilumError
 from hilum.core.findings import Result
 from hilum.core.image import Array, Case
+from hilum.core.origin import trained_by
 from hilum.core.run import Run
 from hilum.evaluation import raters_section, trust
 from hilum.evaluation.evaluator import Evaluation, confusion, picked
@@ -166,6 +167,7 @@ def _facts(predictor: Predictor, part: str, settings: dict[str, Any]) -> list[di
     plan = predictor.plan
     network = next(iter(plan.networks.values()))
     count = sum(p.numel() for p in predictor.net.parameters())
+    versions = trained_by(predictor.run).get("versions") or plan.versions
     facts = {
         "task": plan.task,
         "network": f"{network.name}, {count:,} parameters",
@@ -174,6 +176,6 @@ def _facts(predictor: Predictor, part: str, settings: dict[str, Any]) -> list[di
         "part": part,
         "terms of the data": plan.data.get("terms", "unknown"),
         "seed": plan.seed,
-        "versions": ", ".join(f"{k} {v}" for k, v in plan.versions.items()),
+        "versions": ", ".join(f"{k} {v}" for k, v in versions.items()),
     } | settings  # fmt: skip
     return [{"fact": k, "value": v} for k, v in facts.items()]

@@ -13,6 +13,7 @@ from hilum.core import terms
 from hilum.core.atomic import writing
 from hilum.core.errors import HilumError
 from hilum.core.findings import INTENDED_USE
+from hilum.core.origin import trained_by
 from hilum.core.run import FORMAT, Run
 from hilum.infer import bundled_graph, signature
 from hilum.infer.network import network
@@ -132,6 +133,8 @@ def _card(run: Run, role: str, public: bool) -> dict[str, Any]:
         "terms_of_weights": plan.data.get("terms", "unknown"),
         "intended_use": INTENDED_USE,
         "versions": plan.versions,
+        # of training, where the run says
+        **trained_by(run),
         # of the run's last change, so that of two bundles the older one can be told
         "made": events[-1] if events else None,
         "tolerance": dict(TOLERANCES),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hilum.core.errors import HilumError
+from hilum.core.origin import trained_by
 from hilum.core.run import Run
 from hilum.core.system import NAME, SystemPlan
 from hilum.infer import bundle as bundles
@@ -35,6 +36,7 @@ def write(
         "classes": [c.name for c in made.classes()],
         "groups": {g.name: [c.name for c in g.classes] for g in made.groups},
         "made": max(one.get("made") or "" for one in cards) or None,
+        **trained_by(run),
     }
     files |= {"plan.json": run.read("plan.json"), NAME: run.read(NAME), "seen.json": run.read("seen.json")}
     files |= {"card.json": json.dumps(card, indent=1).encode()} | dict(more or {})

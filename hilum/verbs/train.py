@@ -21,7 +21,7 @@ from hilum.core.run import Run, free_folder, new_folder, write_rows
 from hilum.core.sizes import parse_size
 from hilum.core.system import NAME as SYSTEM
 from hilum.data.dataset import Settings
-from hilum.learn import _track, _weights
+from hilum.learn import _checkpoint, _track, _versions, _weights
 from hilum.learn._launch import launch
 from hilum.learn._start import Beginning
 from hilum.planning import machine
@@ -122,8 +122,10 @@ def carried_out(
     with held(out, resume):
         if ready is not None:
             _begin(out, made, ready, units, begin)
+        else:
+            _goes_on(out, made, words)
         launch(out, made, units, progress, resume=resume, start=begin, **words)
-        return _finished(out, made, units, resume, progress)
+        return _finished(out, made, units, resume, words, progress)
 
 
 @contextmanager
@@ -148,7 +150,18 @@ def held(out: Path, resume: bool, begun: str = "checkpoint.safetensors") -> Iter
             out.rmdir()
 
 
-def _finished(out: Path, made: Plan, units: list[tuple[Case, str]], resume: bool, progress: Progress) -> Run:
+def _goes_on(out: Path, made: Plan, words: dict[str, Any]) -> None:
+    """Write down what made the state that is gone on from: with --accept T04 it may be other versions than end it."""
+    origin = _checkpoint.load(out / "checkpoint.safetensors").get("origin")
+    # one that is refused is no part of the run's history
+    _versions.check(origin, made, words["devices"], "T04" in words["accept"])
+    assert origin is not None
+    Run(out).record("resume", {"made_by": {k: v for k, v in origin["versions"].items() if k != "devices"}})
+
+
+def _finished(
+    out: Path, made: Plan, units: list[tuple[Case, str]], resume: bool, words: dict[str, Any], progress: Progress
+) -> Run:
     """What is written once the weights are there; the manifest last but for the ledger."""
     run = Run(out)
     _features(run, units)
@@ -158,8 +171,14 @@ def _finished(out: Path, made: Plan, units: list[tuple[Case, str]], resume: bool
     with open(out / "log.csv", encoding="utf-8", newline="") as stream:
         done = int(list(csv.DictReader(stream))[-1]["step"])
     facts = {"steps": done, "resumed": resume, "cases": counts, "data": made.data["name"]}
-    run.record("train", facts)
+    run.record("train", facts | {"versions": _versions.here(), "machine": _machine(words)})
     return run
+
+
+def _machine(words: dict[str, Any]) -> dict[str, Any]:
+    """What trained, which need not be what the plan was made on."""
+    found = machine.facts(wanted=words["accelerator"])
+    return {key: found[key] for key in ("cores", "total", "accelerator")} | {"devices": words["devices"]}
 
 
 def _beginning(

@@ -34,6 +34,11 @@ PLAN = {
         "fingerprint": "f00d", "warnings": ["HIL-T09: two images are alike."],
     },
 }  # fmt: skip
+MADE = {
+    "versions": {"hilum": "0.2.0", "torch": "2.7.0", "code": "c0de"},
+    "machine": {"cores": 4, "total": 1 << 30, "accelerator": {"name": "A card", "memory": 8 << 30}, "devices": 1},
+}
+# What trained it, which is not where the plan was made.
 METRICS = {
     "task": "segment", "part": "test", "cases": 2, "groups": 2, "missing": 0,
     "metrics": {
@@ -50,7 +55,7 @@ MANDATORY = (
 )  # fmt: skip
 
 
-def written(folder, data=None, **changes):
+def written(folder, data=None, trained=True, **changes):
     """A small finished run on disk, as training leaves it."""
     folder.mkdir(parents=True)
     plan = checked(Plan, PLAN | changes | {"data": PLAN["data"] | (data or {})}, "plan")
@@ -70,7 +75,7 @@ def written(folder, data=None, **changes):
     (folder / "fingerprint.json").write_text(json.dumps(facts), encoding="utf-8")
     run = Run(folder)
     run.write_manifest()
-    run.record("train", {"steps": 40, "resumed": False, "cases": parts, "data": "phantom"})
+    run.record("train", {"steps": 40, "resumed": False, "cases": parts, "data": "phantom"} | (MADE if trained else {}))
     for look in (1, 2):
         run.record("evaluate", {"part": "test", "cases": 2, "look": look})
     return run
@@ -81,13 +86,26 @@ def test_provenance_is_what_the_run_has_on_record(tmp_path):
     assert found["opened"] == {"train": 0, "val": 0, "test": 2}
     assert found["split"]["parts"]["train"] == {"cases": 4, "groups": 2, "classes": NOT_KNOWN}
     assert found["split"]["hash"] == Run(tmp_path / "run").hashes()["split.csv"]
-    assert found["seeds"] == {"training": 3, "split": 3} and found["hardware"] == {"cores": 2, "accelerator": "none"}
+    assert found["seeds"] == {"training": 3, "split": 3} and found["of"] == "training"
+    assert found["versions"] == MADE["versions"]
+    assert found["hardware"] == {"cores": 4, "accelerator": "A card", "devices": 1, "memory in bytes": 1 << 30}
     assert found["model"]["values"] == 6 and found["training"]["steps done"] == 40
     assert found["warnings"] == {"of the data": PLAN["data"]["warnings"], "accepted": ["T09"]}
     assert found["terms"]["weights"] == "CC BY 4.0" and found["terms"]["public"] == "may be made public"
     assert len(found["hashes"]["weights"]) == 64 and json.dumps(found, allow_nan=False)
     table = {row["fact"]: row["value"] for row in rows(found)}
     assert table["opened.test"] == "2" and table["warnings.accepted"] == "T09"
+
+
+def test_an_older_run_has_the_versions_of_its_plan_and_says_so(tmp_path):
+    run = written(tmp_path / "run", trained=False)
+    found = provenance(run)
+    assert found["of"] == "plan" and found["versions"] == PLAN["versions"]
+    assert found["hardware"] == {"cores": 2, "accelerator": "none"}
+    assert found["training"]["went on from"] == NOT_KNOWN
+    lines = next(dict(field.lines) for field in model_card.card(run).fields if field.key == "training")
+    assert lines["versions"] == ("hilum 0.1.0, torch 2.6.0 (when the plan was made; what trained is not on record)")
+    assert lines["machine"].startswith("cores 2, accelerator none (that the plan was fitted to")
 
 
 def test_the_strictest_terms_of_all_sources_decide(tmp_path):
