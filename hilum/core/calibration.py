@@ -111,7 +111,9 @@ class Foreseen(Strict):
 class Calibration(Strict):
     """calibration.json. acceptable: the least Dice, F1 of boxes, or PSNR in dB of a right result.
 
-    quality: what is usual of images, by feature. foreseen: what the quality of a reconstruction is foretold from.
+    quality: what is usual of images, by feature. sides: the same of what is no single image, by role ("fixed" and
+    "moving" of a pair, "zero_filled" of raw data). modalities: DICOM codes of the training images, by role, where all
+    say what they are. foreseen: what the quality of a reconstruction is foretold from.
     measured: intervals by what is measured ("volume NAME", or the headline metric, which only the truth would show).
     single: classes of masks of which only the largest piece is kept. notes: how it was learned, and what could not be,
     in words.
@@ -130,5 +132,7 @@ class Calibration(Strict):
     foreseen: Foreseen | None = None
     measured: dict[str, Interval] = Field(default_factory=dict)
     quality: dict[str, dict[str, float]] = Field(default_factory=dict)
+    sides: dict[str, dict[str, dict[str, float]]] = Field(default_factory=dict)
+    modalities: dict[str, list[str]] = Field(default_factory=dict)
     single: list[str] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)

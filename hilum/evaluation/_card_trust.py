@@ -92,7 +92,8 @@ def _uncertainty(own: Calibration | None) -> Lines:
     outlier = NOT_KNOWN
     if own is not None and own.gate is not None and own.gate.outlier is not None:
         outlier = f"a score above {own.gate.outlier:g} goes to a person"
-    poor = "compared with what is usual of the training images" if own is not None and own.quality else NOT_KNOWN
+    usual = own is not None and (own.quality or own.sides)
+    poor = "compared with what is usual of the training images" if usual else NOT_KNOWN
     return (
         ("gate", gate), ("prediction sets", sets), ("unlike the training images", outlier), ("poor input", poor),
         ("robustness", NOT_KNOWN), ("explanations", NOT_KNOWN),

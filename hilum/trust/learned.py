@@ -6,8 +6,9 @@ part is too small for is left out, with a note that says so.
 
 import logging
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from hilum.core.atomic import write_text, writing
 from hilum.core.calibration import Calibration, Gate, Opinions, Scaling, Sets
 from hilum.core.errors import HilumError
-from hilum.core.image import Array, Case, Image
+from hilum.core.image import Array, Case
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
 from hilum.infer import streamed
@@ -30,6 +31,7 @@ from hilum.trust import (
     ensemble,
     foreseen,
     gate,
+    inputs,
     outlier,
     pieces,
     promises,
@@ -44,19 +46,22 @@ ERROR = 0.1
 # Share of patients with a result that is accepted and wrong, or a set that lacks the truth.
 TRAIN, VAL = 300, 500
 # Cases of each part, evenly chosen, that are looked at.
+RAW = 60
+# Training cases of raw data, each of which must be made a picture first.
 FOLDS, SEED = 5, 0
 T = TypeVar("T")
 
 
 @dataclass
 class Seen:
-    """What one part showed. rows: features of quality. views: {name: rows} for the outlier score, klass: their class.
+    """What one part showed. rows: features of quality by role, of training images alone. views: {name: rows} for the
+    outlier score, klass: their class.
 
     Of the validation part alone, case by case: answers, probabilities (K,), a Sight of a mask, `foreseen.evidence` of a
     picture, or a doubt; truths, Voxels of masks; judged; held, of masks; groups; gains, of `pieces`.
     """
 
-    rows: list[dict[str, float]] = field(default_factory=list)
+    rows: dict[str, list[dict[str, float]]] = field(default_factory=dict)
     views: list[dict[str, Array]] = field(default_factory=list)
     klass: list[str | None] = field(default_factory=list)
     answers: list[Any] = field(default_factory=list)
@@ -81,10 +86,13 @@ def learn(
     """
     conformal.check_error(error)
     least = doubt.acceptable(predictor.plan.task, acceptable)
-    parts = {p: _evenly([c for c, part in units if part == p], most) for p, most in (("train", TRAIN), ("val", VAL))}
+    parts = {p: [c for c, part in units if part == p] for p in ("train", "val")}
     if not parts["val"]:
         return None, {}
     parts["train"] = predictor.task.asked(parts["train"])
+    kinds = _kinds(predictor, parts["train"])
+    raw = any("kspace" in case.items for case in parts["train"])
+    parts = {p: _evenly(parts[p], most) for p, most in (("train", RAW if raw else TRAIN), ("val", VAL))}
     predictor.task.keep_largest(())
     train, val = (_seen(predictor, parts[part], part == "val", progress) for part in ("train", "val"))
     if not val.groups:
@@ -95,7 +103,14 @@ def learn(
         predictor.task.keep_largest(single)
         val = _seen(predictor, parts["val"], True, progress)
     made, arrays = _fitted(predictor, train, val, error, least)
-    return made.model_copy(update={"single": single, "notes": words + made.notes}), arrays
+    return made.model_copy(update={"single": single, "modalities": kinds, "notes": words + made.notes}), arrays
+
+
+def _kinds(predictor: Predictor, cases: Sequence[Case]) -> dict[str, list[str]]:
+    """What kind of images the training images are, by role; see `inputs.kinds`."""
+    run, rules = predictor.run, predictor.plan.normalisation
+    facts = run.json("fingerprint.json") if run.has("fingerprint.json") else {}
+    return inputs.kinds(cases, facts, hounsfield=all(rule.scheme == "ct" for rule in rules))
 
 
 def _seen(predictor: Predictor, cases: Sequence[Case], answers: bool, progress: Progress) -> Seen:
@@ -170,22 +185,21 @@ def _evenly(cases: list[Case], most: int) -> list[Case]:
 def _look(predictor: Predictor, case: Case, seen: Seen, answers: bool) -> None:
     """Everything that one case shows; nothing is kept of a case that fails half-way."""
     task = predictor.task
-    image = case.read("image") if "image" in case.items else None
-    rows = [quality.features(image)] if isinstance(image, Image) else []
-    known = rows[0] if rows else None
-    if rows:
-        # read once, for everything below
-        case = replace(case, items={**case.items, "image": image})
+    case, images = inputs.read(case)
     if not answers:
-        view = outlier.views(task, predictor.net, case, known=known)
-        seen.rows += rows
+        if "kspace" in case.items:
+            images = {inputs.ZERO_FILLED: inputs.zero_filled(task, case)}
+        rows = {role: quality.features(image) for role, image in images.items()}
+        view = outlier.views(task, predictor.net, case, known=rows.get("image"))
+        for role, row in rows.items():
+            seen.rows.setdefault(role, []).append(row)
         if view is not None:
             seen.views.append(view)
             seen.klass.append(case.klass)
         return
     opinion = predictor.opinion(case)
     judged = task.judge(opinion.result, case)
-    view = outlier.views(task, predictor.net, case, opinion.prepared, known)
+    view = outlier.views(task, predictor.net, case, opinion.prepared)
     if predictor.plan.task == "classify":
         answer: Any = judged.record[0]
     elif predictor.plan.task == "segment":
@@ -204,7 +218,6 @@ def _look(predictor: Predictor, case: Case, seen: Seen, answers: bool) -> None:
         seen.views.append(view)
     seen.answers.append(answer)
     seen.judged.append(judged)
-    seen.rows += rows
     seen.groups.append(case.group)
 
 
@@ -214,9 +227,10 @@ def _fitted(
     """All that the two parts are large enough for. least: of `doubt.acceptable`."""
     notes: list[str] = []
     task, headline = predictor.plan.task, predictor.task.metrics[0]
-    usual = _or_note(lambda: quality.profile(train.rows), notes) or {}
+    usual = _usual(train.rows, notes)
     known = _outliers(train, val, notes)
-    made = Calibration(cases=len(val.groups), groups=len(set(val.groups)), quality=usual, acceptable=least)
+    made = Calibration(cases=len(val.groups), groups=len(set(val.groups)), acceptable=least)
+    made = made.model_copy(update={"quality": usual.pop("image", {}), "sides": usual})
     losses = [doubt.loss(task, judged, least) for judged in val.judged]
     guesses: Array | None = None
     if task == "classify":
@@ -253,6 +267,17 @@ def _or_note(work: Callable[[], T], notes: list[str]) -> T | None:
     except HilumError as error:
         notes.append(f"{error.seen}.")
         return None
+
+
+def _usual(rows: Mapping[str, list[dict[str, float]]], notes: list[str]) -> dict[str, dict[str, dict[str, float]]]:
+    """What is usual of the training images, by role; an image that is in several pairs counts once."""
+    found = {}
+    for role, given in rows.items():
+        once = [dict(row) for row in dict.fromkeys(tuple(row.items()) for row in given)]
+        profile = _or_note(partial(quality.profile, once), notes)
+        if profile is not None:
+            found[role] = profile
+    return found
 
 
 def _outliers(train: Seen, val: Seen, notes: list[str]) -> dict[str, Array]:

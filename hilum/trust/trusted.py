@@ -8,12 +8,12 @@ import numpy as np
 from hilum.core.calibration import Calibration, Opinions
 from hilum.core.errors import HilumError
 from hilum.core.findings import Picture, Result, Score, Scores
-from hilum.core.image import Case, Image
+from hilum.core.image import Case
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
 from hilum.infer import streamed
 from hilum.infer.predictor import Opinion
-from hilum.trust import conformal, doubt, foreseen, maps, outlier, promises, quality
+from hilum.trust import conformal, doubt, foreseen, inputs, maps, outlier, promises, quality
 from hilum.trust.calibration import applied
 from hilum.trust.gate import Look, decide
 from hilum.trust.several import Several
@@ -113,16 +113,16 @@ class Trusted(Several):
         return {what: promises.said(one, found.get(what)) for what, one in known.measured.items()}
 
     def _seen(self, opinion: Opinion, case: Case, known: Calibration) -> tuple[float | None, tuple[str, ...]]:
-        """How unlike the training images the input is, 0..1, and sentences about its technical quality."""
-        image = case.read("image") if "image" in case.items and (self.known or known.quality) else None
-        features = None
-        if isinstance(image, Image):
-            case = replace(case, items={**case.items, "image": image})
-            features = quality.features(image)
-        views = outlier.views(self.task, self.net, case, opinion.prepared, features) if self.known else None
+        """How unlike the training images the input is, 0..1, and sentences about its kind and technical quality."""
+        measured = bool(self.known or known.quality or known.sides)
+        if not measured and not known.modalities:
+            return None, ()
+        case, images = inputs.shown(case, opinion.result)
+        rows = {role: quality.features(image) for role, image in images.items()} if measured else {}
+        given = opinion.prepared
+        views = outlier.views(self.task, self.net, case, given, rows.get("image")) if self.known else None
         unlike = None if views is None else outlier.score(self.known, views).share
-        found = quality.check(features, known.quality) if features and known.quality else []
-        return unlike, tuple(words for _, _, words in found)
+        return unlike, (*inputs.strange(images, known), *inputs.poor(rows, known))
 
 
 def _named(scores: Scores, values: Any) -> Scores:
