@@ -56,8 +56,10 @@ def compare(
         _build.trial(_task.load(plans[net, 0]))
     cells = []
     for number, ((net, seed), plan) in enumerate(plans.items()):
-        # what is asked and the data decide the cell: a plan for the same minutes, measured again, comes out a bit other
-        asked = [net, seed, minutes, steps, settings or {}, plan.data["fingerprint"], plan.versions]
+        # what is asked and the data decide the cell: a plan for the same minutes, measured again, comes out otherwise.
+        # The fingerprint says nothing of which cases are judged, and which belong together
+        parts = [(case.id, case.group, part) for case, part in ready.units(plan)]
+        asked = [net, seed, minutes, steps, settings or {}, plan.data["fingerprint"], plan.versions, sorted(parts)]
         key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
         cell = folder / "cells" / f"{parse_net(net)[0]}-{seed}-{key}"
         if not (cell / "done" / "metrics.json").is_file():

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from hilum.core.errors import HilumError
+from hilum.core.run import Run, write_rows
 from hilum.data.phantoms import slices
+from hilum.planning.planner import look
 from hilum.verbs.compare import compare
 
 NETS = ["resnet:width=8", "vit:depth=1"]
@@ -97,3 +99,28 @@ def test_a_network_named_twice_and_a_folder_of_something_else_are_refused(tmp_pa
     with pytest.raises(HilumError) as error:
         compare(tmp_path, "classify", ["resnet"], tmp_path)
     assert error.value.code == "HIL-CORE-03"
+
+
+def test_a_changed_split_or_grouping_is_another_cell(tmp_path: Path) -> None:
+    """Which cases are judged is no part of what the data are, and decides the table all the same."""
+    slices.make(tmp_path / "data", 20, size=32)
+    ready = look(tmp_path / "data", "classify", 0)
+
+    def judged(parts: dict[str, str], patients: dict[str, str]) -> tuple[set[str], set[str]]:
+        rows = [{"case": c.id, "patient": patients[c.id], "split": parts[c.id]} for c in ready.dataset.cases]
+        write_rows(tmp_path / "data" / "cases.csv", rows)
+        compare(tmp_path / "data", "classify", NETS[:1], tmp_path / "out", steps=1, settings=SETTINGS)
+        latest = max((tmp_path / "out" / "cells").iterdir(), key=lambda cell: cell.stat().st_mtime_ns)
+        held = [row for row in Run(latest / "run").split() if row["part"] == "test"]
+        return {row["case"] for row in held}, {row["group"] for row in held}
+
+    single = {name: name for name in ready.parts}
+    swapped = {name: {"val": "test", "test": "val"}.get(part, part) for name, part in ready.parts.items()}
+    for parts in (ready.parts, swapped):
+        assert judged(parts, single)[0] == {name for name, part in parts.items() if part == "test"}
+    # the test part as one patient: intervals over groups are others
+    joined = {name: "one" if swapped[name] == "test" else name for name in swapped}
+    assert len(judged(swapped, joined)[1]) == 1
+    assert len(list((tmp_path / "out" / "cells").iterdir())) == 3
+    judged(ready.parts, single)
+    assert len(list((tmp_path / "out" / "cells").iterdir())) == 3
