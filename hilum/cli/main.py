@@ -312,7 +312,7 @@ def calibrate(
 
 
 @app.command()
-def quantise(model: Annotated[Path, typer.Argument(help="A run folder of masks.")], data: Data) -> None:
+def quantise(model: Annotated[Path, typer.Argument(help="A run or a system of masks.")], data: Data) -> None:
     """Make a graph of eight bits for --runtime openvino-int8, and measure on the validation part what it costs.
 
     Example: hilum quantise run images/

@@ -197,7 +197,18 @@ def calibrated(found: dict[str, Any]) -> None:
 
 
 def quantised(found: dict[str, Any]) -> None:
-    """What eight bits cost."""
+    """What eight bits cost; of a system, by network."""
+    if "networks" in found:
+        for name, one in found["networks"].items():
+            print(f"{name}:")
+            _cost(one)
+    else:
+        _cost(found)
+    print("Use it with: hilum predict RUN IMAGES --out DIR --runtime openvino-int8")
+
+
+def _cost(found: dict[str, Any]) -> None:
+    """Of one network."""
     print(f"{100 * found['same']:.2f} % of voxels keep their class in {found['cases']} validation cases.")
     if "difference" in found:
         inside = "" if found["low"] is None else f" ({found['low']:+.4f} to {found['high']:+.4f})"
@@ -205,7 +216,6 @@ def quantised(found: dict[str, Any]) -> None:
             f"{found['headline']}: {found['full']:.4f}, with eight bits {found['eight']:.4f}, "
             f"difference {found['difference']:+.4f}{inside}."
         )
-    print("Use it with: hilum predict RUN IMAGES --out DIR --runtime openvino-int8")
 
 
 def carded(found: dict[str, Any], out: Path) -> None:

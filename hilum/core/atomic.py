@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +20,45 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+UNFINISHED = ".part-"
+# How the name of what is not whole yet begins; left behind where the process is killed.
+
+
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside `path` (same suffixes); on success it is synced and renamed to `path`."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    suffix = "".join(path.suffixes[-2:])
-    handle, name = tempfile.mkstemp(prefix=".part-", suffix=suffix, dir=path.parent)
-    os.close(handle)
-    part = Path(name)
+    part = _begun(path)
     try:
         yield part
-        with open(part, "rb") as stream:
-            os.fsync(stream.fileno())
-        # mkstemp makes the file private; what we publish follows the user's umask
-        umask = os.umask(0)
-        os.umask(umask)
-        part.chmod(0o666 & ~umask)
-        os.replace(part, path)
-        _sync_folder(path.parent)
+        _finish(part)
+        _publish(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _begun(path: Path) -> Path:
+    """An empty file beside `path`, with a name of its own."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=UNFINISHED, suffix="".join(path.suffixes[-2:]), dir=path.parent)
+    os.close(handle)
+    return Path(name)
+
+
+def _finish(part: Path) -> None:
+    """What was written lies on the disk, and all may read it whom the user lets."""
+    with open(part, "rb") as stream:
+        os.fsync(stream.fileno())
+    # mkstemp makes the file private; what we publish follows the user's umask
+    umask = os.umask(0)
+    os.umask(umask)
+    part.chmod(0o666 & ~umask)
+
+
+def _publish(part: Path, path: Path) -> None:
+    """It takes its place."""
+    os.replace(part, path)
+    _sync_folder(Path(path).parent)
 
 
 @contextlib.contextmanager
@@ -48,7 +66,7 @@ def writing_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; on success it becomes `path`, which must not exist or be empty."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=".part-", dir=path.parent))
+    part = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=path.parent))
     try:
         yield part
         umask = os.umask(0)
@@ -68,9 +86,32 @@ def write_text(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8")
 
 
+def write_all(files: Mapping[Path, bytes]) -> None:
+    """Write several files, which take their places in that order; all are on the disk before the first one does.
+
+    So a disk that is full changes nothing, and one that is cut off between two of them leaves each of them whole.
+    """
+    parts: dict[Path, Path] = {}
+    try:
+        for path, content in files.items():
+            parts[path] = _begun(path)
+            parts[path].write_bytes(content)
+            _finish(parts[path])
+        for path, part in parts.items():
+            _publish(part, path)
+    finally:
+        for part in parts.values():
+            part.unlink(missing_ok=True)
+
+
+def json_text(value: Any) -> str:
+    """Readable, diffable JSON; NaN and infinity are refused (they are not JSON)."""
+    return json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
 def write_json(path: Path, value: Any) -> None:
-    """Write readable, diffable JSON atomically; NaN and infinity are refused (they are not JSON)."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    """Write `json_text` atomically."""
+    write_text(path, json_text(value))
 
 
 def sha256(path: Path) -> str:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from hilum.core.atomic import write_json, write_text
+from hilum.core.atomic import UNFINISHED, json_text, write_all, write_text
 from hilum.core.calibration import Calibration
 from hilum.core.errors import HilumError
 from hilum.core.plan import Plan, checked
@@ -51,6 +51,7 @@ class Run:
     def __init__(self, path: Path, within: str = "") -> None:
         self.path, self._within = Path(path), within
         self._zip: zipfile.ZipFile | None = None
+        self._whole: Run | None = None
         if not self.path.exists():
             raise HilumError("HIL-RUN-01", f"There is no run or bundle at {path}", "Check the path")
         if self.path.is_file():
@@ -72,10 +73,11 @@ class Run:
         return self._zip is not None
 
     def names(self) -> list[str]:
-        """All file names, with forward slashes."""
+        """All file names, with forward slashes; of a folder without what a killed process left half written."""
         if self._zip is not None:
             return [n.removeprefix(self._within) for n in self._zip.namelist() if n.startswith(self._within)]
-        return sorted(p.relative_to(self.path).as_posix() for p in self.path.rglob("*") if p.is_file())
+        files = (p for p in self.path.rglob("*") if p.is_file() and not p.name.startswith(UNFINISHED))
+        return sorted(p.relative_to(self.path).as_posix() for p in files)
 
     def read(self, name: str) -> bytes:
         """One file's bytes."""
@@ -121,10 +123,20 @@ class Run:
         return checked(SystemPlan, self.json(SYSTEM), f"{self.path}/{SYSTEM}")
 
     def part(self, name: str) -> "Run":
-        """One network of a system, a run of its own."""
-        if self._zip is None:
-            return Run(self.path / "parts" / name)
-        return Run(self.path, f"{self._within}parts/{name}/")
+        """One network of a system, a run of its own; the manifest of the system follows its manifest."""
+        if self._zip is not None:
+            return Run(self.path, f"{self._within}parts/{name}/")
+        part = Run(self.path / "parts" / name)
+        part._whole = self
+        return part
+
+    @property
+    def system_folder(self) -> Path | None:
+        """The folder of the system that this run folder is one network of; None of a run by itself."""
+        within = self.path / ".." / ".."
+        if self.is_bundle or self.path.resolve().parent.name != "parts" or not (within / SYSTEM).is_file():
+            return None
+        return self.path.parent.parent if self.path.parent.name == "parts" else within.resolve()
 
     def weights(self, role: str) -> dict[str, Any]:
         """{name: tensor} of one network, from safetensors: tensors only, nothing in it can run."""
@@ -201,7 +213,36 @@ class Run:
 
     def write_manifest(self) -> None:
         """Write manifest.json for a run folder."""
-        write_json(self.path / "manifest.json", self.hashes())
+        self.put({})
+
+    def put(self, files: Mapping[str, bytes]) -> None:
+        """Write these files into a run folder, and its manifest anew; of a `part`, that of its system as well.
+
+        A disk that is full changes nothing. Cut off on the way, the run is `resumable` by whoever writes them again.
+        """
+        new = {n: hashlib.sha256(b).hexdigest() for n, b in files.items() if n in HASHED or HELD.match(n)}
+        manifest = json_text(dict(sorted((self.hashes() | new).items()))).encode()
+        wanted = {self.path / name: content for name, content in files.items()}
+        if self._whole is not None and self._whole.has("manifest.json"):
+            known = self._whole.json("manifest.json") | {self._place: hashlib.sha256(manifest).hexdigest()}
+            # before the part's own: that one can be made again from the files, and must then be as is said here
+            wanted[self._whole.path / "manifest.json"] = json_text(known).encode()
+        write_all(wanted | {self.path / "manifest.json": manifest})
+
+    def resumable(self, own: re.Pattern[str]) -> bool:
+        """Whether writing files of these names was cut off and nothing else differs, so that they can be made anew."""
+        wrong = self.differing()
+        if not wrong or not all(own.fullmatch(name) for name in wrong):
+            return False
+        if self._whole is None:
+            return True
+        made = (self.read("manifest.json"), json_text(self.hashes()).encode())
+        said = self._whole.json("manifest.json").get(self._place)
+        return said in [hashlib.sha256(one).hexdigest() for one in made]
+
+    @property
+    def _place(self) -> str:
+        return f"parts/{self.path.name}/manifest.json"
 
     def ledger(self) -> list[dict[str, Any]]:
         """The events so far, oldest first; a broken chain is refused (HIL-RUN-04)."""

@@ -36,6 +36,17 @@ def split_rows(units: list[tuple[Case, str]]) -> list[dict[str, Any]]:
     return rows
 
 
+def writable(run: Run, verb: str) -> None:
+    """Refuse a bundle, and one network of a system, which answers for its files (HIL-TRUST-20). verb: what is asked."""
+    if run.is_bundle:
+        raise HilumError("HIL-TRUST-20", f"{run.path} is a bundle", f"{verb} the run, and bundle it again")
+    if run.system_folder is not None:
+        raise HilumError(
+            "HIL-TRUST-20", f"{run.path} is one network of a system, which answers for its files",
+            f"{verb} the system: {run.system_folder}",
+        )  # fmt: skip
+
+
 def other_data(run: Run, ready: Prepared, data: Path | str) -> HilumError:
     """The refusal of data that are not the run's, which says what is more, gone, changed or elsewhere (HIL-T04)."""
     words = [*_of_cases(run, ready), *_of_split(run, ready), *_of_settings(run, ready)]

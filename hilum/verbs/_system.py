@@ -15,9 +15,10 @@ from hilum.core.system import NAME, Group, SystemPlan
 from hilum.planning import groups
 from hilum.planning.planner import Prepared, check_budget, look
 from hilum.tasks import _build, _task
+from hilum.trust import learned
+from hilum.verbs import calibrate, quantise
 from hilum.verbs import train as single
 from hilum.verbs._same import other_data, same_data, split_rows
-from hilum.verbs.calibrate import calibrate
 from hilum.verbs.plan import complete, planned
 
 Units = list[tuple[Case, str]]
@@ -77,16 +78,33 @@ def calibrated(
     run: Run, data: Path | str, words: dict[str, Any], others: Sequence[Path | str], progress: Progress
 ) -> dict[str, Any]:
     """Calibrate every network of a system anew; {group: its calibration}. others: systems of the same groups."""
+    for part in _parts(run):
+        learned.taken_up(part)
     run.check_hashes()
-    made, found = run.system, dict[str, Any]()
-    assert made is not None
-    for group in made.groups:
-        more = [Run(Path(other)).part(group.name).path for other in others]
-        told = _named(progress, group.name)
-        found[group.name] = calibrate(run.part(group.name).path, data, **words, others=more, progress=told)
-        run.write_manifest()
+    found = dict[str, Any]()
+    for part in _parts(run):
+        name = part.path.name
+        more = [Run(Path(other)).part(name).path for other in others]
+        found[name] = calibrate.of_one(part, data, **words, others=more, progress=_named(progress, name))
     run.record("calibrate", {"groups": list(found), "error": words["error"]})
     return found
+
+
+def quantised(run: Run, data: Path | str, progress: Progress) -> dict[str, Any]:
+    """Eight bits for every network of a system; {group: what they cost}."""
+    for part in _parts(run):
+        quantise.taken_up(part)
+    run.check_hashes()
+    found = {p.path.name: quantise.of_one(p, data, _named(progress, p.path.name)) for p in _parts(run)}
+    run.record("quantise", {"groups": list(found)})
+    return found
+
+
+def _parts(run: Run) -> list[Run]:
+    """The networks of a system, in the order of merging."""
+    made = run.system
+    assert made is not None
+    return [run.part(group.name) for group in made.groups]
 
 
 def _planned(

@@ -9,7 +9,7 @@ from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
 from hilum.planning.planner import look
 from hilum.trust import learned, several
-from hilum.verbs._same import same_data
+from hilum.verbs._same import same_data, writable
 
 
 def calibrate(
@@ -31,25 +31,39 @@ def calibrate(
     same plan and split that make an ensemble with this one, whose weights are copied into the run.
     """
     run = Run(Path(model))
-    if run.is_bundle:
-        raise HilumError("HIL-TRUST-20", f"{model} is a bundle", "Calibrate the run, and bundle it again")
+    writable(run, "Calibrate")
     if run.system is not None:
         # it asks for its networks one by one here
         from hilum.verbs import _system
 
         words = {"error": error, "acceptable": acceptable, "opinions": opinions}
         return {"networks": _system.calibrated(run, data, words, others, progress)}
+    return of_one(run, data, error, acceptable, opinions, others, progress)
+
+
+def of_one(
+    run: Run,
+    data: Path | str,
+    error: float,
+    acceptable: float | None,
+    opinions: str,
+    others: Sequence[Path | str],
+    progress: Progress,
+) -> dict[str, Any]:
+    """The same of one network, by itself or of a system."""
     learned.taken_up(run)
     units = same_data(run, look(data, run.plan.task, run.plan.split_seed, progress))
     if units is None:
-        raise HilumError("HIL-TRUST-20", f"{data} is not what {model} was trained on", "Give the same, unchanged data")
+        raise HilumError(
+            "HIL-TRUST-20", f"{data} is not what {run.path} was trained on", "Give the same, unchanged data"
+        )
     wanted, more = several.parse(opinions), [Run(Path(path)) for path in others]
     if more and wanted.kind != "one":
         raise HilumError("HIL-TRUST-08", "Both --opinions and --with were given", "Give one of them")
     made = learned.write(run, units, error, acceptable, wanted, more, progress)
     if made is None:
         raise HilumError(
-            "HIL-TRUST-21", f"{model} can not be calibrated: it generates, or no validation case gave a result",
+            "HIL-TRUST-21", f"{run.path} can not be calibrated: it generates, or no validation case gave a result",
             "Train with a validation part",
         )  # fmt: skip
     facts = {"part": made.part, "cases": made.cases, "error": error, "acceptable": made.acceptable}

@@ -1,11 +1,13 @@
 """quantise: a run gets a graph of eight bits, ranges from training cases, accuracy measured on validation ones."""
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hilum.core.atomic import write_json, writing
+from hilum.core.atomic import json_text
 from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.core.progress import Progress, quiet
@@ -13,13 +15,15 @@ from hilum.core.run import Run
 from hilum.evaluation.bootstrap import paired
 from hilum.infer import quantise as eight
 from hilum.infer.predictor import Predictor
+from hilum.infer.runtimes._stored import Stored
 from hilum.planning.planner import look
 from hilum.tasks._task import headline_value
-from hilum.verbs._same import same_data
+from hilum.verbs._same import same_data, writable
 
 JUDGED = 50
 # Most validation cases that both forms are judged on.
 NAME = "openvino-int8"
+OWN = re.compile(r"graphs/openvino_int8\.(xml|bin|json)")
 
 
 def quantise(model: Path | str, data: Path | str, *, progress: Progress = quiet) -> dict[str, Any]:
@@ -27,38 +31,66 @@ def quantise(model: Path | str, data: Path | str, *, progress: Progress = quiet)
 
     data: what the run was trained on. Returned: windows (that gave the ranges), cases (judged, of the validation part),
     headline (metric), full and eight (its means), difference with low and high (95 %, eight less full), same (share of
-    voxels with the same class). Refused: bundles and other data (HIL-TRUST-20), other tasks (HIL-INFER-15).
+    voxels with the same class); of a system {"networks": {group: the same}}. Refused: bundles, one network of a system
+    and other data (HIL-TRUST-20), other tasks (HIL-INFER-15).
     """
     run = Run(Path(model))
-    if run.is_bundle:
-        raise HilumError("HIL-TRUST-20", f"{model} is a bundle", "Quantise the run, and bundle it again")
+    writable(run, "Quantise")
+    if run.system is not None:
+        # it asks for its networks one by one here
+        from hilum.verbs import _system
+
+        return {"networks": _system.quantised(run, data, progress)}
+    return of_one(run, data, progress)
+
+
+def of_one(run: Run, data: Path | str, progress: Progress) -> dict[str, Any]:
+    """The same of one network, by itself or of a system."""
+    taken_up(run)
     predictor = Predictor(run)
     if not predictor.streams:
         raise HilumError(
-            "HIL-INFER-15", f"{model} is not a run of masks by class ({predictor.plan.task})",
+            "HIL-INFER-15", f"{run.path} is not a run of masks by class ({predictor.plan.task})",
             "Eight bits are made and measured for those only; use --runtime auto",
         )  # fmt: skip
     units = same_data(run, look(data, run.plan.task, run.plan.split_seed, progress))
     if units is None:
-        raise HilumError("HIL-TRUST-20", f"{data} is not what {model} was trained on", "Give the same, unchanged data")
+        raise HilumError(
+            "HIL-TRUST-20", f"{data} is not what {run.path} was trained on", "Give the same, unchanged data"
+        )
     parts = {part: [case for case, own in units if own == part] for part in ("train", "val")}
     if not parts["val"]:
-        raise HilumError("HIL-TRUST-21", f"{model} has no validation part", "Train with one")
+        raise HilumError("HIL-TRUST-21", f"{run.path} has no validation part", "Train with one")
     examples = eight.sample(predictor, parts["train"], progress=progress)
-    for name, content in eight.graph(predictor, examples).items():
-        with writing(run.path / "graphs" / name) as path:
-            path.write_bytes(content)
-    run.write_manifest()
-    found = {"windows": len(examples)} | _compared(predictor, parts["val"][:JUDGED], progress)
-    write_json(run.path / "graphs" / "openvino_int8.json", found)
-    run.write_manifest()
+    made = eight.graph(predictor, examples)
+    small = Small(run, made)
+    found = {"windows": len(examples)} | _compared(predictor, small, parts["val"][:JUDGED], progress)
+    files = made | {"openvino_int8.json": json_text(found).encode()}
+    run.put({f"graphs/{name}": content for name, content in files.items()})
     run.record("quantise", found)
     return found
 
 
-def _compared(full: Predictor, cases: list[Case], progress: Progress) -> dict[str, Any]:
+def taken_up(run: Run) -> None:
+    """A run whose quantising was cut off between its files can be quantised again; none of them is used for it."""
+    if run.resumable(OWN):
+        run.write_manifest()
+
+
+class Small(Predictor):
+    """A predictor by a graph that is not in its run yet: {file name: bytes}."""
+
+    def __init__(self, run: Run, graph: Mapping[str, bytes]) -> None:
+        super().__init__(run, NAME)
+        self._graph = graph
+
+    def _stored(self, net: Any, window: Any) -> Stored:
+        return Stored(self._graph.get)
+
+
+def _compared(full: Predictor, small: Predictor, cases: list[Case], progress: Progress) -> dict[str, Any]:
     """Both forms on the same cases."""
-    small, name = Predictor(Run(full.run.path), NAME), full.task.metrics[0]
+    name = full.task.metrics[0]
     rows: list[list[float]] = []
     same, groups = [], []
     for number, case in enumerate(cases, 1):

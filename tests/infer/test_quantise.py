@@ -1,6 +1,9 @@
 """A graph of eight bits: made on real windows, measured, stored with the run, refused where it does not fit."""
 
+import contextlib
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -100,3 +103,94 @@ def test_the_verb_measures_what_it_costs(
     run = Run(tmp_path / "run")
     run.check_hashes()
     assert run.ledger()[-1]["event"] == "quantise"
+
+
+@pytest.fixture
+def quick(ready: Callable[[str], Prepared], monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], object]:
+    """The verb, with what takes long left out; each call makes other files."""
+    from hilum.verbs import quantise as verb
+
+    made = iter(range(1000))
+
+    def graph(*_: object) -> dict[str, bytes]:
+        return {f"openvino_int8.{ending}": f"{ending} {next(made)}".encode() for ending in ("xml", "bin")}
+
+    monkeypatch.setattr(verb, "look", lambda *_: ready("segment"))
+    monkeypatch.setattr(verb.eight, "sample", lambda *_, **__: [])
+    monkeypatch.setattr(verb.eight, "graph", graph)
+    monkeypatch.setattr(verb, "_compared", lambda *_: {"cases": next(made)})
+    return lambda path: verb.quantise(path, "data")
+
+
+def failing(patch: pytest.MonkeyPatch, name: str, number: int) -> list[int]:
+    """The number-th call of this function of `os` fails, as on a full disk; what is returned counts the calls."""
+    asked, honest = [0], getattr(os, name)
+
+    def counted(*words: object, **named: object) -> object:
+        asked[0] += 1
+        if asked[0] == number:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return honest(*words, **named)
+
+    patch.setattr(os, name, counted)
+    return asked
+
+
+@pytest.mark.parametrize("before", ["never quantised", "quantised before"])
+def test_t02_a_disk_that_is_full_while_quantising_leaves_the_run_as_it_was(
+    before: str, quick: Callable[[Path], object], trained: Callable[[str], Run], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    path, number = tmp_path / "run", 0
+    shutil.copytree(trained("segment").path, path)
+    if before == "quantised before":
+        quick(path)
+    while True:
+        number += 1
+        old = {name: Run(path).read(name) for name in Run(path).names() if "ledger" not in name}
+        with monkeypatch.context() as patch:
+            asked = failing(patch, "fsync", number)
+            with contextlib.suppress(OSError):
+                quick(path)
+        if asked[0] < number:
+            break
+        now = {name: Run(path).read(name) for name in Run(path).names() if "ledger" not in name}
+        # the last of them are of the folder, once a file has its place, and of the ledger
+        assert now == old or number > 4
+        assert not list(path.rglob(".part-*"))
+        quick(path)
+        Run(path).check_hashes()
+    assert number > 6
+
+
+def test_t01_quantising_that_was_cut_off_between_two_files_can_be_repeated(
+    quick: Callable[[Path], object], trained: Callable[[str], Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, number = tmp_path / "run", 0
+    shutil.copytree(trained("segment").path, path)
+    while True:
+        number += 1
+        with monkeypatch.context() as patch:
+            asked = failing(patch, "replace", number)
+            with contextlib.suppress(OSError):
+                quick(path)
+        if asked[0] < number:
+            break
+        # what is left where the process was killed while it wrote
+        (path / "graphs" / ".part-xyz.xml").write_text("half")
+        quick(path)
+        Run(path).check_hashes()
+    assert number == 6, "two files of the graph, what it costs, the manifest and the ledger"
+
+
+def test_a_run_that_differs_elsewhere_is_not_taken_up(
+    quick: Callable[[Path], object], trained: Callable[[str], Run], tmp_path: Path
+) -> None:
+    path = tmp_path / "run"
+    shutil.copytree(trained("segment").path, path)
+    quick(path)
+    (path / "graphs" / "openvino_int8.bin").write_bytes(b"other")
+    (path / "seen.json").write_text("{}")
+    with pytest.raises(HilumError) as error:
+        quick(path)
+    assert error.value.code == "HIL-M05"

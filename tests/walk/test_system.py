@@ -1,7 +1,9 @@
 """A system of two networks, from labelled volumes to one label map: trained, cut short, judged, predicted, bundled."""
 
+import contextlib
 import csv
 import json
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from hilum.core.run import Run
 from hilum.data.dataset import open_dataset
 from hilum.infer import system_bundle
 from hilum.io import nifti
+from hilum.planning.planner import look
 from hilum.trust.system import System, trusted
 from hilum.verbs.train import train
 
@@ -258,6 +261,76 @@ def test_calibrated_anew_the_whole_still_fits(made: Trained, hilum: Command, tmp
     for name in GROUPS:
         known = Run(copy).part(name).calibration
         assert known is not None and known.gate is not None and known.gate.error == 0.3
+
+
+def test_quantised_anew_the_whole_still_fits(made: Trained, hilum: Command, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    pytest.importorskip("nncf")
+    copy = tmp_path / "system"
+    shutil.copytree(made.system, copy)
+    code, out, err = hilum("quantise", copy, made.data)
+    assert code == 0, err
+    assert "group_1:" in out and "group_2:" in out
+    run = Run(copy)
+    run.check_hashes()
+    assert run.ledger()[-1]["event"] == "quantise"
+    for name in GROUPS:
+        assert run.part(name).ledger()[-1]["event"] == "quantise"
+    case = made.cases("test")[0]
+    by_eight = trusted(run, "openvino-int8")(case)["mask"].array
+    assert (by_eight == found(run, case)["mask"].array).mean() > 0.9
+
+
+@pytest.mark.parametrize("verb", ["quantise", "calibrate"])
+def test_one_network_of_a_system_is_not_changed_by_itself(
+    verb: str, made: Trained, hilum: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "system"
+    shutil.copytree(made.system, copy)
+    code, _, err = hilum(verb, copy / "parts" / "group_1", made.data)
+    assert code == 2 and "HIL-TRUST-20" in err and f"the system: {copy}" in err.replace("\n", " ")
+    monkeypatch.chdir(copy / "parts" / "group_1")
+    code, _, err = hilum(verb, ".", made.data)
+    assert code == 2 and str(copy) in err
+    Run(copy).check_hashes()
+
+
+def test_a_system_that_was_cut_off_while_it_was_quantised_can_be_quantised_again(
+    made: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hilum.verbs import quantise as verb
+
+    ready, texts = look(made.data, "segment", made.run.plan.split_seed), iter(range(1000))
+    graph = ("openvino_int8.xml", "openvino_int8.bin")
+    monkeypatch.setattr(verb, "look", lambda *_: ready)
+    monkeypatch.setattr(verb.eight, "sample", lambda *_, **__: [])
+    monkeypatch.setattr(verb.eight, "graph", lambda *_: {n: str(next(texts)).encode() for n in graph})
+    monkeypatch.setattr(verb, "_compared", lambda *_: {"cases": next(texts)})
+    copy, number, honest, asked = tmp_path / "system", 0, os.replace, [0]
+    shutil.copytree(made.system, copy)
+
+    def cut(*words: Any) -> None:
+        asked[0] += 1
+        if asked[0] == number:
+            raise Cut
+        honest(*words)
+
+    while asked[0] >= number:
+        number, asked[0] = number + 1, 0
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", cut)
+            with contextlib.suppress(Cut):
+                verb.quantise(copy, made.data)
+        verb.quantise(copy, made.data)
+        Run(copy).check_hashes()
+    assert number == 14, "of each network three files, two manifests and the ledger, and the ledger of all"
+    # one whose manifest somebody made to fit is not taken up, whatever else was cut off
+    (copy / "parts" / "group_2" / "seen.json").write_text("{}")
+    Run(copy / "parts" / "group_2").write_manifest()
+    (copy / "parts" / "group_2" / "graphs" / "openvino_int8.xml").write_text("half")
+    with pytest.raises(HilumError) as error:
+        verb.quantise(copy, made.data)
+    assert error.value.code == "HIL-M05"
 
 
 def cut_at(job: str, done: int) -> Any:
