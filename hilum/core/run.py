@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from hilum.core.atomic import UNFINISHED, json_text, write_all, write_text
+from hilum.core import _members
+from hilum.core.atomic import UNFINISHED, json_text, sha256, write_all, write_text
 from hilum.core.calibration import Calibration
 from hilum.core.errors import HilumError
 from hilum.core.plan import Plan, checked
@@ -37,8 +38,6 @@ HASHED = (
 # Files besides weights/ that a finished run is held to; the ledger chains its own hashes.
 HELD = re.compile(r"(weights|graphs)/|parts/[^/]+/manifest\.json\Z")
 # The same; of a system the manifests of its networks, so that it answers for all their files.
-LARGEST_MEMBER = 4 << 30
-# Bytes of one bundle member that we are willing to read.
 FORMAT = 1
 # Newest form of a plan and a card that is read here.
 UNLISTED = ("manifest.json", "signature.json")
@@ -87,14 +86,9 @@ class Run:
                 raise HilumError("HIL-RUN-03", f"{self.path} lacks {name}", "Finish the training or copy it again")
             return path.read_bytes()
         try:
-            info = self._zip.getinfo(self._within + name)
-            if info.file_size > LARGEST_MEMBER:
-                raise HilumError("HIL-M05", f"{name} in {self.path.name} claims {info.file_size} bytes", "Refused")
-            return self._zip.read(info)
+            return _members.read(self._zip, self._within + name, self.path)
         except KeyError as error:
             raise HilumError("HIL-RUN-03", f"{self.path} lacks {name}", "Export the bundle again") from error
-        except (zipfile.BadZipFile, OSError, EOFError) as error:
-            raise HilumError("HIL-M05", f"{name} in {self.path.name} is damaged ({error})", "Copy it again") from error
 
     def has(self, name: str) -> bool:
         """Whether the file exists."""
@@ -104,7 +98,7 @@ class Run:
         """One JSON object."""
         try:
             value = json.loads(self.read(name))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise HilumError("HIL-M05", f"{name} in {self.path} is not JSON ({error})", "Copy it again") from error
         if not isinstance(value, dict):
             raise HilumError("HIL-M05", f"{name} in {self.path} is not a JSON object", "Copy it again")
@@ -178,11 +172,11 @@ class Run:
 
     def hashes(self) -> dict[str, str]:
         """SHA-256 of every hashed file, measured now; in a bundle that is every file but UNLISTED."""
-        if self.is_bundle:
-            wanted = [n for n in set(self.names()) if n not in UNLISTED]
-        else:
-            wanted = [n for n in self.names() if n in HASHED or HELD.match(n)]
-        return {name: hashlib.sha256(self.read(name)).hexdigest() for name in sorted(wanted)}
+        if self._zip is not None:
+            wanted = sorted({n for n in self.names() if n not in UNLISTED})
+            return {n: _members.digest(self._zip, self._within + n, self.path) for n in wanted}
+        wanted = sorted(n for n in self.names() if n in HASHED or HELD.match(n))
+        return {name: sha256(self.path / name) for name in wanted}
 
     def differing(self) -> list[str]:
         """Names of files that are not as manifest.json has them; a run without one is refused (HIL-M05)."""

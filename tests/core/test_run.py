@@ -1,11 +1,15 @@
 """A run folder or a bundle is held to its hashes, and its history can not be rewritten unseen."""
 
+import hashlib
 import json
+import os
+import tracemalloc
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from hilum.core.atomic import sha256
 from hilum.core.errors import HilumError
 from hilum.core.run import Run, new_folder, write_rows
 
@@ -88,6 +92,56 @@ def test_m05_a_damaged_zip_is_refused(folder: Path, tmp_path: Path) -> None:
     place = good.index(b"weights", good.index(b"net.safetensors"))
     path.write_bytes(good[:place] + b"W" + good[place + 1 :])
     assert refused(path) == "HIL-M05"
+
+
+@pytest.mark.parametrize("name", ["plan.json", "card.json", "split.csv", "weights/net.safetensors"])
+def test_m05_a_member_that_swells_is_refused_before_it_is_read(name: str, folder: Path, tmp_path: Path) -> None:
+    """Of a few kilobytes many megabytes, with a manifest that fits."""
+    size = (65 << 20) if name.endswith(".safetensors") else (20 << 20)
+    path, blank = tmp_path / "bomb.hilum", b" " * size
+    manifest = {n: sha256(folder / n) for n in Run(folder).hashes()} | {name: hashlib.sha256(blank).hexdigest()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for one in {*manifest, name} - {name}:
+            archive.write(folder / one, one)
+        archive.writestr(name, blank)
+        archive.writestr("manifest.json", json.dumps(manifest))
+    assert path.stat().st_size < 100_000
+    tracemalloc.start()
+    with pytest.raises(HilumError) as error:
+        Run(path).check_hashes()
+    held = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert error.value.code == "HIL-M05" and name in error.value.seen and held < size / 4
+
+
+def test_m05_text_that_is_large_and_stored_as_it_is_is_refused(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "large.hilum"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("plan.json", b" " * (65 << 20))
+    with pytest.raises(HilumError) as error:
+        Run(path).check_hashes()
+    assert error.value.code == "HIL-M05" and "claims" in error.value.seen
+
+
+def test_m05_json_that_is_nested_without_end_is_refused(folder: Path) -> None:
+    (folder / "card.json").write_text("[" * 200_000)
+    with pytest.raises(HilumError) as error:
+        Run(folder).json("card.json")
+    assert error.value.code == "HIL-M05"
+
+
+def test_hashing_a_bundle_does_not_hold_its_members(folder: Path, tmp_path: Path) -> None:
+    path, size = tmp_path / "a.hilum", 32 << 20
+    (folder / "weights" / "net.safetensors").write_bytes(os.urandom(size))
+    Run(folder).write_manifest()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in [*Run(folder).hashes(), "manifest.json"]:
+            archive.write(folder / name, name)
+    tracemalloc.start()
+    Run(path).check_hashes()
+    held = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert held < size / 4
 
 
 def test_a_lost_file_is_named(folder: Path, tmp_path: Path) -> None:
