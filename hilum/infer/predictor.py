@@ -67,6 +67,7 @@ class Predictor:
         self.clock = Clock()
         self.promised: promise.Promise | None = None
         self._plain: bool | None = None
+        self._began: int | None = None
         self._chosen: dict[tuple[int, bool, bool, tuple[int, ...]], _choose.Chosen] = {}
         self._cases = 1
 
@@ -114,6 +115,7 @@ class Predictor:
         for role in self.task.CARD["predicts_from"]:
             if not any(r in case.items for r in role.split("|")):
                 raise HilumError("HIL-DATA-08", f"Case {case.id} has no {role}", f"It has: {', '.join(case.items)}")
+        self._began = resident.peak()
         wanted = self.anatomy is not None
         looks = {r: watched.Watched(case.items[r], self.clock, wanted) for r in watched.ROLES if r in case.items}
         case = replace(case, items={**case.items, **looks})
@@ -207,8 +209,9 @@ class Predictor:
         channels = count if head is None else head.weight.shape[1]
         placed = prepared["placed"].image
         self.promised = promise.of(
-            chosen.look, window, tiles, channels, image.nbytes, placed.array, len(maps or {}), head, lanes
-        )
+            chosen.look, window, tiles, channels, image.nbytes, placed.array, len(maps or {}), head, lanes,
+            options.mirror, self._began,
+        )  # fmt: skip
         self.promised.keep(self.limit)
         told = self.promised.words()
 

@@ -13,7 +13,7 @@ from hilum.core.sizes import size_words
 from hilum.infer._lanes import answers
 from hilum.infer.near import REACH
 from hilum.infer.streamed import CHUNK, PLANES, Head
-from hilum.infer.windows import BYTES, Look, Tiling, ring_memory
+from hilum.infer.windows import BYTES, Look, Tiling, looked_at, ring_memory
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,9 +30,10 @@ WRITERS = 200 << 20
 class Promise:
     """Bytes at the peak, by what holds them, and seconds that the windows will take.
 
-    process: libraries, weights, the image as read and as prepared. window: what one pass of the network adds. ring:
+    process: libraries, weights, the image as read and as prepared. window: what looking at one window adds. ring:
     planes that windows still add to. scores: of a few voxels at a time. labels: on both grids, and while they are
-    written and read back. tried: the most that was held until the window had been tried, which counting anew forgets.
+    written and read back. read: the most while the image was read and prepared, 0 where that is not known. tried: the
+    most that was held until the window was tried, by whatever, which counting anew forgets.
     """
 
     process: int
@@ -41,12 +42,13 @@ class Promise:
     scores: int
     labels: int
     seconds: float
+    read: int = 0
     tried: int = 0
 
     @property
     def total(self) -> int:
-        """Of all parts: the labels on the image's grid come when the ring is gone."""
-        return self.process + max(self.window + self.ring + self.scores, self.labels)
+        """Of all parts: the labels on the image's grid come when the ring is gone, and both when the image is read."""
+        return max(self.read, self.process + max(self.window + self.ring + self.scores, self.labels))
 
     def words(self) -> str:
         """For a person who waits: "1.2 GB, 35 s in the network"."""
@@ -74,11 +76,14 @@ def of(
     maps: int = 0,
     head: Head | None = None,
     lanes: int = 0,
+    mirror: bool = False,
+    earlier: int | None = None,
 ) -> Promise:
     """Try one window (several at a time where they are computed so) and add up.
 
     channels: merged. prepared: bytes of the image on the network's grid. image: as read.
     maps: pictures made on the way. head: makes scores of the channels, and is tried too. lanes: windows at a time.
+    mirror: whether each window is looked at from all sides. earlier: the peak when the case was begun, None: not known.
     """
     import torch
 
@@ -86,7 +91,7 @@ def of(
     resident.forget()
     with torch.inference_mode():
         began, most = time.perf_counter(), max(1, lanes)
-        out, *_ = list(answers(look, [window] * most, lanes))
+        out, *_ = list(answers(lambda one: looked_at(look, one, mirror), [window] * most, lanes))
         seconds = (time.perf_counter() - began) / most
         if head is not None:
             some = out[0].flatten(1)[:, : CHUNK // len(head.weight)]
@@ -104,5 +109,7 @@ def of(
         # where labels differ, the map itself, what is written, and twice more while another reader checks it
         labels=4 * grid + 3 * own + maps * own * BYTES + WRITERS,
         seconds=round(seconds * tiles.count, 4),
+        # a peak that was there before says nothing of this case
+        read=until if earlier is not None and until > earlier else 0,
         tried=until,
     )

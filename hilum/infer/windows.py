@@ -120,7 +120,7 @@ def planes(
     views = (array[(slice(None), slice(None), *place)] for place in places)
     asked = look if air is None else _remembered(look, air)
     # whoever takes planes may end early: then nothing is computed any more
-    with closing(answers(lambda window: _looked_at(asked, window, mirror), views, lanes, waiting)) as coming:
+    with closing(answers(lambda window: looked_at(asked, window, mirror), views, lanes, waiting)) as coming:
         yield from _summed(zip(places, coming, strict=True), tiles, progress)
 
 
@@ -254,7 +254,7 @@ def merged(
     return total
 
 
-def _looked_at(look: Look, window: "Tensor", mirror: bool) -> "Tensor":
+def looked_at(look: Look, window: "Tensor", mirror: bool) -> "Tensor":
     """The answer to one window, averaged over mirrored views when asked."""
     if not mirror:
         return look(window)

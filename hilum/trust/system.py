@@ -201,8 +201,9 @@ def _odds(opinion: Opinion) -> Array:
 
 
 def _promised(parts: Sequence[Trusted]) -> Promise | None:
-    """Of parts that run one after the other: the most memory, and the time of all."""
+    """Of parts that run one after the other: the most memory, before and while each was tried too; the time of all."""
     told = [part.promised for part in parts if part.promised is not None]
     if not told:
         return None
-    return replace(max(told, key=lambda p: p.total), seconds=sum(p.seconds for p in told))
+    most = max(told, key=lambda p: p.total)
+    return replace(most, seconds=sum(p.seconds for p in told), tried=max(p.tried for p in told))

@@ -2,15 +2,18 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from hilum.core import resident
 from hilum.core.errors import HilumError
 from hilum.core.run import Run
-from hilum.infer import streamed
+from hilum.infer import promise, streamed, windows
 from hilum.infer.predictor import Predictor
 from hilum.planning.planner import Prepared
 
@@ -63,6 +66,56 @@ def test_what_is_promised_is_what_is_held(classes: int) -> None:
     assert held == pytest.approx(peak, rel=0.2) and total >= held
     # windows begin every 20 planes: 12 of 32 move on
     assert ring == min(classes, 16) * 128 * 128 * 4 * (32 + 12)
+
+
+def test_mirrored_looks_are_counted_in_time_and_memory() -> None:
+    answer = torch.zeros((1, 1, 256, 256, 256))
+    # 64 MB, made anew by each look
+    image = np.zeros((1, 256, 256, 600), dtype=np.float32)
+    tiles = windows.tiling(image.shape[1:], [256, 256, 256], 0.0)
+    window = torch.from_numpy(image[None, ..., :256].copy())
+
+    def look(one: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.1)
+        return answer + 1
+
+    once, mirrored = (promise.of(look, window, tiles, 1, image.nbytes, image, mirror=m) for m in (False, True))
+    assert mirrored.seconds >= 8 * 0.1 * tiles.count > once.seconds / 2 and mirrored.seconds > 4 * once.seconds
+    if not resident.forget():
+        pytest.skip("this system does not let a process forget its peak")
+    # the sum, a new answer and that answer turned back
+    assert mirrored.window > once.window + 100 * MB
+
+
+def test_what_was_held_while_the_image_was_read_counts(
+    trained: Callable[[str], Run], ready: Callable[[str], Prepared], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not resident.forget():
+        pytest.skip("this system does not let a process forget its peak")
+    case = ready("segment").dataset.cases[0]
+    predictor = Predictor(trained("segment"))
+    predictor.told(case)
+    assert predictor.promised is not None
+    predictor.limit = predictor.promised.total + 200 * MB
+    predictor.told(case)
+    prepare = predictor.task.prepare
+
+    def greedy(*words: Any, **named: Any) -> Any:
+        np.ones(1000 * MB, dtype=np.uint8).sum()
+        return prepare(*words, **named)
+
+    monkeypatch.setattr(predictor.task, "prepare", greedy)
+    with pytest.raises(HilumError) as error:
+        predictor.told(case)
+    assert error.value.code == "HIL-INFER-01" and "read" in error.value.seen
+    # what was there before the case is not laid to it
+    predictor.limit = None
+    predictor(case)
+    monkeypatch.undo()
+    held = np.ones(1000 * MB, dtype=np.uint8)
+    del held
+    predictor(case)
+    assert predictor.promised.read < 1000 * MB
 
 
 def test_too_little_memory_is_refused_with_what_it_would_take(

@@ -1,7 +1,11 @@
 """Of several networks the most careful one decides, and what each promises stays its own."""
 
+from types import SimpleNamespace
+from typing import Any
+
 from hilum.core.findings import Verdict
-from hilum.trust.system import promised_of, together
+from hilum.infer.promise import Promise
+from hilum.trust.system import _promised, promised_of, together
 
 
 def test_the_most_careful_verdict_counts_and_says_whose_it_is() -> None:
@@ -34,3 +38,14 @@ def test_an_interval_is_handed_on_where_the_merging_took_nothing() -> None:
         "volume of hip": {"low": 1}, "dice of bones": {"low": 3}, "volume of liver": {"low": 4},
         "dice of organs": {"low": 5},
     }  # fmt: skip
+
+
+def test_what_the_network_in_the_middle_held_is_not_forgotten() -> None:
+    """Each part, when it is tried, forgets the peak of the part before, and says what it was."""
+    parts: list[Any] = [
+        SimpleNamespace(promised=Promise(10, window, 0, 0, 0, 2.0, tried=tried))
+        for window, tried in ((5, 11), (20, 15), (1, 30))
+    ]
+    found = _promised([*parts, SimpleNamespace(promised=None)])  # type: ignore[list-item]
+    assert found is not None and (found.total, found.seconds, found.tried) == (30, 6.0, 30)
+    assert _promised([]) is None
