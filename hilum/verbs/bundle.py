@@ -28,7 +28,7 @@ def bundle(
     public: it is meant for everybody: refused (HIL-INFER-10) where the terms of its data do not surely allow that.
     sign: file of the private key that signs it. metrics: metrics.json of an evaluation of this model, for the model
     card inside; raters.json beside it is used where it lies there. onnx: also the network as graphs/net.onnx, for use
-    without Hilum.
+    without Hilum; refused (HIL-INFER-13) where an answer takes more than one network or one look.
     """
     out = Path(out)
     if out.suffix != ".hilum":
@@ -57,6 +57,10 @@ def packed(
         if several:
             seen = f"{run.path} is a system of several networks, and a graph holds one"
             raise HilumError("HIL-INFER-13", seen, "Bundle it without --onnx")
+        known = run.calibration
+        if known is not None and known.opinions.kind != "one":
+            seen = f"An answer of {run.path} is the mean of several opinions ({known.opinions.kind}), a graph holds one"
+            raise HilumError("HIL-INFER-13", seen, "Bundle it without --onnx, or calibrate it with --opinions one")
         from hilum.infer.runtimes.onnx import of_run
 
         more[bundled_graph.NAME] = of_run(run)

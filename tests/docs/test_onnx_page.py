@@ -1,6 +1,7 @@
 """The ONNX file with onnxruntime and the documented steps alone gives the labels that Hilum gives."""
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from hilum.verbs.bundle import bundle
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "use-the-onnx-file.md"
 
 
-@pytest.mark.parametrize("axes", ["as stored", "turned and coarser"])
+@pytest.mark.parametrize("axes", ["as stored", "turned and coarser", "mirrored"])
 def test_the_example_gives_the_labels_of_predict(
     axes: str, trained: Callable[[str], Run], ready: Callable[[str], Prepared], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -27,14 +28,19 @@ def test_the_example_gives_the_labels_of_predict(
     pytest.importorskip("onnxruntime")
     case = next(c for c, p in ready("segment").units(trained("segment").plan) if p == "test")
     image: Image = case.read("image")
-    if axes != "as stored":
+    model = trained("segment").path
+    if axes == "mirrored":
+        model = shutil.copytree(model, tmp_path / "run")
+        Run(model).plan.edited({"options.mirror": True}).write(model / "plan.json")
+        Run(model).write_manifest()
+    if axes == "turned and coarser":
         image = grid.to_ras(image)
         steps = np.array(image.affine) @ np.diag([1.3, 0.8, 1.1, 1])
         flipped = np.ascontiguousarray(image.array.transpose(0, 2, 1, 3)[:, ::-1])
         turn = np.array([[0, 1, 0, 0], [-1, 0, 0, flipped.shape[1] - 1], [0, 0, 1, 0], [0, 0, 0, 1]])
         image = Image(flipped, steps @ turn)
     nifti.write(tmp_path / "scan.nii.gz", image)
-    bundle(trained("segment").path, tmp_path / "model.hilum", onnx=True)
+    bundle(model, tmp_path / "model.hilum", onnx=True)
     monkeypatch.chdir(tmp_path)
     code = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     space: dict[str, Any] = {}

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from hilum.core.calibration import Opinions
 from hilum.core.errors import HilumError
 from hilum.core.run import Run
 from hilum.verbs.bundle import bundle
@@ -50,6 +51,22 @@ def test_graphs_of_other_runtimes_travel_with_the_run(trained: Trained, tmp_path
     Run(tmp_path / "run").write_manifest()
     bundle(tmp_path / "run", tmp_path / "a.hilum")
     assert Run(tmp_path / "a.hilum").read("graphs/x.bin") == b"graph"
+
+
+@pytest.mark.parametrize("kind", ["views", "dropout", "ensemble"])
+def test_a_graph_of_one_network_is_refused_where_the_answer_is_the_mean_of_several(
+    kind: str, trained: Trained, tmp_path: Path
+) -> None:
+    shutil.copytree(trained("segment").path, tmp_path / "run")
+    run = Run(tmp_path / "run")
+    known = run.calibration
+    assert known is not None
+    made = known.model_copy(update={"opinions": Opinions.model_validate({"kind": kind, "count": 2})})
+    (run.path / "calibration.json").write_text(made.model_dump_json())
+    run.write_manifest()
+    with pytest.raises(HilumError) as error:
+        bundle(run.path, tmp_path / "a.hilum", onnx=True)
+    assert error.value.code == "HIL-INFER-13" and kind in error.value.seen and not (tmp_path / "a.hilum").exists()
 
 
 def test_signed_and_checked_by_command(hilum: Any, trained: Trained, tmp_path: Path) -> None:
