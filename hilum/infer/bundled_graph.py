@@ -1,18 +1,24 @@
-"""The ONNX graph in a bundle, for those who use it without Hilum: is it a graph and nothing else, and the same network?
+"""The graphs in a bundle: is each a graph and nothing else, and the same network?
 
-A graph from elsewhere could name files outside of itself as its weights, or operations that only somebody's library
-has. It is looked through before any runtime sees it. Hilum's own prediction never uses this file.
+The ONNX graph is for those who use it without Hilum, whose own prediction never uses it. One from elsewhere could name
+files outside of itself as its weights, or operations that only somebody's library has: it is looked through before any
+runtime sees it. That of eight bits is for --runtime openvino-int8.
 """
 
+import importlib.util
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from hilum.core.errors import HilumError
 from hilum.core.run import Run
+from hilum.infer import streamed
+from hilum.infer.network import network
+from hilum.infer.runtimes._stored import Stored
 from hilum.tasks import _task
 
 NAME = "graphs/net.onnx"
+EIGHT = ("graphs/openvino_int8.xml", "graphs/openvino_int8.bin")
 DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
 # Of operations that every runtime has.
 
@@ -44,6 +50,37 @@ def outputs(bundle: Run, golden: Mapping[str, Any]) -> dict[str, Any] | None:
             "HIL-M10", f"{NAME} of {bundle.path} can not take the golden input ({first})", "Bundle it anew"
         ) from error
     return {"out.0": torch.from_numpy(found)}
+
+
+def of_eight_bits(bundle: Run, golden: Mapping[str, Any]) -> dict[str, Any] | None:
+    """As `outputs`, of the graph of eight bits, with the network's head after it where the graph makes features.
+
+    Refused: one that is damaged or can not take the golden input (HIL-M10, HIL-M07).
+    """
+    if importlib.util.find_spec("openvino") is None:
+        return None
+    import torch
+
+    from hilum.infer.runtimes import openvino_int8
+
+    task = _task.load(bundle.plan)
+    window = task.inputs({n.removeprefix("in."): t for n, t in golden.items()})[0]
+    head = streamed.linear_head(network(task, bundle))
+    try:
+        own = Stored(lambda name: bundle.read(f"graphs/{name}"))
+        with torch.inference_mode():
+            out = openvino_int8.prepare(torch.nn.Identity(), window, own)(window)
+            if head is not None:
+                out = head(out[0].flatten(1)).reshape(1, -1, *out.shape[2:])
+    except HilumError:
+        raise
+    except Exception as error:  # the runtime's errors have no class in common
+        first = str(error).splitlines()[0]
+        raise HilumError(
+            "HIL-M10", f"{EIGHT[0]} of {bundle.path} can not take the golden input ({first})",
+            "Quantise the run again, and bundle it anew",
+        ) from error  # fmt: skip
+    return {"out.0": out}
 
 
 def check(content: bytes, path: Path) -> None:

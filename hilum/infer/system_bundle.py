@@ -47,7 +47,7 @@ def write(
 def verify(path: Path, keys: Path | None = None) -> dict[str, Any]:
     """Hashes and signature of the whole, the golden pair of every network; as `infer.bundle.verify` of one.
 
-    golden_difference: the largest of all networks.
+    golden_difference: the largest of all networks. graphs and unverified: of each, as files below its parts/NAME/.
     """
     bundle = Run(path)
     bundle.check_hashes()
@@ -55,13 +55,16 @@ def verify(path: Path, keys: Path | None = None) -> dict[str, Any]:
     if keys is not None:
         given = bundle.read(signature.NAME) if signed else None
         signer = signature.check(given, bundle.read("manifest.json"), signature.read_keys(keys), path)
-    worst = 0.0
+    worst, told = 0.0, dict[str, dict[str, Any]](graphs={}, unverified={})
     for group in _system(bundle).groups:
         with _alone(bundle.part(group.name)) as own:
-            worst = max(worst, float(bundles.verify(own)["golden_difference"]))
+            seen = bundles.verify(own)
+        worst = max(worst, float(seen["golden_difference"]))
+        for what, files in told.items():
+            files |= {f"parts/{group.name}/{name}": value for name, value in seen[what].items()}
     card: dict[str, Any] = bundle.json("card.json")
     found = {"files": len(bundle.names()), "signed": signed, "signed_by": signer, "golden_difference": worst}
-    return card | found
+    return card | found | told
 
 
 @contextmanager

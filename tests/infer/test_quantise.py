@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import importlib.util
 import json
 import os
 import shutil
@@ -10,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from hilum.core.errors import HilumError
 from hilum.core.run import Run
+from hilum.infer import bundle as bundles
 from hilum.infer import quantise
 from hilum.infer.predictor import Predictor
 from hilum.planning.planner import Prepared
@@ -76,6 +79,53 @@ def test_m10_a_graph_of_other_weights_is_refused(eight: Run, ready: Callable[[st
     with pytest.raises(HilumError) as error:
         Predictor(Run(tmp_path / "run"), runtime="openvino-int8")(ready("segment").dataset.cases[0])
     assert error.value.code == "HIL-M10" and "another class" in str(error.value)
+
+
+def test_verifying_a_bundle_compares_its_graph_of_eight_bits(
+    eight: Run, hilum: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "graphs/openvino_int8.xml"
+    bundles.write(eight, tmp_path / "a.hilum")
+    found = bundles.verify(tmp_path / "a.hilum")
+    assert 0 < found["graphs"][name] < bundles.TOLERANCES["openvino-int8"] and not found["unverified"]
+    code, out, _ = hilum("verify", tmp_path / "a.hilum")
+    assert code == 0 and f"{name} says the same within" in out
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n, *_: None if n == "openvino" else find(n))
+    code, out, _ = hilum("verify", tmp_path / "a.hilum")
+    assert code == 0 and f"{name} was not compared: it needs hilum[openvino]" in out.replace("\n", " ")
+
+
+@pytest.mark.parametrize("kind", ["other weights", "damaged", "half"])
+def test_m10_a_bundle_with_a_wrong_graph_of_eight_bits_is_not_whole(kind: str, eight: Run, tmp_path: Path) -> None:
+    shutil.copytree(eight.path, tmp_path / "run")
+    graphs = tmp_path / "run" / "graphs"
+    if kind == "other weights":
+        other = Predictor(eight)
+        with torch.no_grad():
+            other.net.head.weight.neg_()
+            other.net.head.bias.neg_()
+        window = np.random.default_rng(0).normal(0, 1, (1, 1, *other.plan.patch)).astype(np.float32)
+        for name, content in quantise.graph(other, [window]).items():
+            (graphs / name).write_bytes(content)
+    elif kind == "damaged":
+        (graphs / "openvino_int8.xml").write_text("<net")
+    else:
+        (graphs / "openvino_int8.bin").unlink()
+    Run(tmp_path / "run").write_manifest()
+    bundles.write(Run(tmp_path / "run"), tmp_path / "a.hilum")
+    with pytest.raises(HilumError) as error:
+        bundles.verify(tmp_path / "a.hilum")
+    assert error.value.code == ("HIL-RUN-03" if kind == "half" else "HIL-M10")
+
+
+def test_a_graph_that_nothing_reads_is_named(eight: Run, tmp_path: Path) -> None:
+    shutil.copytree(eight.path, tmp_path / "run")
+    (tmp_path / "run" / "graphs" / "x.engine").write_bytes(b"graph")
+    Run(tmp_path / "run").write_manifest()
+    bundles.write(Run(tmp_path / "run"), tmp_path / "a.hilum")
+    found = bundles.verify(tmp_path / "a.hilum")
+    assert found["graphs"]["graphs/x.engine"] is None and list(found["unverified"]) == ["graphs/x.engine"]
 
 
 def test_windows_with_structure_are_taken(trained: Callable[[str], Run], ready: Callable[[str], Prepared]) -> None:

@@ -277,6 +277,9 @@ def test_quantised_anew_the_whole_still_fits(made: Trained, hilum: Command, tmp_
     for name in GROUPS:
         assert run.part(name).ledger()[-1]["event"] == "quantise"
     case = made.cases("test")[0]
+    system_bundle.write(run, tmp_path / "a.hilum")
+    graphs = system_bundle.verify(tmp_path / "a.hilum")["graphs"]
+    assert list(graphs) == [f"parts/{name}/graphs/openvino_int8.xml" for name in GROUPS]
     by_eight = trusted(run, "openvino-int8")(case)["mask"].array
     assert (by_eight == found(run, case)["mask"].array).mean() > 0.9
 
