@@ -3,10 +3,11 @@
     .venv/bin/python benchmarks/zoo/cost.py [--only NAME] [--limit MINUTES] [--seconds 300] [--again] [--list]
     .venv/bin/python benchmarks/zoo/cost.py --smoke     # tiny forms, into the cache: does it all run?
 
-Card size: the first `golden` entry of the CARD. Parameters are counted from the module, FLOPs of one prediction of one
-image on the meta device. Then random images in float32: a prediction of one image, and training steps
-(forward, cross-entropy + Dice, backward, AdamW). A network that needs more memory than is free, or longer than
-`--seconds`, is printed as such. A finished cell is taken as it is; --again measures those anew that did not fit.
+Card size: the first `golden` entry of the CARD, on an image of its `shape`. Parameters are counted from the module,
+FLOPs of one prediction of one image on the meta device. Then random images in float32: a prediction of one image, and
+training steps (forward, cross-entropy + Dice, backward, AdamW). A network that needs more memory than is free, or
+longer than `--seconds`, is printed as such. A finished cell is taken as it is; --again measures those anew that did
+not fit.
 """
 
 import argparse
@@ -96,7 +97,7 @@ def arguments() -> argparse.Namespace:
 
 
 def entry(name: str, smoke: bool) -> Row:
-    """kwargs, and shape where the card names one."""
+    """kwargs and shape."""
     card = networks()[name]
     return dict(card["tiny"] if smoke else card["golden"][0])
 
@@ -347,7 +348,8 @@ def conditions(found: list[Row]) -> list[str]:
 
 
 ABOUT = [
-    "The first `golden` entry of each card, with the channels and classes that it says; each in a process of its own.",
+    "The form that the name alone builds, with the channels, classes and size of the first `golden` entry of its card:",
+    "the size of the paper or of its training; the card says where none is known. Each in a process of its own.",
     "Parameters are counted from the module, GFLOPs (a multiply and an add are two) of one forward pass on one image.",
     "`s / image`: prediction of one image; `s / step`: forward, cross-entropy + Dice (queries: matching), backward and",
     "AdamW on the batch; medians, float32. Memory: the peak of the whole process, Python and torch included. Inputs",

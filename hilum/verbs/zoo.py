@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 SIDES = {2: 256, 3: 128}
-# Voxels per side of the example image where the golden entry names no "shape" and the network no `image_size`.
+# Voxels per side of the example image where the golden entry names no "shape" and the network no `image_size`; those
+# that segment all name one.
 
 
 def zoo(task: str | None = None, *, measure: bool = False) -> list[dict[str, Any]]:

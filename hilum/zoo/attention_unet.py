@@ -37,6 +37,8 @@ CARD = {
             "kwargs": {"in_channels": 1, "out_channels": 4, "spatial_dims": 3},
             "parameters": 6214151,
             "evidence": "counted in the authors' code (single gates) and by layer",
+            "shape": [1, 1, 160, 160, 96],
+            # the patch of the authors' configuration for CT
         },
         {
             "kwargs": {"in_channels": 1, "out_channels": 4, "spatial_dims": 3, "gates": 2},

@@ -36,14 +36,16 @@ CARD = {
     "image_size": False,
     "golden": [
         {
-            "kwargs": {"in_channels": 4, "out_channels": 1, "spatial_dims": 2, "norm": "none"},
-            "parameters": 31032321,
-            "evidence": "calc: a U-Net's 31030593 and 1728 of three more channels; the published size is not known",
-        },
-        {
             "kwargs": {"in_channels": 4, "out_channels": 1, "spatial_dims": 2},
             "parameters": 31044097,
             "evidence": "counted here; the published size is not known",
+            "shape": [1, 4, 256, 256],
+            # BraTS slices of 240, padded; the paper names no size
+        },
+        {
+            "kwargs": {"in_channels": 4, "out_channels": 1, "spatial_dims": 2, "norm": "none"},
+            "parameters": 31032321,
+            "evidence": "calc: a U-Net's 31030593 and 1728 of three more channels; the published size is not known",
         },
     ],
     "tiny": {

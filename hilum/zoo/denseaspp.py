@@ -37,6 +37,8 @@ CARD = {
             "kwargs": {"in_channels": 3, "out_channels": 19, "spatial_dims": 2, "depth": 121},
             "parameters": 8280851,
             "evidence": "calc",
+            "shape": [1, 3, 512, 512],
+            # the crop in training, as recalled
         },
         {
             "kwargs": {"in_channels": 3, "out_channels": 19, "spatial_dims": 2, "depth": 161},

@@ -39,6 +39,8 @@ CARD = {
             "kwargs": {"in_channels": 3, "out_channels": 21, "spatial_dims": 2, "stride": 8},
             "parameters": 134362751,
             "evidence": "calc",
+            "shape": [1, 3, 500, 500],
+            # VOC's images are at most 500 a side
         },
         {
             "kwargs": {"in_channels": 3, "out_channels": 21, "spatial_dims": 2, "stride": 16},

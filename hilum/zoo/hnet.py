@@ -46,6 +46,7 @@ CARD = {
             "kwargs": {"in_channels": 3, "out_channels": 2, "spatial_dims": 2},
             "parameters": 35568184,
             "evidence": "calc: the public version's 47564862 less the 11996678 that it never uses",
+            "shape": [1, 3, 224, 224],
         },
         {
             "kwargs": {"in_channels": 3, "out_channels": 2, "spatial_dims": 2, "variant": "v1"},
@@ -64,7 +65,7 @@ CARD = {
         },
     ],
     "tiny": {
-        "kwargs": {"in_channels": 1, "out_channels": 2, "spatial_dims": 2, "width": 8, "deep_supervision": True},
+        "kwargs": {"in_channels": 1, "out_channels": 2, "spatial_dims": 2, "width": 8},
         "shape": [2, 1, 32, 64],
     },
     "supervision": [0.6, 0.4],
@@ -278,7 +279,7 @@ class Net(nn.Module):
         *,
         variant: str = "137",
         width: int = 64,
-        deep_supervision: bool = False,
+        deep_supervision: bool = True,
     ) -> None:
         super().__init__()
         kit = only(spatial_dims, 2)

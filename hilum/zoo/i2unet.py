@@ -44,6 +44,7 @@ CARD = {
             "kwargs": {"in_channels": 3, "out_channels": 2, "spatial_dims": 2, "size": "L"},
             "parameters": 29096942,
             "evidence": "calc: the released code's 29651318 less 545000 (classifier) and 9376 (histories not read)",
+            "shape": [1, 3, 224, 224],
         },
         {
             "kwargs": {"in_channels": 3, "out_channels": 2, "spatial_dims": 2, "size": "M"},

@@ -52,6 +52,7 @@ CARD = {
             },
             "parameters": 31205254,
             "evidence": "calc",
+            "shape": [1, 1, 128, 128, 128],
         },
         {
             "plan": "3.0 x 0.76 x 0.76 mm, patch 48 x 192 x 192",

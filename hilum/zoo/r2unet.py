@@ -38,6 +38,8 @@ CARD = {
             "kwargs": {"in_channels": 3, "out_channels": 1, "spatial_dims": 2},
             "parameters": 39091393,
             "evidence": "counted in the port in common use (LeeJunHyun/Image_Segmentation) and by layer",
+            "shape": [1, 3, 224, 224],
+            # as the port takes them
         },
         {
             "kwargs": {"in_channels": 3, "out_channels": 1, "spatial_dims": 2, "steps": 3},

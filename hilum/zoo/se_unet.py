@@ -39,6 +39,8 @@ CARD = {
             "kwargs": {"in_channels": 3, "out_channels": 1, "spatial_dims": 2},
             "parameters": 31264761,
             "evidence": "by layer: a U-Net with batch norm, 31,043,521, and nine gates, 221,240",
+            "shape": [1, 3, 256, 256],
+            # chosen here: no size is known for a segmenting form
         },
         {
             "kwargs": {"in_channels": 3, "out_channels": 1, "spatial_dims": 2, "gate": "sum", "reduction": 2},

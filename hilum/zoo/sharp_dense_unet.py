@@ -39,6 +39,8 @@ CARD = {
             "kwargs": {"in_channels": 3, "out_channels": 1, "spatial_dims": 2},
             "parameters": 9352753,
             "evidence": "counted here, not in another implementation; the paper's is not known",
+            "shape": [1, 3, 256, 256],
+            # chosen here: the paper's size is not known
         },
     ],
     "tiny": {

@@ -39,6 +39,7 @@ CARD = {
             "kwargs": {"in_channels": 3, "out_channels": 1, "spatial_dims": 2},
             "parameters": 7760097,
             "evidence": "counted in the authors' code (what it trains; the 4,320 fixed values are apart)",
+            "shape": [1, 3, 192, 256],
         },
     ],
     "tiny": {

@@ -39,6 +39,7 @@ CARD = {
             "kwargs": {"in_channels": 3, "out_channels": 9, "spatial_dims": 2, "image_size": [224, 224]},
             "parameters": 27201828,
             "evidence": "calc: Swin-Unet's 27168900 and 32928 of the potentials",
+            "shape": [1, 3, 224, 224],
         },
         {
             "kwargs": {

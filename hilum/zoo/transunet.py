@@ -37,6 +37,7 @@ CARD = {
             "kwargs": {"in_channels": 1, "out_channels": 9, "spatial_dims": 2, "image_size": [224, 224]},
             "parameters": 105277081,
             "evidence": "calc",
+            "shape": [1, 1, 224, 224],
         },
         {
             "plan": "one class and background, 224 x 224",

@@ -43,14 +43,15 @@ CARD = {
     "image_size": False,
     "golden": [
         {
-            "kwargs": {"in_channels": 3, "out_channels": 1, "spatial_dims": 2, "deep_supervision": False},
-            "parameters": 26971777,
-            "evidence": "counted in the authors' code (ZJUGiveLab/UNet-Version) and by layer",
-        },
-        {
             "kwargs": {"in_channels": 3, "out_channels": 1, "spatial_dims": 2},
             "parameters": 26989637,
             "evidence": "counted in the authors' code (deep supervision) and by layer",
+            "shape": [1, 3, 320, 320],
+        },
+        {
+            "kwargs": {"in_channels": 3, "out_channels": 1, "spatial_dims": 2, "deep_supervision": False},
+            "parameters": 26971777,
+            "evidence": "counted in the authors' code (ZJUGiveLab/UNet-Version) and by layer",
         },
         {
             "kwargs": {"in_channels": 3, "out_channels": 1, "spatial_dims": 2, "guidance": "presence"},

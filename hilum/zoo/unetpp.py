@@ -48,6 +48,8 @@ CARD = {
             "kwargs": {"in_channels": 3, "out_channels": 1, "spatial_dims": 2},
             "parameters": 9042276,
             "evidence": "by layer; the same layers give the count in the authors' source, the next entry",
+            "shape": [1, 3, 256, 256],
+            # the paper's sets have 96 to 512
         },
         {
             "kwargs": {"in_channels": 1, "out_channels": 1, "spatial_dims": 2, "deep_supervision": False},

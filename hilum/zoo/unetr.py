@@ -39,6 +39,7 @@ CARD = {
             "kwargs": {"in_channels": 1, "out_channels": 14, "spatial_dims": 3, "image_size": [96, 96, 96]},
             "parameters": 92784046,
             "evidence": "calc: MONAI 1.6's 92802478 less the 18432 of its twelve unused norms",
+            "shape": [1, 1, 96, 96, 96],
         },
         {
             "kwargs": {

@@ -37,6 +37,7 @@ CARD = {
             "kwargs": {"in_channels": 1, "out_channels": 2, "spatial_dims": 3},
             "parameters": 61982682,
             "evidence": "calc, from the layer list of the authors' release",
+            "shape": [1, 1, 128, 128, 64],
         },
     ],
     "tiny": {

@@ -76,7 +76,7 @@ def test_a_transposed_image_gives_a_transposed_answer() -> None:
 def test_sizes_are_those_of_the_original() -> None:
     with torch.device("meta"):
         assert parameters(CrissCross(layers(2), 512)) == 328_321
-        net = Net(3, 19, 2)
+        net = Net(3, 19, 2, deep_supervision=False)
     assert parameters(net) - parameters(net.encoder) == 23_934_100
     assert net.encoder.channels == [128, 256, 512, 1024, 2048]
 
@@ -95,7 +95,7 @@ def test_the_map_has_a_point_on_every_border() -> None:
 
 
 def test_deep_supervision_adds_a_head_in_training_only() -> None:
-    net, x = tiny(deep_supervision=True, dropout=0.0), torch.rand(2, 1, 32, 48)
+    net, x = tiny(dropout=0.0), torch.rand(2, 1, 32, 48)
     main, auxiliary = net(x)["out"]
     assert main.shape == auxiliary.shape == (2, 3, 32, 48)
     assert not torch.equal(main, auxiliary)

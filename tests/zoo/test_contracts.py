@@ -21,6 +21,11 @@ FOLDER = Path(next(iter(hilum.zoo.__path__)))
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_"))
 KEYS = {"paper", "authors", "year", "tasks", "role", "dims", "inputs", "divisor", "image_size", "golden", "tiny"}
 TASKS = {"segment", "classify", "detect", "register", "reconstruct", "restore", "translate", "generate", "critic"}
+PLANNED = {
+    "nnunet": {"features", "strides", "kernels", "deep_supervision"},
+    "transunet3d": {"features", "strides", "kernels"},
+}
+# Options that a plan gives with the network's name.
 Inputs = tuple[Any, ...]
 
 
@@ -109,6 +114,22 @@ def test_golden_parameter_counts(name: str) -> None:
         with torch.device("meta"):
             net = importlib.import_module(f"hilum.zoo.{name}").Net(**entry["kwargs"])
         assert parameters(net) == entry["parameters"], entry["kwargs"]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "segment" in card(name)["tasks"]])
+def test_the_first_golden_form_is_what_the_name_alone_builds_at_the_size_of_its_paper(name: str) -> None:
+    """Tables and pictures show that form: its options are the constructor's, but those that a plan decides."""
+    first = card(name)["golden"][0]
+    kwargs, shape = first["kwargs"], first["shape"]
+    assert shape[1] == kwargs["in_channels"] and len(shape) == 2 + kwargs["spatial_dims"]
+    assert kwargs.get("image_size", shape[2:]) == shape[2:]
+    made = inspect.signature(importlib.import_module(f"hilum.zoo.{name}").Net).parameters
+    decided = PLANNED.get(name, set()) | {"in_channels", "out_channels", "spatial_dims", "image_size"}
+    assert {n: v for n, v in kwargs.items() if n not in decided and made[n].default != v} == {}
+    with torch.device("meta"):
+        net = importlib.import_module(f"hilum.zoo.{name}").Net(**kwargs).eval()
+        with torch.no_grad():
+            assert net(torch.empty(shape)).shape == (shape[0], kwargs["out_channels"], *shape[2:])
 
 
 def opened(net: nn.Module) -> None:

@@ -64,7 +64,7 @@ def test_each_decoder_reads_the_other_side(part: str, levels: tuple[int, ...], c
 
 
 def test_deep_supervision_gives_both_in_training_only() -> None:
-    net, x = tiny(deep_supervision=True), torch.rand(2, 1, 32, 64)
+    net, x = tiny(), torch.rand(2, 1, 32, 64)
     assert [part.shape for part in net(x)["out"]] == [(2, 2, 32, 64)] * 2
     assert net.eval()(x).shape == (2, 2, 32, 64)
     named = Net(1, {"a": 2, "b": 3}, 2, width=8, deep_supervision=True)(x)

@@ -11,7 +11,7 @@ from hilum.zoo.mednext import SIZES, Net, upkern
 
 
 def test_deep_supervision_has_a_head_on_each_decoder_stage_in_training_only() -> None:
-    net, x = Net(1, 3, 2, width=4, deep_supervision=True), torch.rand(1, 1, 32, 48)
+    net, x = Net(1, 3, 2, width=4), torch.rand(1, 1, 32, 48)
     out = net(x)["out"]
     assert [tuple(part.shape[1:]) for part in out] == [(3, 32, 48), (3, 16, 24), (3, 8, 12), (3, 4, 6)]
     assert net.strides == [(1, 1), (2, 2), (4, 4), (8, 8)]
@@ -27,7 +27,7 @@ def test_the_count_of_s_by_hand() -> None:
     up = sum(7 * c * c // 2 + 33 * c for c in (512, 256, 128, 64))
     bottom = 2 * (4 * 512**2 + 33 * 512)
     with torch.device("meta"):
-        net = Net(1, 14, 3)
+        net = Net(1, 14, 3, deep_supervision=False)
     assert parameters(net) == 64 + 2 * encoder + down + bottom + up + (32 * 14 + 14)
 
 

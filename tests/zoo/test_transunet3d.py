@@ -91,7 +91,7 @@ def seen(target: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("kind", ["decoder", "both"])
 def test_queries_are_handed_out_in_training_only(kind: str) -> None:
-    net = small(3, kind=kind)
+    net = small(3, kind=kind, deep_supervision=False)
     out = net(image())
     assert set(out) == {"out", "classes", "masks"} and len(out["out"]) == 1
     assert [tuple(part.shape) for part in out["classes"]] == [(2, 4, 4)] * 3
@@ -101,14 +101,15 @@ def test_queries_are_handed_out_in_training_only(kind: str) -> None:
         torch.testing.assert_close((mine, own), (classes, masks))
     torch.testing.assert_close(out["out"][0], semantic(out["classes"][-1], out["masks"][-1].sigmoid()))
     torch.testing.assert_close(net.eval()(image()), out["out"][0])
-    assert isinstance(small(kind="encoder")(image()), Tensor)
+    assert isinstance(small(kind="encoder", deep_supervision=False)(image()), Tensor)
 
 
 @pytest.mark.parametrize("kind", ["decoder", "both"])
 @pytest.mark.parametrize("tiny", [True, False])
 def test_the_matching_loss_alone_reaches_every_parameter(kind: str, tiny: bool) -> None:
     torch.manual_seed(0)
-    net = Net(**{**CARD["tiny"]["kwargs"], "kind": kind}) if tiny else small(kind=kind)  # type: ignore[index]
+    form: dict[str, Any] = {"kind": kind, "deep_supervision": False}
+    net = Net(**{**CARD["tiny"]["kwargs"], **form}) if tiny else small(**form)  # type: ignore[index]
     out = net(image())
     matching(out["classes"], out["masks"], blobs().clamp_max(1)).backward()  # type: ignore[no-untyped-call]
     for name, parameter in net.named_parameters():
