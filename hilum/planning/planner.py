@@ -8,14 +8,14 @@ from typing import Any
 from hilum.core import catalogue
 from hilum.core.errors import HilumError, near
 from hilum.core.image import Case
-from hilum.core.plan import Plan, checked, parse_net
+from hilum.core.plan import NetworkPlan, Plan, checked, parse_net
 from hilum.core.progress import Progress, quiet
 from hilum.data.dataset import Dataset, open_dataset
 from hilum.data.groups import group_cases, looks
 from hilum.data.labels import counted
 from hilum.data.leaks import Leaks, leaks
 from hilum.data.splits import given, split
-from hilum.planning import _shape
+from hilum.planning import _patch, _shape
 from hilum.planning._warned import absent
 from hilum.planning.fingerprint import fingerprint
 from hilum.planning.memory import cap
@@ -115,7 +115,9 @@ def make_plan(
     fixed = _fixed(ready, task, minutes, steps, seed)
 
     def build(budget: _task.Budget) -> Plan:
-        return edit(_by_rules(ready, task, budget, fixed), net, settings)
+        ruled = _by_rules(ready, task, budget, fixed)
+        plan = edit(ruled, net, settings)
+        return plan if plan.networks == ruled.networks or "plan.patch" in settings else _patch.taken(plan)
 
     gflops = None if machine is None or minutes is None else machine.get("gflops")
     budget = _task.Budget(minutes or _minutes_of(steps), published=_published(settings, minutes, machine))
@@ -275,7 +277,7 @@ def edit(plan: Plan, net: str | None, settings: dict[str, Any]) -> Plan:
         if name not in known_nets:
             raise HilumError("HIL-CORE-02", f"There is no network named {name!r}", near(name, known_nets))
         known = plan.networks.get(role)
-        kept = known.options if known is not None and known.name == name else {}
+        kept = _kept(known, name)
         changes[f"networks.{role}"] = {"name": name, "options": kept | options}
     for key, value in settings.items():
         if key == "encoder_weights":
@@ -290,6 +292,14 @@ def edit(plan: Plan, net: str | None, settings: dict[str, Any]) -> Plan:
         else:
             changes[key if "." in key else f"networks.{role}.options.{key}"] = value
     return plan.edited(changes)
+
+
+def _kept(known: NetworkPlan | None, name: str) -> dict[str, Any]:
+    """Options of the planned network that one of that name keeps: its own, of nnU-Net those in the card's `planned`."""
+    if known is None or name not in catalogue.cards("hilum.zoo"):
+        return {}
+    shared = catalogue.card("hilum.zoo", name).get("planned", [])
+    return {n: v for n, v in known.options.items() if known.name == name or (known.name == "nnunet" and n in shared)}
 
 
 def normalisation(facts: dict[str, Any]) -> list[dict[str, Any]]:

@@ -51,6 +51,7 @@ CARD = {
     "inputs": ["image"],
     "divisor": 4,
     "image_size": True,
+    "planned": ["features", "strides", "kernels"],
     "head": "with queries the output is read from several resolutions, not from one layer",
     "golden": [
         {
