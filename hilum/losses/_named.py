@@ -5,7 +5,7 @@ A file here that a task may pick has its name in CARD `tasks`, its options with 
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hilum.core import catalogue
@@ -40,7 +40,18 @@ def _alike(value: Any, default: Any) -> bool:
     return isinstance(value, int | float if isinstance(default, float) else type(default))
 
 
-def loss(text: str, task: str) -> "Callable[[Tensor, Tensor, int | None], Tensor]":
-    """The loss that `text` names, with its options, as loss(logits, target, ignore)."""
+def measures(text: str, task: str) -> bool:
+    """Whether distances in the image enter the loss (`spacing` in its CARD)."""
+    return bool(catalogue.card("hilum.losses", parsed(text, task)[0]).get("spacing"))
+
+
+def loss(
+    text: str, task: str, spacing: Sequence[float] | None = None
+) -> "Callable[[Tensor, Tensor, int | None], Tensor]":
+    """The loss that `text` names, with its options, as loss(logits, target, ignore).
+
+    spacing: mm per voxel of the target, for a loss that `measures`; None: it counts voxels.
+    """
     name, options = parsed(text, task)
+    options |= {} if spacing is None else {"spacing": spacing}
     return functools.partial(getattr(catalogue.load("hilum.losses", name), name), **options)

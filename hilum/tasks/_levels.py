@@ -21,10 +21,12 @@ def losses(plan: Plan, name: str, outputs: Any, target: "Tensor") -> "dict[str, 
     from hilum.losses.deep_supervision import deep_supervised
     from hilum.losses.presence import presence
 
-    chosen, found = _named.loss(name, "segment"), dict[str, "Tensor"]()
+    found = dict[str, "Tensor"]()
 
-    def loss(logits: "Tensor", target: "Tensor") -> "Tensor":
-        return chosen(logits[:, : 1 + len(plan.classes)], target, IGNORE)
+    def loss(logits: "Tensor", level: "Tensor") -> "Tensor":
+        spacing = _spacing(plan, target.shape[1:], level.shape[1:]) if _named.measures(name, "segment") else None
+        chosen = _named.loss(name, "segment", spacing)
+        return chosen(logits[:, : 1 + len(plan.classes)], level, IGNORE)
 
     more = outputs if isinstance(outputs, dict) else {"out": [outputs]}
     levels = more["out"]
@@ -43,6 +45,13 @@ def losses(plan: Plan, name: str, outputs: Any, target: "Tensor") -> "dict[str, 
         # a network that asks whether anything is there learns that from nothing else
         found["presence"] = presence(more["presence"][0], target, IGNORE)
     return found
+
+
+def _spacing(plan: Plan, full: Sequence[int], shape: Sequence[int]) -> list[float] | None:
+    """mm per voxel of a level of that shape; None for pictures without a size."""
+    if plan.spacing is None:
+        return None
+    return [step * side / less for step, side, less in zip(plan.spacing, full, shape, strict=True)]
 
 
 def _shares(plan: Plan) -> list[float] | None:

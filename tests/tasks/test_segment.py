@@ -10,9 +10,11 @@ from hilum.core.errors import HilumError
 from hilum.core.image import Case, Image
 from hilum.core.plan import Plan
 from hilum.data.store import Store
+from hilum.losses.deep_supervision import weights
 from hilum.planning.planner import Prepared
 from hilum.tasks import _task
 from hilum.tasks._labels import IGNORE
+from hilum.tasks._levels import _shrink
 
 PlanOf = Callable[..., Plan]
 
@@ -103,6 +105,22 @@ def test_the_usual_loss_is_cross_entropy_and_dice_over_the_batch(plan_of: PlanOf
     logits, target = torch.randn(2, 3, 8, 8, 8), torch.randint(-1, 3, (2, 8, 8, 8))
     found = _task.load(plan_of("segment")).losses(logits, {"target": target})["loss"]
     assert torch.equal(found, dice_ce(logits, target, ignore=IGNORE, batch=True))
+
+
+def test_distances_of_the_boundary_loss_are_in_millimetres_at_every_level(plan_of: PlanOf) -> None:
+    from hilum.losses.boundary import boundary
+
+    torch.manual_seed(0)
+    task = _task.load(plan_of("segment", spacing=[1.0, 1.0, 4.0], **{"options.loss": "boundary:alpha=0.0"}))
+    logits, target = torch.randn(2, 3, 8, 8, 8), torch.randint(0, 3, (2, 8, 8, 8))
+    found = task.losses(logits, {"target": target})["loss"]
+    wanted = boundary(logits, target, IGNORE, alpha=0.0, batch=True, spacing=[1.0, 1.0, 4.0])
+    assert torch.equal(found, wanted)
+    small = torch.randn(2, 3, 4, 4, 8)
+    both = task.losses({"out": [logits, small]}, {"target": target})["loss"]
+    half = boundary(small, _shrink(target, (4, 4, 8)), IGNORE, alpha=0.0, batch=True, spacing=[2.0, 2.0, 4.0])
+    first, second = weights(2)
+    torch.testing.assert_close(both, first * wanted + second * half)
 
 
 @pytest.mark.parametrize(("name", "said"), [("dise", "Did you mean dice"), ("tversky:gamma=1", "no option 'gamma'")])
