@@ -5,7 +5,9 @@
 d1, d2: distances to the nearest and the second nearest object; w_c: balances background and objects. The paper leaves
 three things open. Here a distance is to the nearest pixel of the object, the second term is given to the background
 alone, whose thin lines it is for, and w_c gives background and objects the same sum, with mean 1 over the image. Where
-objects are not numbered, each connected piece of a class is one.
+objects are not numbered, each connected piece of a class is one. So it is in training, which sees classes: the second
+term then keeps apart what does not touch. Objects that touch, which the paper parts by a line of background, are one
+piece; with `labels: instances` the task segment refuses this loss, and its depth keeps them apart instead.
 """
 
 import math

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hilum.core.errors import HilumError
 from hilum.core.image import Array, Image
+from hilum.core.plan import Plan, parse_net
 from hilum.core.warp import resize
 from hilum.prepare.grid import Placed, to_ras
 
@@ -24,6 +26,16 @@ BLUR = 1.0
 def numbered(rules: Any) -> bool:
     """Whether a label mapping of a plan ({name: rule}, or None) says that objects are numbered."""
     return RULE in list((rules or {}).values())
+
+
+def check(plan: Plan, loss: str) -> None:
+    """Refuse what would take the depth for a class, or touching objects for one."""
+    if any(net.options.get("average") for net in plan.networks.values()):
+        seen = "average is the mean of probabilities of classes, and the depth of numbered objects is no class"
+        raise HilumError("HIL-PLAN-03", seen, "Leave average out")
+    if parse_net(loss)[0] == "weight_map":
+        seen = "The loss weight_map keeps apart what does not touch, but numbered objects are learned as one class"
+        raise HilumError("HIL-PLAN-03", seen, "Leave it out: the depth keeps objects apart that touch")
 
 
 def depth(objects: Array, spacing: tuple[float, ...]) -> Array:

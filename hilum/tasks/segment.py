@@ -82,6 +82,8 @@ class Task(_task.Task):
         super().__init__(plan)
         _named.parsed(self.options.loss, "segment")
         self.numbered = _instances.numbered(plan.data.get("labels"))
+        if self.numbered:
+            _instances.check(plan, self.options.loss)
         if len(plan.classes) > 1 and (self.numbered or self.options.reduce == "mean"):
             what = "numbered objects are found" if self.numbered else "options.reduce: mean keeps probabilities"
             raise HilumError(

@@ -12,6 +12,7 @@ and the paper weighs all heads alike. A loss that leaves the last head out leave
 Cutting: `level` is the head that answers in eval mode (the paper's fast mode), whose deeper nodes are then not
 computed; `pruned(level)` is a smaller network with copies of what it needs. `average` answers with the mean of the
 heads' probabilities (the accurate mode), as logits: of a softmax over the channels, or with one channel of a sigmoid.
+So every channel has to be a class: with numbered objects the task segment refuses it.
 The answer is head(features(x)), but for a lower `level`, whose own head gives it, and for `average`, where several do.
 
 Differs from the paper: follows the released Keras code, which has no norm and dropout 0.5 after each of the two

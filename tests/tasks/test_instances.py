@@ -173,6 +173,18 @@ def test_a_volume_at_another_spacing_comes_back_on_its_own_grid(plan_of: PlanOf)
     assert task.judge(result, case).values["ap50_instances"]["cell"] == 1
 
 
+def test_what_takes_the_depth_for_a_class_or_touching_objects_for_one_is_refused(plan_of: PlanOf) -> None:
+    one = {"classes": [{"value": 1, "name": "cell"}], "data.labels": {"cell": "instances"}}
+    net = {"networks.net": {"name": "unetpp", "options": {"average": True}}}
+    with pytest.raises(HilumError, match=r"average.*depth.*HIL-PLAN-03"):
+        _task.load(plan_of("segment", **one, **net))
+    with pytest.raises(HilumError, match=r"weight_map.*touch.*HIL-PLAN-03"):
+        _task.load(plan_of("segment", **one, **{"options.loss": "weight_map:sigma=4.0"}))
+    # of a class, not of numbered objects, both can be had
+    plain = {"classes": one["classes"], "options.loss": "weight_map", **net}
+    assert _task.load(plan_of("segment", **plain)).out_channels() == 2
+
+
 def test_several_classes_are_refused_by_sentence(plan_of: PlanOf) -> None:
     with pytest.raises(HilumError, match="one class only") as error:
         _task.load(plan_of("segment", **{"data.labels": {"cell": "instances"}}))
