@@ -91,7 +91,7 @@ def start(
 ) -> Report:
     """Copy into `net` what fits, and say what became of every tensor. Nothing is copied when it is refused.
 
-    By name and shape; else, by rule: the first convolution for another number of input channels (`channels`, see
+    By name and shape; else, by rule: convolutions that read the image, for another number of channels (`channels`, see
     `_channels`), a `position` embedding of another image size (interpolated). A head for another number of classes
     stays fresh. strict: anything but a whole match is refused. encoder: fill that part only, from a file of an encoder,
     of a whole network, or of a maker whose names the network's file translates; see `_readings`.
@@ -168,7 +168,7 @@ def _compared(
     reading: str,
 ) -> "tuple[Report, dict[str, Tensor]]":
     """What would become of every tensor, and what would be copied, in the network's types. parts: None for all."""
-    own, first = net.state_dict(), _first_convolution(net)
+    own, image = net.state_dict(), _image_convolutions(net, weights)
     report, taken = Report(encoder=parts is not None, reading=reading), {}
     report.unused.update({name: value.numel() for name, value in weights.items() if name not in own})
     for name, target in own.items():
@@ -179,7 +179,7 @@ def _compared(
         if value is None:
             report.fresh[name] = count
             continue
-        made = value if value.shape == target.shape else _fitted(net, name, value, target, first, channels)
+        made = value if value.shape == target.shape else _fitted(net, name, value, target, image, channels)
         if value.shape != target.shape:
             report.shapes[name] = f"{tuple(value.shape)} in the file, {tuple(target.shape)} in the network"
         if made is None or value.is_floating_point() != target.is_floating_point():
@@ -210,27 +210,31 @@ def _check(report: Report, strict: bool) -> None:
     raise HilumError("HIL-LEARN-22", f"{report.sentence()}; {limit}", remedy)
 
 
-def _first_convolution(net: "nn.Module") -> str | None:
-    """The weight of the first convolution, where the network reads one image. Two images in one input (moving, fixed)
-    have each their own channels, which a mean would make equal."""
+def _image_convolutions(net: "nn.Module", weights: "Mapping[str, Tensor]") -> set[str]:
+    """The weights of the convolutions that may read the image: of as many inputs as the first, in the file too.
+
+    None of them where the network reads two images in one input (moving, fixed): each has its own channels, which a
+    mean would make equal. One that reads features beside the image has more inputs, and is not among them.
+    """
     import inspect
 
     from torch import nn
 
     if len(inspect.signature(net.forward).parameters) != 1:
-        return None
-    for name, module in net.named_modules():
-        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
-            return f"{name}.weight" if name else "weight"
-    return None
+        return set()
+    kinds = nn.Conv1d | nn.Conv2d | nn.Conv3d
+    convolutions = {f"{n}.weight" if n else "weight": m for n, m in net.named_modules() if isinstance(m, kinds)}
+    reading = [n for n, m in convolutions.items() if m.in_channels == next(iter(convolutions.values())).in_channels]
+    there = {n: weights[n].shape[1] for n in reading if n in weights and weights[n].ndim > 2}
+    return {n for n, count in there.items() if count == next(iter(there.values()))}
 
 
 def _fitted(
-    net: "nn.Module", name: str, value: "Tensor", target: "Tensor", first: str | None, channels: Channels
+    net: "nn.Module", name: str, value: "Tensor", target: "Tensor", image: set[str], channels: Channels
 ) -> "Tensor | None":
     """The value in the target's shape by one of the two rules, or None."""
     alike = value.ndim == target.ndim > 2 and value[:, :1].shape == target[:, :1].shape
-    if name == first and channels != "fresh" and alike:
+    if name in image and channels != "fresh" and alike:
         return _channels(value, target.shape[1], channels)
     if name.split(".")[-1] == "position":
         return _position(net, value, target)

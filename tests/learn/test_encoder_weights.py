@@ -221,3 +221,45 @@ def test_two_starts_at_once_are_refused(data: Callable[[str], Path], tmp_path: P
     with pytest.raises(HilumError, match=r"Both --start .*encoder_weights.*HIL-LEARN-06"):
         train(data("segment"), "segment", tmp_path / "run", steps=1, start="a.pt", settings={"encoder_weights": "b.pt"})
     assert not (tmp_path / "run").exists()
+
+
+READING = {
+    name: catalogue.card("hilum.zoo", name)
+    for name, card in catalogue.cards("hilum.zoo").items()
+    if card["inputs"] == ["image"] and "in_channels" not in card.get("fixed_channels", {})
+}
+ONE_OF_MANY = {"sharp_dense_unet": 2}
+# Convolutions that read the image beside features made of it, and so stay fresh.
+
+
+@pytest.mark.parametrize("channels", [1, 5])
+@pytest.mark.parametrize("name", READING)
+def test_every_convolution_that_reads_the_image_is_made_for_its_channels(name: str, channels: int) -> None:
+    """A grey image in all channels then gives what it gave: H-Net reads it five times, UNETR and Swin UNETR twice."""
+    info = READING[name]["tiny"]
+    made = catalogue.load("hilum.zoo", name).Net
+    torch.manual_seed(0)
+    source, net = (made(**info["kwargs"] | {"in_channels": n}).eval() for n in (3, channels))
+    report = start(net, source.state_dict())
+    assert len(report.wrong_shape) == ONE_OF_MANY.get(name, 0) and not report.fresh
+    if name in ONE_OF_MANY:
+        return
+    grey = torch.rand(info["shape"][0], 1, *info["shape"][2:])
+    with torch.no_grad():
+        before, after = (net(grey.repeat_interleave(n, 1)) for net, n in ((source, 3), (net, channels)))
+    for one, other in zip(levels(before), levels(after), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def levels(output: Any) -> list[Tensor]:
+    """Every tensor that a network gives."""
+    parts = output.values() if isinstance(output, dict) else output
+    return [output] if isinstance(output, Tensor) else [tensor for part in parts for tensor in levels(part)]
+
+
+def test_an_encoder_without_the_first_convolution_is_adapted_too() -> None:
+    net = catalogue.load("hilum.zoo", "hnet").Net(1, 2, 2, width=8)
+    state = {n: v for n, v in net.state_dict().items() if n.startswith("right.")}
+    state["right.stem.0.weight"] = state["right.stem.0.weight"].repeat(1, 3, 1, 1)
+    report = start(net, state, encoder=True)
+    assert list(report.reshaped) == ["right.stem.0.weight"] and not report.wrong_shape
