@@ -28,7 +28,7 @@ from hilum.tasks import _build, _task
 KEPT = 16
 # Runtimes ready at a time, by network and size of what it looks at: of images of many sizes not all.
 AIR = -500.0
-# HU: a window of CT with nothing above it holds no part of a body but the inside of a lung or a bowel.
+# HU: a window of CT with nothing above it holds air alone, around the body or enclosed in it (`windows.outside`).
 
 
 @dataclass(frozen=True)

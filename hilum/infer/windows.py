@@ -106,8 +106,8 @@ def planes(
 
     Planes are along the first axis and come in order, without what was padded. Only as many are held as windows reach.
     mirror: each answer is the mean over all mirrored inputs (wrong where left and right are different classes).
-    air: a window with nothing above this value, or without any structure, is looked at once, as if it held one
-    value alone, and the answer used again. None: every window is looked at. lanes, waiting: as of `_lanes.answers`.
+    air: windows of air around the body (`outside`) are taken for one value alone, and the answer to one value is used
+    again. None: every window is looked at. lanes, waiting: as of `_lanes.answers`.
     """
     import torch
 
@@ -117,8 +117,12 @@ def planes(
         tuple(slice(s, s + p) for s, p in zip(start, tiles.patch, strict=True))
         for start in itertools.product(*tiles.starts)
     ]
-    views = (array[(slice(None), slice(None), *place)] for place in places)
-    asked = look if air is None else _remembered(look, air)
+    views: Iterator[Tensor] = (array[(slice(None), slice(None), *place)] for place in places)
+    asked = look
+    if air is not None:
+        asked = _remembered(look)
+        if air > -math.inf:
+            views = _flat(views, outside(array[0], tiles, air).ravel())
     # whoever takes planes may end early: then nothing is computed any more
     with closing(answers(lambda window: looked_at(asked, window, mirror), views, lanes, waiting)) as coming:
         yield from _summed(zip(places, coming, strict=True), tiles, progress)
@@ -196,25 +200,57 @@ def _heaviness(tiles: Tiling, lines: "list[Tensor]") -> "list[Tensor]":
     return found
 
 
-def _remembered(look: Look, air: float) -> Look:
-    """The same, but the answer to a window of one value, or of air, is kept and not asked for again."""
+def outside(image: "Tensor", tiles: Tiling, air: float) -> Array:
+    """Which windows over a padded image (C, *space) hold nothing but air around the body: bools, one for each window.
+
+    Those with nothing above `air` that hang together, over others of them, with one at the border: a lung, a bowel or
+    what else is closed is not among them. The ends of the last of three axes are no border: the body goes on there. Of
+    an image that is air all over, no window is.
+    """
+    from scipy.ndimage import label
+
+    empty = np.zeros([len(s) for s in tiles.starts], dtype=bool)
+    for index in np.ndindex(*empty.shape):
+        corner = [s[i] for s, i in zip(tiles.starts, index, strict=True)]
+        place = (slice(c, c + p) for c, p in zip(corner, tiles.patch, strict=True))
+        window = image[(slice(None), *place)]
+        # a few voxels tell most windows of a body
+        few = window[(slice(None), *[slice(None, None, 8)] * len(tiles.patch))]
+        empty[index] = bool(few.amax() <= air) and bool(window.amax() <= air)
+    if empty.all():
+        return np.zeros_like(empty)
+    # neighbours touch or overlap, so a way over them is one through air
+    pieces, _ = label(empty)
+    ends = [pieces.take((0, -1), axis) for axis in range(min(2, pieces.ndim))]
+    found: Array = empty & np.isin(pieces, np.concatenate([end.ravel() for end in ends]))
+    return found
+
+
+def _flat(views: "Iterator[Tensor]", which: Array) -> "Iterator[Tensor]":
+    """The same windows, but those marked as if they held the lowest value of the first of them alone."""
     import torch
 
+    same: Tensor | None = None
+    for view, marked in zip(views, which, strict=True):
+        if marked and same is None:
+            low = view.flatten(2).amin(dim=2)
+            same = torch.zeros_like(view) + low.reshape(*low.shape, *[1] * (view.ndim - 2))
+        yield same if marked and same is not None else view
+
+
+def _remembered(look: Look) -> Look:
+    """The same, but the answer to a window of one value is kept and not asked for again."""
     known: dict[tuple[float, ...], Tensor] = {}
 
     def asked(window: "Tensor") -> "Tensor":
         low, high = window.flatten(2).aminmax(dim=2)
-        empty = bool((high <= air).all())
-        if not empty and bool((low != high).any()):
+        if bool((low != high).any()):
             return look(window)
-        # the noise of air is no reason to look again
-        value = () if empty else tuple(low[0].tolist())
+        value = tuple(low[0].tolist())
         answer = known.get(value)
         if answer is None:
-            if value:
-                known.clear()
-            flat = low.reshape(*low.shape, *[1] * (window.ndim - 2))
-            answer = known[value] = look(torch.zeros_like(window) + flat)
+            known.clear()
+            answer = known[value] = look(window)
         return answer
 
     return asked

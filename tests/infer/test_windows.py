@@ -144,6 +144,55 @@ def test_windows_of_air_with_noise_are_looked_at_once_too() -> None:
     assert lazy.asked < eager.asked / 2 and not torch.equal(found, wanted)
 
 
+class Seeing(nn.Module):
+    """Keeps what it was asked; answers with it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[torch.Tensor] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.seen.append(x.clone())
+        return x
+
+
+def body(shape: tuple[int, ...], pocket: tuple[slice, ...], margin: int) -> np.ndarray:
+    """Noisy tissue (about 5) with noisy air (about -5, in the pocket -7) in it and around it but at the last ends."""
+    image = np.full((1, *shape), -5, dtype=np.float32)
+    image[(0, *(slice(margin, n - margin) for n in shape[:2]))] = 5
+    image[(0, *pocket)] = -7
+    return image + 0.1 * noise(shape)
+
+
+@pytest.mark.parametrize("ends", ["closed", "open at the last axis"])
+def test_air_inside_a_body_is_looked_at_and_air_around_it_is_not(ends: str) -> None:
+    pocket = (slice(30, 66), slice(30, 66), slice(12, 36) if ends == "closed" else slice(0, 48))
+    image, eager, lazy = body((96, 96, 48), pocket, 24), Seeing(), Seeing()
+    wanted = windows.merged(eager, image, [12, 12, 12], 0.25, air=None)
+    found = windows.merged(lazy, image, [12, 12, 12], 0.25, air=0.0)
+    inside = [w for w in eager.seen if float(w.max()) < -6]
+    assert len(inside) > 8 and sum(float(w.max()) < -6 for w in lazy.seen) == len(inside)
+    around = [w for w in lazy.seen if float(w.mean()) > -6 and float(w.max()) < 0]
+    assert len(around) == 1 and len(lazy.seen) < 0.7 * len(eager.seen)
+    torch.testing.assert_close(found[:, 24:72, 24:72], wanted[:, 24:72, 24:72], atol=0, rtol=0)
+
+
+def test_an_image_that_is_air_all_over_is_looked_at() -> None:
+    lazy, image = Seeing(), noise((1, 40, 40)) - 9
+    windows.merged(lazy, image, [16, 16], 0.25, air=0.0)
+    assert len(lazy.seen) == windows.tiling((40, 40), [16, 16], 0.25).count
+
+
+def test_air_that_was_clipped_to_one_value_is_looked_at_once_wherever_it_is() -> None:
+    """Of plans whose intensities begin above air the answer is the same by construction."""
+    image = np.maximum(body((96, 96, 48), (slice(30, 66), slice(30, 66), slice(12, 36)), 24), 0)
+    eager, lazy = Seeing(), Seeing()
+    wanted = windows.merged(eager, image, [12, 12, 12], 0.25, air=None)
+    found = windows.merged(lazy, image, [12, 12, 12], 0.25, air=0.0)
+    torch.testing.assert_close(found, wanted, atol=0, rtol=0)
+    assert sum(float(w.max()) == 0 for w in lazy.seen) == 1 < sum(float(w.max()) == 0 for w in eager.seen)
+
+
 def test_memory_of_the_ring_does_not_grow_with_the_first_axis() -> None:
     short, long = (windows.ring_memory(windows.tiling((n, 40, 40), [16, 16, 16], 0.5), 8) for n in (64, 640))
     # windows reach over 16 planes, of which 8 move on or are handed out at a time
