@@ -21,6 +21,8 @@ from hilum.tasks._task import Judged, headline_value
 log = logging.getLogger(__name__)
 
 RESAMPLES = 2000
+SETS = ("kid", "fid", "recall")
+# How generated images are compared with real ones, the headline first; fid and recall where images are enough.
 
 
 @dataclass
@@ -136,17 +138,22 @@ def judge_generated(predictor: Predictor, cases: Sequence[Case], basis: dict[str
     seconds = latency_s.measure(began, time.perf_counter())
     made = [task.judge(r, Case(f"generated_{i:04d}", f"generated_{i:04d}", {})) for i, r in enumerate(results)]
     generated = project(np.stack([j.record for j in made]), basis)
-    dimensions, kid = generated.shape[1], catalogue.load("hilum.metrics", "kid").measure
-    name = f"kid@pca{dimensions}"
+    groups, measured = [c.group for c in cases], dict[str, dict[str, Any]]()
+    for metric in SETS:
+        module = catalogue.load("hilum.metrics", metric)
 
-    def both(rows: list[Any]) -> float | None:
-        index = np.array(rows)
-        found: float | None = kid(generated[index], real[index])
-        return found
+        def both(rows: list[Any], module: Any = module) -> float | None:
+            index = np.array(rows)
+            found: float | None = module.measure(generated[index], real[index])
+            return found
 
-    groups = [c.group for c in cases]
-    estimate = interval_of_set(list(range(len(cases))), groups, both, RESAMPLES // 4, halves=True)
-    done = Evaluation(made, [], {name: _row(name, estimate, {})} | _speed_of_batches(seconds, len(cases)), name)
+        estimate = interval_of_set(list(range(len(cases))), groups, both, RESAMPLES // 4, halves=True)
+        name = f"{metric}@pca{generated.shape[1]}"
+        if metric == SETS[0] or estimate.mean is not None:
+            measured[name] = _row(name, estimate, {})
+    name = next(iter(measured))
+    done = Evaluation(made, [], measured | _speed_of_batches(seconds, len(cases)), name)
+    kid = catalogue.load("hilum.metrics", SETS[0]).measure
     reference = kid(np.asarray(basis["train"]), real)
     if reference is not None:
         done.notes.append(f"{name} of real training images against the same real images: {reference:.4f} (the floor).")

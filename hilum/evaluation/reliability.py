@@ -102,12 +102,6 @@ def expected_error(rows: Sequence[Bin]) -> float | None:
     return sum(n * gap for n, gap in gaps) / sum(n for n, _ in gaps) if gaps else None
 
 
-def largest_error(rows: Sequence[Bin], least: int = 1) -> float | None:
-    """MCE: the largest distance of stated and observed among bins of at least `least` cases, None without one."""
-    return max((abs(r.share - r.confidence) for r in rows
-                if r.n >= least and r.share is not None and r.confidence is not None), default=None)  # fmt: skip
-
-
 def ece_null(confidence: Array, bins: int = BINS, resamples: int = 1000, seed: int = 0) -> tuple[float, float]:
     """(mean, upper 95 % limit) of the ECE that a perfectly calibrated model with these confidences shows by chance.
 

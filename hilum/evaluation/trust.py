@@ -1,7 +1,7 @@
 """Was the doubt worth anything: scaled against raw probabilities, sets, the gate and referral, on the judged cases."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,15 @@ from hilum.core.image import Array
 from hilum.evaluation import promises, voxels
 from hilum.evaluation.bootstrap import interval, paired
 from hilum.evaluation.evaluator import honest
-from hilum.evaluation.reliability import Bin, ece_null, expected_error, reliability
+from hilum.evaluation.reliability import (
+    Bin,
+    brier_decomposition,
+    classwise_ece,
+    ece_null,
+    expected_error,
+    reliability,
+    slope,
+)
 from hilum.metrics.nll import FLOOR
 from hilum.pictures.page import Page
 from hilum.tasks._task import Judged
@@ -22,6 +30,8 @@ from hilum.trust.uncertainty import referral, risk_coverage
 
 SHARE = 0.2
 # Of the cases, the least certain, that are sent to a person in the referral row.
+NO_LINE = {"slope": None, "intercept": None, "large": None}
+# Where one outcome only was seen, or the classes are told apart without a mistake.
 DECISIONS = ("accept", "flag", "person")
 
 
@@ -62,7 +72,7 @@ def summary(
         raw = np.array([a.meta["raw"] for a in found])
         scaled = np.stack([a.judged.record[0] for a in found])
         truth = np.array([a.judged.record[1] for a in found])
-        out["calibration"] = _calibration(raw, scaled, truth, groups)
+        out["calibration"] = _calibration(raw, scaled, truth, groups) | _of_classes(scaled, truth, classes)
         if known.sets is not None:
             out["sets"] = _sets(known, found, truth, classes)
     out["gate"] = _gate(found, groups)
@@ -94,6 +104,20 @@ def _calibration(raw: Array, scaled: Array, truth: Array, groups: Sequence[str])
         out[f"ece {name}"] = {"found": expected_error(bins), "expected of a perfect model": expected, "limit": limit}
         out[f"bins {name}"] = [list(b) for b in bins]
     return out
+
+
+def _of_classes(scaled: Array, truth: Array, classes: Sequence[str]) -> dict[str, Any]:
+    """Of the scaled probabilities: ECE and calibration line of every class against the rest, the Brier score's parts.
+
+    Of two classes only the second, of which the first is the mirror image. A line is None where there is none.
+    """
+    errors, parts = classwise_ece(scaled, truth), brier_decomposition(scaled, truth)
+    assert errors is not None and parts is not None
+    rows = {}
+    for k, name in list(enumerate(classes))[len(classes) == 2 :]:
+        line = slope(scaled[:, k], truth == k)
+        rows[name] = {"ece": float(errors[k]), "line": None if line is None else asdict(line)}
+    return {"classwise ece": float(errors.mean()), "per_class": rows, "brier parts": asdict(parts)}
 
 
 def _sets(known: Calibration, found: Sequence[Answer], truth: Array, classes: Sequence[str]) -> dict[str, Any]:
@@ -154,6 +178,20 @@ def _calibration_part(page: Page, found: dict[str, Any]) -> None:
         f"ECE of the scaled probabilities is {ece['found']:.3f}; a perfectly calibrated model with the same confidence "
         f"shows {ece['expected of a perfect model']:.3f} on average and up to {ece['limit']:.3f} by chance, so this is "
         f"{beyond} what chance explains."
+    )
+    rows = [{"class": n, "ECE": r["ece"], **(r["line"] or NO_LINE)} for n, r in found["per_class"].items()]
+    page.table(
+        rows,
+        caption="Every class against the rest, of the scaled probabilities. A slope of 1 and an intercept of 0 are "
+        "perfect; below 1 they are too sure. large: the intercept with the slope held at 1; above 0 they are too low. "
+        f"The mean ECE of all classes is {found['classwise ece']:.3f}.",
+    )
+    parts = found["brier parts"]
+    page.text(
+        f"The Brier score {found['brier']['scaled']:.4f} is reliability {parts['reliability']:.4f} (stated against "
+        f"observed, lower is better) - resolution {parts['resolution']:.4f} (how far apart it tells cases, higher is "
+        f"better) + uncertainty {parts['uncertainty']:.4f} (of the classes themselves) + {parts['within']:.4f} within "
+        "the bins."
     )
 
 

@@ -15,6 +15,7 @@ CARD = {
     "range": [0, None],
     "level": "set",
     "takes": "features",
+    "suffix": {"pca": ""},
     "aggregate": "one value of all cases together",
     "missing": "does not occur: images are made, not read",
     "empty": "not more vectors than features on either side: undefined",

@@ -2,6 +2,8 @@
 
 The field pulls (`core.findings.Field`): the moved image at fixed voxel p shows moving(p + u(p)). So a fixed landmark p
 should land on its moving twin. u is interpolated linearly at p, and held beyond the border.
+
+For Python: no layout of data holds landmarks, so no task measures it.
 """
 
 from typing import Any

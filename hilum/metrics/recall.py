@@ -14,6 +14,7 @@ CARD = {
     "range": [0, 1],
     "level": "set",
     "takes": "features",
+    "suffix": {"pca": ""},
     "aggregate": "one value of all cases together",
     "missing": "does not occur: images are made, not read",
     "empty": "no real vector, or fewer than four generated ones: undefined",

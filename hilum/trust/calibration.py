@@ -216,6 +216,7 @@ def with_prevalence(probabilities: Array, trained: Sequence[float], here: Sequen
     For two classes logit(p) grows by the log of the odds ratio (Saerens et al. 2002). probabilities: (n, K). trained:
     (K,) share of each class that the probabilities were made for, above 0. here: (K,) share now. It holds where
     each class looks alike in both places. Shares that do not sum to 1 are refused (HIL-TRUST-03).
+    For Python: no command asks for a prevalence, which only the place knows.
     """
     probabilities = np.asarray(probabilities, dtype=np.float64)
     old, new = (np.asarray(v, dtype=np.float64) for v in (trained, here))

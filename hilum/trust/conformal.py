@@ -117,15 +117,6 @@ def aps(probabilities: Array, chance: Array | None = None) -> Array:
     return scores
 
 
-def raps(probabilities: Array, weight: float, free: int, chance: Array | None = None) -> Array:
-    """`aps` and `weight` for every rank after the first `free` ones, (n, K) -> (n, K): shorter long sets."""
-    if weight < 0 or free < 0:
-        raise ValueError(f"weight {weight} and free {free} must not be negative")
-    p = _checked(probabilities)
-    rank = np.argsort(np.argsort(-p, axis=1, kind="stable"), axis=1) + 1
-    return aps(p, chance) + weight * np.maximum(0, rank - free)
-
-
 def sets(probabilities: Array, threshold: float, score: Score = lac) -> Array:
     """Which classes are in each set: probabilities (n, K) -> (n, K) bool. threshold: of `quantile`, may be infinite.
 

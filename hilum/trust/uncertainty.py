@@ -4,14 +4,12 @@ The entropy of the mean is all doubt; the mean of the entropies is what every me
 "aleatoric"); the difference, the mutual information, is how far members disagree (too little learned, "epistemic").
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 
 from hilum.core.image import Array
-from hilum.metrics import dice
 
 
 @dataclass(frozen=True)
@@ -118,16 +116,6 @@ def expected_dice(probability: Array, mask: Array) -> float | None:
         raise ValueError(f"probability is {probability.shape}, mask {mask.shape}")
     both = float(mask.sum()) + float(probability.sum(dtype=np.float64))
     return 2 * float(probability[mask].sum(dtype=np.float64)) / both if both > 0 else None
-
-
-def pairwise_dice(masks: Sequence[Array]) -> float | None:
-    """Mean Dice over pairs of members' masks (*space) bool; pairs of two empty masks are left out; None without any.
-
-    High where members agree, which is not the same as being right.
-    """
-    found = [dice.measure(a, b, (1.0,) * np.ndim(a)) for a, b in combinations(masks, 2)]
-    known = [f for f in found if f is not None]
-    return float(np.mean(known)) if known else None
 
 
 def risk_coverage(confidence: Array, wrong: Array) -> RiskCoverage | None:

@@ -22,7 +22,6 @@ def test_the_worked_example_of_six_points() -> None:
     assert r.expected_error(rows) == pytest.approx(0.358333, abs=1e-6)
     assert [row.n for row in rows] == [0, 0, 0, 0, 0, 1, 1, 1, 2, 1]  # 0.9 lies in (0.8, 0.9]
     assert rows[8][3:5] == pytest.approx((0.875, 0.5)) and rows[0][3:] == (None,) * 4
-    assert r.largest_error(rows) == pytest.approx(0.65) and r.largest_error(rows, least=2) == pytest.approx(0.375)
 
 
 def test_the_rows_give_the_metric() -> None:
@@ -30,7 +29,7 @@ def test_the_rows_give_the_metric() -> None:
     rows = r.reliability(p.max(axis=1), p.argmax(axis=1) == truth)
     assert r.expected_error(rows) == pytest.approx(ece.measure(p, truth), abs=1e-12)
     assert sum(row.n for row in rows) == len(truth)
-    assert r.expected_error([]) is None and r.largest_error([]) is None
+    assert r.expected_error([]) is None
 
 
 def test_bins_of_equal_mass_share_the_cases_and_never_part_equal_confidences() -> None:

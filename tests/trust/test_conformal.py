@@ -10,7 +10,7 @@ from scipy.stats import beta
 
 from hilum.core.errors import HilumError
 from hilum.trust import conformal
-from hilum.trust.conformal import aps, coverage_band, covered, half_width, lac, least, one_per_group, quantile, raps
+from hilum.trust.conformal import aps, coverage_band, covered, half_width, lac, least, one_per_group, quantile
 
 
 def toy(rng, n, classes=4):
@@ -65,7 +65,7 @@ def test_ties_only_raise_the_coverage():
     assert quantile(np.full(30, 7.0), 0.2) == 7
 
 
-@pytest.mark.parametrize("name", ["lac", "aps", "aps randomised", "raps randomised"])
+@pytest.mark.parametrize("name", ["lac", "aps", "aps randomised"])
 def test_on_gaussians_every_score_covers_nine_in_ten(name):
     rng = np.random.default_rng(3)
     (p, truth), (new, new_truth) = toy(rng, 1000), toy(rng, 20000)
@@ -74,10 +74,6 @@ def test_on_gaussians_every_score_covers_nine_in_ten(name):
         "lac": (lac, lac),
         "aps": (aps, aps),
         "aps randomised": (partial(aps, chance=chance), partial(aps, chance=fresh)),
-        "raps randomised": (
-            partial(raps, weight=0.05, free=1, chance=chance),
-            partial(raps, weight=0.05, free=1, chance=fresh),
-        ),
     }
     score, again = scores[name]
     threshold = quantile(conformal.of_truth(score(p), truth), 0.1)
@@ -92,8 +88,6 @@ def test_aps_by_hand():
     np.testing.assert_allclose(aps(p), [[0.5, 0.0, 0.8]])
     np.testing.assert_allclose(aps(p, np.zeros(1)), [[0.8, 0.5, 1.0]])
     np.testing.assert_allclose(aps(p, np.array([0.5])), [[0.65, 0.25, 0.9]])
-    np.testing.assert_allclose(raps(p, 0.1, 1), [[0.6, 0.0, 1.0]])
-    np.testing.assert_allclose(raps(p, 0.1, 2), [[0.5, 0.0, 0.9]])
     np.testing.assert_allclose(lac(p), [[0.7, 0.5, 0.8]])
 
 
@@ -103,19 +97,6 @@ def test_deterministic_aps_holds_the_likeliest_class_and_lac_may_hold_none():
         inside = conformal.sets(p, quantile(conformal.of_truth(aps(p), truth), error), aps)
         assert inside[np.arange(len(p)), p.argmax(axis=1)].all()
     assert covered(conformal.sets(p, 0.2), truth).empty > 0.1
-
-
-def test_raps_without_a_penalty_is_aps_and_with_one_its_sets_are_shorter():
-    rng = np.random.default_rng(5)
-    p, truth = toy(rng, 500, classes=8)
-    chance = rng.random(500)
-    np.testing.assert_array_equal(raps(p, 0.0, 2), aps(p))
-    np.testing.assert_array_equal(raps(p, 0.0, 2, chance), aps(p, chance))
-    longest = []
-    for score in (aps, partial(raps, weight=0.5, free=3)):
-        threshold = quantile(conformal.of_truth(score(p), truth), 0.1)
-        longest.append(conformal.sets(p, threshold, score).sum(axis=1).max())
-    assert longest[1] < longest[0]
 
 
 def test_equal_probabilities_keep_their_scores_apart():

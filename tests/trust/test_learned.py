@@ -78,7 +78,16 @@ def test_an_evaluation_reports_what_the_doubt_was_worth(slices: tuple[Path, Path
     found = json.loads((tmp_path / "out" / "trust.json").read_text())
     assert set(found) >= {"calibration", "sets", "gate", "referral", "aurc"}
     assert sum(row["cases"] for row in found["gate"]["decisions"].values()) == found["cases"]
+    made = found["calibration"]
+    assert sum(made["brier parts"].values()) - 2 * made["brier parts"]["resolution"] == pytest.approx(
+        made["brier"]["scaled"]
+    )
+    # of two classes one is the mirror image of the other
+    (row,) = made["per_class"].values()
+    assert row["ece"] == pytest.approx(made["classwise ece"])
+    assert row["line"] is None or set(row["line"]) == {"slope", "intercept", "large"}
     page = (tmp_path / "out" / "report.html").read_text()
+    assert "Every class against the rest" in page and "resolution" in page
     assert "How far the answers can be believed" in page and "Accepted and wrong" in page
     rows = (tmp_path / "out" / "cases.csv").read_text().splitlines()
     assert "doubt" in rows[0] and "decision" in rows[0]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hilum.metrics import dice, nll
-from hilum.trust.uncertainty import entropies, expected_dice, pairwise_dice, referral, risk_coverage
+from hilum.trust.uncertainty import entropies, expected_dice, referral, risk_coverage
 
 
 def drawn(seed, members=5, shape=(7,), classes=4):
@@ -92,14 +92,6 @@ def test_of_sure_voxels_the_expected_dice_is_the_dice():
     assert expected_dice(truth.astype(np.float32), mask) == pytest.approx(dice.measure(mask, truth, (1.0, 1.0)))
     empty = np.zeros((9, 9), bool)
     assert expected_dice(np.zeros((9, 9)), empty) is None and expected_dice(np.ones((9, 9)), empty) == 0
-
-
-def test_pairwise_dice_by_hand():
-    a, b, empty = np.array([1, 1, 0, 0], bool), np.array([1, 0, 0, 0], bool), np.zeros(4, bool)
-    assert pairwise_dice([a, a, a]) == 1
-    assert pairwise_dice([a, b]) == pytest.approx(2 / 3)
-    assert pairwise_dice([a, b, empty]) == pytest.approx(2 / 9)
-    assert pairwise_dice([empty, empty]) is None and pairwise_dice([a]) is None
 
 
 def test_a_perfect_order_never_lowers_the_risk_and_has_the_best_area():
