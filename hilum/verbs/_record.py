@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hilum.core.atomic import write_json
+from hilum.core.atomic import UNFINISHED, write_json
 from hilum.core.errors import HilumError
 from hilum.core.findings import INTENDED_USE
 from hilum.core.image import Case
@@ -16,8 +16,6 @@ from hilum.core.lock import locked
 from hilum.core.run import Run
 
 NAME = "predictions.json"
-PART = ".part-"
-# What a file that a kill left half written begins with.
 
 
 @contextmanager
@@ -35,7 +33,7 @@ def opened(folder: Path, key: str, run: Run) -> Iterator[dict[str, Any]]:
     try:
         with locked(folder):
             record = _known(folder, key) or _begun(folder, key, run)
-            for part in folder.glob(f"{PART}*"):
+            for part in folder.glob(f"{UNFINISHED}*"):
                 part.unlink()
             try:
                 yield record
@@ -71,7 +69,7 @@ def _begun(folder: Path, key: str, run: Run) -> dict[str, Any]:
 def _held(folder: Path) -> list[str]:
     """What lies in the folder beside the record, its lock and files that were never finished."""
     own = (NAME, LOCK)
-    return sorted(p.name for p in folder.iterdir() if p.name not in own and not p.name.startswith(PART))
+    return sorted(p.name for p in folder.iterdir() if p.name not in own and not p.name.startswith(UNFINISHED))
 
 
 def _other(folder: Path) -> HilumError:
