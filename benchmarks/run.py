@@ -78,6 +78,7 @@ def main() -> None:
     if not asked.only:
         _reading()
         _zoo("cost", left())
+        _zoo("exported", left())
     if "HILUM_DATA" not in os.environ:
         print("HILUM_DATA is not set: the cells on real images are skipped. It names the folder of the data sets.")
         return
@@ -106,7 +107,7 @@ def _training(limit: float | None) -> None:
 
 
 def _zoo(name: str, limit: float | None) -> None:
-    """What the networks of the zoo cost, or how they learn at equal size; finished cells are taken as they are."""
+    """What the networks of the zoo cost, whether exports are equal, or how they learn; finished cells are kept."""
     words = [] if limit is None else ["--limit", f"{max(0.0, limit):.0f}"]
     subprocess.run([sys.executable, str(HERE / "zoo" / f"{name}.py"), *words], check=True)
 

@@ -44,7 +44,7 @@ def missing(card: dict[str, Any]) -> str | None:
 @functools.cache
 def code(name: str) -> str:
     """A hash of a network's file and of what it takes from the zoo; comments, docstrings and the CARD do not count."""
-    waiting, found = [networks()[name]["module"]], dict[str, str]()
+    waiting, found = [catalogue.card("hilum.zoo", name)["module"]], dict[str, str]()
     while waiting:
         module = waiting.pop()
         path = _file(module)

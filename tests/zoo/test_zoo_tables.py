@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2] / "benchmarks"
-MINE = ("cells", "cost", "learning", "standing", "widths", "published", "machine", "tables", "rows")
+MINE = ("cells", "cost", "exported", "learning", "standing", "widths", "published", "machine", "tables", "rows")
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +74,14 @@ def test_a_table_says_whether_anything_could_be_supported(script: Any) -> None:
     assert "supported 1: it beats b." in supported(rows, 39)
     said = supported([rows[0], *[rows[2]] * 12], 4)
     assert said.startswith("No difference to a is supported") and said.endswith("so none could be.")
+
+
+def test_exports_of_every_network_are_compared(script: Any) -> None:
+    exported = script("exported")
+    assert {"unet", "nnunet", "resnet"} <= set(exported.EXPORTED)
+    assert len({exported.file(name) for name in exported.EXPORTED}) == len(exported.EXPORTED)
+    assert exported.state({"difference": 1e-3}).startswith("failed") and exported.state(None) == "not compared yet"
+    assert exported.state({"difference": 1e-6}) == "equal, 1.0e-06 apart"
 
 
 def test_the_first_repetition_does_not_count(script: Any) -> None:
