@@ -8,7 +8,8 @@ resolution, blocks 3 and 4 dilate by 2 and 4, a last transition halves the chann
 
 Differs from the paper: the norms of the chain move their running mean with PyTorch's momentum of 0.1. The released code
 has 0.0003, which suits a long training from ImageNet weights: after a short one the network would be tested with a mean
-and variance that it has not reached; `momentum` sets it. Batch norm of one device.
+and variance that it has not reached; `momentum` sets it. Batch norm of one device. The DenseNet starts random: the
+names of torchvision's weights are not read.
 """
 
 from collections.abc import Sequence

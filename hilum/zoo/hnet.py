@@ -12,13 +12,15 @@ A reconstruction. Several networks bear this name, and the article was not at ha
 the wiring and on the sizes of an early public version (`variant`); the class that its training script names is not
 public, "137" is its nearest relative. Modules that were built there and never used are left out. Filled in: batch norm,
 and ReLU last, in the right decoder; group norm in the left one; no ReLU after the convolution that joins the left
-bottom. Windows of the pool pyramid are no larger than its map. Images need not be square. The ResNet starts random.
+bottom. Windows of the pool pyramid are no larger than its map. Images need not be square. The ResNet starts random,
+unless `encoder_weights` names a ResNet-34 of torchvision, as a safetensors file (`from_resnet`).
 
 `variant` "134", "137", "139": dilated context, third dilation 4, 7, 9, on both sides. "v1": dilated (third 5) on the
 right, inception on the left. "v2": inception on both. "plain": as "v2" without the pool pyramid.
 """
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from torch import Tensor, cat, nn
@@ -29,7 +31,7 @@ from hilum.zoo._blocks.batch_unet import require_levels
 from hilum.zoo._blocks.dims import Layers
 from hilum.zoo._blocks.heads import Heads, Output, make_head
 from hilum.zoo._blocks.only import only
-from hilum.zoo._blocks.resnet_encoder import Encoder
+from hilum.zoo._blocks.resnet_encoder import Encoder, renamed
 
 CARD = {
     "paper": "H-Net: A H-shape Crossed Fully Convolutional Neural Network for Automated Biomedical Image Segmentation",
@@ -318,3 +320,8 @@ class Net(nn.Module):
             return out
         heads = self.head.items() if isinstance(self.head, Heads) else [("out", self.head)]
         return {name: head.both(features) for name, head in heads}  # type: ignore[operator]
+
+
+def from_resnet(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename a state of torchvision's ResNet-34 for the right encoder of `Net`."""
+    return renamed(state, "right")

@@ -12,9 +12,10 @@ quarter of the channels, a 1x1 head, linear upsampling. Where the blocks stand (
 the pooling follow the paper as it is remembered, not its code, and were not checked against either. With `subsample`
 phi and g are pooled by 2 on all axes, not in the plane only. The scores are one number for each pair of positions,
 sixteen times as many for twice the side in 2-D; `mode` "dot" has no softmax and is computed without them.
+`encoder_weights` takes a ResNet of torchvision of that depth, as a safetensors file (`from_resnet`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -23,7 +24,7 @@ from hilum.core.errors import HilumError
 from hilum.zoo._blocks.batch_unet import require_levels
 from hilum.zoo._blocks.dims import Layers, layers
 from hilum.zoo._blocks.heads import Output, make_head
-from hilum.zoo._blocks.resnet_encoder import BLOCKS, Encoder, conv_norm
+from hilum.zoo._blocks.resnet_encoder import BLOCKS, Encoder, conv_norm, renamed
 
 CARD = {
     "paper": "Non-local Neural Networks",
@@ -167,3 +168,8 @@ class Net(nn.Module):
     def forward(self, x: Tensor) -> Output:
         out: Output = self.head(self.features(x))
         return out
+
+
+def from_resnet(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename a state of torchvision's ResNet for the encoder of `Net`; the non-local blocks start as they are."""
+    return renamed(state, "encoder")

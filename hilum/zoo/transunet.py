@@ -10,7 +10,7 @@ pooling without padding (its skip is padded with zeros to the right and below), 
 three times.
 
 Differs from the released code: images need not be square. The position embedding is learned for one image size;
-weights of ImageNet-21k are not fetched.
+weights of ImageNet-21k are not fetched, and the names of the published R50+ViT-B/16 file are not read.
 """
 
 from collections.abc import Sequence

@@ -112,6 +112,46 @@ def test_vgg16_fills_fcn_and_its_last_layer_is_accounted_for() -> None:
     assert list(start(colour, weights, encoder=True).reshaped) == ["stages.0.0.weight"]
 
 
+def resnet(depth: int) -> dict[str, Tensor]:
+    """Names of torchvision's ResNet, shapes of width 8 and three channels, two blocks in every stage for depth 18."""
+    torch.manual_seed(5)
+    counts, wide = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}[depth], 4 if depth >= 50 else 1
+    shapes: dict[str, tuple[int, ...]] = {"conv1.weight": (8, 3, 7, 7), "fc.weight": (10, 64 * wide), "fc.bias": (10,)}
+    norms, inputs = {"bn1": 8}, 8
+    for level, count in enumerate(counts):
+        width = 8 * 2**level
+        for block in range(count):
+            at, outputs = f"layer{level + 1}.{block}", width * wide
+            sizes = [(width, inputs, 1), (width, width, 3), (outputs, width, 1)]
+            for number, (o, i, k) in enumerate(sizes if wide == 4 else [(width, inputs, 3), (width, width, 3)], 1):
+                shapes[f"{at}.conv{number}.weight"], norms[f"{at}.bn{number}"] = (o, i, k, k), o
+            if block == 0 and (level or wide == 4):
+                shapes[f"{at}.downsample.0.weight"], norms[f"{at}.downsample.1"] = (outputs, inputs, 1, 1), outputs
+            inputs = outputs
+    state = {name: torch.randn(shape) for name, shape in shapes.items()}
+    for name, count in norms.items():
+        state |= {f"{name}.{part}": torch.rand(count) for part in ("weight", "bias", "running_mean", "running_var")}
+        state[f"{name}.num_batches_tracked"] = torch.tensor(9)
+    return state
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "depth"), [("hnet", "right", 34), ("nonlocal_net", "encoder", 18), ("nonlocal_net", "encoder", 50)]
+)
+def test_a_resnet_of_torchvision_fills_the_encoder(name: str, part: str, depth: int) -> None:
+    weights = resnet(depth)
+    net = net_of(name, in_channels=3, **({} if name == "hnet" else {"depth": depth}))
+    report = start(net, weights, encoder=True)
+    assert report.reading == "names translated by from_resnet" and not report.wrong_shape
+    assert len(report.matched) == len(weights) - 2 and set(report.unused) == {"fc.weight", "fc.bias"}
+    assert all(n.startswith("left.") or ".nonlocal" in n for n in report.fresh)
+    state = net.state_dict()
+    assert torch.equal(state[f"{part}.stem.0.weight"], weights["conv1.weight"])
+    assert torch.equal(state[f"{part}.stages.1.0.shortcut.1.running_var"], weights["layer2.0.downsample.1.running_var"])
+    last, place = (3, 4) if depth == 50 else (2, 2)
+    assert torch.equal(state[f"{part}.stages.3.1.path.{place}.0.weight"], weights[f"layer4.1.conv{last}.weight"])
+
+
 def swin() -> dict[str, Tensor]:
     """Names of the Swin Transformer's own code, shapes of the tiny Swin-Unet, six blocks in its last level."""
     torch.manual_seed(4)

@@ -4,6 +4,9 @@ A stage that dilates keeps its resolution and sees as far as if it had a stride,
 still fit.
 """
 
+import re
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 
 from hilum.core.errors import HilumError
@@ -101,3 +104,25 @@ class Encoder(nn.Module):
             x = stage(x)
             found.append(x)
         return found
+
+
+def renamed(state: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    """A state of torchvision's ResNet for an `Encoder` with the plain stem that lies in `part`; `fc` is dropped.
+
+    Another maker's names are refused (HIL-ZOO-06). Images have to be scaled as those weights want them.
+    """
+    found = {}
+    for key, value in state.items():
+        if key.startswith("fc."):
+            continue
+        if match := re.fullmatch(r"(conv|bn)1\.(\w+)", key):
+            name = f"stem.{int(match[1] == 'bn')}.{match[2]}"
+        elif match := re.fullmatch(r"layer([1-4])\.(\d+)\.(conv|bn)([1-3])\.(\w+)", key):
+            place = f"{2 * (int(match[4]) - 1)}.{int(match[3] == 'bn')}"
+            name = f"stages.{int(match[1]) - 1}.{match[2]}.path.{place}.{match[5]}"
+        elif match := re.fullmatch(r"layer([1-4])\.(\d+)\.downsample\.([01])\.(\w+)", key):
+            name = f"stages.{int(match[1]) - 1}.{match[2]}.shortcut.{match[3]}.{match[4]}"
+        else:
+            raise HilumError("HIL-ZOO-06", f"{key!r} is not a weight of torchvision's ResNet", "Load a ResNet")
+        found[f"{part}.{name}"] = value
+    return found
