@@ -50,17 +50,12 @@ def packed(
 ) -> dict[str, Any]:
     """The same from an opened run folder."""
     run.check_hashes()
-    made = model_card.card(run, *given(metrics))
-    more = {CARD: model_card.markdown(made).encode()}
     several = run.system is not None
     if onnx:
-        if several:
-            seen = f"{run.path} is a system of several networks, and a graph holds one"
-            raise HilumError("HIL-INFER-13", seen, "Bundle it without --onnx")
-        known = run.calibration
-        if known is not None and known.opinions.kind != "one":
-            seen = f"An answer of {run.path} is the mean of several opinions ({known.opinions.kind}), a graph holds one"
-            raise HilumError("HIL-INFER-13", seen, "Bundle it without --onnx, or calibrate it with --opinions one")
+        _check_one(run)
+    made = model_card.card(run, *given(metrics))
+    more = {CARD: model_card.markdown(made).encode()}
+    if onnx:
         from hilum.infer.runtimes.onnx import of_run
 
         more[bundled_graph.NAME] = of_run(run)
@@ -68,3 +63,14 @@ def packed(
     card = writer(run, out, public, more=more, key=None if sign is None else Path(sign))
     verifier(out)
     return card
+
+
+def _check_one(run: Run) -> None:
+    """Refuse a run whose answer is not that of one network asked once: a graph holds no more (HIL-INFER-13)."""
+    if run.system is not None:
+        seen = f"{run.path} is a system of several networks, and a graph holds one"
+        raise HilumError("HIL-INFER-13", seen, "Bundle it without --onnx")
+    known = run.calibration
+    if known is not None and known.opinions.kind != "one":
+        seen = f"An answer of {run.path} is the mean of several opinions ({known.opinions.kind}), a graph holds one"
+        raise HilumError("HIL-INFER-13", seen, "Bundle it without --onnx, or calibrate it with --opinions one")

@@ -142,8 +142,8 @@ def test_t02_whatever_the_disk_refuses_around_training_is_taken_back_or_can_be_r
     out, counting = tmp_path / "out" / "run", [True]
 
     def learned(folder: Path, *_: object, **__: object) -> None:
-        """Stands for the loop: the files that it leaves."""
-        for name in ("checkpoint.safetensors", "weights/net.safetensors", "log.csv", "plan.json"):
+        """Stands for the loop: the files that it leaves, in its order."""
+        for name in ("plan.json", "checkpoint.safetensors", "weights/net.safetensors", "log.csv"):
             (folder / name).parent.mkdir(exist_ok=True)
             shutil.copy(whole / name, folder / name)
 
