@@ -8,6 +8,9 @@ import numpy as np
 from hilum.core.image import Array
 from hilum.tasks._labels import IGNORE
 
+FEW = 8
+# Images: fewer are called alike by a network that learns, too.
+
 
 def voxels(logits: Any, target: Any) -> Array:
     """(K, 3): true and found, found only, true only, of each class; `IGNORE` counts nowhere.
@@ -61,7 +64,7 @@ def balanced(counts: Array) -> dict[str, float]:
 
 
 def one_answer(counts: Array, names: Sequence[str]) -> str | None:
-    """A sentence when every image of several classes is called the same."""
-    if (counts.sum(axis=1) > 0).sum() < 2 or (counts.sum(axis=0) > 0).sum() > 1:
+    """A sentence when every image of several classes is called the same; nothing of fewer than FEW."""
+    if counts.sum() < FEW or (counts.sum(axis=1) > 0).sum() < 2 or (counts.sum(axis=0) > 0).sum() > 1:
         return None
     return f"the network calls each of {counts.sum()} images {names[int(np.argmax(counts.sum(axis=0)))]!r}"

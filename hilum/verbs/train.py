@@ -82,6 +82,11 @@ def train(
                 "Leave out --plan, --net, --set, --seed, --minutes, --steps, --memory, --start and --groups, or train "
                 "anew elsewhere",
             )
+    if plan is not None and seed is not None:
+        raise HilumError(
+            "HIL-PLAN-05", f"{plan} has a seed already, and --seed {seed} is given too",
+            f"Leave --seed out; with --set plan.seed={seed} weights and batches are others, the split stays",
+        )  # fmt: skip
     seed = seed or 0
     if groups is not None or (resume and (out / SYSTEM).is_file()):
         # it trains its networks by the functions below

@@ -171,6 +171,12 @@ def test_unknown_augmentation(refused: Any, data: Any, plan_file: Any) -> None:
 # The plan
 
 
+def test_a_seed_beside_a_plan_that_has_one(refused: Any, data: Any, plan_file: Any) -> None:
+    """It was passed over in silence."""
+    words = ("train", data("classify"), "--task", "classify", "--plan", plan_file("classify"), "--seed", 3)
+    assert "plan.seed=3" in refused("HIL-PLAN-05", *words)
+
+
 def test_plan_is_not_json(refused: Any, data: Any, tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_text('{"task": ')
     words = ("train", data("classify"), "--task", "classify", "--plan", tmp_path / "plan.json")
