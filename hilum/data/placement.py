@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hilum.core.errors import HilumError
+from hilum.core.evenly import evenly
 from hilum.core.image import Array, Case, Image
 from hilum.core.progress import Progress, quiet
 from hilum.data.dataset import Dataset
@@ -95,7 +96,7 @@ class Misplaced:
 def misplaced(dataset: Dataset, progress: Progress = quiet) -> list[Misplaced]:
     """Suspicions about a data set of images and labels, the strongest first; [] where all is well."""
     cases = [c for c in dataset.cases if "image" in c.items and "label" in c.items]
-    chosen = [cases[i] for i in np.unique(np.linspace(0, len(cases) - 1, CASES).astype(int))] if cases else []
+    chosen = evenly(cases, CASES)
     fits = []
     for number, case in enumerate(chosen):
         try:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from hilum.core.errors import HilumError
+from hilum.core.evenly import evenly
 from hilum.core.findings import Result
 from hilum.core.image import Array, Case
 from hilum.evaluation.bootstrap import interval_of_set, paired
@@ -79,7 +80,7 @@ def frame_alone(predictor: Predictor, cases: Sequence[Case]) -> dict[str, Any] |
     blind = copy(predictor)
     blind.plan = plan.edited({"options.control": "border"})
     blind.task = _task.load(blind.plan)
-    chosen = [cases[i] for i in np.unique(np.linspace(0, len(cases) - 1, min(MOST, len(cases))).astype(np.int64))]
+    chosen = evenly(cases, MOST)
     records, groups = [], []
     for case in chosen:
         try:

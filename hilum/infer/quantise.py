@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hilum.core.errors import HilumError
+from hilum.core.evenly import evenly
 from hilum.core.image import Array, Case
 from hilum.core.progress import Progress, quiet
 from hilum.infer import streamed, windows
@@ -25,7 +26,7 @@ EACH = 4
 def sample(predictor: Predictor, cases: Sequence[Case], seed: int = 0, progress: Progress = quiet) -> list[Array]:
     """Windows (1, C, *patch) of these cases, at most WINDOWS: those with most structure among many, by the seed."""
     rng, found = np.random.default_rng(seed), []
-    chosen = cases if len(cases) <= WINDOWS // EACH else [cases[i] for i in _evenly(len(cases), WINDOWS // EACH)]
+    chosen = evenly(cases, WINDOWS // EACH)
     patch = predictor.plan.patch
     for number, case in enumerate(chosen, 1):
         image = predictor.task.prepare(case, truth=False)["image"]
@@ -37,10 +38,6 @@ def sample(predictor: Predictor, cases: Sequence[Case], seed: int = 0, progress:
         found += sorted(cuts, key=lambda one: -float(one.std()))[:EACH]
         progress("windows", number, len(chosen), case.id)
     return found
-
-
-def _evenly(size: int, count: int) -> list[int]:
-    return [int(i) for i in np.linspace(0, size - 1, count)]
 
 
 def graph(predictor: Predictor, examples: Sequence[Array]) -> dict[str, bytes]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from hilum.core.evenly import evenly
 from hilum.core.image import Case
 from hilum.core.plan import Plan
 from hilum.data.store import Store
@@ -76,18 +77,11 @@ def check(task: Task, store: Store, cases: Sequence[Case], plan: Plan) -> Iterat
     Where there are more cases than these batches hold, evenly chosen ones.
     """
     count = check_count(plan, len(cases))
-    cases = _evenly(cases, count * plan.batch)
+    cases = evenly(cases, count * plan.batch)
     for number in range(count):
         seen = Seen(store)
         rng = np.random.default_rng([plan.seed, CHECK, number])
         yield task.check(seen, cases[number::count], number, rng), seen.ids  # type: ignore[arg-type]
-
-
-def _evenly(cases: Sequence[Case], most: int) -> Sequence[Case]:
-    """At most so many, every class with its share: cases are often in the order of their classes."""
-    if len(cases) <= most:
-        return cases
-    return [cases[(2 * k + 1) * len(cases) // (2 * most)] for k in range(most)]
 
 
 def _one_thread() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hilum.core.evenly import evenly
 from hilum.core.image import Array
 from hilum.core.plan import Plan
 from hilum.pictures.page import Page
@@ -117,13 +118,6 @@ def curves(rows: Sequence[Mapping[str, float]]) -> Lines:
                 lines = found.setdefault(name, {p: [] for p in PARTS})
                 lines.setdefault(variant or part, []).append((row["step"], value))
     return found | ({RATE: {"rate": rate}} if rate else {})
-
-
-def evenly(things: Sequence[Any], most: int) -> list[Any]:
-    """At most so many, from beginning to end: cases are often in the order of their classes."""
-    if len(things) <= most:
-        return list(things)
-    return [things[round(k * (len(things) - 1) / (most - 1))] for k in range(most)]
 
 
 def _number(value: Any) -> float | int:

@@ -16,6 +16,7 @@ import numpy as np
 from hilum.core.atomic import write_text, writing
 from hilum.core.calibration import Calibration, Gate, Opinions, Scaling, Sets
 from hilum.core.errors import HilumError
+from hilum.core.evenly import evenly
 from hilum.core.image import Array, Case
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
@@ -92,7 +93,7 @@ def learn(
     parts["train"] = predictor.task.asked(parts["train"])
     kinds = _kinds(predictor, parts["train"])
     raw = any("kspace" in case.items for case in parts["train"])
-    parts = {p: _evenly(parts[p], most) for p, most in (("train", RAW if raw else TRAIN), ("val", VAL))}
+    parts = {p: evenly(parts[p], most) for p, most in (("train", RAW if raw else TRAIN), ("val", VAL))}
     predictor.task.keep_largest(())
     train, val = (_seen(predictor, parts[part], part == "val", progress) for part in ("train", "val"))
     if not val.groups:
@@ -172,13 +173,6 @@ def taken_up(run: Run) -> None:
     own = re.compile(rf"calibration\.json|outlier\.safetensors|weights/{re.escape(role)}\.\d+\.safetensors")
     if run.resumable(own):
         run.write_manifest()
-
-
-def _evenly(cases: list[Case], most: int) -> list[Case]:
-    """At most so many of the cases, spread over all."""
-    if len(cases) <= most:
-        return cases
-    return [cases[i] for i in np.linspace(0, len(cases) - 1, most).astype(np.int64)]
 
 
 def _look(predictor: Predictor, case: Case, seen: Seen, answers: bool) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from hilum.core import geometry
+from hilum.core.evenly import evenly
 from hilum.core.image import Array, Image
 from hilum.pictures import draw, slices
 from hilum.pictures.page import Page
@@ -119,8 +120,7 @@ def _chosen(found: dict[str, Any], thumbnails: dict[str, Array]) -> list[str]:
     warned = [row["case"] for row in found["rows"] if row["warnings"] and row["case"] in thumbnails]
     rest = [name for name in thumbnails if name not in set(warned)]
     room = max(0, MOST - len(warned[:MOST]))
-    even = [rest[i] for i in np.unique(np.linspace(0, len(rest) - 1, min(room, len(rest))).astype(int))] if rest else []
-    return warned[:MOST] + (even if room else [])
+    return warned[:MOST] + evenly(rest, room)
 
 
 def _caption(found: dict[str, Any], name: str) -> str:
