@@ -1,6 +1,9 @@
 """Where a run computes: Lightning Fabric on CPU or CUDA, one process or several, precision and memory layout."""
 
+import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from hilum.core.errors import HilumError
@@ -55,6 +58,37 @@ def fabric(plan: Plan, accelerator: str = "auto", devices: int = 1) -> "Fabric":
             strategy=strategy,
             precision="bf16-mixed" if plan.learning["precision"] == "bfloat16" else "32-true",
         )
+
+
+@contextmanager
+def exact(plan: Plan) -> Iterator[None]:
+    """With `learning.deterministic`, algorithms that give the same bits every time, whatever the device.
+
+    Refused (HIL-LEARN-07): an operation that has no such algorithm. What was set before is set again after.
+    """
+    import torch
+
+    if not plan.learning.get("deterministic"):
+        yield
+        return
+    before, tuned = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    # cuBLAS asks for it when it is used first
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    except RuntimeError as error:
+        words = str(error).split(" does not have a deterministic implementation")
+        if len(words) == 1:
+            raise
+        raise HilumError(
+            "HIL-LEARN-07", f"{words[0]} has no form that gives the same bits every time here",
+            "Train without learning.deterministic, with another network, or with --accelerator cpu",
+        ) from error  # fmt: skip
+    finally:
+        torch.use_deterministic_algorithms(before)
+        torch.backends.cudnn.benchmark = tuned
 
 
 def average(tensors: "list[Tensor]", fabric: "Fabric") -> None:

@@ -69,7 +69,7 @@ class Training:
 
     def run(self, resume: bool) -> State:
         """Train to the last planned step and return the state; the folder then holds plan, weights and curve."""
-        with self.record.told(len(self.parts["train"] + self.parts["val"])):
+        with self.record.told(len(self.parts["train"] + self.parts["val"])), _device.exact(self.plan):
             return self._run(resume)
 
     def _run(self, resume: bool) -> State:

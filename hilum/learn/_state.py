@@ -25,6 +25,7 @@ class Common(Strict):
     the run's plan. ema: share of the run that the averaged weights look back on (0: no average); the average is what
     validates and predicts. rounds: times a run stops to validate. patience: share of the run without a better
     validation after which it stops (0: never). keep: which weights predict, the best of validation or the last.
+    deterministic: the same bits every time on a GPU too, slower; on processors they are that anyway.
     """
 
     clip: float = Field(default=12.0, gt=0)
@@ -34,6 +35,7 @@ class Common(Strict):
     rounds: int = Field(default=25, ge=1, le=1000)
     patience: float = Field(default=0.0, ge=0, le=1)
     keep: Literal["best", "last"] = "last"
+    deterministic: bool = False
 
 
 class Update(Protocol):

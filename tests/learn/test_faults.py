@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from hilum.core import run as run_folder
 from hilum.core.atomic import write_text
@@ -111,6 +112,36 @@ def test_t03_an_early_stop_comes_at_the_same_step_after_a_kill(
         begin(tmp_path / "parts", plan, seen).run(True)
         same(tmp_path / "whole", tmp_path / "parts")
     assert int(curve(tmp_path / "whole")[-1]["step"]) < 12
+
+
+def test_t03_deterministic_algorithms_are_on_while_learning_and_give_the_same_run(
+    plan_of: PlanOf, ready: Ready, begin: Begin, same: Same, tmp_path: Path
+) -> None:
+    seen: list[bool] = []
+
+    def progress(*_: object) -> None:
+        seen.append(torch.are_deterministic_algorithms_enabled())
+
+    plan = plan_of("classify", 4, **{"learning.deterministic": True})
+    for name in ("one", "other"):
+        begin(tmp_path / name, plan, ready("classify"), progress).run(False)
+    same(tmp_path / "one", tmp_path / "other")
+    assert seen and all(seen) and not torch.are_deterministic_algorithms_enabled()
+
+
+def test_t03_an_operation_without_a_deterministic_form_is_refused(
+    plan_of: PlanOf, ready: Ready, begin: Begin, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    def step(*_: object) -> None:
+        torch.zeros(4).put_(torch.tensor([0, 0]), torch.ones(2))
+
+    plan = plan_of("classify", 4, **{"learning.deterministic": True})
+    run = begin(tmp_path / "run", plan, ready("classify"))
+    monkeypatch.setattr(run.regime, "step", step)
+    with pytest.raises(HilumError) as error:
+        run.run(False)
+    assert error.value.code == "HIL-LEARN-07" and "put_" in error.value.seen
+    assert not torch.are_deterministic_algorithms_enabled()
 
 
 def test_t04_another_split_is_refused(trained: Callable[[str], Run], data: Folder, tmp_path: Path) -> None:
