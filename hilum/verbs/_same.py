@@ -7,9 +7,10 @@ from typing import Any
 
 from hilum.core.errors import HilumError
 from hilum.core.image import Case
+from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
 from hilum.learn._versions import differences
-from hilum.planning.planner import Prepared
+from hilum.planning.planner import Prepared, look
 
 NAMED = 3
 # Cases of a kind that are named in a sentence.
@@ -47,12 +48,27 @@ def writable(run: Run, verb: str) -> None:
         )  # fmt: skip
 
 
-def other_data(run: Run, ready: Prepared, data: Path | str) -> HilumError:
-    """The refusal of data that are not the run's, which says what is more, gone, changed or elsewhere (HIL-T04)."""
+def own_data(run: Run, data: Path | str, code: str, remedy: str, progress: Progress = quiet) -> list[tuple[Case, str]]:
+    """The units of a run from its data; other data are refused by that code, with what differs."""
+    ready = look(data, run.plan.task, run.plan.split_seed, progress)
+    units = same_data(run, ready)
+    if units is None:
+        raise other_data(run, ready, data, code, remedy)
+    return units
+
+
+def other_data(
+    run: Run,
+    ready: Prepared,
+    data: Path | str,
+    code: str = "HIL-T04",
+    remedy: str = "Resume with the same, unchanged data",
+) -> HilumError:
+    """The refusal of data that are not the run's, which says what is more, gone, changed or elsewhere."""
     words = [*_of_cases(run, ready), *_of_split(run, ready), *_of_settings(run, ready)]
     told = "; ".join(words) or "its cases are grouped or ordered otherwise"
     seen = f"{data} is not what {run.path} was trained on: {told}"
-    return HilumError("HIL-T04", seen, "Resume with the same, unchanged data")
+    return HilumError(code, seen, remedy)
 
 
 def _of_cases(run: Run, ready: Prepared) -> list[str]:

@@ -7,9 +7,8 @@ from typing import Any
 from hilum.core.errors import HilumError
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
-from hilum.planning.planner import look
 from hilum.trust import learned, several
-from hilum.verbs._same import same_data, writable
+from hilum.verbs._same import own_data, writable
 
 
 def calibrate(
@@ -52,11 +51,7 @@ def of_one(
 ) -> dict[str, Any]:
     """The same of one network, by itself or of a system."""
     learned.taken_up(run)
-    units = same_data(run, look(data, run.plan.task, run.plan.split_seed, progress))
-    if units is None:
-        raise HilumError(
-            "HIL-TRUST-20", f"{data} is not what {run.path} was trained on", "Give the same, unchanged data"
-        )
+    units = own_data(run, data, "HIL-TRUST-20", "Give the same, unchanged data", progress)
     wanted, more = several.parse(opinions), [Run(Path(path)) for path in others]
     if more and wanted.kind != "one":
         raise HilumError("HIL-TRUST-08", "Both --opinions and --with were given", "Give one of them")

@@ -16,9 +16,8 @@ from hilum.evaluation.bootstrap import paired
 from hilum.infer import quantise as eight
 from hilum.infer.predictor import Predictor
 from hilum.infer.runtimes._stored import Stored
-from hilum.planning.planner import look
 from hilum.tasks._task import headline_value
-from hilum.verbs._same import same_data, writable
+from hilum.verbs._same import own_data, writable
 
 JUDGED = 50
 # Most validation cases that both forms are judged on.
@@ -53,11 +52,7 @@ def of_one(run: Run, data: Path | str, progress: Progress) -> dict[str, Any]:
             "HIL-INFER-15", f"{run.path} is not a run of masks by class ({predictor.plan.task})",
             "Eight bits are made and measured for those only; use --runtime auto",
         )  # fmt: skip
-    units = same_data(run, look(data, run.plan.task, run.plan.split_seed, progress))
-    if units is None:
-        raise HilumError(
-            "HIL-TRUST-20", f"{data} is not what {run.path} was trained on", "Give the same, unchanged data"
-        )
+    units = own_data(run, data, "HIL-TRUST-20", "Give the same, unchanged data", progress)
     parts = {part: [case for case, own in units if own == part] for part in ("train", "val")}
     if not parts["val"]:
         raise HilumError("HIL-TRUST-21", f"{run.path} has no validation part", "Train with one")

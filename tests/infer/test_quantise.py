@@ -158,6 +158,7 @@ def test_the_verb_measures_what_it_costs(
 @pytest.fixture
 def quick(ready: Callable[[str], Prepared], monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], object]:
     """The verb, with what takes long left out; each call makes other files."""
+    from hilum.verbs import _same
     from hilum.verbs import quantise as verb
 
     made = iter(range(1000))
@@ -165,7 +166,7 @@ def quick(ready: Callable[[str], Prepared], monkeypatch: pytest.MonkeyPatch) -> 
     def graph(*_: object) -> dict[str, bytes]:
         return {f"openvino_int8.{ending}": f"{ending} {next(made)}".encode() for ending in ("xml", "bin")}
 
-    monkeypatch.setattr(verb, "look", lambda *_: ready("segment"))
+    monkeypatch.setattr(_same, "look", lambda *_: ready("segment"))
     monkeypatch.setattr(verb.eight, "sample", lambda *_, **__: [])
     monkeypatch.setattr(verb.eight, "graph", graph)
     monkeypatch.setattr(verb, "_compared", lambda *_: {"cases": next(made)})

@@ -301,11 +301,12 @@ def test_one_network_of_a_system_is_not_changed_by_itself(
 def test_a_system_that_was_cut_off_while_it_was_quantised_can_be_quantised_again(
     made: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from hilum.verbs import _same
     from hilum.verbs import quantise as verb
 
     ready, texts = look(made.data, "segment", made.run.plan.split_seed), iter(range(1000))
     graph = ("openvino_int8.xml", "openvino_int8.bin")
-    monkeypatch.setattr(verb, "look", lambda *_: ready)
+    monkeypatch.setattr(_same, "look", lambda *_: ready)
     monkeypatch.setattr(verb.eight, "sample", lambda *_, **__: [])
     monkeypatch.setattr(verb.eight, "graph", lambda *_: {n: str(next(texts)).encode() for n in graph})
     monkeypatch.setattr(verb, "_compared", lambda *_: {"cases": next(texts)})
