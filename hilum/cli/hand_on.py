@@ -24,6 +24,9 @@ def bundle(
     onnx: Annotated[
         bool, typer.Option("--onnx", help="Also the network as an ONNX file inside, for use without Hilum.")
     ] = False,
+    openvino: Annotated[
+        bool, typer.Option("--openvino", help="Also as OpenVINO's graph, so that predicting need not convert it.")
+    ] = False,
 ) -> None:
     """One file to hand a model on: plan, weights, cards, calibration, hashes and a golden pair.
 
@@ -31,7 +34,7 @@ def bundle(
     """
     from hilum.verbs.bundle import bundle as verb
 
-    card = verb(model, out, public=public, sign=sign, metrics=metrics, onnx=onnx)
+    card = verb(model, out, public=public, sign=sign, metrics=metrics, onnx=onnx, openvino=openvino)
     print(
         f"{out}: {card['task']} by {card['network']}, terms of the data: {card['terms_of_data']}. "
         f"Check: hilum verify {out}"

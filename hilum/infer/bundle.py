@@ -21,7 +21,7 @@ from hilum.tasks import _build, _task
 
 TOLERANCE = 1e-3
 # Largest difference of the golden output, relative to its largest value, that another CPU or version may show.
-TOLERANCES = {"torch": TOLERANCE, "onnx": TOLERANCE, "openvino-int8": 0.75}
+TOLERANCES = {"torch": TOLERANCE, "onnx": TOLERANCE, "openvino": TOLERANCE, "openvino-int8": 0.75}
 # The same by runtime: the golden pair is PyTorch's, and other runtimes round otherwise. Of eight bits it is the root of
 # the mean square, whose ranges fit real images and not the noise of the golden input: graphs that were well had 0.2 to
 # 0.3, those of other networks above 1.
@@ -193,6 +193,7 @@ def _graphs(bundle: Run, stored: Mapping[str, Any], card: Mapping[str, Any]) -> 
     why: dict[str, str] = {}
     ways = (
         ((bundled_graph.NAME,), "onnx", "onnx", bundled_graph.outputs),
+        (bundled_graph.FLOATS, "openvino", "openvino", bundled_graph.of_floats),
         (bundled_graph.EIGHT, "openvino-int8", "openvino", bundled_graph.of_eight_bits),
     )
     for names, runtime, extra, outputs in ways:
@@ -204,7 +205,7 @@ def _graphs(bundle: Run, stored: Mapping[str, Any], card: Mapping[str, Any]) -> 
             continue
         first = {n: t for n, t in stored.items() if n in given}
         found[name] = _same(first, given, card, runtime, f"{name} of {bundle.path}")
-    known = {*bundled_graph.EIGHT, bundled_graph.NAME, "graphs/openvino_int8.json"}
+    known = {*bundled_graph.EIGHT, *bundled_graph.FLOATS, bundled_graph.NAME, "graphs/openvino_int8.json"}
     for name in sorted(n for n in bundle.names() if n.startswith("graphs/") and n not in known):
         found[name], why[name] = None, "no runtime here reads it"
     return {"graphs": found, "unverified": why}

@@ -2,7 +2,7 @@
 
 The ONNX graph is for those who use it without Hilum, whose own prediction never uses it. One from elsewhere could name
 files outside of itself as its weights, or operations that only somebody's library has: it is looked through before any
-runtime sees it. That of eight bits is for --runtime openvino-int8.
+runtime sees it. Those of OpenVINO are for prediction: in eight bits, and in float32, where it saves the conversion.
 """
 
 import importlib.util
@@ -19,6 +19,7 @@ from hilum.tasks import _task
 
 NAME = "graphs/net.onnx"
 EIGHT = ("graphs/openvino_int8.xml", "graphs/openvino_int8.bin")
+FLOATS = ("graphs/openvino.xml", "graphs/openvino.bin")
 DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
 # Of operations that every runtime has.
 
@@ -53,23 +54,34 @@ def outputs(bundle: Run, golden: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def of_eight_bits(bundle: Run, golden: Mapping[str, Any]) -> dict[str, Any] | None:
-    """As `outputs`, of the graph of eight bits, with the network's head after it where the graph makes features.
+    """As `outputs`, of the graph of eight bits; refused: one that can not take the golden input (HIL-M10, HIL-M07)."""
+    return _of_openvino(bundle, golden, EIGHT, "Quantise the run again, and bundle it anew")
 
-    Refused: one that is damaged or can not take the golden input (HIL-M10, HIL-M07).
-    """
+
+def of_floats(bundle: Run, golden: Mapping[str, Any]) -> dict[str, Any] | None:
+    """As `outputs`, of OpenVINO's graph in float32; refused (HIL-M10): one that can not take the golden input."""
+    return _of_openvino(bundle, golden, FLOATS, "Bundle the run anew")
+
+
+def _of_openvino(bundle: Run, golden: Mapping[str, Any], names: tuple[str, str], remedy: str) -> dict[str, Any] | None:
+    """The graph's output, with the network's head after it where the graph makes features."""
     if importlib.util.find_spec("openvino") is None:
         return None
     import torch
 
-    from hilum.infer.runtimes import openvino_int8
+    from hilum.infer.runtimes import _openvino
 
     task = _task.load(bundle.plan)
     window = task.inputs({n.removeprefix("in."): t for n, t in golden.items()})[0]
     head = streamed.linear_head(network(task, bundle))
     try:
-        own = Stored(lambda name: bundle.read(f"graphs/{name}"))
+        made = _openvino.held(Stored(bundle.read), names)
+        takes = tuple(made.input(0).shape)
+        if takes != tuple(window.shape):
+            seen = f"{names[0]} of {bundle.path} takes {takes}, not {tuple(window.shape)}"
+            raise HilumError("HIL-M07", seen, remedy)
         with torch.inference_mode():
-            out = openvino_int8.prepare(torch.nn.Identity(), window, own)(window)
+            out = _openvino.look(made, "f32")(window)
             if head is not None:
                 out = head(out[0].flatten(1)).reshape(1, -1, *out.shape[2:])
     except HilumError:
@@ -77,9 +89,8 @@ def of_eight_bits(bundle: Run, golden: Mapping[str, Any]) -> dict[str, Any] | No
     except Exception as error:  # the runtime's errors have no class in common
         first = str(error).splitlines()[0]
         raise HilumError(
-            "HIL-M10", f"{EIGHT[0]} of {bundle.path} can not take the golden input ({first})",
-            "Quantise the run again, and bundle it anew",
-        ) from error  # fmt: skip
+            "HIL-M10", f"{names[0]} of {bundle.path} can not take the golden input ({first})", remedy
+        ) from error
     return {"out.0": out}
 
 

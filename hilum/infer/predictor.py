@@ -19,6 +19,7 @@ from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
 from hilum.infer import promise, streamed, watched, windows
 from hilum.infer._clock import Clock
+from hilum.infer._lanes import ALONE, Pace
 from hilum.infer.near import Near
 from hilum.infer.network import features_of, network
 from hilum.infer.runtimes import _choose
@@ -62,7 +63,7 @@ class Predictor:
         # one that was cut short is learned anew by what opens the run here; who relies on it refuses it (`Trusted`)
         with suppress(HilumError):
             self.task.keep_largest(() if run.calibration is None else run.calibration.single)
-        self.net = network(self.task, run)
+        self.net = self._own = network(self.task, run)
         self.anatomy = watched.known(run)
         self.clock = Clock()
         self.promised: promise.Promise | None = None
@@ -155,7 +156,7 @@ class Predictor:
                 left = None if self.limit is None else max(0, self.limit - resident.now())
                 merged = windows.merged(
                     chosen.look, image, self.plan.patch, options.overlap, options.mirror, left, progress, air,
-                    self._lanes(chosen, tiles), self._waiting,
+                    self._pace(chosen, tiles), self._waiting,
                 )  # fmt: skip
             streamed.check_numbers(merged)
             streamed.check_varies(*merged.flatten(1).aminmax(dim=1), image)
@@ -204,12 +205,12 @@ class Predictor:
         tiles = windows.tiling(image.shape[1:], self.plan.patch, options.overlap)
         window, head = windows.middle(image, tiles), streamed.linear_head(self.net)
         chosen = self._look(window, head, self._looks(tiles))
-        lanes = self._lanes(chosen, tiles)
+        pace = self._pace(chosen, tiles)
         count = 1 + len(self.plan.classes)
         channels = count if head is None else head.weight.shape[1]
         placed = prepared["placed"].image
         self.promised = promise.of(
-            chosen.look, window, tiles, channels, image.nbytes, placed.array, len(maps or {}), head, lanes,
+            chosen.look, window, tiles, channels, image.nbytes, placed.array, len(maps or {}), head, pace,
             options.mirror, self._began,
         )  # fmt: skip
         self.promised.keep(self.limit)
@@ -219,12 +220,13 @@ class Predictor:
             progress(name, done, total, told)
 
         with self.clock("merge"):
-            planes = windows.planes(chosen.look, image, tiles, options.mirror, self._air(), noted, lanes, self._waiting)
+            planes = windows.planes(chosen.look, image, tiles, options.mirror, self._air(), noted, pace, self._waiting)
             return streamed.found(planes, image, count, head, maps)
 
-    def _lanes(self, chosen: _choose.Chosen, tiles: windows.Tiling) -> int:
-        """How many windows are computed at a time; in turn with dropout left on, and under a limit of memory."""
-        return 0 if self._drops() or self.limit is not None else _choose.lanes(chosen.name, tiles.count)
+    def _pace(self, chosen: _choose.Chosen, tiles: windows.Tiling) -> Pace:
+        """How windows are put to the network; in turn with dropout left on, and under a limit of memory."""
+        plain = self._drops() or self.limit is not None or tiles.count < _choose.MANY
+        return ALONE if plain else chosen.pace
 
     def _waiting(self) -> AbstractContextManager[None]:
         return self.clock("network")
@@ -265,6 +267,8 @@ class Predictor:
         cost["bytes"] = {"measured": max(resident.peak(), 0 if promised is None else promised.tried)}
         if promised is not None:
             cost["bytes"]["predicted"], cost["predicted_seconds"] = promised.total, {"network": promised.seconds}
+        if by is not None and self.streams:
+            cost["windows"] = str(by.pace)
         if by is not None and by.seconds:
             cost["tried"] = {name: round(value, 5) for name, value in by.seconds.items()} | by.left
         return result, cost
@@ -281,7 +285,8 @@ class Predictor:
 
         def own(name: str) -> bytes | None:
             path = f"graphs/{name}"
-            return self.run.read(path) if self.run.has(path) else None
+            # they are of the first network; the others of an ensemble have none
+            return self.run.read(path) if self.net is self._own and self.run.has(path) else None
 
         if self.runtime == "torch":
             return Stored(own)

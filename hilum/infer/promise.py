@@ -10,7 +10,7 @@ from hilum.core import resident
 from hilum.core.errors import HilumError
 from hilum.core.image import Array
 from hilum.core.sizes import size_words
-from hilum.infer._lanes import answers
+from hilum.infer._lanes import ALONE, Pace, answers
 from hilum.infer.near import REACH
 from hilum.infer.streamed import CHUNK, PLANES, Head
 from hilum.infer.windows import BYTES, Look, Tiling, looked_at, ring_memory
@@ -75,14 +75,14 @@ def of(
     image: Array,
     maps: int = 0,
     head: Head | None = None,
-    lanes: int = 0,
+    pace: Pace = ALONE,
     mirror: bool = False,
     earlier: int | None = None,
 ) -> Promise:
     """Try one window (several at a time where they are computed so) and add up.
 
     channels: merged. prepared: bytes of the image on the network's grid. image: as read.
-    maps: pictures made on the way. head: makes scores of the channels, and is tried too. lanes: windows at a time.
+    maps: pictures made on the way. head: makes scores of the channels, and is tried too. pace: of the windows.
     mirror: whether each window is looked at from all sides. earlier: the peak when the case was begun, None: not known.
     """
     import torch
@@ -90,8 +90,8 @@ def of(
     before, until = resident.now(), resident.peak()
     resident.forget()
     with torch.inference_mode():
-        began, most = time.perf_counter(), max(1, lanes)
-        out, *_ = list(answers(lambda one: looked_at(look, one, mirror), [window] * most, lanes))
+        began, most = time.perf_counter(), pace.windows
+        out, *_ = list(answers(lambda one: looked_at(look, one, mirror), [window] * most, pace))
         seconds = (time.perf_counter() - began) / most
         if head is not None:
             some = out[0].flatten(1)[:, : CHUNK // len(head.weight)]
@@ -103,7 +103,7 @@ def of(
         # what the try leaves behind (buffers of the libraries) stays
         process=max(before, resident.now()) + padded + maps * grid * BYTES,
         # answers that wait while others are computed
-        window=max(0, resident.peak() - before) + min(lanes, 1) * out.numel() * BYTES,
+        window=max(0, resident.peak() - before) + min(pace.lanes, 1) * pace.batch * out.numel() * BYTES,
         ring=ring_memory(tiles, channels),
         scores=SCRATCH * CHUNK * BYTES + (PLANES + 2 * REACH) * int(np.prod(tiles.shape[1:])) * DISTANCE,
         # where labels differ, the map itself, what is written, and twice more while another reader checks it

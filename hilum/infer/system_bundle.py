@@ -3,7 +3,7 @@
 import json
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,18 @@ from hilum.infer import signature
 
 
 def write(
-    run: Run, path: Path, public: bool = False, *, more: Mapping[str, bytes] | None = None, key: Path | None = None
+    run: Run,
+    path: Path,
+    public: bool = False,
+    *,
+    more: Mapping[str, bytes] | None = None,
+    key: Path | None = None,
+    of_each: Callable[[Run], Mapping[str, bytes]] | None = None,
 ) -> dict[str, Any]:
-    """Write `path` from a finished system; arguments, card and refusals as for one run (`infer.bundle.write`)."""
+    """Write `path` from a finished system; arguments, card and refusals as for one run (`infer.bundle.write`).
+
+    of_each: further files of one network by name.
+    """
     run.check_hashes()
     if path.exists():
         raise HilumError("HIL-CORE-03", f"{path} exists", "Choose another --out or remove it")
@@ -29,7 +38,8 @@ def write(
     for group in made.groups:
         with tempfile.TemporaryDirectory() as folder:
             own = Path(folder) / "part.hilum"
-            cards.append(bundles.write(run.part(group.name), own, public))
+            network = run.part(group.name)
+            cards.append(bundles.write(network, own, public, more=None if of_each is None else of_each(network)))
             part = Run(own)
             files |= {f"parts/{group.name}/{name}": part.read(name) for name in part.names()}
     card = cards[0] | {

@@ -12,7 +12,7 @@ import numpy as np
 from hilum.core.errors import HilumError
 from hilum.core.image import Array
 from hilum.core.progress import Progress, quiet
-from hilum.infer._lanes import Waiting, answers
+from hilum.infer._lanes import ALONE, Pace, Waiting, answers
 from hilum.prepare.patches import cut, window_starts
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ BYTES = 4
 BLOCK = 8
 # Planes handed out at a time.
 Look = Callable[["Tensor"], "Tensor"]
-# What is asked of a network: a window (1, C, *patch) becomes (1, K, *patch), float32.
+# What is asked of a network: windows (B, C, *patch) become (B, K, *patch), float32; of one each but for a `Pace`.
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def planes(
     mirror: bool = False,
     air: float | None = -math.inf,
     progress: Progress = quiet,
-    lanes: int = 0,
+    pace: Pace = ALONE,
     waiting: Waiting = nullcontext,
 ) -> "Iterator[tuple[int, Tensor]]":
     """The merged answer of an image (C, *space), as soon as no window will add to it: (first plane, (K, n, *rest)).
@@ -107,7 +107,7 @@ def planes(
     Planes are along the first axis and come in order, without what was padded. Only as many are held as windows reach.
     mirror: each answer is the mean over all mirrored inputs (wrong where left and right are different classes).
     air: windows of air around the body (`outside`) are taken for one value alone, and the answer to one value is used
-    again. None: every window is looked at. lanes, waiting: as of `_lanes.answers`.
+    again. None: every window is looked at. pace, waiting: as of `_lanes.answers`.
     """
     import torch
 
@@ -124,7 +124,7 @@ def planes(
         if air > -math.inf:
             views = _flat(views, outside(array[0], tiles, air).ravel())
     # whoever takes planes may end early: then nothing is computed any more
-    with closing(answers(lambda window: looked_at(asked, window, mirror), views, lanes, waiting)) as coming:
+    with closing(answers(lambda window: looked_at(asked, window, mirror), views, pace, waiting)) as coming:
         yield from _summed(zip(places, coming, strict=True), tiles, progress)
 
 
@@ -240,9 +240,14 @@ def _flat(views: "Iterator[Tensor]", which: Array) -> "Iterator[Tensor]":
 
 def _remembered(look: Look) -> Look:
     """The same, but the answer to a window of one value is kept and not asked for again."""
+    import torch
+
     known: dict[tuple[float, ...], Tensor] = {}
 
     def asked(window: "Tensor") -> "Tensor":
+        if len(window) > 1:
+            low, high = window.flatten(1).aminmax(dim=1)
+            return torch.cat([asked(one) for one in window.split(1)]) if bool((low == high).all()) else look(window)
         low, high = window.flatten(2).aminmax(dim=2)
         if bool((low != high).any()):
             return look(window)
@@ -265,7 +270,7 @@ def merged(
     limit: int | None = None,
     progress: Progress = quiet,
     air: float | None = -math.inf,
-    lanes: int = 0,
+    pace: Pace = ALONE,
     waiting: Waiting = nullcontext,
 ) -> "Tensor":
     """Image (C, *space) -> mean answers (K, *space), all held at once. Options as for `planes`.
@@ -275,7 +280,7 @@ def merged(
     import torch
 
     tiles, total = tiling(image.shape[1:], patch, overlap), None
-    for start, part in planes(look, image, tiles, mirror, air, progress, lanes, waiting):
+    for start, part in planes(look, image, tiles, mirror, air, progress, pace, waiting):
         if total is None:
             need = memory(tiles.shape, len(part), patch, len(image))
             if limit is not None and need > limit:

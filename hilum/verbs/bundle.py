@@ -22,13 +22,15 @@ def bundle(
     sign: Path | str | None = None,
     metrics: Path | str | None = None,
     onnx: bool = False,
+    openvino: bool = False,
 ) -> dict[str, Any]:
     """Write `out` (NAME.hilum) from a run folder, verify it, and return its card.
 
     public: it is meant for everybody: refused (HIL-INFER-10) where the terms of its data do not surely allow that.
     sign: file of the private key that signs it. metrics: metrics.json of an evaluation of this model, for the model
     card inside; raters.json beside it is used where it lies there. onnx: also the network as graphs/net.onnx, for use
-    without Hilum; refused (HIL-INFER-13) where an answer takes more than one network or one look.
+    without Hilum; refused (HIL-INFER-13) where an answer takes more than one network or one look. openvino: also the
+    network, of a system every one, as OpenVINO's graph, so that whoever predicts with that need not convert it.
     """
     out = Path(out)
     if out.suffix != ".hilum":
@@ -36,7 +38,7 @@ def bundle(
     run = Run(Path(model))
     if run.is_bundle:
         raise HilumError("HIL-INFER-09", f"{model} is a bundle already", "Copy the file")
-    return packed(run, out, public=public, sign=sign, metrics=metrics, onnx=onnx)
+    return packed(run, out, public=public, sign=sign, metrics=metrics, onnx=onnx, openvino=openvino)
 
 
 def packed(
@@ -47,6 +49,7 @@ def packed(
     sign: Path | str | None = None,
     metrics: Path | str | None = None,
     onnx: bool = False,
+    openvino: bool = False,
 ) -> dict[str, Any]:
     """The same from an opened run folder."""
     run.check_hashes()
@@ -59,10 +62,22 @@ def packed(
         from hilum.infer.runtimes.onnx import of_run
 
         more[bundled_graph.NAME] = of_run(run)
-    writer, verifier = (system_bundle.write, system_bundle.verify) if several else (bundles.write, bundles.verify)
-    card = writer(run, out, public, more=more, key=None if sign is None else Path(sign))
-    verifier(out)
+    key = None if sign is None else Path(sign)
+    if several:
+        card = system_bundle.write(run, out, public, more=more, key=key, of_each=_converted if openvino else None)
+        system_bundle.verify(out)
+    else:
+        more |= _converted(run) if openvino else {}
+        card = bundles.write(run, out, public, more=more, key=key)
+        bundles.verify(out)
     return card
+
+
+def _converted(run: Run) -> dict[str, bytes]:
+    """OpenVINO's graph of a network, by name in its bundle."""
+    from hilum.infer.runtimes.openvino import of_run
+
+    return {f"graphs/{name}": content for name, content in of_run(run).items()}
 
 
 def _check_one(run: Run) -> None:

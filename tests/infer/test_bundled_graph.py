@@ -1,5 +1,6 @@
 """The ONNX graph in a bundle is a graph and nothing else, and says what the network says (M03, M10)."""
 
+import copy
 import hashlib
 import json
 import sys
@@ -9,11 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load
 
 from hilum.core.errors import HilumError
 from hilum.core.run import Run
 from hilum.infer import bundle as bundles
 from hilum.infer import bundled_graph
+from hilum.infer.network import features_of
+from hilum.infer.predictor import Predictor
+from hilum.infer.runtimes import _choose, _openvino
+from hilum.infer.streamed import linear_head
 from hilum.verbs.bundle import bundle
 
 onnx = pytest.importorskip("onnx")
@@ -28,11 +35,20 @@ def good(trained: Callable[[str], Run], tmp_path_factory: pytest.TempPathFactory
     return path
 
 
-def with_graph(good: Path, content: bytes, path: Path) -> Path:
+@pytest.fixture(scope="module")
+def floats(trained: Callable[[str], Run], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with OpenVINO's graph in float32."""
+    pytest.importorskip("openvino")
+    path = tmp_path_factory.mktemp("floats") / "good.hilum"
+    bundle(trained("segment").path, path, openvino=True)
+    return path
+
+
+def with_graph(good: Path, content: bytes, path: Path, name: str = bundled_graph.NAME) -> Path:
     """The bundle with another graph, and a manifest that fits."""
     with zipfile.ZipFile(good) as archive:
         files = {n: archive.read(n) for n in archive.namelist() if n != "manifest.json"}
-    files[bundled_graph.NAME] = content
+    files[name] = content
     manifest = {n: hashlib.sha256(b).hexdigest() for n, b in files.items()}
     with zipfile.ZipFile(path, "w") as archive:
         for name, text in (files | {"manifest.json": json.dumps(manifest).encode()}).items():
@@ -103,3 +119,67 @@ def test_m10_a_graph_of_other_weights_is_refused(good: Path, tmp_path: Path) -> 
         if value.dtype == np.float32 and value.ndim > 1:
             tensor.CopyFrom(numpy_helper.from_array(np.flip(value, 0).copy() * 1.3, tensor.name))
     assert refused(with_graph(good, model.SerializeToString(), tmp_path / "a.hilum")).code == "HIL-M10"
+
+
+def window(path: Path) -> Any:
+    golden = load(Run(path).read("golden.safetensors"))
+    return golden["in.image"]
+
+
+def test_the_graph_in_float32_says_what_the_network_says(floats: Path) -> None:
+    found = bundles.verify(floats)["graphs"]
+    assert found.keys() == {bundled_graph.FLOATS[0]}
+    assert found[bundled_graph.FLOATS[0]] < bundles.TOLERANCES["openvino"]
+
+
+def test_the_same_run_gives_the_same_graph(floats: Path, trained: Callable[[str], Run], tmp_path: Path) -> None:
+    bundle(trained("segment").path, tmp_path / "again.hilum", openvino=True)
+    assert (tmp_path / "again.hilum").read_bytes() == floats.read_bytes()
+
+
+def test_a_graph_that_is_there_is_not_converted_again(floats: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import openvino
+
+    monkeypatch.setenv("HILUM_CACHE", "off")
+    monkeypatch.setattr(openvino, "convert_model", None)
+    predictor = Predictor(Run(floats), "openvino")
+    image = window(floats)
+    found = predictor.logits({"image": image[0].numpy()})
+    with torch.inference_mode():
+        torch.testing.assert_close(found, predictor.net(image)[0], atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("kept", ["off", "cache"])
+def test_m10_one_of_other_weights_is_never_used(
+    kept: str, floats: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by name, and not by `auto`, though the same weights were predicted with before."""
+    monkeypatch.setenv("HILUM_CACHE", "off" if kept == "off" else str(tmp_path / kept))
+    monkeypatch.setattr(_choose, "TRYING", 0.0)
+    monkeypatch.setattr(_choose, "ENOUGH", 0.0)
+    louder = Predictor(Run(floats))
+    with torch.no_grad():
+        for weight in louder.net.parameters():
+            weight.neg_()
+    net = louder.net if linear_head(louder.net) is None else features_of(louder.net)
+    content = _openvino.saved(_openvino.model(net, window(floats)), "openvino")["openvino.bin"]
+    other = with_graph(floats, content, tmp_path / "other.hilum", bundled_graph.FLOATS[1])
+    assert refused(other).code == "HIL-M10"
+    image = {"image": window(floats)[0].numpy()}
+    for path in (floats, other):
+        predictor = Predictor(Run(path), "auto")
+        predictor.expect(10**9)
+        predictor.logits(image)
+        by = predictor.computed_by
+        assert by is not None and ("openvino" in by.left) == (path == other), by
+    with pytest.raises(HilumError) as error:
+        Predictor(Run(other), "openvino").logits(image)
+    assert error.value.code == "HIL-M10"
+
+
+def test_the_graph_is_that_of_the_first_network_alone(floats: Path) -> None:
+    """The other networks of an ensemble are not computed by it."""
+    predictor = Predictor(Run(floats), "openvino")
+    assert predictor._stored(predictor.net, window(floats)).own("openvino.bin")
+    predictor.net = copy.deepcopy(predictor.net)
+    assert predictor._stored(predictor.net, window(floats)).own("openvino.bin") is None

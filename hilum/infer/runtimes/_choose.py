@@ -7,11 +7,13 @@ import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from hilum.core import catalogue
 from hilum.core.errors import HilumError, near
+from hilum.infer._lanes import ALONE, Pace, answers
 from hilum.infer.runtimes._stored import Stored
 from hilum.infer.windows import Look
 
@@ -25,23 +27,27 @@ REPEATS = 2
 SAME = 0.999
 # Share of voxels of the window tried whose class must be that of the reference.
 ALIKE = 0.95
-# The same for a stored graph that is asked for by name.
+# The same for a stored graph of less exact numbers that is asked for by name.
 TRYING = 10.0
 # Seconds of work for the reference from which on the others are tried; with less to do, trying costs what it saves.
 ENOUGH = 0.7
 # Share of the reference's time from which on no further ones are tried: converting takes seconds each.
 MANY = 8
 # Windows from which on several at a time, each with its share of the processors, end no later than in turn.
+PACED, SMALL = 200, 1 << 18
+# Looks from which on it pays to try how many at a time; voxels that one look may hold then, as of a window of 64.
 LOADING = 2.0
 # Seconds that loading a graph takes, about; one that saves less is left alone.
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """name: of the runtime, as a person writes it. seconds: of one window, by runtime tried. left: why not."""
+    """name: of the runtime, as a person writes it. seconds: of one window, by runtime tried. left: why not. pace: of
+    many windows."""
 
     name: str
     look: Look
+    pace: Pace = ALONE
     seconds: dict[str, float] = field(default_factory=dict)
     left: dict[str, str] = field(default_factory=dict)
 
@@ -76,15 +82,12 @@ def missing(name: str) -> list[str]:
     return [p for p in card(name)["needs"] if importlib.util.find_spec(p) is None]
 
 
-def lanes(name: str, count: int) -> int:
-    """How many of `count` windows a runtime computes at a time; 0: in turn, with all processors each.
-
-    Two at a time leave processors less to wait for; only where the card says so, for not all runtimes gain.
-    """
+def usual_pace(name: str) -> Pace:
+    """Several looks at a time where the card of a runtime says so: that leaves processors less to wait for."""
     import torch
 
-    most = int(card(name).get("lanes", 0)) if count >= MANY else 0
-    return most if torch.get_num_threads() >= most else 0
+    most = int(card(name).get("lanes", 0))
+    return Pace(lanes=most) if torch.get_num_threads() >= most else ALONE
 
 
 def prepared(name: str, net: "nn.Module", example: "Tensor", stored: Stored | None = None) -> Look:
@@ -126,16 +129,16 @@ def chosen(
     """
     if name != AUTO:
         look = prepared(name, net, window, stored)
-        if card(name).get("stored"):
+        if _held(name, stored):
             _check_stored(name, look, net, window, head)
-        return Chosen(name, look)
+        return Chosen(name, look, usual_pace(name))
     known = _known(stored, net, window, work)
     if known is not None:
         return known
     best = _tried(net, window, head, stored, work)
     if stored is not None and len(best.seconds) > 1:
-        told = {"name": best.name, "seconds": best.seconds, "left": best.left}
-        stored.keep(_here(), json.dumps(told).encode())
+        told = {"name": best.name, "seconds": best.seconds, "left": best.left, "pace": asdict(best.pace)}
+        stored.keep(_here(stored), json.dumps(told).encode())
     return best
 
 
@@ -145,7 +148,7 @@ def _tried(net: "nn.Module", window: "Tensor", head: Any, stored: Stored | None,
 
     reference, *others = names()
     look = prepared(reference, net, window, stored)
-    best, seconds = Chosen(reference, look), dict[str, float]()
+    best, seconds = Chosen(reference, look, usual_pace(reference)), dict[str, float]()
     few = dict.fromkeys(others, "not tried: there is little to compute")
     if work <= 1:
         return replace(best, left=few)
@@ -169,8 +172,28 @@ def _tried(net: "nn.Module", window: "Tensor", head: Any, stored: Stored | None,
             seconds[one] = min(_timed(other, window)[0] for _ in range(REPEATS))
             # the others are let go: a compiled network is large
             if seconds[one] < seconds[best.name]:
-                best = Chosen(one, other)
+                best = Chosen(one, other, usual_pace(one))
+        if work >= PACED:
+            best = replace(best, pace=_paced(best, window, seconds))
     return replace(best, seconds=seconds, left=left)
+
+
+def _paced(best: Chosen, window: "Tensor", seconds: dict[str, float]) -> Pace:
+    """The fastest way to put many windows to a runtime, of those its card offers; what each took joins `seconds`."""
+    batches = [n for n in card(best.name).get("batches", ()) if n * window[0, 0].numel() <= SMALL]
+    ways = {ALONE: seconds[best.name]}
+    for pace in [*{usual_pace(best.name)} - {ALONE}, *(Pace(batch=n) for n in batches)]:
+        ways[pace] = min(_pace_timed(best.look, window, pace) for _ in range(REPEATS))
+        seconds[f"{best.name}, {pace}"] = ways[pace]
+    return min(ways, key=lambda pace: ways[pace])
+
+
+def _pace_timed(look: Look, window: "Tensor", pace: Pace) -> float:
+    """Seconds of one window."""
+    began = time.perf_counter()
+    for _ in answers(look, [window] * pace.windows, pace):
+        pass
+    return (time.perf_counter() - began) / pace.windows
 
 
 def _absent(name: str) -> str:
@@ -194,7 +217,7 @@ def _fit(
 
 def _known(stored: Stored | None, net: "nn.Module", window: "Tensor", work: float) -> Chosen | None:
     """What was chosen for this network on this machine before, where it can still be had and saves its loading."""
-    kept = None if stored is None or work <= 1 else stored.cached(_here())
+    kept = None if stored is None or work <= 1 else stored.cached(_here(stored))
     if kept is None:
         return None
     try:
@@ -202,17 +225,30 @@ def _known(stored: Stored | None, net: "nn.Module", window: "Tensor", work: floa
         seconds, reference = told["seconds"], names()[0]
         saved = (seconds[reference] - seconds[told["name"]]) * work
         name = told["name"] if saved > LOADING else reference
-        return Chosen(name, prepared(name, net, window, stored), seconds, told["left"])
+        pace = Pace(**told["pace"]) if name == told["name"] else usual_pace(name)
+        return Chosen(name, prepared(name, net, window, stored), pace, seconds, told["left"])
     except (HilumError, ValueError, KeyError, TypeError):
         return None
 
 
-def _here() -> str:
-    """This machine, and what is installed on it: what was fastest elsewhere, or before, need not be."""
+def _here(stored: Stored) -> str:
+    """This machine, what is installed on it, and the graphs that the model holds.
+
+    What was fastest elsewhere, or before, need not be; and a graph that was not compared with the network is not used.
+    """
     import torch
 
     installed = [name for name in names() if not missing(name)]
-    return f"auto {platform.node()} {platform.processor()} {torch.get_num_threads()} {torch.__version__} {installed}"
+    graphs = [sha256(content).hexdigest() for name in installed for content in _held(name, stored)]
+    machine = f"{platform.node()} {platform.processor()} {torch.get_num_threads()} {torch.__version__}"
+    return f"auto {machine} {installed} {graphs}"
+
+
+def _held(name: str, stored: Stored | None) -> list[bytes]:
+    """The files of a runtime's graph that the model itself holds; none where one of them is lacking."""
+    wanted = card(name).get("stored", ())
+    found = [None if stored is None else stored.own(one) for one in wanted]
+    return [] if None in found else [one for one in found if one is not None]
 
 
 def _check_stored(name: str, look: Look, net: "nn.Module", window: "Tensor", head: Any) -> None:
@@ -221,10 +257,10 @@ def _check_stored(name: str, look: Look, net: "nn.Module", window: "Tensor", hea
 
     with torch.inference_mode():
         same = float((_classes(look(window), head) == _classes(net(window), head)).float().mean())
-    if same < ALIKE:
+    if same < (SAME if card(name)["exact"] else ALIKE):
         raise HilumError(
             "HIL-M10", f"The graph of {name} gives {100 * (1 - same):.1f} % of voxels another class than the network",
-            "Make it again: hilum quantise RUN DATA, or use another --runtime",
+            "Use another --runtime, or make the graph again (hilum quantise RUN DATA, hilum bundle RUN --openvino)",
         )  # fmt: skip
 
 

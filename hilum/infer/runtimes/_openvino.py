@@ -2,6 +2,7 @@
 
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +13,25 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
+FLOATS = ("openvino.xml", "openvino.bin")
+# The graph in float32 that a bundle may hold, below graphs/.
+
+
 def model(net: "nn.Module", example: "Tensor", stored: Stored | None = None) -> Any:
-    """The network as an OpenVINO model of that input shape; converted once, then taken from the cache."""
+    """The network as an OpenVINO model of that input shape: out of the cache, or as its bundle holds it, or converted.
+
+    What the bundle holds is not converted from the weights beside it here: whoever uses it compares (`_choose`).
+    """
     import openvino
     import torch
 
-    names = [f"{openvino.__version__} openvino.{ending}" for ending in ("xml", "bin")]
+    names = [f"{openvino.__version__} {name}" for name in FLOATS]
     known = [stored.cached(name) for name in names] if stored is not None else [None]
     if all(part is not None for part in known):
         return openvino.Core().read_model(model=known[0], weights=known[1])
+    # one of another size is of no use for this image
+    if (own := held(stored, FLOATS)) is not None and tuple(own.input(0).shape) == tuple(example.shape):
+        return own
     with warnings.catch_warnings(), torch.no_grad():
         # tracing warns of checks of the input's shape, which is fixed here
         warnings.simplefilter("ignore")
@@ -31,10 +42,24 @@ def model(net: "nn.Module", example: "Tensor", stored: Stored | None = None) -> 
     return made
 
 
+def held(stored: Stored | None, names: Sequence[str]) -> Any:
+    """The graph that the model itself holds under these names; None where there is none."""
+    import openvino
+
+    graph, weights = (stored.own(name) if stored is not None else None for name in names)
+    if graph is None or weights is None:
+        return None
+    return openvino.Core().read_model(model=graph, weights=weights)
+
+
 def saved(made: Any, name: str) -> dict[str, bytes]:
     """{name.xml: bytes, name.bin: bytes} of a model, its numbers as they are."""
     import openvino
 
+    # names count what this process has converted; the same network should give the same files
+    made.set_friendly_name("network")
+    for number, operation in enumerate(made.get_ordered_ops()):
+        operation.set_friendly_name(f"{operation.get_type_name()}_{number}")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{name}.xml"
         openvino.save_model(made, path, compress_to_fp16=False)

@@ -9,7 +9,10 @@ from hilum.infer.windows import Look
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-CARD = {"order": 6, "about": "OpenVINO, bfloat16", "needs": ["openvino"], "exact": False, "extra": "openvino"}
+CARD = {
+    "order": 6, "about": "OpenVINO, bfloat16", "needs": ["openvino"], "exact": False, "extra": "openvino",
+    "stored": ["openvino.xml", "openvino.bin"],
+}  # fmt: skip
 
 
 def prepare(net: "nn.Module", example: "Tensor", stored: Stored) -> Look:

@@ -13,19 +13,18 @@ if TYPE_CHECKING:
 CARD = {
     "order": 7, "about": "OpenVINO, eight bits, made on real cases by hilum quantise", "needs": ["openvino"],
     "exact": False, "extra": "openvino", "stored": ["openvino_int8.xml", "openvino_int8.bin"],
+    "convertible": False,
 }  # fmt: skip
+EIGHT = ("openvino_int8.xml", "openvino_int8.bin")
 
 
 def prepare(net: "nn.Module", example: "Tensor", stored: Stored) -> Look:
     """The stored graph, compiled; a run without one is refused (HIL-INFER-14)."""
-    import openvino
-
-    graph, weights = (stored.own(name) for name in ("openvino_int8.xml", "openvino_int8.bin"))
-    if graph is None or weights is None:
+    made = _openvino.held(stored, EIGHT)
+    if made is None:
         raise HilumError(
             "HIL-INFER-14", "This model has no graph of eight bits", "Make one first: hilum quantise RUN DATA"
         )
-    made = openvino.Core().read_model(model=graph, weights=weights)
     if tuple(made.input(0).shape) != tuple(example.shape):
         raise HilumError(
             "HIL-M07", f"The graph of eight bits takes {tuple(made.input(0).shape)}, not {tuple(example.shape)}",

@@ -8,7 +8,9 @@ from hilum.infer.windows import Look
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-CARD = {"order": 1, "about": "PyTorch, float32: the reference", "needs": [], "exact": True, "lanes": 2}
+CARD = {
+    "order": 1, "about": "PyTorch, float32: the reference", "needs": [], "exact": True, "lanes": 2, "batches": [2, 4],
+}  # fmt: skip
 
 
 def prepare(net: "nn.Module", example: "Tensor", stored: Stored) -> Look:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 CARD = {
     "order": 3, "about": "PyTorch, float32, channels last in memory", "needs": [], "exact": True, "lanes": 2,
+    "batches": [2, 4],
 }  # fmt: skip
 
 

@@ -1,13 +1,16 @@
 """Every runtime gives what PyTorch in float32 gives, or says why it can not."""
 
 import importlib.util
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from hilum.core.errors import HilumError
+from hilum.infer._lanes import Pace
 from hilum.infer.runtimes import _choose
+from hilum.infer.runtimes._stored import Stored
 
 NAMES = _choose.names()
 PATCH = {2: (24, 16), 3: (8, 12, 16)}
@@ -33,7 +36,7 @@ def window(dims: int) -> torch.Tensor:
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("name", NAMES)
 def test_it_gives_what_torch_gives(name: str, dims: int) -> None:
-    if _choose.missing(name) or _choose.card(name).get("stored"):
+    if _choose.missing(name) or not _choose.card(name).get("convertible", True):
         pytest.skip(f"{name} needs {_choose.missing(name) or 'a stored graph, see test_quantise.py'}")
     own, x = net(dims), window(dims)
     with torch.inference_mode():
@@ -125,3 +128,52 @@ def test_trying_ends_where_one_is_much_faster(monkeypatch: pytest.MonkeyPatch) -
 
 def test_much_work_is_worth_trying() -> None:
     assert len(_choose.chosen("auto", net(2), window(2), work=1e9).seconds) > 1
+
+
+@pytest.fixture
+def torch_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_choose, "_absent", lambda name: "not here")
+
+
+@pytest.mark.usefixtures("torch_alone")
+@pytest.mark.parametrize("fastest", ["torch", "torch, 2 by threads", "torch, 2 in one look", "torch, 4 in one look"])
+def test_how_many_windows_at_a_time_is_measured(fastest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ways = {
+        "torch, 2 by threads": Pace(2),
+        "torch, 2 in one look": Pace(batch=2),
+        "torch, 4 in one look": Pace(batch=4),
+    }
+    own = {pace: 0.1 if name == fastest else 3.0 for name, pace in ways.items()}
+    monkeypatch.setattr(_choose, "_timed", lambda look, x: (1.0 if fastest == "torch" else 2.0, look(x)))
+    monkeypatch.setattr(_choose, "_pace_timed", lambda look, x, pace: own[pace])
+    monkeypatch.setattr(_choose, "usual_pace", lambda name: Pace(2))
+    found = _choose.chosen("auto", net(2), window(2), work=1000)
+    assert found.name == "torch" and found.pace == ways.get(fastest, Pace())
+    assert found.seconds.keys() == {"torch", *ways}
+
+
+@pytest.mark.usefixtures("torch_alone")
+@pytest.mark.parametrize("work", [20, 1000])
+def test_a_pace_is_tried_where_there_is_enough_to_do(work: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_choose, "_timed", lambda look, x: (1.0, look(x)))
+    found = _choose.chosen("auto", net(2), window(2), work=work)
+    assert (len(found.seconds) > 1) == (work == 1000), found.seconds
+
+
+@pytest.mark.usefixtures("torch_alone")
+def test_large_windows_are_looked_at_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_choose, "SMALL", 24 * 16 * 2)
+    found = _choose.chosen("auto", net(2), window(2), work=1e9)
+    assert "torch, 2 in one look" in found.seconds and "torch, 4 in one look" not in found.seconds
+
+
+def test_the_pace_is_remembered_with_the_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HILUM_CACHE", str(tmp_path))
+    monkeypatch.setattr(_choose, "_absent", lambda name: "" if name == "torch-channels-last" else "not here")
+    monkeypatch.setattr(_choose, "_timed", lambda look, x: (1.0, look(x)))
+    monkeypatch.setattr(_choose, "_pace_timed", lambda look, x, pace: 2.0 - pace.batch / 10)
+    stored, own, x = Stored(key="k"), net(2), window(2)
+    first = _choose.chosen("auto", own, x, stored=stored, work=1000)
+    monkeypatch.setattr(_choose, "_timed", None)
+    again = _choose.chosen("auto", own, x, stored=stored, work=1000)
+    assert (again.name, again.pace, again.seconds) == (first.name, first.pace, first.seconds)

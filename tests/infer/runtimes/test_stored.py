@@ -99,8 +99,13 @@ def test_what_saves_less_than_its_loading_is_left_alone(work: int, name: str, ca
     """One look is what a prediction under a limit asks for: nothing that was chosen without it counts."""
     own, window = nn.Sequential(nn.Conv2d(1, 2, 3)).eval(), torch.zeros(1, 1, 8, 8)
     kept, slow, gain = _stored.Stored(key="a"), 100.0, 0.1 if work > 1 else 99.0
-    told = {"name": "torch-channels-last", "seconds": {"torch": slow, "torch-channels-last": slow - gain}, "left": {}}
-    kept.keep(_choose._here(), json.dumps(told).encode())
+    told = {
+        "name": "torch-channels-last",
+        "seconds": {"torch": slow, "torch-channels-last": slow - gain},
+        "left": {},
+        "pace": {},
+    }
+    kept.keep(_choose._here(kept), json.dumps(told).encode())
     assert _choose.chosen("auto", own, window, None, kept, work).name == name
 
 
