@@ -2,7 +2,7 @@
 
 Memory of all processes together, sampled: what is theirs (anonymous and shared pages, in proportional shares), and the
 most file pages that one of them holds, so that libraries count once and other programs change nothing. It is never
-below the highest resident size that the kernel reports of any one of them.
+below the highest resident size that the kernel reports of any one of them, unless that one lets the kernel count anew.
 """
 
 import contextlib
