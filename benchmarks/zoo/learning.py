@@ -7,7 +7,7 @@ Every network has about 2 million parameters: its widths are searched for (width
 is one network with one seed: `hilum train --net ... --steps N` (without its calibration, one.py) and `hilum evaluate`,
 compared as `hilum compare` does.
 The steps are the same for all networks of a table, and so many that the slowest network's cell takes about ten minutes;
-a network that can not make 100 steps in six of them is named and left out. For that the seconds of a step are measured
+a network that can not make 250 steps in six of them is named and left out. For that the seconds of a step are measured
 once for every network, on a machine that should be quiet, and kept beside the cells. Finished cells
 are taken as they are, on any machine. Seed 0 of all comes before seed 1, which goes through them backwards, and the
 tables take turns, so that what is there after any number of minutes is fair.
@@ -46,7 +46,7 @@ from hilum.verbs import compare
 
 RECIPE = "1"
 # Raised when defaults of training change: finished cells then count no more.
-SHARE, FEWEST, MOST = 0.6, 100, 1000
+SHARE, FEWEST, MOST = 0.6, 250, 1000
 # Of a cell's minutes that its steps may take, the rest opens, validates and judges. The fewest steps that a table may
 # have: a network too slow for them is named, not waited for. The most steps.
 TRAIN = (sys.executable, str(Path(__file__).with_name("one.py")), "train")
