@@ -1,35 +1,22 @@
 """A run or a bundle becomes a function from a case to a Result."""
 
-import math
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hilum import __version__
 from hilum.core import resident
 from hilum.core.errors import HilumError
 from hilum.core.findings import Result
 from hilum.core.image import Array, Case
-from hilum.core.plan import Plan
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
 from hilum.infer import promise, streamed, watched, windows
-from hilum.infer._clock import Clock
-from hilum.infer._lanes import ALONE, Pace
+from hilum.infer._asked import Asked
+from hilum.infer._pooled import Last
 from hilum.infer.near import Near
-from hilum.infer.network import features_of, network
-from hilum.infer.runtimes import _choose
-from hilum.infer.runtimes._stored import Stored, key
-from hilum.tasks import _build, _task
-
-KEPT = 16
-# Runtimes ready at a time, by network and size of what it looks at: of images of many sizes not all.
-AIR = -500.0
-# HU: a window of CT with nothing above it holds air alone, around the body or enclosed in it (`windows.outside`).
 
 
 @dataclass(frozen=True)
@@ -48,33 +35,17 @@ class Opinion:
     maps: Mapping[str, Array] = field(default_factory=dict)
 
 
-class Predictor:
+class Predictor(Asked):
     """The predicting network of a run, with its weights, and the task that knows how to use it.
 
     runtime: a file of hilum/infer/runtimes, or "auto". limit: bytes that a prediction may hold, whole process.
     """
 
     def __init__(self, run: Run, runtime: str = "torch", limit: int | None = None) -> None:
-        _choose.check(runtime)
-        self.run, self.limit, self.runtime = run, limit, runtime
-        run.check_hashes()
-        self.plan: Plan = run.plan
-        self.task = _task.load(self.plan)
-        # one that was cut short is learned anew by what opens the run here; who relies on it refuses it (`Trusted`)
-        with suppress(HilumError):
-            self.task.keep_largest(() if run.calibration is None else run.calibration.single)
-        self.net = self._own = network(self.task, run)
+        super().__init__(run, runtime, limit)
         self.anatomy = watched.known(run)
-        self.clock = Clock()
         self.promised: promise.Promise | None = None
-        self._plain: bool | None = None
         self._began: int | None = None
-        self._chosen: dict[tuple[int, bool, bool, tuple[int, ...]], _choose.Chosen] = {}
-        self._cases = 1
-
-    def expect(self, cases: int) -> None:
-        """So many cases are to come: "auto" tries runtimes where there is enough to compute."""
-        self._cases = cases
 
     def __call__(self, case: Case, progress: Progress = quiet) -> Result:
         """Everything found in the case; warnings of its images, and one where an image looks turned (HIL-M08)."""
@@ -116,7 +87,7 @@ class Predictor:
         for role in self.task.CARD["predicts_from"]:
             if not any(r in case.items for r in role.split("|")):
                 raise HilumError("HIL-DATA-08", f"Case {case.id} has no {role}", f"It has: {', '.join(case.items)}")
-        self._began = resident.peak()
+        self._began, self._last = resident.peak(), Last()
         wanted = self.anatomy is not None
         looks = {r: watched.Watched(case.items[r], self.clock, wanted) for r in watched.ROLES if r in case.items}
         case = replace(case, items={**case.items, **looks})
@@ -149,13 +120,15 @@ class Predictor:
         if self.task.CARD["infer"] == "windows":
             options, image = self.task.options, prepared["image"]
             tiles = windows.tiling(image.shape[1:], self.plan.patch, options.overlap)
-            chosen = self._look(windows.middle(image, tiles), None, self._looks(tiles))
+            head = self._head()
+            chosen = self._look(windows.middle(image, tiles), head, self._looks(tiles))
             # with dropout on, no two looks are alike
             air = None if self._drops() else self._air()
             with self.clock("merge"):
                 left = None if self.limit is None else max(0, self.limit - resident.now())
+                look = self._scores(chosen.look, head, tiles)
                 merged = windows.merged(
-                    chosen.look, image, self.plan.patch, options.overlap, options.mirror, left, progress, air,
+                    look, image, self.plan.patch, options.overlap, options.mirror, left, progress, air,
                     self._pace(chosen, tiles), self._waiting,
                 )  # fmt: skip
             streamed.check_numbers(merged)
@@ -169,49 +142,22 @@ class Predictor:
             return outputs
         raise AssertionError(f"unknown way to infer: {self.task.CARD['infer']}")
 
-    def _whole(self, inputs: tuple[Any, ...]) -> Any:
-        """What the network gives for a whole case: the first one shows whether another runtime can compute it.
-
-        Refused (HIL-INFER-13): one asked for by name that can not.
-        """
-        import torch
-
-        auto = self.runtime == _choose.AUTO
-        if self.runtime == "torch" or (auto and self._plain is False):
-            return self.net(*inputs)
-        if self._plain is None:
-            outputs = self.net(*inputs)
-            one = len(inputs) == 1 and isinstance(inputs[0], torch.Tensor)
-            self._plain = one and isinstance(outputs, torch.Tensor)
-            if auto:
-                return outputs
-        if not self._plain:
-            raise HilumError(
-                "HIL-INFER-13",
-                f"A {self.plan.task} network has several inputs or outputs, which {self.runtime} does not compute here",
-                "Use --runtime torch or auto",
-            )
-        return self._look(inputs[0], None, 1).look(inputs[0])
-
-    def _looks(self, tiles: windows.Tiling) -> int:
-        """How often the network is asked about a case."""
-        return tiles.count * (2 ** len(tiles.shape) if self.task.options.mirror else 1)
-
     def _streamed(
         self, prepared: dict[str, Any], progress: Progress, maps: Mapping[str, streamed.Map] | None
     ) -> streamed.Found:
         """Labels, and what their doubt is told from, plane by plane."""
         options, image = self.task.options, prepared["image"]
         tiles = windows.tiling(image.shape[1:], self.plan.patch, options.overlap)
-        window, head = windows.middle(image, tiles), streamed.linear_head(self.net)
+        window, head = windows.middle(image, tiles), self._head()
         chosen = self._look(window, head, self._looks(tiles))
+        look, late = self._scores(chosen.look, head, tiles), head if head is not None and head.late else None
         pace = self._pace(chosen, tiles)
         count = 1 + len(self.plan.classes)
-        channels = count if head is None else head.weight.shape[1]
+        channels = count if late is None else late.weight.shape[1]
         placed = prepared["placed"].image
         self.promised = promise.of(
-            chosen.look, window, tiles, channels, image.nbytes, placed.array, len(maps or {}), head, pace,
-            options.mirror, self._began,
+            lambda: self._cost(look, window, late, pace), tiles, channels, image.nbytes, placed.array, len(maps or {}),
+            self._began,
         )  # fmt: skip
         self.promised.keep(self.limit)
         told = self.promised.words()
@@ -220,40 +166,8 @@ class Predictor:
             progress(name, done, total, told)
 
         with self.clock("merge"):
-            planes = windows.planes(chosen.look, image, tiles, options.mirror, self._air(), noted, pace, self._waiting)
-            return streamed.found(planes, image, count, head, maps)
-
-    def _pace(self, chosen: _choose.Chosen, tiles: windows.Tiling) -> Pace:
-        """How windows are put to the network; in turn with dropout left on, and under a limit of memory."""
-        plain = self._drops() or self.limit is not None or tiles.count < _choose.MANY
-        return ALONE if plain else chosen.pace
-
-    def _waiting(self) -> AbstractContextManager[None]:
-        return self.clock("network")
-
-    def _look(self, window: Any, head: streamed.Head | None, count: int) -> _choose.Chosen:
-        """The network by the runtime asked for; for features alone where a head follows. count: looks a case.
-
-        What can not be converted because it is not fixed (dropout left on) is computed by torch.
-        """
-        drops = self._drops()
-        which = (id(self.net), head is not None, drops, tuple(window.shape))
-        if which not in self._chosen:
-            net = self.net if head is None else features_of(self.net)
-            name = "torch" if drops else self.runtime
-            # what trying others would hold is not known, and images that differ in size would each be tried
-            few = self.limit is not None or any(known[:-1] == which[:-1] for known in self._chosen)
-            work = 1 if few else count * self._cases
-            self._chosen[which] = _choose.chosen(name, net, window, head, self._stored(net, window), work)
-            if len(self._chosen) > KEPT:
-                del self._chosen[next(iter(self._chosen))]
-        # the last one is the one used last
-        self._chosen[which] = self._chosen.pop(which)
-        return self._chosen[which]
-
-    def _drops(self) -> bool:
-        """Whether dropout is left on."""
-        return any(m.training for m in self.net.modules())
+            planes = windows.planes(look, image, tiles, options.mirror, self._air(), noted, pace, self._waiting)
+            return streamed.found(planes, image, count, late, maps)
 
     def told(self, case: Case, progress: Progress = quiet) -> tuple[Result, dict[str, Any]]:
         """What is found in the case, and what that cost: seconds by stage, bytes, and the runtime."""
@@ -272,31 +186,6 @@ class Predictor:
         if by is not None and by.seconds:
             cost["tried"] = {name: round(value, 5) for name, value in by.seconds.items()} | by.left
         return result, cost
-
-    def _air(self) -> float:
-        """What the least dense tissue is above, as the network sees it; minus infinity where that is not known."""
-        rules = self.plan.normalisation
-        if len(rules) != 1 or rules[0].scheme != "ct":
-            return -math.inf
-        return (AIR - rules[0].mean) / max(rules[0].std, 1e-8)
-
-    def _stored(self, net: Any, window: Any) -> Stored:
-        """Graphs of the run, and of the cache where there is something to gain."""
-
-        def own(name: str) -> bytes | None:
-            path = f"graphs/{name}"
-            # they are of the first network; the others of an ensemble have none
-            return self.run.read(path) if self.net is self._own and self.run.has(path) else None
-
-        if self.runtime == "torch":
-            return Stored(own)
-        wanted = self.plan.networks[_build.predicting(self.plan)].model_dump_json()
-        return Stored(own, key(net, tuple(window.shape), wanted, __version__))
-
-    @property
-    def computed_by(self) -> _choose.Chosen | None:
-        """The runtime that was used last, and what it was chosen from."""
-        return next(reversed(self._chosen.values()), None)
 
     def generate(self, count: int, seed: int) -> list[Result]:
         """`count` new images (task generate only), the same for the same seed."""

@@ -1,6 +1,7 @@
 """What a streamed prediction will hold and take, told after the image is read and one window tried, before the rest."""
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -66,28 +67,22 @@ class Promise:
             )
 
 
-def of(
-    look: Look,
-    window: "Tensor",
-    tiles: Tiling,
-    channels: int,
-    prepared: int,
-    image: Array,
-    maps: int = 0,
-    head: Head | None = None,
-    pace: Pace = ALONE,
-    mirror: bool = False,
-    earlier: int | None = None,
-) -> Promise:
-    """Try one window (several at a time where they are computed so) and add up.
+@dataclass(frozen=True)
+class Tried:
+    """What one window costs: bytes that looking adds, and seconds."""
 
-    channels: merged. prepared: bytes of the image on the network's grid. image: as read.
-    maps: pictures made on the way. head: makes scores of the channels, and is tried too. pace: of the windows.
-    mirror: whether each window is looked at from all sides. earlier: the peak when the case was begun, None: not known.
+    window: int
+    seconds: float
+
+
+def tried(look: Look, window: "Tensor", head: Head | None = None, pace: Pace = ALONE, mirror: bool = False) -> Tried:
+    """Look at one window, or at several at a time where they are computed so. The kernel counts the peak anew.
+
+    head: makes scores of the channels, and is tried too. mirror: whether each window is looked at from all sides.
     """
     import torch
 
-    before, until = resident.now(), resident.peak()
+    before = resident.now()
     resident.forget()
     with torch.inference_mode():
         began, most = time.perf_counter(), pace.windows
@@ -96,19 +91,40 @@ def of(
         if head is not None:
             some = out[0].flatten(1)[:, : CHUNK // len(head.weight)]
             head(some).argmax(dim=0)
+    # answers that wait while others are computed
+    waiting = min(pace.lanes, 1) * pace.batch * out.numel() * BYTES
+    return Tried(max(0, resident.peak() - before) + waiting, seconds)
+
+
+def of(
+    one: Callable[[], Tried],
+    tiles: Tiling,
+    channels: int,
+    prepared: int,
+    image: Array,
+    maps: int = 0,
+    earlier: int | None = None,
+) -> Promise:
+    """Add up.
+
+    one: what a window costs, tried when it is called or known from an earlier case. channels: merged. prepared: bytes
+    of the image on the network's grid. image: as read. maps: pictures made on the way. earlier: the peak when the case
+    was begun, None: not known.
+    """
+    before, until = resident.now(), resident.peak()
+    cost = one()
     grid = int(np.prod(tiles.shape))
     own = int(np.prod(image.shape[1:]))
     padded = prepared if tiles.padded != tiles.shape else 0
     return Promise(
         # what the try leaves behind (buffers of the libraries) stays
         process=max(before, resident.now()) + padded + maps * grid * BYTES,
-        # answers that wait while others are computed
-        window=max(0, resident.peak() - before) + min(pace.lanes, 1) * pace.batch * out.numel() * BYTES,
+        window=cost.window,
         ring=ring_memory(tiles, channels),
         scores=SCRATCH * CHUNK * BYTES + (PLANES + 2 * REACH) * int(np.prod(tiles.shape[1:])) * DISTANCE,
         # where labels differ, the map itself, what is written, and twice more while another reader checks it
         labels=4 * grid + 3 * own + maps * own * BYTES + WRITERS,
-        seconds=round(seconds * tiles.count, 4),
+        seconds=round(cost.seconds * tiles.count, 4),
         # a peak that was there before says nothing of this case
         read=until if earlier is not None and until > earlier else 0,
         tried=until,

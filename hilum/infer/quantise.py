@@ -41,7 +41,7 @@ def sample(predictor: Predictor, cases: Sequence[Case], seed: int = 0, progress:
 
 
 def graph(predictor: Predictor, examples: Sequence[Array]) -> dict[str, bytes]:
-    """{file name: bytes} of the OpenVINO graph with eight bits, of features where classes follow from them."""
+    """{file name: bytes} of the OpenVINO graph with eight bits, of features where the head is computed apart."""
     import torch
 
     try:

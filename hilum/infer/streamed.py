@@ -41,6 +41,11 @@ class Head:
     weight: "Tensor"
     bias: "Tensor"
 
+    @property
+    def late(self) -> bool:
+        """Whether features are averaged over windows, and not scores: of fewer features than classes there is less."""
+        return self.weight.shape[1] < self.weight.shape[0]
+
     def __call__(self, features: "Tensor") -> "Tensor":
         """(F, n) -> (K, n)."""
         import torch
@@ -50,18 +55,16 @@ class Head:
 
 
 def linear_head(net: "nn.Module") -> Head | None:
-    """The head, where it is one 1x1 layer and fewer features than classes enter it; else None.
-
-    With more features than classes the classes themselves are averaged, which is less to hold.
-    """
+    """The head, where it is one 1x1 layer and the network answers with what it makes of `features`; else None."""
     import torch
     from torch import nn
 
     head = getattr(net, "head", None)
-    if not isinstance(head, nn.Conv2d | nn.Conv3d) or not hasattr(net, "features"):
+    # some answer otherwise with certain options, and say so
+    if not isinstance(head, nn.Conv2d | nn.Conv3d) or not hasattr(net, "features") or not getattr(net, "plain", True):
         return None
     plain = set(head.kernel_size) | set(head.stride) | set(head.dilation) | {head.groups}
-    if plain != {1} or any(head.padding) or head.in_channels >= head.out_channels:
+    if plain != {1} or any(head.padding):
         return None
     weight = head.weight.detach().flatten(1)
     bias = torch.zeros(len(weight)) if head.bias is None else head.bias.detach()

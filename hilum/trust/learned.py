@@ -192,7 +192,7 @@ def _look(predictor: Predictor, case: Case, seen: Seen, answers: bool) -> None:
         return
     opinion = predictor.opinion(case)
     judged = task.judge(opinion.result, case)
-    view = outlier.views(task, predictor.net, case, opinion.prepared)
+    view = outlier.views(task, predictor.net, case, opinion.prepared, features=predictor.features)
     if predictor.plan.task == "classify":
         answer: Any = judged.record[0]
     elif predictor.plan.task == "segment":

@@ -120,8 +120,10 @@ class Trusted(Several):
         case, images = inputs.shown(case, opinion.result)
         rows = {role: quality.features(image) for role, image in images.items()} if measured else {}
         given = opinion.prepared
-        views = outlier.views(self.task, self.net, case, given, rows.get("image")) if self.known else None
-        unlike = None if views is None else outlier.score(self.known, views).share
+        unlike = None
+        if self.known:
+            views = outlier.views(self.task, self.net, case, given, rows.get("image"), self.features)
+            unlike = None if views is None else outlier.score(self.known, views).share
         return unlike, (*inputs.strange(images, known), *inputs.poor(rows, known))
 
 

@@ -155,6 +155,11 @@ class Net(nn.Module):
         self.deep_supervision, self.guidance = deep_supervision, guidance
         self.divisor = (2**bottom,) * spatial_dims
 
+    @property
+    def plain(self) -> bool:
+        """Whether it answers with head(features(x)): not where guidance silences that."""
+        return self.presence is None
+
     def _maps(self, x: Tensor) -> list[Tensor]:
         """The bottom, then every decoder level, lowest resolution first."""
         require_levels(x, self.divisor, self.training)

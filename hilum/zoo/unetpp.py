@@ -169,6 +169,11 @@ class Net(nn.Module):
             raise HilumError("HIL-ZOO-03", "There is one head and nothing to average", "Use deep_supervision")
         return level
 
+    @property
+    def plain(self) -> bool:
+        """Whether it answers with head(features(x)): not where the answer is an average or a lower level's."""
+        return not self.average and self._chosen() == self.depth
+
     def _heads(self) -> list[nn.Module]:
         """The head of each level from 1 on; without deep supervision only the last level has one."""
         return [*self.lower_heads, self.head]

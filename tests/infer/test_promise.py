@@ -46,7 +46,7 @@ look = net if head is not None else nn.Sequential(net, last).eval()
 image = np.random.default_rng(0).normal(0, 1, (1, 72, 128, 128)).astype(np.float32)
 tiles = windows.tiling(image.shape[1:], [32, 64, 64], 0.0)
 window = torch.from_numpy(image[None, :, :32, :64, :64].copy())
-told = promise.of(look, window, tiles, min(classes, 16), image.nbytes, image, head=head)
+told = promise.of(lambda: promise.tried(look, window, head), tiles, min(classes, 16), image.nbytes, image)
 resident.forget()
 streamed.found(windows.planes(look, image, tiles), image, classes, head)
 print(told.process + told.window + told.ring + told.scores, told.total, told.ring, resident.peak())
@@ -79,7 +79,10 @@ def test_mirrored_looks_are_counted_in_time_and_memory() -> None:
         time.sleep(0.1)
         return answer + 1
 
-    once, mirrored = (promise.of(look, window, tiles, 1, image.nbytes, image, mirror=m) for m in (False, True))
+    def cost(mirror: bool) -> promise.Promise:
+        return promise.of(lambda: promise.tried(look, window, mirror=mirror), tiles, 1, image.nbytes, image)
+
+    once, mirrored = (cost(m) for m in (False, True))
     assert mirrored.seconds >= 8 * 0.1 * tiles.count > once.seconds / 2 and mirrored.seconds > 4 * once.seconds
     if not resident.forget():
         pytest.skip("this system does not let a process forget its peak")

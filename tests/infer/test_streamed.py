@@ -106,7 +106,7 @@ class Net(nn.Module):
 def test_many_classes_follow_from_averaged_features() -> None:
     net, image = Net(300), np.random.default_rng(0).normal(0, 1, (1, 20, 14, 18)).astype(np.float32)
     head = streamed.linear_head(net)
-    assert head is not None and head.weight.shape == (300, 4)
+    assert head is not None and head.late and head.weight.shape == (300, 4)
     tiles = windows.tiling((20, 14, 18), [8, 8, 8], 0.5)
     wanted = windows.merged(net, image, [8, 8, 8], 0.5)
     found = streamed.found(windows.planes(net.features, image, tiles), image, 300, head)
@@ -117,7 +117,8 @@ def test_many_classes_follow_from_averaged_features() -> None:
 
 
 def test_few_classes_are_averaged_themselves() -> None:
-    assert streamed.linear_head(Net(3)) is None, "fewer classes than features"
+    head = streamed.linear_head(Net(3))
+    assert head is not None and not head.late, "fewer classes than features"
     assert streamed.linear_head(Net(300, kernel=3)) is None, "not one voxel alone"
     assert streamed.linear_head(nn.Conv3d(1, 300, 1)) is None, "no head"
 

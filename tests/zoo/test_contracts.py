@@ -217,6 +217,7 @@ def test_forward_is_head_of_features(name: str) -> None:
     net = build(name).eval()
     if "head" in card(name):
         pytest.skip(card(name)["head"])
+    assert getattr(net, "plain", True)
     inputs = make_inputs(name)
     head, features = net.get_submodule("head"), net.features
     assert callable(features)

@@ -252,15 +252,22 @@ def _held(name: str, stored: Stored | None) -> list[bytes]:
 
 
 def _check_stored(name: str, look: Look, net: "nn.Module", window: "Tensor", head: Any) -> None:
-    """A stored graph that says something else than the network beside it is refused (HIL-M10)."""
+    """A stored graph that says something else than the network beside it is refused (HIL-M10, HIL-M07)."""
     import torch
 
+    remedy = "Use another --runtime, or make the graph again (hilum quantise RUN DATA, hilum bundle RUN --openvino)"
+
     with torch.inference_mode():
-        same = float((_classes(look(window), head) == _classes(net(window), head)).float().mean())
+        found, wanted = look(window), net(window)
+    if found.shape != wanted.shape:
+        raise HilumError(
+            "HIL-M07", f"The graph of {name} answers with {tuple(found.shape)}, not {tuple(wanted.shape)}", remedy
+        )
+    same = float((_classes(found, head) == _classes(wanted, head)).float().mean())
     if same < (SAME if card(name)["exact"] else ALIKE):
         raise HilumError(
             "HIL-M10", f"The graph of {name} gives {100 * (1 - same):.1f} % of voxels another class than the network",
-            "Use another --runtime, or make the graph again (hilum quantise RUN DATA, hilum bundle RUN --openvino)",
+            remedy,
         )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ CARD = {
 
 
 def of_run(run: Run) -> dict[str, bytes]:
-    """{file name: bytes} of the graph that prediction uses, of features where classes follow from them.
+    """{file name: bytes} of the graph that prediction uses: of features where the head is computed apart.
 
     Refused (HIL-INFER-12, 13): where OpenVINO is not installed, or can not compute the network.
     """
@@ -37,7 +37,7 @@ def of_run(run: Run) -> dict[str, bytes]:
         seen = f"A network for {run.plan.task} takes more than one image"
         raise HilumError("HIL-INFER-13", seen, "Bundle it without --openvino")
     net = network(task, run)
-    parted = task.CARD["infer"] == "windows" and task.reduce == "argmax" and linear_head(net) is not None
+    parted = task.CARD["infer"] == "windows" and linear_head(net) is not None
     with _choose.converting("openvino"), torch.inference_mode():
         made = _openvino.model(features_of(net) if parted else net, inputs[0])
         return _openvino.saved(made, "openvino")

@@ -1,0 +1,191 @@
+"""The network of a run, asked by a runtime: which one, how many windows at a time, what a window costs."""
+
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
+from typing import Any
+
+from hilum import __version__
+from hilum.core.errors import HilumError
+from hilum.core.image import Array
+from hilum.core.plan import Plan
+from hilum.core.run import Run
+from hilum.infer import promise, streamed, windows
+from hilum.infer._clock import Clock
+from hilum.infer._lanes import ALONE, Pace
+from hilum.infer._pooled import Last, pooled
+from hilum.infer.network import features_of, network
+from hilum.infer.runtimes import _choose
+from hilum.infer.runtimes._stored import Stored, key
+from hilum.tasks import _build, _task
+
+KEPT = 16
+# Runtimes ready at a time, by network and size of what it looks at: of images of many sizes not all.
+AIR = -500.0
+# HU: a window of CT with nothing above it holds air alone, around the body or enclosed in it (`windows.outside`).
+
+
+class Asked:
+    """The predicting network of a run, with its weights.
+
+    runtime: a file of hilum/infer/runtimes, or "auto". limit: bytes that a prediction may hold, whole process.
+    """
+
+    def __init__(self, run: Run, runtime: str = "torch", limit: int | None = None) -> None:
+        _choose.check(runtime)
+        self.run, self.limit, self.runtime = run, limit, runtime
+        run.check_hashes()
+        self.plan: Plan = run.plan
+        self.task = _task.load(self.plan)
+        # one that was cut short is learned anew by what opens the run here; who relies on it refuses it (`Trusted`)
+        with suppress(HilumError):
+            self.task.keep_largest(() if run.calibration is None else run.calibration.single)
+        self.net = self._own = network(self.task, run)
+        self.clock = Clock()
+        self._plain: bool | None = None
+        self._chosen: dict[tuple[int, bool, bool, tuple[int, ...]], _choose.Chosen] = {}
+        self._tried: dict[Any, promise.Tried] = {}
+        self._cases = 1
+        self._last = Last()
+
+    def expect(self, cases: int) -> None:
+        """So many cases are to come: "auto" tries runtimes where there is enough to compute."""
+        self._cases = cases
+
+    def _whole(self, inputs: tuple[Any, ...]) -> Any:
+        """What the network gives for a whole case: the first one shows whether another runtime can compute it.
+
+        Refused (HIL-INFER-13): one asked for by name that can not.
+        """
+        import torch
+
+        auto = self.runtime == _choose.AUTO
+        if self.runtime == "torch" or (auto and self._plain is False):
+            return self._answered(inputs)
+        if self._plain is None:
+            outputs = self._answered(inputs)
+            one = len(inputs) == 1 and isinstance(inputs[0], torch.Tensor)
+            self._plain = one and isinstance(outputs, torch.Tensor)
+            if auto:
+                return outputs
+        if not self._plain:
+            raise HilumError(
+                "HIL-INFER-13",
+                f"A {self.plan.task} network has several inputs or outputs, which {self.runtime} does not compute here",
+                "Use --runtime torch or auto",
+            )
+        return self._look(inputs[0], None, 1).look(inputs[0])
+
+    def _answered(self, inputs: tuple[Any, ...]) -> Any:
+        """What the network itself gives for a whole case."""
+        if self._drops():
+            return self.net(*inputs)
+        with self._last.heard(self.net, inputs):
+            return self.net(*inputs)
+
+    def features(self, inputs: Sequence[Any]) -> Array:
+        """(F,) float64: what the head of the network reads, its mean over space and the batch.
+
+        inputs: the network's arguments; what it was asked last is not computed again, and windows are computed by the
+        runtime in use where that is as exact as PyTorch. Only of networks with `features`.
+        """
+        import torch
+
+        known = self._last.of(self.net, inputs)
+        if known is not None:
+            return known
+        which = (id(self.net), True, False, tuple(inputs[0].shape))
+        chosen = self._chosen.get(which)
+        with torch.inference_mode():
+            if chosen is not None and _choose.card(chosen.name)["exact"]:
+                return pooled(chosen.look(inputs[0]))
+            return pooled(self.net.features(*inputs))
+
+    def _head(self) -> streamed.Head | None:
+        """The last layer, where a runtime computes what it reads and it is computed here; not with dropout left on."""
+        return None if self._drops() else streamed.linear_head(self.net)
+
+    def _scores(self, look: windows.Look, head: streamed.Head | None, tiles: windows.Tiling) -> windows.Look:
+        """Looks as they are merged: features where the head comes late, else scores. Of one window features are kept.
+
+        head: of a network of which `look` gives the features; None where it gives scores.
+        """
+        keep, net = tiles.count == 1 and not self.task.options.mirror, self.net
+        if head is None or (head.late and not keep):
+            return look
+
+        def seen(window: Any) -> Any:
+            out = look(window)
+            if keep:
+                self._last.note(net, (window,), out)
+            return out if head.late else net.head(out)
+
+        return seen
+
+    def _looks(self, tiles: windows.Tiling) -> int:
+        """How often the network is asked about a case."""
+        return tiles.count * (2 ** len(tiles.shape) if self.task.options.mirror else 1)
+
+    def _cost(self, look: windows.Look, window: Any, late: streamed.Head | None, pace: Pace) -> promise.Tried:
+        """What a window costs; tried once, for all cases alike."""
+        which = (id(self.net), tuple(window.shape), self._drops(), late is None, pace)
+        if which not in self._tried:
+            self._tried[which] = promise.tried(look, window, late, pace, self.task.options.mirror)
+        return self._tried[which]
+
+    def _pace(self, chosen: _choose.Chosen, tiles: windows.Tiling) -> Pace:
+        """How windows are put to the network; in turn with dropout left on, and under a limit of memory."""
+        plain = self._drops() or self.limit is not None or tiles.count < _choose.MANY
+        return ALONE if plain else chosen.pace
+
+    def _waiting(self) -> AbstractContextManager[None]:
+        return self.clock("network")
+
+    def _look(self, window: Any, head: streamed.Head | None, count: int) -> _choose.Chosen:
+        """The network by the runtime asked for; for features alone where a head follows. count: looks a case.
+
+        What can not be converted because it is not fixed (dropout left on) is computed by torch.
+        """
+        drops = self._drops()
+        which = (id(self.net), head is not None, drops, tuple(window.shape))
+        if which not in self._chosen:
+            net = self.net if head is None else features_of(self.net)
+            name = "torch" if drops else self.runtime
+            # what trying others would hold is not known, and images that differ in size would each be tried
+            few = self.limit is not None or any(known[:-1] == which[:-1] for known in self._chosen)
+            work = 1 if few else count * self._cases
+            self._chosen[which] = _choose.chosen(name, net, window, head, self._stored(net, window), work)
+            if len(self._chosen) > KEPT:
+                del self._chosen[next(iter(self._chosen))]
+        # the last one is the one used last
+        self._chosen[which] = self._chosen.pop(which)
+        return self._chosen[which]
+
+    def _drops(self) -> bool:
+        """Whether dropout is left on."""
+        return any(m.training for m in self.net.modules())
+
+    def _air(self) -> float:
+        """What the least dense tissue is above, as the network sees it; minus infinity where that is not known."""
+        rules = self.plan.normalisation
+        if len(rules) != 1 or rules[0].scheme != "ct":
+            return -math.inf
+        return (AIR - rules[0].mean) / max(rules[0].std, 1e-8)
+
+    def _stored(self, net: Any, window: Any) -> Stored:
+        """Graphs of the run, and of the cache where there is something to gain."""
+
+        def own(name: str) -> bytes | None:
+            path = f"graphs/{name}"
+            # they are of the first network; the others of an ensemble have none
+            return self.run.read(path) if self.net is self._own and self.run.has(path) else None
+
+        if self.runtime == "torch":
+            return Stored(own)
+        wanted = self.plan.networks[_build.predicting(self.plan)].model_dump_json()
+        return Stored(own, key(net, tuple(window.shape), wanted, __version__))
+
+    @property
+    def computed_by(self) -> _choose.Chosen | None:
+        """The runtime that was used last, and what it was chosen from."""
+        return next(reversed(self._chosen.values()), None)
