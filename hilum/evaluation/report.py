@@ -49,11 +49,11 @@ def write(
     if done.missing:
         words = "; ".join(f"{c.id}: {why}" for c, why in done.missing[:5])
         page.note("warning", f"{len(done.missing)} cases gave no result and count as worst. {words}")
-    for alarm in done.alarms:
+    for alarm in [*done.alarms, *plan.data.get("warnings", [])]:
         page.note("warning", alarm)
     if plan.spacing is None and any("_m" in name for name in done.metrics):
         page.text("These images have no physical spacing: mm and ml in the names of metrics mean pixels here.")
-    for note in [*done.notes, *plan.data.get("warnings", [])]:
+    for note in done.notes:
         page.text(note)
     page.heading("Numbers").table(_rows(done), caption="Mean and 95 % interval, groups resampled.")
     page.bars([_bar(n, m) for n, m in done.metrics.items() if (_range(n) == [0, 1])])

@@ -1,6 +1,7 @@
 """What a data set is warned of before training, by name: no numbers, and classes that a part lacks."""
 
 import logging
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -43,7 +44,8 @@ def test_n09_voxels_that_are_no_numbers_are_told_by_case_and_stand_in_the_run(
     (words,) = [w for w in run.plan.data["warnings"] if "HIL-N09" in w]
     assert "head_001 (3)" in words and words in [r.message for r in caplog.records]
     evaluate(tmp_path / "run", heads, tmp_path / "out", part="train")
-    assert "head_001 (3)" in (tmp_path / "out" / "report.html").read_text()
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert re.search(r"class=\"note warning\">[^\n]*head_001 \(3\)", page), "where it is seen"
 
 
 def test_n09_an_image_without_any_number_is_refused_by_name(heads: Path) -> None:
