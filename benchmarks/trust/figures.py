@@ -1,17 +1,18 @@
 """What doubt is worth on real images: scaling, coverage over re-splits, referral, of finished runs. It trains nothing.
 
-    HILUM_DATA=... .venv/bin/python benchmarks/trust/figures.py NAME=RUN [NAME=RUN ...]
+    HILUM_DATA=... .venv/bin/python benchmarks/trust/figures.py NAME=RUN[,RUN...] [NAME=RUN ...]
 
 NAME is a folder below HILUM_DATA or a file of benchmarks/datasets (hippocampus.yaml), RUN what `hilum train` made of
-it. Validation and test part are predicted once; raw answers of classes stay in the cache by the hash of the run. (1)
-NLL and Brier score of the test part after scaling on the validation part, paired with before; of masks voxel by voxel
-near foreground, every case once, and what became of the intervals and wide masks that were said. (2) 500 times the
-patients of both parts are dealt anew into calibration and test, as many as there were: mean coverage of the prediction
-sets, beside the band for one such split. (3) The least certain fifth of the test part is sent to a person: error of the
-rest, beside sending at random and by the raw highest probability; and the same where the answer is the mean over views
-of the image, by the doubt and by how far the views lie apart. Of reconstructions: rank correlation of the PSNR that was
-expected without the truth with the one that was reached, how far it is off beside always saying the validation part's
-median, and what became of the intervals.
+it; further runs of the same data and split, with other seeds, make an ensemble that is looked at beside it. Validation
+and test part are predicted once; raw answers of classes stay in the cache by the hash of the run. (1) NLL and Brier
+score of the test part after scaling on the validation part, paired with before; of masks voxel by voxel near
+foreground, every case once, and what became of the intervals and wide masks that were said. (2) 500 times the patients
+of both parts are dealt anew into calibration and test, as many as there were: mean coverage of the prediction sets,
+beside the band for one such split. (3) The least certain fifth of the test part is sent to a person: error of the rest,
+beside sending at random and by the raw highest probability; and the same where the answer is the mean over views of the
+image, or over networks, by the doubt and by how far these lie apart. Of reconstructions: rank correlation of the PSNR
+that was expected without the truth with the one that was reached, how far it is off beside always saying the validation
+part's median, and what became of the intervals.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import hashlib
 import json
 import os
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 import machine
 
 from hilum.core.atomic import write_json, write_text
+from hilum.core.calibration import Opinions
 from hilum.core.run import Run
 from hilum.evaluation.bootstrap import Paired, interval_of_set, paired
 from hilum.evaluation.promises import Promises
@@ -50,14 +53,19 @@ def source(name: str) -> Path:
     return BENCHMARKS / "datasets" / name if name.endswith(".yaml") else Path(os.environ["HILUM_DATA"]) / name
 
 
-def answers(name: str, folder: Path, kind: str = "one") -> dict[str, np.ndarray[Any, Any]]:
-    """part, group, and of classes raw (n, K), truth (n,) and how far views lay apart (n,); predicted once and kept."""
+def answers(name: str, folder: Path, kind: str = "one", others: Sequence[Path] = ()) -> dict[str, np.ndarray[Any, Any]]:
+    """part, group, and of classes raw (n, K), truth (n,) and how far opinions lay apart (n,); predicted once and kept.
+
+    others: the other runs of an ensemble.
+    """
     run = Run(folder)
-    weights = {n: h for n, h in run.hashes().items() if n.startswith("weights/") or n == "plan.json"}
-    key = hashlib.sha256(json.dumps([weights, kind], sort_keys=True).encode()).hexdigest()[:16]
+    weights = [_weights(run)] if not others else [_weights(run), *(_weights(Run(one)) for one in others)]
+    what = [weights[0], kind] if not others else [weights, kind]
+    key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
     path = BENCHMARKS / "cache" / "trust" / f"{name}-{key}.npz"
     if not path.is_file():
-        predictor, found = Several(run, several.parse(kind)), list[tuple[Any, ...]]()
+        opinions = Opinions(kind="ensemble", count=len(weights)) if others else several.parse(kind)
+        predictor, found = Several(run, opinions, [Run(one) for one in others]), list[tuple[Any, ...]]()
         for case, part in look(source(name), run.plan.task, run.plan.split_seed).units(run.plan):
             if part != "train":
                 opinion = predictor.opinion(case)
@@ -70,8 +78,13 @@ def answers(name: str, folder: Path, kind: str = "one") -> dict[str, np.ndarray[
         return dict(stored)
 
 
-def of_classes(name: str, folder: Path) -> dict[str, Any]:
-    """Everything about one classifier."""
+def _weights(run: Run) -> dict[str, str]:
+    """Hashes of what decides a run's answers."""
+    return {n: h for n, h in run.hashes().items() if n.startswith("weights/") or n == "plan.json"}
+
+
+def of_classes(name: str, folder: Path, others: Sequence[Path] = ()) -> dict[str, Any]:
+    """Everything about one classifier, and about the ensemble that others make of it."""
     known = answers(name, folder)
     val, test = known["part"] == "val", known["part"] == "test"
     raw, truth, groups = known["raw"], known["truth"], known["group"]
@@ -84,12 +97,15 @@ def of_classes(name: str, folder: Path) -> dict[str, Any]:
     own, labels = groups[test].tolist(), truth[test]
     row |= _sent("raw maximum", raw[test].max(axis=1), raw[test], labels, own)
     row |= _sent("doubt", scaled.max(axis=1), scaled, labels, own)
-    seen = answers(name, folder, "views")
-    fit = calibration.choose(seen["raw"][val], truth[val], groups[val].tolist())
-    views = calibration.applied(fit.scaling, seen["raw"][test])
-    row |= {f"views, {k}": v for k, v in _scores(raw[test], views, labels, own).items() if "raw" not in k}
-    row |= _sent("doubt, mean of views", views.max(axis=1), views, labels, own)
-    return row | _sent("views apart", -seen["apart"][test], views, labels, own)
+    ways = {"views": answers(name, folder, "views")}
+    ways |= {f"{1 + len(others)} networks": answers(name, folder, "ensemble", others)} if others else {}
+    for way, seen in ways.items():
+        fit = calibration.choose(seen["raw"][val], truth[val], groups[val].tolist())
+        mean = calibration.applied(fit.scaling, seen["raw"][test])
+        row |= {f"{way}, {k}": v for k, v in _scores(raw[test], mean, labels, own).items() if "raw" not in k}
+        row |= _sent(f"doubt, mean of {way}", mean.max(axis=1), mean, labels, own)
+        row |= _sent(f"{way} apart", -seen["apart"][test], mean, labels, own)
+    return row
 
 
 def _sent(name: str, sure: Any, answer: Any, truth: Any, groups: list[str]) -> dict[str, Any]:
@@ -242,20 +258,20 @@ def _rank(pairs: list[Any]) -> float | None:
     return float(spearmanr(told, reached).statistic)
 
 
-KINDS = {"classify": of_classes, "segment": of_masks, "reconstruct": of_images}
+KINDS = {"segment": of_masks, "reconstruct": of_images}
 
 
 def main() -> None:
     """Measure the runs that are named, and write results/trust_figures.md and .json."""
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("runs", nargs="+", help="NAME=RUN")
+    words.add_argument("runs", nargs="+", help="NAME=RUN[,RUN...]")
     words.add_argument("--smoke", action="store_true", help="write to the cache")
     asked = words.parse_args()
     rows = Rows()
     for name, folder in (pair.split("=", 1) for pair in asked.runs):
-        task = Run(Path(folder)).plan.task
-        row = KINDS[task](name, Path(folder))
-        plan = Run(Path(folder)).plan
+        first, *others = map(Path, folder.split(","))
+        plan = Run(first).plan
+        row = of_classes(name, first, others) if plan.task == "classify" else KINDS[plan.task](name, first)
         rows.append(row | {"minutes": plan.minutes, "steps": plan.steps, "seed": plan.seed})
         print(json.dumps(rows[-1], indent=1), flush=True)
     write(rows, BENCHMARKS / ("cache/smoke" if asked.smoke else "results"))
