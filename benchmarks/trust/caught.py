@@ -129,7 +129,7 @@ def turned(cases: list[tuple[Case, str, str]], axis: int, folder: Path) -> Path:
 def warnings(report: Path, about: str) -> str:
     """The sentences of a report that hold a word, those that are warnings with their mark; "-" where none does."""
     text = report.read_text(encoding="utf-8")
-    found = [html.unescape(re.sub("<[^>]+>", "", one)) for one in re.findall(r"<p[^>]*>(.*?)</p>", text, re.S)]
+    found = [html.unescape(re.sub("<[^>]+>", "", one)) for one in re.findall(r"<p(?: [^>]*)?>(.*?)</p>", text, re.S)]
     return " ".join(one.strip()[:400] for one in found if about in one) or "-"
 
 
