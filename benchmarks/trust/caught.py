@@ -157,7 +157,7 @@ def leak(run: Run, minutes: float) -> Iterator[dict[str, Any]]:
                 report = learned(data, folder, minutes if accept else 0.5)
                 words = warnings(report, "T09")
             except HilumError as error:
-                words = f"refused, {error}"
+                words = f"refused, {error}".replace(f"{folder}/", "")
             yield line | {"said": words[:420]}
 
 
