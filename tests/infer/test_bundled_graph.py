@@ -20,6 +20,7 @@ from hilum.infer import bundled_graph
 from hilum.infer.network import features_of
 from hilum.infer.predictor import Predictor
 from hilum.infer.runtimes import _choose, _openvino
+from hilum.infer.runtimes._stored import Stored
 from hilum.infer.streamed import linear_head
 from hilum.verbs.bundle import bundle
 
@@ -183,3 +184,19 @@ def test_the_graph_is_that_of_the_first_network_alone(floats: Path) -> None:
     assert predictor._stored(predictor.net, window(floats)).own("openvino.bin")
     predictor.net = copy.deepcopy(predictor.net)
     assert predictor._stored(predictor.net, window(floats)).own("openvino.bin") is None
+
+
+def test_m10_a_graph_with_one_output_is_compared_by_its_numbers() -> None:
+    """Of one channel the strongest class is always the same, whatever the graph says."""
+    pytest.importorskip("openvino")
+    net, other, x = torch.nn.Conv2d(1, 1, 3), torch.nn.Conv2d(1, 1, 3), torch.randn(1, 1, 8, 8)
+    for made, right in ((net, True), (other, False)):
+        stored = Stored(_openvino.saved(_openvino.model(made.eval(), x), "openvino").get)
+        if right:
+            _choose.chosen("openvino", net.eval(), x, stored=stored)
+            continue
+        with pytest.raises(HilumError) as error:
+            _choose.chosen("openvino", net.eval(), x, stored=stored)
+        assert error.value.code == "HIL-M10"
+        found = _choose.chosen("auto", net.eval(), x, stored=stored, work=1e9)
+        assert "off" in found.left["openvino"]
