@@ -129,7 +129,8 @@ def _inside(name: str, parts: tuple[str, ...]) -> bool:
 
 def _readings(net: "nn.Module", weights: "Mapping[str, Tensor]") -> "Iterator[tuple[str, Mapping[str, Tensor]]]":
     """(words, weights) of each way to read the file's names: as they are; of an encoder that was saved alone; and as
-    each function `from_...` of the network's file translates another maker's. What that leaves out keeps its name."""
+    each function `from_...` of the network's file translates another maker's. What that leaves out keeps its name; what
+    it says is None has gone into another tensor."""
     yield "", weights
     yield "encoder. put before the names", {f"encoder.{name}": value for name, value in weights.items()}
     for name, translate in vars(sys.modules[type(net).__module__]).items():
@@ -140,9 +141,10 @@ def _readings(net: "nn.Module", weights: "Mapping[str, Tensor]") -> "Iterator[tu
         except (HilumError, RuntimeError):
             # names or shapes of somebody else
             continue
-        used = {value.data_ptr() for value in made.values()}
-        left = {key: value for key, value in weights.items() if value.data_ptr() not in used}
-        yield f"names translated by {name}", left | made
+        used = {value.data_ptr() for value in made.values() if value is not None}
+        left = {key: value for key, value in weights.items() if key not in made and value.data_ptr() not in used}
+        whole = {key: value for key, value in made.items() if value is not None}
+        yield f"names translated by {name}", left | whole
 
 
 def best_reading(

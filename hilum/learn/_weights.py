@@ -78,7 +78,7 @@ def seen(path: Path | str, own: dict[str, str]) -> dict[str, str]:
 
 
 def read_weights(path: Path | str) -> "dict[str, Tensor]":
-    """{name: tensor} of a run folder, a .hilum bundle, a safetensors file or a PyTorch .pt or .pth file.
+    """{name: tensor} of a run folder, a .hilum bundle, a safetensors, a PyTorch .pt or .pth, or a numpy .npz file.
 
     Of a run, the predicting network. Of a checkpoint, what lies under one of NESTS. `module.` and `_orig_mod.` are
     dropped from the names, then each of HOLDERS that more than half of them begin with; names of nnU-Net's plain U-Net
@@ -119,7 +119,7 @@ def _raw(path: Path) -> Any:
     with open(path, "rb") as stream:
         head = stream.read(9)
     if head[:4] == b"PK\x03\x04":
-        return _torch_file.read(path)
+        return _arrays(path) if _of_numpy(path) else _torch_file.read(path)
     if head[5:] == b"\0\0\0{":
         return _safetensors(path)
     if head[:1] == b"\x80":
@@ -140,6 +140,31 @@ def _safetensors(path: Path) -> "dict[str, Tensor]":
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
+        raise HilumError("HIL-M04", f"{path} is damaged ({error})", "Copy it again") from error
+
+
+def _of_numpy(path: Path) -> bool:
+    """Whether a zip file is one of numpy's, with arrays by name."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except zipfile.BadZipFile:
+        return False
+    return bool(names) and all(name.endswith(".npy") for name in names)
+
+
+def _arrays(path: Path) -> "dict[str, Tensor]":
+    """The arrays of an npz file; compressed ones could grow without end, and arrays of objects could run code."""
+    import numpy as np
+    import torch
+
+    with zipfile.ZipFile(path) as archive:
+        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+            raise HilumError("HIL-LEARN-21", f"{path} is compressed", "Save it anew with numpy.savez")
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            return {name: torch.from_numpy(np.array(found[name])) for name in found.files}
+    except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise HilumError("HIL-M04", f"{path} is damaged ({error})", "Copy it again") from error
 
 

@@ -19,7 +19,7 @@ The positions of the 1/2 skip attend to each other: (H W / 4)^2 pairs. They are 
 a fused attention for the device, but they take time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ from torch.nn import functional
 
 from hilum.core.errors import HilumError
 from hilum.zoo._blocks.heads import Output, make_head
+from hilum.zoo._blocks.hybrid_names import of_google, of_timm
 from hilum.zoo._blocks.transunet import STRIDE, Decoder, Encoder, checked
 
 CARD = {
@@ -230,3 +231,13 @@ class Net(nn.Module):
     def forward(self, x: Tensor) -> Output:
         out: Output = self.head(self.features(x))
         return out
+
+
+def from_vit(state: Mapping[str, Tensor]) -> dict[str, Tensor | None]:
+    """Rename the arrays of the published R50+ViT npz file for the encoder of `Net`."""
+    return of_google(state)
+
+
+def from_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor | None]:
+    """Rename a state of timm's `vit_base_r50_s16_...` for the encoder of `Net`."""
+    return of_timm(state)

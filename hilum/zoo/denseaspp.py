@@ -8,11 +8,12 @@ resolution, blocks 3 and 4 dilate by 2 and 4, a last transition halves the chann
 
 Differs from the paper: the norms of the chain move their running mean with PyTorch's momentum of 0.1. The released code
 has 0.0003, which suits a long training from ImageNet weights: after a short one the network would be tested with a mean
-and variance that it has not reached; `momentum` sets it. Batch norm of one device. The DenseNet starts random: the
-names of torchvision's weights are not read.
+and variance that it has not reached; `momentum` sets it. Batch norm of one device. The DenseNet starts random unless
+`encoder_weights` names one of torchvision of that depth, as a safetensors file (`from_densenet`).
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from torch import Tensor, cat, nn
@@ -213,3 +214,30 @@ class Net(nn.Module):
     def forward(self, x: Tensor) -> Output:
         out: Output = self.head(self.features(x))
         return out
+
+
+def from_densenet(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename a state of torchvision's DenseNet (its older names and MONAI's too) for the backbone of `Net`.
+
+    norm5, which follows the last block there, fills the norm of the transition that follows it here. The transition's
+    convolution, the last norm and the chain start fresh, and the classifier is dropped. Another maker's names are
+    refused (HIL-ZOO-06).
+    """
+    found = {}
+    for key, value in state.items():
+        if key.startswith(("classifier.", "class_layers.")):
+            continue
+        plain = key.removeprefix("features.").replace(".layers.", ".")
+        if match := re.fullmatch(r"(conv|norm)0\.(\w+)", plain):
+            name = f"{int(match[1] == 'norm')}.{match[2]}"
+        elif match := re.fullmatch(r"denseblock([1-4])\.denselayer(\d+)\.(conv|norm)\.?([12])\.(\w+)", plain):
+            place = f"{int(match[4]) - 1}.{2 * int(match[3] == 'conv')}"
+            name = f"{2 + 2 * int(match[1])}.{int(match[2]) - 1}.path.{place}.{match[5]}"
+        elif match := re.fullmatch(r"transition([1-3])\.(conv|norm)\.(\w+)", plain):
+            name = f"{3 + 2 * int(match[1])}.{2 * int(match[2] == 'conv')}.{match[3]}"
+        elif match := re.fullmatch(r"norm5\.(\w+)", plain):
+            name = f"11.0.{match[1]}"
+        else:
+            raise HilumError("HIL-ZOO-06", f"{key!r} is not a weight of torchvision's DenseNet", "Load a DenseNet")
+        found[f"backbone.{name}"] = value
+    return found

@@ -9,16 +9,18 @@ Follows the released code where the paper is silent: weight-standardised convolu
 pooling without padding (its skip is padded with zeros to the right and below), no class token. A grey image enters
 three times.
 
-Differs from the released code: images need not be square. The position embedding is learned for one image size;
-weights of ImageNet-21k are not fetched, and the names of the published R50+ViT-B/16 file are not read.
+Differs from the released code: images need not be square. The position embedding is learned for one image size.
+Weights of ImageNet-21k are not fetched: `encoder_weights` takes an R50+ViT-B/16, as the npz file of its paper
+(`from_vit`) or as timm's safetensors (`from_timm`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
 from hilum.core.errors import HilumError
 from hilum.zoo._blocks.heads import Output, make_head
+from hilum.zoo._blocks.hybrid_names import of_google, of_timm
 from hilum.zoo._blocks.transunet import STRIDE, Decoder, Encoder, checked
 
 CARD = {
@@ -125,3 +127,13 @@ class Net(nn.Module):
     def forward(self, x: Tensor) -> Output:
         out: Output = self.head(self.features(x))
         return out
+
+
+def from_vit(state: Mapping[str, Tensor]) -> dict[str, Tensor | None]:
+    """Rename the arrays of the published R50+ViT npz file for the encoder of `Net`."""
+    return of_google(state)
+
+
+def from_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor | None]:
+    """Rename a state of timm's `vit_base_r50_s16_...` for the encoder of `Net`."""
+    return of_timm(state)

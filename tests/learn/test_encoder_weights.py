@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -14,6 +15,7 @@ from hilum.core.errors import HilumError
 from hilum.core.plan import Plan
 from hilum.evaluation.provenance import provenance
 from hilum.learn._start import Report, encoder_of, start
+from hilum.learn._weights import read_weights
 from hilum.planning.planner import edit
 from hilum.tasks import _build, _task
 from hilum.verbs.train import train
@@ -185,6 +187,109 @@ def test_a_swin_transformer_fills_encoder_and_decoder_blocks(name: str) -> None:
     # blocks that this network does not have are told, and so is the classifier
     assert {n for n in report.unused if n.startswith("encoder.1.5.")} and not changed & {"head.weight"}
     assert all(n.endswith("potential") for n in report.fresh) and bool(report.fresh) == (name == "sstransnet")
+
+
+def hybrid(maker: str, size: int = 2) -> dict[str, Tensor]:
+    """Names of the published R50+ViT or of timm's, shapes of the tiny TransUNet; size: tokens of a side."""
+    torch.manual_seed(6)
+    google, dim, width, state = maker == "google", 16, 8, dict[str, Tensor]()
+
+    def put(ours: str, theirs: str, *shape: int) -> None:
+        state[theirs if google else ours] = torch.randn(shape)
+
+    def norm(ours: str, theirs: str, *shape: int) -> None:
+        put(f"{ours}.weight", f"{theirs}/scale", *shape)
+        put(f"{ours}.bias", f"{theirs}/bias", *shape)
+
+    def conv(ours: str, theirs: str, outputs: int, inputs: int, side: int) -> None:
+        shape = (side, side, inputs, outputs) if google else (outputs, inputs, side, side)
+        put(f"{ours}.weight", f"{theirs}/kernel", *shape)
+
+    conv("patch_embed.backbone.stem.conv", "conv_root", width, 3, 7)
+    norm("patch_embed.backbone.stem.norm", "gn_root", *((1, 1, 1, width) if google else (width,)))
+    inputs = width
+    for level in range(3):
+        inner, last = width * 2**level, width * 2**level * 4
+        ours, theirs = f"patch_embed.backbone.stages.{level}.blocks.0", f"block{level + 1}/unit1"
+        for number, (o, i, side) in enumerate([(inner, inputs, 1), (inner, inner, 3), (last, inner, 1)], 1):
+            conv(f"{ours}.conv{number}", f"{theirs}/conv{number}", o, i, side)
+            norm(f"{ours}.norm{number}", f"{theirs}/gn{number}", o)
+        conv(f"{ours}.downsample.conv", f"{theirs}/conv_proj", last, inputs, 1)
+        norm(f"{ours}.downsample.norm", f"{theirs}/gn_proj", last)
+        inputs = last
+    conv("patch_embed.proj", "embedding", dim, inputs, 1)
+    put("patch_embed.proj.bias", "embedding/bias", dim)
+    put("pos_embed", "Transformer/posembed_input/pos_embedding", 1, 1 + size**2, dim)
+    put("cls_token", "cls", 1, 1, dim)
+    at, layer = "Transformer/encoderblock_0", "blocks.0"
+    norm(f"{layer}.norm1", f"{at}/LayerNorm_0", dim)
+    norm(f"{layer}.norm2", f"{at}/LayerNorm_2", dim)
+    if google:
+        for part in ("query", "key", "value"):
+            state[f"{at}/MultiHeadDotProductAttention_1/{part}/kernel"] = torch.randn(dim, 2, dim // 2)
+            state[f"{at}/MultiHeadDotProductAttention_1/{part}/bias"] = torch.randn(2, dim // 2)
+        state[f"{at}/MultiHeadDotProductAttention_1/out/kernel"] = torch.randn(2, dim // 2, dim)
+        state[f"{at}/MultiHeadDotProductAttention_1/out/bias"] = torch.randn(dim)
+    else:
+        state |= {f"{layer}.attn.qkv.weight": torch.randn(3 * dim, dim), f"{layer}.attn.qkv.bias": torch.randn(3 * dim)}
+        state |= {f"{layer}.attn.proj.weight": torch.randn(dim, dim), f"{layer}.attn.proj.bias": torch.randn(dim)}
+    for number, (o, i) in enumerate([(4 * dim, dim), (dim, 4 * dim)]):
+        put(
+            f"{layer}.mlp.fc{number + 1}.weight",
+            f"{at}/MlpBlock_3/Dense_{number}/kernel",
+            *((i, o) if google else (o, i)),
+        )
+        put(f"{layer}.mlp.fc{number + 1}.bias", f"{at}/MlpBlock_3/Dense_{number}/bias", o)
+    norm("norm", "Transformer/encoder_norm", dim)
+    put("head.weight", "head/kernel", *((dim, 10) if google else (10, dim)))
+    put("head.bias", "head/bias", 10)
+    return state
+
+
+@pytest.mark.parametrize("maker", ["google", "timm"])
+@pytest.mark.parametrize("name", ["transunet", "da_transunet"])
+def test_a_vision_transformer_that_reads_a_resnet_fills_the_encoder(name: str, maker: str, tmp_path: Path) -> None:
+    state = hybrid(maker)
+    if maker == "google":
+        np.savez(tmp_path / "w.npz", **{key: value.numpy() for key, value in state.items()})
+    else:
+        save_file(state, tmp_path / "w.npz")
+    net = net_of(name)
+    report = start(net, read_weights(tmp_path / "w.npz"), encoder=True)
+    own = net.state_dict()
+    assert report.reading == ("names translated by from_" + ("vit" if maker == "google" else "timm"))
+    assert not report.wrong_shape and not report.reshaped
+    assert all(n.startswith(("encoder.before", "encoder.after")) for n in report.fresh)
+    # what became one, or lost its class token, does not count as unused
+    left = {"cls", "head/kernel", "head/bias"} if maker == "google" else {"cls_token"}
+    assert set(report.unused) == left
+    embedding = state["Transformer/posembed_input/pos_embedding" if maker == "google" else "pos_embed"]
+    assert torch.equal(own["encoder.position"], embedding[:, 1:])
+    if maker == "google":
+        at = "Transformer/encoderblock_0/MultiHeadDotProductAttention_1"
+        kernel = state[f"{at}/key/kernel"]
+        # the second head's keys: rows 16 + 8 to 16 + 16 of query, key and value below each other
+        torch.testing.assert_close(own["encoder.layers.0.attention.qkv.weight"][24:32], kernel[:, 1].T)
+        assert torch.equal(own["encoder.layers.0.attention.out.weight"][:, 8:], state[f"{at}/out/kernel"][1].T)
+        assert torch.equal(
+            own["encoder.stages.1.0.path.2.0.weight"][3, 5], state["block2/unit1/conv2/kernel"][..., 5, 3]
+        )
+
+
+def test_a_hybrid_for_another_image_size_is_interpolated() -> None:
+    report = start(net_of("transunet"), hybrid("timm", size=4), encoder=True)
+    assert list(report.reshaped) == ["encoder.position"]
+
+
+def test_arrays_of_numpy_are_read_without_running_anything(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "small.npz", a=np.ones(3))
+    with pytest.raises(HilumError, match=r"compressed.*numpy\.savez.*HIL-LEARN-21"):
+        read_weights(tmp_path / "small.npz")
+    np.savez(tmp_path / "objects.npz", a=np.array([print, 1], dtype=object))
+    np.savez(tmp_path / "words.npz", a=np.array(["one"]))
+    for name in ("objects.npz", "words.npz"):
+        with pytest.raises(HilumError, match=r"damaged.*HIL-M04"):
+            read_weights(tmp_path / name)
 
 
 def test_monais_names_are_read_for_the_encoder() -> None:

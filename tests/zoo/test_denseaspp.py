@@ -1,5 +1,7 @@
 """DenseASPP: parts of the counts, the chain's reach and order, resolutions, refusals."""
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -7,7 +9,7 @@ from torch import nn
 from hilum.core.errors import HilumError
 from hilum.zoo._blocks.dims import layers
 from hilum.zoo._cost import parameters
-from hilum.zoo.denseaspp import Link, Net
+from hilum.zoo.denseaspp import Link, Net, from_densenet
 
 SMALL = {"blocks": [1, 1, 1, 1], "growth": 4, "init_features": 8, "chain": [8, 4]}
 
@@ -66,6 +68,44 @@ def test_resolutions_and_dilations() -> None:
     assert net(torch.rand(1, 1, 32, 72)).shape == (1, 2, 32, 72)
     dense = [m.dilation[0] for m in net.backbone.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
     assert dense == [1, 1, 2, 4]
+
+
+def monais() -> nn.Module:
+    """MONAI's DenseNet with random weights and statistics, of the size below."""
+    from monai.networks.nets import DenseNet
+
+    torch.manual_seed(3)
+    made: nn.Module = DenseNet(2, 1, 5, init_features=8, growth_rate=4, block_config=(2, 3, 1, 2))
+    for name, value in made.state_dict().items():
+        if value.is_floating_point():
+            value.copy_(torch.rand(value.shape) + 0.5 if "running_var" in name else 0.3 * torch.randn(value.shape))
+    return made.eval()
+
+
+@pytest.mark.parametrize("names", ["monai", "torchvision", "older"])
+def test_a_densenet_fills_the_backbone(names: str) -> None:
+    theirs, net = monais(), tiny(blocks=[2, 3, 1, 2]).eval()
+    state = theirs.state_dict()
+    if names != "monai":
+        dot = "." if names == "older" else ""
+        state = {re.sub(r"\.layers\.(norm|conv)", rf".\1{dot}", n): v for n, v in state.items()}
+    found = from_densenet(state)
+    missing = set(net.backbone.state_dict()) - {n.removeprefix("backbone.") for n in found}
+    assert {n.rsplit(".", 1)[0] for n in missing} == {"11.2", "12"}
+    net.load_state_dict(net.state_dict() | found)
+    x = torch.rand(2, 1, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(net.backbone[:6](x), theirs.features[:6](x))
+        # from here on theirs pools and ours dilates, which one point does not see
+        x = torch.rand(2, 8, 1, 1)
+        for ours, name in ((6, "denseblock2"), (8, "denseblock3"), (10, "denseblock4")):
+            x, other = net.backbone[ours](x), getattr(theirs.features, name)(x)
+            torch.testing.assert_close(x, other)
+            if ours < 10:
+                kept = nn.Sequential(*list(getattr(theirs.features, f"transition{ours // 2 - 1}"))[:3])
+                torch.testing.assert_close(net.backbone[ours + 1](x), kept(x))
+                x = kept(x)
+        torch.testing.assert_close(net.backbone[11][0](x), theirs.features.norm5(x))
 
 
 def test_the_momentum_is_that_of_the_chain_alone() -> None:
