@@ -19,6 +19,8 @@ FINEST = 4
 # Stride of the first level: it takes every box too small for the others.
 CENTRE = 1.5
 # Only locations within CENTRE strides of a box's centre learn it (centre sampling).
+HALF = 0.5
+# Share of a found box in what is ignored from which it is not judged, as COCO has it for crowds.
 
 
 def of_objects(label: Array) -> Array:
@@ -44,6 +46,22 @@ def clip(boxes: Array, shape: Sequence[int], keep: float) -> tuple[Array, Array]
     before = np.prod(boxes[:, n:] - boxes[:, :n], axis=1)
     kept = np.flatnonzero(np.prod(high - low, axis=1) >= keep * np.maximum(before, 1e-9))
     return np.concatenate([low, high], axis=1)[kept], kept
+
+
+def outside(boxes: Array, labels: Array, truth: Array, true_labels: Array, ignored: Array) -> Array:
+    """Which found boxes (N, 4) are judged, (N,) bool: all but those that lie half or more where nothing is judged.
+
+    One that overlaps a true box of its class by IoU 0.5 is judged there too. ignored: (H, W) bool.
+    """
+    from hilum.metrics._boxes import overlap
+
+    size = np.array(ignored.shape)
+    ends = np.clip(np.rint(boxes), 0, np.tile(size, 2)).astype(int)
+    shares = [
+        float(ignored[a:c, b:d].mean()) if c > a and d > b else 0.0 for a, b, c, d in ends.reshape(-1, 4).tolist()
+    ]
+    own = overlap(boxes, truth) * (labels[:, None] == true_labels[None, :])
+    return (np.array(shares) < HALF) | (own >= HALF).any(axis=1)
 
 
 def moved(boxes: Array, points: Callable[[Array], Array]) -> Array:
@@ -92,9 +110,16 @@ def assign(points: "Tensor", stride: int, last: bool, boxes: "Tensor") -> "tuple
 
 
 def fcos_losses(
-    outputs: dict[str, Any], boxes: "list[Tensor]", labels: "list[Tensor]", shape: tuple[int, ...]
+    outputs: dict[str, Any],
+    boxes: "list[Tensor]",
+    labels: "list[Tensor]",
+    shape: tuple[int, ...],
+    ignored: "Tensor | None" = None,
 ) -> "dict[str, Tensor]":
-    """Named losses of a batch: class (focal), box (1 - GIoU, weighted by centre-ness), centre (cross-entropy)."""
+    """Named losses of a batch: class (focal), box (1 - GIoU, weighted by centre-ness), centre (cross-entropy).
+
+    ignored: (B, *shape) bool; locations in it that belong to no box teach nothing.
+    """
     import torch
     from torch.nn import functional
 
@@ -124,7 +149,14 @@ def fcos_losses(
         predicted_centre.append(own_centre[hit])
     near = torch.cat(true_centre)
     count = summed(torch.tensor(float(len(near)), device=logits.device)).clamp_min(1)
-    classes = summed(sigmoid_focal(logits, torch.stack(class_targets), reduction="sum")) / count
+    wanted_classes = torch.stack(class_targets)
+    if ignored is None:
+        classes = summed(sigmoid_focal(logits, wanted_classes, reduction="sum")) / count
+    else:
+        rows, columns = everywhere.long().unbind(dim=1)
+        counts = ~ignored[:, rows, columns] | (wanted_classes > 0).any(dim=2)
+        each = sigmoid_focal(logits, wanted_classes, reduction="none")
+        classes = summed((each * counts[..., None]).sum()) / count
     # without an object these are sums over nothing, which are 0 and keep their gradient's way
     overlap = summed((giou_loss(torch.cat(found), torch.cat(true)) * near).sum()) / summed(near.sum()).clamp(min=1e-6)
     even = functional.binary_cross_entropy_with_logits(torch.cat(predicted_centre), near, reduction="sum")

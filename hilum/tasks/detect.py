@@ -79,7 +79,10 @@ class Task(_task.Task):
         }
 
     def prepare(self, case: Case, truth: bool = True) -> Prepared:
-        """image (C, *space) normalised; boxes (N, 4) low, high (exclusive) and labels (N,), places in the plan."""
+        """image (C, *space) normalised; boxes (N, 4) low, high (exclusive) and labels (N,), places in the plan.
+
+        ignored (1, *space) bool, where the case has such places.
+        """
         image = case.read("image")
         if image.dims != 2:
             raise HilumError(
@@ -92,6 +95,8 @@ class Task(_task.Task):
         }
         if truth:
             prepared["boxes"], prepared["labels"] = self._truth(case)
+            ignored = self._ignored(case)
+            prepared |= {} if ignored is None else {"ignored": ignored}
         return prepared
 
     def _truth(self, case: Case) -> tuple[Array, Array]:
@@ -113,17 +118,25 @@ class Task(_task.Task):
             return case.boxes[:, 1:], np.array([known.index(n) for n in names], dtype=np.int64)
         label = stored(case)
         same_grid(case, case.read("image"), label)
-        nowhere = np.isin(label.array, [0, self.plan.data.get("ignore") or 0])
-        if VALIDITY in case.items:
-            nowhere |= ~valid(case, label)
-        boxes = _boxes.of_objects(np.where(nowhere, 0, label.array)[0])
+        ignored = self._ignored(case)
+        boxes = _boxes.of_objects(np.where(False if ignored is None else ignored, 0, label.array)[0])
         return boxes, np.zeros(len(boxes), dtype=np.int64)
 
+    def _ignored(self, case: Case) -> Array | None:
+        """(1, *space) bool: `ignore` in the label mask, and outside the validity mask; None where there is neither."""
+        value, found = self.plan.data.get("ignore"), None
+        if value is not None and "label" in case.items:
+            found = stored(case).array == value
+        if VALIDITY in case.items:
+            outside = ~valid(case, case.read("image"))
+            found = outside if found is None else found | outside
+        return found if found is not None and found.any() else None
+
     def sample(self, store: Store, cases: Sequence[Case], part: str, k: int, rng: np.random.Generator) -> _task.Batch:
-        """image (B, C, *patch), boxes and labels: lists of (N_i, 4) and (N_i,)."""
+        """image (B, C, *patch), boxes and labels: lists of (N_i, 4) and (N_i,); ignored (B, *patch), where any is."""
         import torch
 
-        images, boxes, labels = [], [], []
+        images, boxes, labels, ignored = [], [], [], []
         for _ in range(self.plan.batch):
             ready = store(cases[int(rng.integers(len(cases)))])
             shape = ready["image"].shape[1:]
@@ -135,22 +148,28 @@ class Task(_task.Task):
                 start = patches.random_start(shape, self.plan.patch, rng)
             image = patches.cut(ready["image"], start, self.plan.patch)
             inside, kept = _boxes.clip(ready["boxes"] - np.tile(start, 2), self.plan.patch, self.options.keep)
+            nowhere = patches.cut(ready.get("ignored", np.zeros((1, *shape), bool)), start, self.plan.patch, fill=False)
             if part == "train":
                 record = augment.draw(self.plan.augment, rng, 2)
                 image = augment.apply(record, image)
+                nowhere = augment.apply(record, nowhere, "label") if nowhere.any() else nowhere
                 corners = partial(augment.move_points, record, shape=tuple(self.plan.patch))
                 inside = _boxes.moved(inside, corners)
             images.append(image)
             boxes.append(torch.from_numpy(inside.astype(np.float32)))
             labels.append(torch.from_numpy(ready["labels"][kept]))
-        return {"image": torch.from_numpy(np.stack(images).astype(np.float32)), "boxes": boxes, "labels": labels}
+            ignored.append(nowhere[0])
+        batch = {"image": torch.from_numpy(np.stack(images).astype(np.float32)), "boxes": boxes, "labels": labels}
+        # most data sets ignore nothing
+        return batch | ({"ignored": torch.from_numpy(np.stack(ignored))} if np.any(ignored) else {})
 
     def inputs(self, batch: _task.Batch) -> tuple[Any, ...]:
         return (batch["image"],)
 
     def losses(self, outputs: Any, batch: _task.Batch) -> "dict[str, Tensor]":
         """Focal loss on classes, GIoU on boxes, cross-entropy on centre-ness; normalised by assigned locations."""
-        return _boxes.fcos_losses(outputs, batch["boxes"], batch["labels"], tuple(batch["image"].shape[2:]))
+        size, ignored = tuple(batch["image"].shape[2:]), batch.get("ignored")
+        return _boxes.fcos_losses(outputs, batch["boxes"], batch["labels"], size, ignored)
 
     def counts(self, outputs: Any, batch: _task.Batch) -> Array:
         """Right and wrong boxes of every class by their score, and how many true ones there are."""
@@ -184,6 +203,9 @@ class Task(_task.Task):
             one, options = _rounds_boxes.one_of(outputs, place), self.options
             found, scores, labels = _boxes.decode(one, size, options.score, options.overlap, options.most)
             true, kinds = batch["boxes"][place].cpu().numpy(), batch["labels"][place].cpu().numpy()
+            if "ignored" in batch:
+                judged = _boxes.outside(found, labels, true, kinds, batch["ignored"][place].cpu().numpy())
+                found, scores, labels = found[judged], scores[judged], labels[judged]
             yield {"boxes": found, "scores": scores, "labels": labels, "true_boxes": true, "true_labels": kinds}
 
     def whole(self, prepared: Prepared) -> _task.Batch:
@@ -215,10 +237,13 @@ class Task(_task.Task):
         return self.judge(Result({"boxes": none}), case)
 
     def judge(self, result: Result, case: Case) -> _task.Judged:
-        """record: found and true boxes with their class values."""
+        """record: found and true boxes with their class values; without those found where nothing is judged."""
         boxes, (truth, places) = result["boxes"], self._truth(case)
         values = np.array([c.value for c in self.plan.classes])[places]
         record = {"boxes": boxes.array, "scores": boxes.scores, "labels": boxes.labels}
+        if (ignored := self._ignored(case)) is not None:
+            judged = _boxes.outside(boxes.array, boxes.labels, truth, values, ignored[0])
+            record = {name: value[judged] for name, value in record.items()}
         return _task.Judged(case.id, case.group, {}, record | {"true_boxes": truth, "true_labels": values})
 
     def show(self, result: Result, case: Case) -> list[tuple[Array, str]]:

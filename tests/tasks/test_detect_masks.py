@@ -4,11 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from hilum.core.atomic import write_text
 from hilum.core.errors import HilumError
 from hilum.core.findings import Boxes, Result
 from hilum.core.image import Image
+from hilum.data.store import Store
 from hilum.io import raster
 from hilum.planning.planner import look, make_plan
 from hilum.tasks import _task
@@ -51,3 +53,45 @@ def test_t10_an_ignored_band_alone_is_no_box(tmp_path: Path) -> None:
     with pytest.raises(HilumError) as error:
         made(tmp_path, False)
     assert error.value.code == "HIL-T10"
+
+
+def test_what_is_ignored_teaches_nothing_and_is_not_judged(tmp_path: Path) -> None:
+    task = made(tmp_path, True)
+    case = look(tmp_path, "detect", 0).dataset.cases[0]
+    ignored = np.zeros((1, 64, 64), bool)
+    ignored[0, :10] = ignored[0, 56:60] = True
+    assert np.array_equal(task.prepare(case)["ignored"], ignored)
+    # found: the two objects, one outside the field of view, one half in it and half in the band, one more
+    rows = np.array([*OBJECTS, OUTSIDE, [52, 2, 60, 8], [24, 2, 34, 9]], float)
+    found = Boxes(rows, np.ones(5), np.ones(5, np.int64), {1: "object"})
+    record = task.judge(Result({"boxes": found}), case).record
+    assert record["boxes"].tolist() == [*OBJECTS, [24, 2, 34, 9]] and len(record["scores"]) == 3
+    # an object that reaches into what is ignored is judged where it is found
+    near = Boxes(np.array([[2.0, 12, 20, 24]]), np.ones(1), np.ones(1, np.int64), {1: "object"})
+    assert len(task.judge(Result({"boxes": near}), case).record["boxes"]) == 1
+
+
+def test_ignored_places_of_a_batch_are_mirrored_with_it_and_have_no_gradient(tmp_path: Path) -> None:
+    task = made(tmp_path, True)
+    cases = look(tmp_path, "detect", 0).dataset.cases
+    store = Store(task.prepare)
+    plain = task.sample(store, cases, "val", 0, np.random.default_rng(0))
+    assert plain["ignored"].shape == (task.plan.batch, *task.plan.patch) and plain["ignored"][0, 0, :64].all()
+    # padding repeats the edge of the image, and is no ignored place
+    assert not plain["ignored"][:, 60:].any()
+    seen = set()
+    for seed in range(8):
+        batch = task.sample(store, cases, "train", 0, np.random.default_rng(seed))
+        seen |= {bool(one[0].all()) for one in batch["ignored"]}
+        assert all(int(one.sum()) == 14 * 64 for one in batch["ignored"])
+    assert seen == {True, False}
+    shapes = [(16, 16), (8, 8), (4, 4)]
+    outputs = {
+        name: [torch.zeros(len(plain["image"]), k, *shape, requires_grad=True) for shape in shapes]
+        for name, k in (("class", 1), ("box", 4), ("centre", 1))
+    }
+    sum(task.losses(outputs, plain).values()).backward()
+    gradient = outputs["class"][0].grad[:, 0]
+    # the finest level has a location every four pixels: rows 0 and 1 lie in the ignored ten, row 14 in the band
+    assert not gradient[:, :2].any() and not gradient[:, 14].any()
+    assert gradient[:, 4:6].any() and gradient[:, 15].any()
