@@ -120,14 +120,14 @@ def facts() -> Row:
 
 
 def put(results: Path, part: str, lines: list[str], content: Row) -> None:
-    """Set one part ("cost" or "learning") of segmentation_zoo.md and .json; the other stays as it is there."""
+    """Set one part ("cost", "learning" or "card") of segmentation_zoo.md and .json; the others stay as they are."""
     path = results / "segmentation_zoo.json"
     whole = (read(path) or {}) | {part: content | {"lines": lines}}
     date = f"{datetime.now(UTC):%Y-%m-%d}"
     smoke = " (SMOKE TEST: says nothing)" if results == SMOKE else ""
     text = [f"# {TITLE}, {date}{smoke}", "", *ABOUT, ""]
-    for name in ("cost", "learning"):
-        text += [*whole.get(name, {"lines": []})["lines"], ""]
+    for name in ("cost", "learning", "card"):
+        text += [*whole.get(name, {"lines": NO_GPU if name == "card" else []})["lines"], ""]
     text += ["## Published figures", "", *BESIDE, "", *_lines([dict(row) for row in FIGURES]), ""]
     write_json(path, whole | {"published": list(FIGURES), "written": date})
     write_text(results / "segmentation_zoo.md", "\n".join(text))
@@ -137,8 +137,13 @@ ABOUT = [
     "Research software. Not a medical device. Not for diagnosis, triage or treatment.",
     "",
     "Table A says what each network costs at the size of its paper, table B how networks of one size learn in the same",
-    "number of steps. Every cell names its commit and hardware; cells lie in `benchmarks/results/zoo_cells`. What is",
-    "not measured yet is named too.",
+    "number of steps, table C how they learn at the size of their papers. Every cell names its commit and hardware;",
+    "cells lie in `benchmarks/results/zoo_cells`. What is not measured yet is named too.",
+]
+NO_GPU = [
+    "## C. How they learn at card size",
+    "",
+    "Not run: there was no GPU. `python benchmarks/zoo/card_size.py` runs it where there is one.",
 ]
 BESIDE = [
     "Of other data, training and starting weights: they stand beside table B and are not reproduced or refuted by it.",

@@ -33,12 +33,20 @@ ABOUT = [
 
 
 def section(
-    table: Any, budget: Row | None, wanted: list[Any], found: list[Row], lacking: dict[str, str]
+    table: Any,
+    budget: Row | None,
+    wanted: list[Any],
+    found: list[Row],
+    lacking: dict[str, str],
+    told: str | None = None,
 ) -> tuple[list[str], Row]:
-    """Lines and data of one table. wanted: all its cells; found: those that are there. lacking: {network: package}."""
+    """Lines and data of one table. wanted: all its cells; found: those that are there. lacking: {network: package}.
+
+    told: the conditions in a sentence, where they are not those of the budget.
+    """
     if budget is None:
         return ["Not run yet: its steps are not measured."], {}
-    lines = [_conditions(table, budget), ""]
+    lines = [told or _conditions(table, budget), ""]
     done = {form: [c for c in found if c["form"] == form] for form in dict.fromkeys(c.form.label for c in wanted)}
     broken = {form: c["failed"] for form, own in done.items() for c in own if c["failed"]}
     able = {form: {c["seed"]: c for c in own} for form, own in done.items() if own and form not in broken}

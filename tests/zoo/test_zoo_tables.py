@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2] / "benchmarks"
-MINE = ("cells", "cost", "exported", "learning", "standing", "widths", "published", "machine", "tables", "rows")
+MINE = (
+    "card_size", "cells", "cost", "exported", "learning", "standing", "widths", "published", "machine", "tables",
+    "rows",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +77,22 @@ def test_a_table_says_whether_anything_could_be_supported(script: Any) -> None:
     assert "supported 1: it beats b." in supported(rows, 39)
     said = supported([rows[0], *[rows[2]] * 12], 4)
     assert said.startswith("No difference to a is supported") and said.endswith("so none could be.")
+
+
+def test_card_size_is_what_the_name_alone_builds_and_waits_for_a_gpu(
+    script: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card_size, learning = script("card_size"), script("learning")
+    monkeypatch.setattr(card_size.torch.cuda, "is_available", lambda: False)
+    plane = {cell.form.label: cell for cell in card_size.ordered(learning.TABLES[0])}
+    assert {form.label for form in learning.forms(learning.TABLES[0], "")} >= set(plane)
+    unet = plane["unet"]
+    assert unet.found.options == {} and unet.found.parameters > 31_000_000
+    assert unet.words[-2:] == ["--accelerator", "cuda"] and "1000" in unet.words
+    assert len({cell.file for cell in plane.values()}) == len(plane) > 15
+    monkeypatch.setattr("sys.argv", ["card_size.py"])
+    with pytest.raises(SystemExit, match="There is no GPU here"):
+        card_size.main()
 
 
 def test_exports_of_every_network_are_compared(script: Any) -> None:
