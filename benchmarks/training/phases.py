@@ -1,7 +1,8 @@
 """Where the time of a training step goes: sampling, augmenting, forward, loss, backward, optimiser, each timed alone.
 
 The network's part is timed with torch's own threads while nothing else runs; batches on one thread, as the loop makes
-them. Then the real loop: the share of its time that it waits for a batch.
+them. Then the real loop: the share of its time that it waits for a batch. How much of a step is convolutions, which
+are oneDNN's whatever library calls them, a profile of two steps says.
 """
 
 import statistics
@@ -26,13 +27,16 @@ WARM = 2
 def measured(
     source: Path, task: str, settings: dict[str, Any], cases: int, rounds: int
 ) -> tuple[dict[str, float], Plan]:
-    """Median seconds of each phase for a plan of 12 minutes: `rounds` steps on the first `cases` training cases."""
+    """Median seconds of each phase for a plan of 12 minutes: `rounds` steps on the first `cases` training cases.
+
+    convolutions: their share of the processor time of a step, 0 to 1.
+    """
     ready = look(source, task, 0)
-    return of_plan(ready, planned(ready, task, None, 12.0, None, 0, settings), cases, rounds)
+    return of_plan(ready, planned(ready, task, None, 12.0, None, 0, settings), cases, rounds, profiled=True)
 
 
-def of_plan(ready: Any, plan: Plan, cases: int, rounds: int) -> tuple[dict[str, float], Plan]:
-    """The same for a plan that is there already."""
+def of_plan(ready: Any, plan: Plan, cases: int, rounds: int, profiled: bool = False) -> tuple[dict[str, float], Plan]:
+    """The same for a plan that is there already. profiled: with `convolutions`."""
     import torch
 
     plan = _device.frozen(plan.model_copy(update={"steps": rounds + WARM}), "auto")
@@ -69,7 +73,28 @@ def of_plan(ready: Any, plan: Plan, cases: int, rounds: int) -> tuple[dict[str, 
         timed("optimiser", lambda k=k: _update(state, k))
     found = {n: statistics.median(v[WARM:] if n.count("once") == 0 else v) for n, v in spent.items()}
     found["augment"] = max(0.0, found.pop("sample and augment") - found["sample"])
+
+    def step() -> None:
+        optimiser.zero_grad(set_to_none=True)
+        losses = state.task.losses(net(*state.task.inputs(batch)), batch)
+        fabric.backward(sum(losses.values()))
+        _update(state, rounds)
+
+    if profiled:
+        found["convolutions"] = convolutions(step)
     return {n: round(v, 5) for n, v in found.items()}, plan
+
+
+def convolutions(step: Callable[[], None]) -> float:
+    """Share of the processor time of two steps that convolutions take, 0 to 1."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        for _ in range(2):
+            step()
+    rows = seen.key_averages()
+    own = sum(row.self_cpu_time_total for row in rows if "convolution" in row.key or "conv3d" in row.key)
+    return float(own / sum(row.self_cpu_time_total for row in rows))
 
 
 def _update(state: Any, k: int) -> None:

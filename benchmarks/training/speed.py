@@ -74,12 +74,14 @@ def _phases(
     """One line: milliseconds of each phase, and how long the real loop waits."""
     print(name, flush=True)
     found, plan = phases.measured(_source(data), task, settings, 24, steps)
+    share = found.pop("convolutions")
     each = sum(found[n] for n in ("forward", "loss", "backward", "optimiser"))
     plan.model_copy(update={"steps": max(8, int(seconds / each / 3))}).write(scratch / "plan.json")
     rate = hilum(_source(data), task, ["--plan", str(scratch / "plan.json")], scratch)
     row: dict[str, Any] = {"what": f"{name}, {next(iter(plan.networks.values())).name}"}
     row |= {f"{n} ms": round(1000 * v, 1) for n, v in found.items()}
     row |= {"batch / step": round((found["sample"] + found["augment"]) / each, 3)}
+    row["of a step convolutions"] = round(share, 3)
     return row | {"loop: ms a step": round(1000 * rate["step_seconds"], 1), "loop: share waiting": rate["wait"]}
 
 
