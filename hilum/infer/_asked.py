@@ -105,20 +105,24 @@ class Asked:
         """The last layer, where a runtime computes what it reads and it is computed here; not with dropout left on."""
         return None if self._drops() else streamed.linear_head(self.net)
 
-    def _scores(self, look: windows.Look, head: streamed.Head | None, tiles: windows.Tiling) -> windows.Look:
-        """Looks as they are merged: features where the head comes late, else scores. Of one window features are kept.
+    def _scores(
+        self, chosen: _choose.Chosen, head: streamed.Head | None, tiles: windows.Tiling, late: bool = False
+    ) -> windows.Look:
+        """Looks as they are merged: scores, or features where the head comes `late`. Of one window features are kept.
 
-        head: of a network of which `look` gives the features; None where it gives scores.
+        head: of a network of which `chosen` gives the features; None where it gives scores.
         """
-        keep, net = tiles.count == 1 and not self.task.options.mirror, self.net
-        if head is None or (head.late and not keep):
+        net, look = self.net, chosen.look
+        # what is less exact than PyTorch is no measure of how unlike an image is
+        keep = tiles.count == 1 and not self.task.options.mirror and _choose.card(chosen.name)["exact"]
+        if head is None or (late and not keep):
             return look
 
         def seen(window: Any) -> Any:
             out = look(window)
             if keep:
                 self._last.note(net, (window,), out)
-            return out if head.late else net.head(out)
+            return out if late else net.head(out)
 
         return seen
 

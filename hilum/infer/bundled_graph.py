@@ -39,10 +39,10 @@ def outputs(bundle: Run, golden: Mapping[str, Any]) -> dict[str, Any] | None:
 
     content = bundle.read(NAME)
     check(content, bundle.path)
-    inputs = _task.load(bundle.plan).inputs({n.removeprefix("in."): t for n, t in golden.items()})
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     try:
+        inputs = _task.load(bundle.plan).inputs({n.removeprefix("in."): t for n, t in golden.items()})
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         found = session.run(None, {session.get_inputs()[0].name: inputs[0].numpy()})[0]
     except Exception as error:  # the runtime's errors have no class in common
@@ -72,9 +72,9 @@ def _of_openvino(bundle: Run, golden: Mapping[str, Any], names: tuple[str, str],
     from hilum.infer.runtimes import _openvino
 
     task = _task.load(bundle.plan)
-    window = task.inputs({n.removeprefix("in."): t for n, t in golden.items()})[0]
     head = streamed.linear_head(network(task, bundle)) if task.CARD["infer"] == "windows" else None
     try:
+        window = task.inputs({n.removeprefix("in."): t for n, t in golden.items()})[0]
         made = _openvino.held(Stored(bundle.read), names)
         takes = tuple(made.input(0).shape)
         if takes != tuple(window.shape):

@@ -126,7 +126,7 @@ class Predictor(Asked):
             air = None if self._drops() else self._air()
             with self.clock("merge"):
                 left = None if self.limit is None else max(0, self.limit - resident.now())
-                look = self._scores(chosen.look, head, tiles)
+                look = self._scores(chosen, head, tiles)
                 merged = windows.merged(
                     look, image, self.plan.patch, options.overlap, options.mirror, left, progress, air,
                     self._pace(chosen, tiles), self._waiting,
@@ -150,7 +150,8 @@ class Predictor(Asked):
         tiles = windows.tiling(image.shape[1:], self.plan.patch, options.overlap)
         window, head = windows.middle(image, tiles), self._head()
         chosen = self._look(window, head, self._looks(tiles))
-        look, late = self._scores(chosen.look, head, tiles), head if head is not None and head.late else None
+        late = head if head is not None and head.late else None
+        look = self._scores(chosen, head, tiles, late is not None)
         pace = self._pace(chosen, tiles)
         count = 1 + len(self.plan.classes)
         channels = count if late is None else late.weight.shape[1]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load
+from safetensors.torch import load, save
 
 from hilum.core.errors import HilumError
 from hilum.core.run import Run
@@ -70,6 +70,12 @@ def graph(good: Path) -> Any:
 def test_the_graph_says_what_the_network_says(good: Path) -> None:
     found = bundles.verify(good)["graphs"]
     assert found.keys() == {bundled_graph.NAME} and found[bundled_graph.NAME] < bundles.TOLERANCES["onnx"]
+
+
+def test_m10_a_golden_pair_without_its_input_is_refused(good: Path, tmp_path: Path) -> None:
+    pair = {n: t for n, t in load(Run(good).read("golden.safetensors")).items() if n.startswith("out.")}
+    error = refused(with_graph(good, save(pair), tmp_path / "a.hilum", "golden.safetensors"))
+    assert error.code == "HIL-M10" and "golden input" in error.seen
 
 
 def test_it_is_not_looked_at_where_the_packages_are_missing(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:

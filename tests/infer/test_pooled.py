@@ -12,6 +12,7 @@ from hilum.core.run import Run
 from hilum.infer import streamed
 from hilum.infer._pooled import Last, pooled
 from hilum.infer.predictor import Predictor
+from hilum.infer.runtimes import _choose
 from hilum.planning.planner import Prepared
 from hilum.trust import outlier
 from hilum.zoo.unet3plus import Net as UNet3Plus
@@ -54,6 +55,38 @@ def test_a_mask_and_the_features_of_its_image_come_from_one_look(
     wanted = outlier.views(predictor.task, predictor.net, case, prepared)
     assert found is not None and wanted is not None
     np.testing.assert_allclose(found["network"], wanted["network"], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_with_more_classes_than_features_whole_scores_are_scores(times: int, trained: Callable[[str], Run]) -> None:
+    predictor = Predictor(trained("segment"))
+    body, head = predictor.net, streamed.linear_head(predictor.net)
+    assert head is not None and predictor.plan.dims == 3
+    features = head.weight.shape[1]
+    body.head = nn.Conv3d(features, features + 5, 1)
+    late = streamed.linear_head(body)
+    assert late is not None and late.late
+    case = volume(predictor.run, 1, times)
+    prepared = predictor.task.prepare(case, truth=False)
+    with torch.no_grad():
+        found = predictor.logits(prepared)
+        patch = predictor.plan.patch[0]
+        parts = [body(torch.from_numpy(a)[None])[0] for a in np.split(prepared["image"], times, axis=1)]
+    assert found.shape == (features + 5, times * patch, *predictor.plan.patch[1:])
+    # windows that do not overlap: each is the network's answer
+    torch.testing.assert_close(found, torch.cat(parts, dim=1), rtol=1e-4, atol=1e-4)
+
+
+def test_what_a_less_exact_runtime_saw_is_no_measure(
+    trained: Callable[[str], Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor = Predictor(trained("segment"))
+    case, cards = volume(predictor.run, 1), _choose.card
+    monkeypatch.setattr(_choose, "card", lambda name: cards(name) | {"exact": False})
+    prepared = predictor.opinion(case).prepared
+    asked = Asked(predictor.net)
+    predictor.features([torch.from_numpy(prepared["image"])[None]])
+    assert asked.count == 1, "the network itself is asked"
 
 
 def test_a_class_and_the_features_of_its_image_come_from_one_look(

@@ -209,9 +209,11 @@ def _fit(
     """Why a runtime is not to be used, or "", and the network by it. wanted: classes of the window."""
     try:
         look = prepared(name, net, window, stored)
-        if _held(name, stored):
-            _check_stored(name, look, net, window, head)
-        same = float((_classes(look(window), head) == wanted).float().mean())
+        # some convert and then fail at their first look
+        with converting(name):
+            if _held(name, stored):
+                _check_stored(name, look, net, window, head)
+            same = float((_classes(look(window), head) == wanted).float().mean())
     except HilumError as error:
         return error.seen, net
     return "" if same >= SAME else f"only {100 * same:.2f} % of voxels get the same class", look

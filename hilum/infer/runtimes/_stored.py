@@ -1,9 +1,11 @@
 """Graphs that were made of a network before: those in its run or bundle, and a cache of the user's that may be lost."""
 
 import contextlib
+import functools
 import hashlib
 import os
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ PLACE = "HILUM_CACHE"
 # The environment variable that names the folder of the cache; "off" is none.
 LIMIT = 2 << 30
 # Bytes that the cache may hold; what was written first goes first.
+BUILT_OF = ("torch", "monai", "onnxscript", "openvino")
 Read = Callable[[str], bytes | None]
 
 
@@ -72,7 +75,7 @@ def folder() -> Path | None:
 
 
 def key(net: Any, *facts: Any) -> str:
-    """What tells a network from every other: all its numbers, its code, and the facts given."""
+    """What tells a network from every other: all its numbers, its code and what it is built of, and the facts given."""
     import inspect
 
     total = hashlib.sha256(repr(facts).encode())
@@ -82,6 +85,19 @@ def key(net: Any, *facts: Any) -> str:
     with contextlib.suppress(OSError, TypeError):
         # of features alone: the network that they are of
         total.update(Path(inspect.getfile(type(getattr(net, "net", net)))).read_bytes())
+    return hashlib.sha256(f"{total.hexdigest()} {_code()}".encode()).hexdigest()
+
+
+@functools.cache
+def _code() -> str:
+    """The zoo's files, and the versions of what its networks are built of and converted by."""
+    found = []
+    for package in BUILT_OF:
+        with contextlib.suppress(PackageNotFoundError):
+            found.append(f"{package} {version(package)}")
+    total, zoo = hashlib.sha256(" ".join(found).encode()), Path(__file__).parents[2] / "zoo"
+    for path in sorted(zoo.rglob("*.py")):
+        total.update(path.relative_to(zoo).as_posix().encode() + b"\0" + path.read_bytes())
     return total.hexdigest()
 
 

@@ -84,6 +84,18 @@ def test_a_network_that_can_not_be_converted_is_refused_by_sentence(monkeypatch:
     assert "no such operator" in found.left["torch-channels-last"] and found.name != "torch-channels-last"
 
 
+def test_one_that_fails_at_its_first_look_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hilum.infer.runtimes import torch_channels_last
+
+    def broken(x: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("bad allocation")
+
+    monkeypatch.setattr(torch_channels_last, "prepare", lambda own, example, stored: broken)
+    monkeypatch.setattr(_choose, "ENOUGH", 0)
+    found = _choose.chosen("auto", net(2), window(2))
+    assert "bad allocation" in found.left["torch-channels-last"] and found.name != "torch-channels-last"
+
+
 def test_auto_takes_the_fastest_that_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
     """A wrong runtime is left out however fast it is."""
     from hilum.infer.runtimes import torch_channels_last

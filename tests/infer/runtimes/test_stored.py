@@ -69,14 +69,18 @@ def test_the_oldest_goes_first(cache: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert [one.cached(str(n)) is not None for n in range(4)] == [False, False, True, True]
 
 
-def test_a_key_tells_networks_apart() -> None:
+def test_a_key_tells_networks_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(1, 2, 3))
     first = _stored.key(net, (1, 1, 8, 8))
     assert first == _stored.key(net, (1, 1, 8, 8)) != _stored.key(net, (1, 1, 8, 16))
     with torch.no_grad():
         next(net.parameters())[0, 0, 0, 0] += 1e-6
-    assert _stored.key(net, (1, 1, 8, 8)) != first
+    second = _stored.key(net, (1, 1, 8, 8))
+    assert second != first
+    # blocks that a network is built of are code too
+    monkeypatch.setattr(_stored, "_code", lambda: "another")
+    assert _stored.key(net, (1, 1, 8, 8)) != second
 
 
 def test_auto_remembers_what_it_chose(
