@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from hilum.core.atomic import writing
 from hilum.core.errors import HilumError
 from hilum.core.run import Run
 from hilum.tasks import _build
@@ -35,19 +34,13 @@ def check(run: Run, others: Sequence[Run]) -> None:
             )
 
 
-def keep(run: Run, others: Sequence[Run]) -> None:
-    """Copy the predicting networks of `others` into the folder of `run`, as its only further ones.
-
-    The manifest is left to whoever writes the calibration that asks for them.
-    """
+def weights(run: Run, others: Sequence[Run]) -> dict[str, bytes]:
+    """{file in the folder of `run`: predicting network of one of `others`}, counted from 2."""
     role = _build.predicting(run.plan)
-    wanted = [run.path / "weights" / f"{role}.{number}.safetensors" for number in range(2, 2 + len(others))]
-    for path, other in zip(wanted, others, strict=True):
-        with writing(path) as part:
-            part.write_bytes(other.read(f"weights/{role}.safetensors"))
-    for path in (run.path / "weights").glob(f"{role}.*.safetensors"):
-        if path not in wanted:
-            path.unlink()
+    return {
+        f"weights/{role}.{number}.safetensors": other.read(f"weights/{role}.safetensors")
+        for number, other in enumerate(others, 2)
+    }
 
 
 def _differing(run: Run, other: Run) -> list[str]:

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from hilum.core.atomic import write_text, writing
 from hilum.core.calibration import Calibration, Gate, Opinions, Scaling, Sets
 from hilum.core.errors import HilumError
 from hilum.core.evenly import evenly
@@ -102,6 +101,8 @@ def learn(
     if single:
         # all else is learned of masks as they will be
         predictor.task.keep_largest(single)
+        # what was seen of a case is large: not twice
+        del val
         val = _seen(predictor, parts["val"], True, progress)
     made, arrays = _fitted(predictor, train, val, error, least)
     return made.model_copy(update={"single": single, "modalities": kinds, "notes": words + made.notes}), arrays
@@ -151,27 +152,40 @@ def write(
     if made is None:
         return None
     made = made.model_copy(update={"opinions": opinions})
-    ensemble.keep(run, others)
+    files = ensemble.weights(run, others)
     if arrays:
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
-        with writing(run.path / "outlier.safetensors") as path:
-            save_file(arrays, path)
-    else:
-        (run.path / "outlier.safetensors").unlink(missing_ok=True)
-    write_text(run.path / "calibration.json", made.model_dump_json(indent=1) + "\n")
-    run.write_manifest()
+        files["outlier.safetensors"] = save(arrays)
+    files["calibration.json"] = (made.model_dump_json(indent=1) + "\n").encode()
+    # what was there before goes when all that is new is whole
+    run.put(files)
+    _without(run, set(files))
     return made
 
 
 def taken_up(run: Run) -> None:
     """A run whose calibration was cut short between its files can be calibrated again: nothing else in it may differ.
 
-    What differs is written anew by `write`, so none of it is used.
+    Half of one calibration and half of another are none: until `write` the run is without.
     """
-    role = _build.predicting(run.plan)
-    own = re.compile(rf"calibration\.json|outlier\.safetensors|weights/{re.escape(role)}\.\d+\.safetensors")
-    if run.resumable(own):
+    if run.resumable(_own(run)):
+        _without(run, set())
+
+
+def _own(run: Run) -> re.Pattern[str]:
+    """Names of the files that a calibration consists of."""
+    role = re.escape(_build.predicting(run.plan))
+    return re.compile(rf"calibration\.json|outlier\.safetensors|weights/{role}\.\d+\.safetensors")
+
+
+def _without(run: Run, kept: set[str]) -> None:
+    """Remove what a calibration consists of, but for these files; the one that asks for the others first."""
+    own = _own(run)
+    gone = sorted(name for name in run.names() if own.fullmatch(name) and name not in kept)
+    for name in gone:
+        (run.path / name).unlink()
+    if gone:
         run.write_manifest()
 
 

@@ -67,8 +67,10 @@ def of_one(run: Run, data: Path | str, progress: Progress) -> dict[str, Any]:
 
 
 def taken_up(run: Run) -> None:
-    """A run whose quantising was cut off between its files can be quantised again; none of them is used for it."""
+    """A run whose quantising was cut off between its files can be quantised again; until then it is without."""
     if run.resumable(OWN):
+        for name in [name for name in run.names() if OWN.fullmatch(name)]:
+            (run.path / name).unlink()
         run.write_manifest()
 
 

@@ -5,12 +5,14 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy.special import softmax
 
 from hilum.core import catalogue
+from hilum.core.atomic import write_all
 from hilum.core.errors import HilumError
 from hilum.core.run import Run
 from hilum.infer.bundle import verify
@@ -111,13 +113,35 @@ def test_a_calibration_that_was_cut_short_can_be_made_again(
 ) -> None:
     data, a, b = cells
     shutil.copytree(a, tmp_path / "run")
-    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
-        broken.setattr(Run, "write_manifest", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
-        calibrate(tmp_path / "run", data, others=[b])
+    calibrate(tmp_path / "run", data, others=[b])
+    whole = Run(tmp_path / "run").hashes()
+
+    def full(_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    def cut(files: dict[Path, bytes]) -> None:
+        write_all(dict(list(files.items())[:-1]))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr("hilum.core.atomic._finish", full)
+        with pytest.raises(OSError, match="No space"):
+            calibrate(tmp_path / "run", data)
+        assert Run(tmp_path / "run").hashes() == whole, "what was there before is not touched"
+        broken.undo()
+        broken.setattr("hilum.core.run.write_all", cut)
+        with pytest.raises(KeyboardInterrupt):
+            calibrate(tmp_path / "run", data, error=0.2, others=[b])
     # nobody predicts with half of it
     assert code(lambda: Predictor(Run(tmp_path / "run")))[0] == "HIL-M05"
+    # nor where it is taken up and cut off again: half of one and half of another are none
+    assert code(lambda: calibrate(tmp_path / "run", tmp_path / "nothing"))[0].startswith("HIL-")
+    left = Run(tmp_path / "run")
+    left.check_hashes()
+    assert left.calibration is None
+    assert [p.name for p in (left.path / "weights").iterdir()] == ["net.safetensors"]
     calibrate(tmp_path / "run", data, others=[b])
-    Run(tmp_path / "run").check_hashes()
+    assert Run(tmp_path / "run").hashes() == whole
     # other damage is not passed over
     (tmp_path / "run" / "calibration.json").write_text("{}")
     with open(tmp_path / "run" / "split.csv", "a") as stream:
