@@ -68,6 +68,7 @@ class Listener:
         self._readers = [reader for reader, _ in pipes]
         self.writers = [writer for _, writer in pipes]
         self.error: HilumError | None = None
+        self.raised: BaseException | None = None
         self.step = 0
         self._progress, self._over = progress, threading.Event()
         self._thread = threading.Thread(target=self._listen, daemon=True)
@@ -103,7 +104,15 @@ class Listener:
             return
         if words[0] == "train":
             self.step = words[1]
-        self._progress(*words)
+        if self.raised is not None:
+            return
+        try:
+            self._progress(*words)
+        except BaseException as error:
+            # said in the thread that waits; what the processes still say is heard, or they would wait for it
+            self.raised = error
+            for child in multiprocessing.active_children():
+                child.terminate()
 
 
 def _together(plan: Plan, progress: Progress, accelerator: str, devices: int, words: dict[str, Any]) -> None:
@@ -122,6 +131,8 @@ def _together(plan: Plan, progress: Progress, accelerator: str, devices: int, wo
 
 def _reason(error: Any, listener: Listener) -> BaseException:
     """Why the processes ended, as what one process would have raised."""
+    if listener.raised is not None:
+        return listener.raised
     if listener.error is not None:
         return listener.error
     code = getattr(error, "exit_code", None)

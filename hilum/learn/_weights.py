@@ -110,8 +110,11 @@ def is_run(path: Path) -> bool:
         return True
     if not zipfile.is_zipfile(path):
         return False
-    with zipfile.ZipFile(path) as archive:
-        return "plan.json" in archive.namelist()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "plan.json" in archive.namelist()
+    except zipfile.BadZipFile as error:
+        raise HilumError("HIL-M04", f"{path} is damaged ({error})", "Copy it again") from error
 
 
 def _raw(path: Path) -> Any:

@@ -150,6 +150,26 @@ class Ended(Exception):
     error_index = 1
 
 
+def test_what_progress_raises_ends_the_processes_and_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Child:
+        ended = 0
+
+        def terminate(self) -> None:
+            Child.ended += 1
+
+    def progress(*_: Any) -> None:
+        raise ValueError("enough")
+
+    monkeypatch.setattr(_launch.multiprocessing, "active_children", lambda: [Child()])
+    with _launch.Listener(1, progress) as listener:
+        # more than a pipe holds: who speaks would wait for ever if nobody heard
+        for step in range(3000):
+            listener.writers[0].send(("progress", ("train", step, 3000, "x" * 64)))
+        listener.close()
+        found = _launch._reason(Ended("it was ended"), listener)
+    assert isinstance(found, ValueError) and Child.ended == 1
+
+
 @pytest.mark.parametrize(
     ("code", "expected"),
     [(-9, "HIL-T07"), (1, "HIL-T07"), (-15, 143), (143, 143), (-2, 130), (130, 130), (None, "HIL-LEARN-04")],
