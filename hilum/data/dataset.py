@@ -247,6 +247,6 @@ def patient(settings: Settings, case_id: str) -> str | None:
         raise HilumError(
             "HIL-DATA-03", f"patients: {settings.patients!r} is no regular expression ({error})", "Mend it"
         ) from error
-    if not found or not found.groups():
+    if not found or not found.groups() or found.group(1) is None:
         raise HilumError("HIL-DATA-06", f"patients: {settings.patients!r} does not match case {case_id!r}", "Mend it")
     return str(found.group(1))

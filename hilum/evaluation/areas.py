@@ -11,6 +11,7 @@ import numpy as np
 
 from hilum.evaluation import delong
 from hilum.evaluation.bootstrap import interval_of_set, paired_of_set
+from hilum.evaluation.evaluator import honest
 from hilum.evaluation.multiple import holm
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -91,7 +92,7 @@ def _by_delong(columns: dict[str, Array], positive: Array, groups: Sequence[Hash
 
 def _by_groups(columns: dict[str, Array], positive: Array, groups: Sequence[Hashable], net: str, best: str) -> Row:
     own, other = (list(zip(columns[name], positive, strict=True)) for name in (net, best))
-    found = interval_of_set(own, groups, _area(), RESAMPLES)
+    found = honest(interval_of_set(own, groups, _area(), RESAMPLES), "auroc")
     row: Row = {"auroc": found.mean, "low": found.low, "high": found.high}
     if net == best:
         return row

@@ -121,12 +121,12 @@ def _of_classes(scaled: Array, truth: Array, classes: Sequence[str]) -> dict[str
 
 
 def _sets(known: Calibration, found: Sequence[Answer], truth: Array, classes: Sequence[str]) -> dict[str, Any]:
-    """Coverage of the prediction sets beside the band in which it lies when all is well."""
+    """Coverage of the prediction sets beside the band in which it lies when all is well: of groups, as calibrated."""
     assert known.sets is not None
     inside = np.array([[name in a.meta["set"] for name in classes] for a in found])
     held = covered(inside, truth)
     assert held is not None
-    low, high = coverage_band(known.sets.groups, len(found), known.sets.error)
+    low, high = coverage_band(known.sets.groups, len({a.judged.group for a in found}), known.sets.error)
     named = dict(zip(classes, held.classes, strict=True))
     return {"error": known.sets.error, "coverage": held.coverage, "band low": low, "band high": high,
             "mean size": held.size, "empty": held.empty, "per_class": named,

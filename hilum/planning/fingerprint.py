@@ -18,6 +18,8 @@ from hilum.tasks import _labels
 
 LATER = ("channels", "roles", "accept", "modality")
 # Settings that came after the first runs: left out of the hash where they are empty, so that old runs know their data.
+IMAGES = ("image", "fixed", "kspace")
+# Roles of what a case is known by.
 SAMPLES = 10_000
 # Intensities kept per case and channel; their percentiles stand for the data set's.
 
@@ -76,8 +78,7 @@ def case_facts(case: Case) -> tuple[dict[str, Any], Array | None, Array | None, 
 
 def content_hash(case: Case) -> str:
     """What the image of a case is, whatever it is called: a hash of its shape and values."""
-    role = next(r for r in ("image", "fixed", "kspace") if r in case.items)
-    return _hash(case.read(role))
+    return _hash(case.read(next(r for r in IMAGES if r in case.items)))
 
 
 def _hash(item: Image | Measurement) -> str:

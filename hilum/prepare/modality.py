@@ -32,14 +32,16 @@ def code(word: str) -> str:
 
 
 def family(fingerprint: dict[str, Any]) -> str:
-    """The family of a data set: as stated; else Hounsfield units are ct, three channels "colour", the rest grey.
+    """The family of a data set: as stated (of the first channel "CT" counts too); else Hounsfield units are ct, three
+    channels "colour", the rest grey.
 
     Three channels of one intensity are a grey picture stored as colour.
     """
     for name, group in FAMILIES.items():
         if fingerprint.get("modality") in group and name != "grey":
             return name
-    if fingerprint["intensity"][0]["low"] < -500:
+    first = str(next(iter(fingerprint["channels"]), "")).upper()
+    if first == "CT" or fingerprint["intensity"][0]["low"] < -500:
         return "ct"
     alike = all(row == fingerprint["intensity"][0] for row in fingerprint["intensity"])
     return "colour" if len(fingerprint["channels"]) == 3 and not alike and not fingerprint["physical"] else "grey"

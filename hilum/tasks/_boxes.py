@@ -23,11 +23,16 @@ HALF = 0.5
 # Share of a found box in what is ignored from which it is not judged, as COCO has it for crowds.
 
 
-def of_objects(label: Array) -> Array:
-    """Label (*space) -> boxes (N, 2d): one per value when values number objects, one per component of a 0/1 mask."""
+def of_objects(label: Array, pieces: bool = False) -> Array:
+    """Label (*space) -> boxes (N, 2d): one per value when values number objects, one per component of a 0/1 mask.
+
+    pieces: values are classes, and every component of each is an object.
+    """
     from scipy import ndimage
 
     values = np.unique(label[label != 0])
+    if pieces and len(values) > 1:
+        return np.concatenate([of_objects(label == value) for value in values])
     if len(values) <= 1:
         numbered = ndimage.label(label != 0)[0]
     else:
@@ -92,7 +97,7 @@ def assign(points: "Tensor", stride: int, last: bool, boxes: "Tensor") -> "tuple
     import torch
 
     if len(boxes) == 0:
-        return torch.full((len(points),), -1), torch.zeros(len(points), 4)
+        return torch.full((len(points),), -1, device=points.device), points.new_zeros(len(points), 4)
     low, high = boxes[None, :, :2], boxes[None, :, 2:]
     place = points[:, None]
     sides = torch.cat([place - low, high - place], dim=2)

@@ -14,7 +14,7 @@ from hilum.core.plan import Strict
 from hilum.data.store import Prepared, Store
 from hilum.prepare import augment, intensity, modality, patches
 from hilum.tasks import _boxes, _rounds_boxes, _show, _task
-from hilum.tasks._labels import VALIDITY, same_grid, stored, valid
+from hilum.tasks._labels import VALIDITY, same_grid, stored, to_channels, valid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,13 +37,16 @@ SURE = 0.3
 
 
 class Options(Strict):
-    """inside: share of patches around a box. keep: least visible share of a box cut by the patch."""
+    """inside: share of patches around a box. keep: least visible share of a box cut by the patch. pieces: in masks a
+    value is a class, of which every connected piece is an object; else values number objects, where there are several.
+    """
 
     inside: float = Field(default=0.75, ge=0, le=1)
     keep: float = Field(default=0.3, gt=0, le=1)
     score: float = Field(default=0.05, ge=0, le=1)
     overlap: float = Field(default=0.5, gt=0, le=1)
     most: int = Field(default=100, ge=1)
+    pieces: bool = False
 
 
 class Task(_task.Task):
@@ -75,7 +78,8 @@ class Task(_task.Task):
             "networks": {"net": {"name": "fcos", "options": {"width": width}}},
             # boxes grow when they are turned: mirrored only
             "augment": [e for e in entries if e["name"] not in ("rotate_scale", "elastic")],
-            "options": {},
+            # values that somebody named as classes do not number objects
+            "options": {"pieces": bool(settings["classes"]) or _by_value(settings["labels"])},
         }
 
     def prepare(self, case: Case, truth: bool = True) -> Prepared:
@@ -118,15 +122,21 @@ class Task(_task.Task):
             return case.boxes[:, 1:], np.array([known.index(n) for n in names], dtype=np.int64)
         label = stored(case)
         same_grid(case, case.read("image"), label)
+        values, rules = label.array, self.plan.data.get("labels")
+        if _by_value(rules):
+            # what the rules leave out is no object, and values that they do not know are refused (N15)
+            values = np.clip(to_channels(values, self.plan), 0, None)
         ignored = self._ignored(case)
-        boxes = _boxes.of_objects(np.where(False if ignored is None else ignored, 0, label.array)[0])
+        boxes = _boxes.of_objects(np.where(False if ignored is None else ignored, 0, values)[0], self.options.pieces)
         return boxes, np.zeros(len(boxes), dtype=np.int64)
 
     def _ignored(self, case: Case) -> Array | None:
         """(1, *space) bool: `ignore` in the label mask, and outside the validity mask; None where there is neither."""
         value, found = self.plan.data.get("ignore"), None
         if value is not None and "label" in case.items:
-            found = stored(case).array == value
+            label = stored(case)
+            same_grid(case, case.read("image"), label)
+            found = label.array == value
         if VALIDITY in case.items:
             outside = ~valid(case, case.read("image"))
             found = outside if found is None else found | outside
@@ -263,6 +273,11 @@ class Task(_task.Task):
 
         image = torch.from_numpy(rng.standard_normal((1, len(self.plan.channels), *self.plan.patch)).astype(np.float32))
         return {"image": image, "boxes": [torch.tensor([[8.0, 8.0, 24.0, 24.0]])], "labels": [torch.tensor([0])]}
+
+
+def _by_value(rules: dict[str, Any] | None) -> bool:
+    """Whether a label mapping says which values are which class; else any value, `nonzero`, may number an object."""
+    return bool(rules) and not any(isinstance(rule, str) for rule in (rules or {}).values())
 
 
 def _may_hold_boxes(row: dict[str, Any], ignore: int | None) -> bool:

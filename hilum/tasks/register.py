@@ -157,14 +157,14 @@ class Task(_task.Task):
         return losses
 
     def _overlap(self, outputs: "Tensor", batch: _task.Batch) -> "Tensor":
-        """1 - soft Dice of labels warped one-hot, mean over classes."""
+        """1 - soft Dice of labels warped one-hot, mean over classes; where the fixed one is ignored nothing counts."""
         import torch
 
         from hilum.core.warp import warp
 
-        losses = []
+        losses, known = [], (batch["fixed_label"] >= 0).float()
         for channel in range(1, len(self.plan.classes) + 1):
-            moved = warp((batch["moving_label"] == channel).float(), outputs)
+            moved = known * warp((batch["moving_label"] == channel).float(), outputs)
             fixed = (batch["fixed_label"] == channel).float()
             losses.append(1 - (2 * (moved * fixed).sum() + 1e-5) / (moved.sum() + fixed.sum() + 1e-5))
         return torch.stack(losses).mean()
@@ -244,9 +244,10 @@ class Task(_task.Task):
     def _by_class(
         self, name: str, source: Image, field: Field, truth: Array, spacing: tuple[float, ...]
     ) -> dict[str, float | None]:
-        """{class: metric} of the label pulled through a field, against the fixed label."""
+        """{class: metric} of the label pulled through a field, against the fixed label where that is not ignored."""
         measure = catalogue.load("hilum.metrics", name).measure
         moved = _pairs.pull_labels(source, field, len(self.plan.classes))
+        moved[truth < 0] = 0
         return {c.name: measure(moved == n, truth == n, spacing) for n, c in enumerate(self.plan.classes, 1)}
 
     def show(self, result: Result, case: Case) -> list[tuple[Array, str]]:

@@ -49,8 +49,11 @@ def _known(folder: Path, key: str) -> dict[str, Any] | None:
     """The record that is there; None in an empty folder."""
     path = folder / NAME
     if path.is_file():
-        known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if known.get("key") != key:
+        try:
+            known: Any = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            known = None
+        if not isinstance(known, dict) or known.get("key") != key:
             raise _other(folder)
         return known
     if _held(folder):

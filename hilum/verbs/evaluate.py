@@ -19,7 +19,7 @@ from hilum.evaluation.evaluator import Evaluation, judge_all, judge_generated
 from hilum.evaluation.promises import Promises
 from hilum.evaluation.voxels import Voxels
 from hilum.infer.predictor import Predictor
-from hilum.planning.fingerprint import content_hash
+from hilum.planning.fingerprint import IMAGES, content_hash
 from hilum.planning.planner import look
 from hilum.tasks import _task
 from hilum.tasks._task import Judged
@@ -116,7 +116,8 @@ def _cases(run: Run, data: Path | str, part: str | None, progress: Progress) -> 
     roles = catalogue.card("hilum.tasks", plan.task)["roles"]
     dataset = open_dataset(data)
     seen: dict[str, str] = run.json("seen.json") if run.has("seen.json") else {}
-    shared = {c.id: seen[h] for c in dataset.cases if (h := content_hash(c)) in seen} if seen else {}
+    pictured = [c for c in dataset.cases if any(role in c.items for role in IMAGES)] if seen else []
+    shared = {c.id: seen[h] for c in pictured if (h := content_hash(c)) in seen}
     labelled = [c for c in dataset.cases if all(any(has_role(c, r) for r in role.split("|")) for role in roles)]
     if shared or not labelled:
         dataset = open_dataset(data, roles)
@@ -129,7 +130,13 @@ def _cases(run: Run, data: Path | str, part: str | None, progress: Progress) -> 
                 "Give the run's own, unchanged data, or leave these images out",
             )
         chosen = part or "test"
-        return _task.load(plan).asked([c for c, p in units if p == chosen]), chosen
+        if not (own := [c for c, p in units if p == chosen]):
+            there = ", ".join(sorted({p for _, p in units}))
+            raise HilumError(
+                "HIL-EVAL-02", f"{data} holds images of the run ({there}), but none of its {chosen} part",
+                f"Give the run's own, whole data, or --part {there.split(', ')[0]}",
+            )  # fmt: skip
+        return _task.load(plan).asked(own), chosen
     if part is not None:
         raise HilumError(
             "HIL-EVAL-02", f"{data} is not the run's own data, so it has no {part} part", "Leave --part out"

@@ -53,7 +53,8 @@ def planned(
     """make_plan for this machine, completed with the regime's typed learning settings. memory: "4GB" or bytes, shared
     by all devices (processes).
 
-    The speed is measured only where minutes must become a network; steps are planned alike on every machine.
+    The speed is measured only where minutes must become a network; steps are planned alike on every machine without a
+    CUDA card that has the memory.
     """
     known = machine.facts(None if minutes is None else int(ready.facts["dims"]), accelerator)
     asked = None if memory is None else parse_size(memory)

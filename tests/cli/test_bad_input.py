@@ -316,6 +316,28 @@ def test_evaluate_a_part_of_other_data(refused: Any, packed: Path, tmp_path: Pat
     refused("HIL-EVAL-02", "evaluate", packed, tmp_path / "other", "--part", "tset")
 
 
+def test_evaluate_on_images_that_were_learned_from_alone(
+    refused: Any, data: Any, packed: Path, trained: Any, copy: Any
+) -> None:
+    moved = copy(data("segment"))
+    learned = {row["case"] for row in trained("segment").split() if row["part"] == "train"}
+    for kind in ("images", "labels"):
+        for path in (moved / kind).iterdir():
+            if path.name.removesuffix(".nii.gz") not in learned:
+                path.unlink()
+    assert "(train)" in refused("HIL-EVAL-02", "evaluate", packed, moved)
+
+
+def test_a_case_without_an_image_is_left_out_of_an_evaluation(hilum: Any, packed: Path, tmp_path: Path) -> None:
+    heads.make(tmp_path / "other", 2, seed=5)
+    sheet = tmp_path / "other" / "all.csv"
+    rows = ["case,image,label", "a,images/head_000.nii.gz,labels/head_000.nii.gz", "b,,labels/head_001.nii.gz"]
+    sheet.write_text("\n".join(rows) + "\n")
+    code, _, err = hilum("evaluate", packed, sheet, "--out", tmp_path / "out")
+    assert code == 0, err
+    assert [line.split(",")[0] for line in (tmp_path / "out" / "cases.csv").read_text().splitlines()] == ["case", "a"]
+
+
 def test_damaged_bundle(refused: Any, hilum: Any, data: Any, packed: Path, tmp_path: Path) -> None:
     image, raw = data("segment") / "images" / "head_000.nii.gz", packed.read_bytes()
     spoiled = tmp_path / "cut.hilum"

@@ -93,7 +93,12 @@ def test_patients_from_the_case_name() -> None:
     assert patient(Settings(), "a") is None
     assert patient(Settings(patients="case"), "a") == "a"
     assert patient(Settings(patients=r"^(p\d+)_"), "p1_x") == "p1"
-    for rule, wanted in ((r"^(q\d+)", "HIL-DATA-06"), ("p1", "HIL-DATA-06"), ("(", "HIL-DATA-03")):
+    for rule, wanted in (
+        (r"^(q\d+)", "HIL-DATA-06"),
+        ("p1", "HIL-DATA-06"),
+        (r"q(\d+)|p\d+", "HIL-DATA-06"),
+        ("(", "HIL-DATA-03"),
+    ):
         with pytest.raises(HilumError) as error:
             patient(Settings(patients=rule), "p1_x")
         assert error.value.code == wanted

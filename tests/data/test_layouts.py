@@ -86,12 +86,13 @@ def test_boxes(tmp_path: Path) -> None:
     np.testing.assert_array_equal(boxes, [[2, 0, 1, 3, 4], [1, 2.5, 2, 7, 8]])
     empty = found.case("b").boxes
     assert empty is not None and empty.size == 0 and has_role(found.case("b"), "boxes")
-    for row in ("c,ape,0,0,1,1\n", "a,ape,0,0,x,1\n", "a,ape,5,0,5,1\n"):
+    for row in ("c,ape,0,0,1,1\n", "a,ape,0,0,x,1\n", "a,ape,5,0,5,1\n", "a,ape,0,nan,1,1\n", "a,ape,0,0,1,inf\n"):
         (tmp_path / "boxes.csv").write_text(head + row)
         error = refused(tmp_path)
         assert error.code == "HIL-I11" and "line 2" in error.seen
-    (tmp_path / "boxes.csv").write_text("case,class\n")
-    assert refused(tmp_path).code == "HIL-I11"
+    for head in ("case,class\n", "case,class,low0,low1,low2,high0,high1\na,ape,0,0,0,1,1\n"):
+        (tmp_path / "boxes.csv").write_text(head)
+        assert refused(tmp_path).code == "HIL-I11"
 
 
 def test_pairs(tmp_path: Path) -> None:
@@ -121,6 +122,18 @@ def test_decathlon_and_nnunet(order: str, tmp_path: Path) -> None:
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": labels}))
     found = open_dataset(tmp_path, ("image", "label"))
     assert found.layout == "decathlon" and names(found) == ["a", "b"] and found.settings.classes == {1: "liver"}
+
+
+def test_what_nnunet_calls_ignore_is_no_class(tmp_path: Path) -> None:
+    nii(tmp_path / "imagesTr" / "a_0000.nii.gz")
+    nii(tmp_path / "labelsTr" / "a.nii.gz")
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "liver": 1, "ignore": 2}}))
+    found = open_dataset(tmp_path).settings
+    assert found.classes == {1: "liver"} and found.ignore == 2
+    # somebody's own words come first
+    (tmp_path / "dataset.yaml").write_text("classes: {1: liver, 2: what nobody saw}\n")
+    found = open_dataset(tmp_path).settings
+    assert found.classes == {1: "liver", 2: "what nobody saw"} and found.ignore is None
 
 
 def test_t10_decathlon_names_what_is_missing(tmp_path: Path) -> None:
@@ -306,6 +319,12 @@ def test_wrong_paths_and_empty_folders_are_refused(tmp_path: Path) -> None:
     assert refused(tmp_path).code == "HIL-DATA-02"
     (tmp_path / "note.txt").write_text("x")
     assert refused(tmp_path / "note.txt").code == "HIL-DATA-02"
+
+
+def test_files_counted_from_one_are_cases(tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        png(tmp_path / f"img_{number:04d}.png")
+    assert names(open_dataset(tmp_path)) == ["img_0001", "img_0002", "img_0003"]
 
 
 def test_numbered_files_are_channels_of_one_case(tmp_path: Path) -> None:

@@ -37,6 +37,14 @@ def test_patients_with_several_cases_are_resampled():
     assert other["auroc"] == pytest.approx(delong.area(scores["b"][0, :, 1], truth).auroc)
 
 
+def test_a_class_that_is_told_apart_without_a_fault_is_no_certainty():
+    truth, groups = np.repeat(np.arange(6) % 2, 3), np.repeat(np.arange(6), 3)
+    upper = 0.1 + 0.8 * truth + 0.001 * np.arange(18)
+    scores = {n: np.stack([1 - upper, upper], axis=1)[None] for n in "ab"}
+    rows = compare_areas(scores, truth, ["healthy", "ill"], groups, "a")
+    assert [r["auroc"] for r in rows] == [1, 1] and all(0.4 < r["low"] < 0.6 and r["high"] == 1 for r in rows)
+
+
 def test_three_classes_are_each_against_the_rest_and_share_holm():
     rng, truth = np.random.default_rng(2), np.arange(60) % 3
     scores = {n: rng.dirichlet(np.ones(4), (1, 60)) for n in "abc"}

@@ -183,6 +183,16 @@ def test_ct_is_normalised_by_the_data_set_anything_else_by_the_image(modality: s
     assert [r["scheme"] for r in normalisation(facts)] == ["ct" if modality == "CT" else "zscore"]
 
 
+def test_a_channel_that_is_called_ct_is_one(ready: Ready) -> None:
+    from hilum.planning.planner import normalisation
+    from hilum.prepare.modality import family
+
+    facts = ready("segment").facts | {"modality": "", "channels": ["ct"]}
+    assert facts["intensity"][0]["low"] > -500, "no air inside what is labelled"
+    assert [r["scheme"] for r in normalisation(facts)] == ["ct"] and family(facts) == "ct"
+    assert family(facts | {"modality": "MR"}) == "mr"
+
+
 def test_a_system_of_networks_can_be_named_like_a_network(ready: Ready) -> None:
     plan = make_plan(ready("generate"), "generate", net="wgan_gp", steps=5)
     assert plan.regime == "wgan_gp" and plan.networks.keys() == {"net", "critic"}

@@ -47,6 +47,11 @@ def test_a_box_of_any_size_is_learned_somewhere(size: int) -> None:
     assert hits
 
 
+def test_targets_lie_where_the_locations_lie() -> None:
+    points = torch.zeros(3, 2, device="meta")
+    assert {part.device.type for part in _boxes.assign(points, 8, True, torch.zeros(0, 4, device="meta"))} == {"meta"}
+
+
 def test_where_boxes_overlap_the_smaller_is_learned() -> None:
     boxes = torch.tensor([[0.0, 0, 24, 24], [8, 8, 16, 16]])
     index, _ = _boxes.assign(torch.tensor([[12.0, 12.0]]), 4, False, boxes)

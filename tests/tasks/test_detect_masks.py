@@ -1,5 +1,6 @@
 """Boxes from label masks: an object is no ignored band, and what lies outside the validity mask is none."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -49,10 +50,54 @@ def test_two_objects_beside_an_ignored_band_are_two_boxes(tmp_path: Path) -> Non
     assert sorted(record["true_boxes"].tolist()) == OBJECTS
 
 
+def test_n14_a_mask_that_is_off_its_image_ignores_nothing(tmp_path: Path) -> None:
+    task = made(tmp_path, True)
+    raster.write(tmp_path / "labels" / "c0.png", Image(mask(True)[:, :32]))
+    case = look(tmp_path, "detect", 0).dataset.cases[0]
+    listed = dataclasses.replace(case, boxes=np.array([[1, *OBJECTS[0]]], float), box_classes={1: "object"})
+    with pytest.raises(HilumError) as error:
+        task.prepare(listed)
+    assert error.value.code == "HIL-N14"
+
+
 def test_t10_an_ignored_band_alone_is_no_box(tmp_path: Path) -> None:
     with pytest.raises(HilumError) as error:
         made(tmp_path, False)
     assert error.value.code == "HIL-T10"
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ("classes: {1: kidney, 2: tumour}", [[2, 2, 8, 8], [2, 20, 8, 26], [20, 20, 30, 26], [40, 2, 50, 8]]),
+        ("labels: {tumour: 2, kidney: 1}", [[2, 2, 8, 8], [2, 20, 8, 26], [20, 20, 30, 26], [40, 2, 50, 8]]),
+        ("labels: {anything: nonzero}", [[2, 2, 8, 26], [20, 2, 50, 26]]),
+        ("", [[2, 2, 8, 26], [20, 2, 50, 26]]),
+    ],
+)
+def test_named_values_are_classes_and_others_number_objects(
+    words: str, wanted: list[list[int]], tmp_path: Path
+) -> None:
+    label = np.zeros((1, 64, 64), np.uint8)
+    label[0, 2:8, 2:8] = label[0, 2:8, 20:26] = 1
+    label[0, 20:30, 20:26] = label[0, 40:50, 2:8] = 2
+    for n in range(3):
+        picture = np.random.default_rng(n).integers(0, 255, (1, 64, 64), np.uint8)
+        for name, array in (("images", picture), ("labels", label)):
+            raster.write(tmp_path / name / f"c{n}.png", Image(array))
+    write_text(tmp_path / "dataset.yaml", f"{words}\n")
+    ready = look(tmp_path, "detect", 0)
+    task = _task.load(make_plan(ready, "detect", steps=1))
+    assert sorted(task.prepare(ready.dataset.cases[0])["boxes"].tolist()) == sorted(wanted)
+    assert len(task.plan.classes) == 1
+
+
+def test_n15_a_value_that_no_rule_names_is_no_object(tmp_path: Path) -> None:
+    task = made(tmp_path, True)
+    task.plan.data["labels"] = {"object": 2}
+    with pytest.raises(HilumError) as error:
+        task.prepare(look(tmp_path, "detect", 0).dataset.cases[0])
+    assert error.value.code == "HIL-N15"
 
 
 def test_what_is_ignored_teaches_nothing_and_is_not_judged(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """Registration: a field found in the common box is the same movement on the images' own grids, in millimetres."""
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,10 +12,11 @@ import torch
 from hilum.core import geometry
 from hilum.core.errors import HilumError
 from hilum.core.image import Case, Image
+from hilum.core.plan import Plan
 from hilum.core.warp import warp
 from hilum.data.dataset import Dataset
 from hilum.prepare import grid, patches
-from hilum.tasks import _pairs
+from hilum.tasks import _pairs, _task
 
 SHAPE = (12, 14, 10)
 RAS = np.array([[1.5, 0, 0, -9], [0, 1.5, 0, 4], [0, 0, 1.5, 7], [0, 0, 0, 1]])
@@ -128,6 +131,25 @@ def test_t08_a_part_without_a_pair_is_refused() -> None:
         with pytest.raises(HilumError) as error:
             _pairs.units(data, given, 0, 2)
         assert error.value.code == "HIL-T08"
+
+
+def test_where_the_fixed_label_is_ignored_nothing_is_judged_or_learned(plan_of: Callable[..., Plan]) -> None:
+    task: Any = _task.load(plan_of("register"))
+    shape, source = (16, 16, 16), np.zeros((1, 16, 16, 16), np.int16)
+    source[0, 4:12, 4:12, 4:12] = 1
+    image, truth = Image(source, np.eye(4)), source[0].copy()
+    still = _pairs.still(image, image)
+    truth[8:] = 0
+    spoilt = task._by_class("dice", image, still, truth, (1.0, 1.0, 1.0))
+    truth[8:] = -1
+    sound = task._by_class("dice", image, still, truth, (1.0, 1.0, 1.0))
+    name = task.plan.classes[0].name
+    assert spoilt[name] == pytest.approx(2 / 3) and sound[name] == 1
+    batch = {
+        "moving_label": torch.from_numpy(source[None]).float(),
+        "fixed_label": torch.from_numpy(truth[None, None]).float(),
+    }
+    assert task._overlap(torch.zeros(1, 3, *shape), batch) < 1e-4
 
 
 def test_single_images_are_asked_about_in_pairs_of_different_ones() -> None:

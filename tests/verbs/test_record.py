@@ -53,6 +53,16 @@ def test_a_folder_grows(run: Path, images: Path, tmp_path: Path) -> None:
     assert len(kept(out)["done"]) == 3 and len((out / "worklist.csv").read_text().splitlines()) == 4
 
 
+@pytest.mark.parametrize("text", ["[]", '{"done', "{}"])
+def test_a_record_of_something_else_is_refused(text: str, run: Path, images: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "predictions.json").write_text(text)
+    with pytest.raises(HilumError) as error:
+        predict.predict(run, [images], out)
+    assert error.value.code == "HIL-CORE-03" and (out / "predictions.json").read_text() == text
+
+
 def test_a_file_that_changed_is_not_taken_for_done(run: Path, images: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     predict.predict(run, [images], out)

@@ -47,13 +47,18 @@ class Channels:
 
 
 def sources(folder: Path) -> dict[str, Source]:
-    """{case name: source} of a folder; nnU-Net's NAME_0000, NAME_0001, ... are the channels of NAME."""
+    """{case name: source} of a folder; nnU-Net's NAME_0000, NAME_0001, ... are the channels of NAME.
+
+    Numbers that leave some out, or begin at 1, count cases and not channels.
+    """
     pictures = images(folder)
-    if not pictures or not all(re.fullmatch(r".+_\d{4}", name) for name in pictures):
-        return {name: _source.open(path) for name, path in pictures.items()}
     cases: dict[str, list[Path]] = {}
-    for name in sorted(pictures):
+    counted = bool(pictures) and all(re.fullmatch(r".+_\d{4}", name) for name in pictures)
+    for name in sorted(pictures) if counted else []:
         cases.setdefault(name[:-5], []).append(pictures[name])
+        counted &= int(name[-4:]) == len(cases[name[:-5]]) - 1
+    if not counted:
+        return {name: _source.open(path) for name, path in pictures.items()}
     return {
         name: _source.open(files[0]) if len(files) == 1 else Channels(tuple(_source.open(f) for f in files))
         for name, files in cases.items()

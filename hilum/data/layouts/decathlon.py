@@ -23,9 +23,10 @@ def recognises(folder: Path) -> bool:
 def read(folder: Path, settings: Settings) -> Dataset:
     """Cases with "image" (channels of _0000, _0001, ... stacked) and "label".
 
-    dataset.json gives class names (`labels`, either way round), channel names (`channel_names`, or the Decathlon's
-    `modality`) and `file_ending`. Refused: regions, that is labels of several values (HIL-DATA-09), an ending Hilum
-    can not read (IO-01), cases with too few or too many channels and labels without an image (T10), all listed.
+    dataset.json gives class names (`labels`, either way round; one called "ignore" is none), channel names
+    (`channel_names`, or the Decathlon's `modality`) and `file_ending`. Refused: regions, labels of several values
+    (HIL-DATA-09), an ending Hilum can not read (IO-01), cases with too few or too many channels and labels without an
+    image (T10), all listed.
     """
     facts = _facts(folder / "dataset.json")
     ending, channels = str(facts.get("file_ending", "")), _channels(facts)
@@ -39,8 +40,13 @@ def read(folder: Path, settings: Settings) -> Dataset:
         Case(n, "", {"image": s} | ({"label": _source.open(labels[n])} if n in labels else {}) | more.get(n, {}))
         for n, s in pictures.items()
     ]
+    classes = _classes(facts, folder / "dataset.json")
+    # nnU-Net's name for what nobody looked at
+    unseen = next((value for value, name in classes.items() if name == "ignore"), None)
+    if settings.ignore is None and unseen is not None and unseen not in settings.classes:
+        settings = settings.model_copy(update={"ignore": unseen})
     if not settings.classes:
-        settings = settings.model_copy(update={"classes": _classes(facts, folder / "dataset.json")})
+        settings = settings.model_copy(update={"classes": {v: n for v, n in classes.items() if v != settings.ignore}})
     if not settings.channels:
         settings = settings.model_copy(update={"channels": channels})
     return _beside.described(Dataset("", folder, "", tuple(cases), settings))

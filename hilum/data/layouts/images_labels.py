@@ -66,6 +66,8 @@ def _boxes(path: Path, known: set[str]) -> tuple[dict[str, list[list[float]]] | 
     listed = _rows(path, ["case", "class", "low0", "low1", "high0", "high1"])
     names = sorted({row["class"] for row in listed})
     dims = 3 if listed and "low2" in listed[0] else 2
+    if dims == 3:
+        _rows(path, ["low2", "high2"])
     found: dict[str, list[list[float]]] = defaultdict(list)
     for number, row in enumerate(listed, 2):
         if row["case"] not in known:
@@ -74,6 +76,8 @@ def _boxes(path: Path, known: set[str]) -> tuple[dict[str, list[list[float]]] | 
             corners = [float(row[f"{side}{axis}"]) for side in ("low", "high") for axis in range(dims)]
         except ValueError as error:
             raise HilumError("HIL-I11", f"{path} line {number}: {error}", "Give numbers in pixels") from error
+        if not np.isfinite(corners).all():
+            raise HilumError("HIL-I11", f"{path} line {number}: {corners} are not all numbers", "Mend the row")
         if any(high <= low for low, high in zip(corners[:dims], corners[dims:], strict=True)):
             raise HilumError("HIL-I11", f"{path} line {number}: high is not above low: {corners}", "Mend the row")
         found[row["case"]].append([names.index(row["class"]) + 1.0, *corners])
