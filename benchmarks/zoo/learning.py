@@ -91,8 +91,10 @@ TABLES = (
 MORE = (
     Form("nnunet, residual encoder", "nnunet", {"blocks": [1, 3, 4, 6, 6, 6, 6, 6], "convs": 1}),
     Form("unet3plus, one head", "unet3plus", {"deep_supervision": False}),
+    Form("unet, batch norm", "unet", {"norm": "batch"}),
 )
-# Beside every network in its constructor's form.
+# Beside every network in its constructor's form. Most later networks have a norm: a gain over the U-Net of 2015, which
+# has none, may be that alone.
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from hilum.evaluation.seeds import paired_of_seeds
 FLIPS = 2000
 # Sign flips of a paired comparison, all of them where they are no more.
 PAIRS = (
-    ("unetpp", "unet"), ("attention_unet", "unet"), ("unet3plus", "unet3plus, one head"), ("swin_unet", "transunet"),
-    ("da_transunet", "transunet"), ("cunet", "swin_unet"), ("cunet", "transunet"), ("transunet3d", "nnunet"),
+    ("unetpp", "unet"), ("attention_unet", "unet"), ("attention_unet", "unet, batch norm"),
+    ("unet3plus", "unet3plus, one head"), ("swin_unet", "transunet"), ("da_transunet", "transunet"),
+    ("cunet", "swin_unet"), ("cunet", "transunet"), ("transunet3d", "nnunet"),
     ("nnunet, residual encoder", "nnunet"),
 )  # fmt: skip
 # Claims of papers, the better one first; docs/explanation/segmentation-claims.md says where they stand.
