@@ -108,6 +108,9 @@ class Task(_task.Task):
         if case.boxes is not None:
             if case.boxes.size == 0:
                 return np.zeros((0, 4)), np.zeros(0, dtype=np.int64)
+            if case.boxes.shape[1] != 5:
+                seen = f"Case {case.id} has boxes along three axes; boxes are found in 2-D images here"
+                raise HilumError("HIL-T10", seen, "Leave low2 and high2 out of boxes.csv")
             # by name: another data set may number the same classes otherwise
             called = {c.value: c.name for c in self.plan.classes} | dict(case.box_classes)
             names = [called.get(int(v), str(int(v))) for v in case.boxes[:, 0]]

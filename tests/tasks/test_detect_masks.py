@@ -60,6 +60,14 @@ def test_n14_a_mask_that_is_off_its_image_ignores_nothing(tmp_path: Path) -> Non
     assert error.value.code == "HIL-N14"
 
 
+def test_t10_boxes_along_three_axes_are_refused(tmp_path: Path) -> None:
+    task = made(tmp_path, True)
+    case = look(tmp_path, "detect", 0).dataset.cases[0]
+    with pytest.raises(HilumError, match="three axes") as error:
+        task.prepare(dataclasses.replace(case, boxes=np.array([[1.0, 1, 1, 1, 5, 5, 5]]), box_classes={1: "object"}))
+    assert error.value.code == "HIL-T10"
+
+
 def test_t10_an_ignored_band_alone_is_no_box(tmp_path: Path) -> None:
     with pytest.raises(HilumError) as error:
         made(tmp_path, False)
