@@ -13,7 +13,8 @@ DYNUNET = {
     "optimiser": "adamw", "rate": 3e-3, "flip": False, "validations": 12, "loader": "thread",
 }  # fmt: skip
 # Topology by the rules of MONAI's DynUNet tutorial for this patch. Optimiser, rate and flips: the best of eight on the
-# validation part, in the steps of 12 as in those of 45 minutes (trials.py, results/training_trials.md).
+# validation part, in the steps of 12 as in those of 45 minutes (trials.py, results/training_trials.md). Its filters are
+# those of its users: of Hilum the width, and how strongly it augments in few passes, were chosen on that part too.
 
 
 @dataclass(frozen=True)

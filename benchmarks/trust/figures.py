@@ -267,27 +267,32 @@ def main() -> None:
     words.add_argument("runs", nargs="+", help="NAME=RUN[,RUN...]")
     words.add_argument("--smoke", action="store_true", help="write to the cache")
     asked = words.parse_args()
-    rows = Rows()
+    rows, runs = Rows(), Rows()
     for name, folder in (pair.split("=", 1) for pair in asked.runs):
         first, *others = map(Path, folder.split(","))
         plan = Run(first).plan
         row = of_classes(name, first, others) if plan.task == "classify" else KINDS[plan.task](name, first)
         rows.append(row | {"minutes": plan.minutes, "steps": plan.steps, "seed": plan.seed})
+        runs.append({"data": name, "hashes": [Run(one).hashes() for one in (first, *others)]})
         print(json.dumps(rows[-1], indent=1), flush=True)
-    write(rows, BENCHMARKS / ("cache/smoke" if asked.smoke else "results"))
+    write(rows, runs, BENCHMARKS / ("cache/smoke" if asked.smoke else "results"))
 
 
-def write(rows: Rows, folder: Path) -> None:
-    """The table, one block of lines for each data set."""
+def write(rows: Rows, runs: Rows, folder: Path) -> None:
+    """The table, one block of lines for each data set. runs: what was looked at, by its hashes."""
     facts = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "commit": machine.commit(), "hardware": machine.hardware()}
-    facts |= {"versions": machine.versions(), "load": round(os.getloadavg()[0], 2)}
+    facts |= {"versions": machine.versions(), "load": round(os.getloadavg()[0], 2), "runs": runs}
+    names = " ".join(f"{run['data']}={','.join(['RUN'] * len(run['hashes']))}" for run in runs)
+    facts["command"] = f"benchmarks/trust/figures.py {names}"
     about = " ".join((__doc__ or "").split("\n\n")[2].split())
     lines = [f"# What doubt is worth, {facts['date']}", "", about, ""]
     for row in rows:
         lines += [f"## {row['data']}", "", "| what | value |", "| --- | --- |"]
         shown = {k: f"{v:.4f}" if isinstance(v, float) else v for k, v in row.items() if k != "data"}
         lines += [*[f"| {k} | {v} |" for k, v in shown.items()], ""]
-    lines += [f"Commit {facts['commit']}; {machine.hardware()['processors']}; load {facts['load']}.", ""]
+    versions = ", ".join(f"{name} {version}" for name, version in machine.versions().items())
+    lines += [f"Commit {facts['commit']}; {machine.hardware()['processors']}; load {facts['load']}; {versions}.", ""]
+    lines += [f"Command: `{facts['command']}`. Hashes of the runs: trust_figures.json.", ""]
     write_text(folder / "trust_figures.md", "\n".join(lines))
     write_json(folder / "trust_figures.json", facts | {"rows": rows})
 

@@ -4,8 +4,8 @@
     HILUM_DATA=... .venv/bin/python benchmarks/zoo/learning.py --smoke --only unet    # does it all run?
 
 Every network has about 2 million parameters: its widths are searched for (widths.py) and written into the table. A cell
-is one network with one seed: `hilum train --net ... --steps N` (without its calibration, one.py) and `hilum evaluate`,
-compared as `hilum compare` does.
+is one network with one seed: `hilum train --net ... --steps N` without its calibration (one.py), and `hilum evaluate`,
+compared as `hilum compare` does, but for Holm (standing.py).
 The steps are the same for all networks of a table, and so many that the slowest network's cell takes about ten minutes;
 a network that can not make 250 steps in six of them is named and left out. For that the seconds of a step are measured
 once for every network, on a machine that should be quiet, and kept beside the cells. Finished cells
@@ -331,7 +331,7 @@ def run(cell: Cell) -> Row:
     facts: Row = {"table": cell.table.name, "label": cell.form.label, "net": cell.form.net}
     facts |= {"options": cell.found.options, "parameters": cell.found.parameters, "flops": cell.found.flops}
     facts |= {"seed": cell.seed, "steps": cell.steps, "data": shown(cell.table)}
-    facts["command"] = " ".join(["hilum", "train", shown(cell.table), *cell.words, "--out", "run"])
+    facts["command"] = " ".join([standing.RUN, shown(cell.table), *cell.words, "--out", "run"])
     with machine.Watch() as watch:
         facts["failed"] = said(TRAIN, data, *cell.words, "--out", str(work / "run"))
         if facts["failed"] is None:

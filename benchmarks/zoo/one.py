@@ -1,9 +1,10 @@
-"""`hilum train` as it is, but for what a run learns about its own answers: that changes no mask.
+"""`hilum train` as it is, but for what a run learns about its own answers.
 
     PYTHON one.py train DATA --task segment ...
 
-Calibration looks at every training and validation case with the whole network, which would take a network of these
-tables longer than its training.
+That looks at every training and validation case with the whole network, which would take a network of these tables
+longer than its training. It is also where classes are chosen of which only the largest piece is kept: masks are here
+as the network finds them.
 """
 
 import sys

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from hilum.core.findings import INTENDED_USE
+
 Sign = Annotated[
     Path | None, typer.Option("--sign", help="The private key that signs it; see hilum keys. Needs hilum[sign].")
 ]
@@ -70,7 +72,7 @@ def verify(
         print(f"{name} says the same within {value:.1e}." if why is None else f"{name} was not compared: {why}.")
     for words in card["remarks"]:
         print(f"Look: {words}")
-    print(card["intended_use"])
+    print(INTENDED_USE)
 
 
 def keys(

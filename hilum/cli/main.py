@@ -388,7 +388,7 @@ def zoo(
 
 @app.command()
 def demo(out: Annotated[Path | None, typer.Option(help="Default: hilum-demo, or the next free name.")] = None) -> None:
-    """The main job on a phantom study, from images to a report, in under four minutes.
+    """The main job on a phantom study, from images to a report, in a few minutes.
 
     Example: hilum demo
     """

@@ -140,7 +140,7 @@ def evaluated(found: dict[str, Any], out: Path) -> None:
         rows.append(row | {"better": metric["better"]})
     _table(rows, f"{found['part']}: {found['cases']} cases in {found['groups']} groups, {found['missing']} missing")
     if any(r["low"] is None and r["mean"] is not None for r in rows):
-        print("No interval where fewer than two independent groups are left.")
+        print("No interval where there are too few independent groups, in all or of a class.")
     print(f"Open {out}/report.html")
 
 
@@ -182,16 +182,20 @@ def resampled(found: dict[str, Any]) -> None:
 
 
 def calibrated(found: dict[str, Any]) -> None:
-    """What the gate accepts, and what the part was too small for; of a system, by network."""
+    """Which doubt the gate accepts, and what the part was too small for; of a system, by network."""
     if "networks" in found:
         for name, one in found["networks"].items():
             print(f"{name}:")
             calibrated(one)
         return
     gate = found["gate"]
-    if gate is not None:
-        accepts = "nothing" if gate["accept"] is None else f"{gate['measure']} up to {gate['accept']:.3g}"
-        print(f"Accepted: {accepts}, which is {100 * gate['rate']:.0f} % of {found['cases']} validation cases.")
+    if gate is not None and gate["accept"] is None:
+        print("Accepted: nothing.")
+    elif gate is not None:
+        print(
+            f"Accepted: {gate['measure']} up to {gate['accept']:.3g}, where nothing else is odd. "
+            f"{100 * gate['rate']:.0f} % of the validation cases that could be judged have a doubt below the limit."
+        )
     for note in found["notes"]:
         print(note)
 

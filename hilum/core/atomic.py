@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable (the rename itself lives in the folder's entry)."""
-    handle = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Put a file on the disk, or the names in a folder (where a rename lives)."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -47,8 +47,7 @@ def _begun(path: Path) -> Path:
 
 def _finish(part: Path) -> None:
     """What was written lies on the disk, and all may read it whom the user lets."""
-    with open(part, "rb") as stream:
-        os.fsync(stream.fileno())
+    _sync(part)
     # mkstemp makes the file private; what we publish follows the user's umask
     umask = os.umask(0)
     os.umask(umask)
@@ -58,24 +57,28 @@ def _finish(part: Path) -> None:
 def _publish(part: Path, path: Path) -> None:
     """It takes its place."""
     os.replace(part, path)
-    _sync_folder(Path(path).parent)
+    _sync(Path(path).parent)
 
 
 @contextlib.contextmanager
 def writing_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`; on success it becomes `path`, which must not exist or be empty."""
+    """Yield a temporary folder beside `path`; on success, synced, it becomes `path`, which must be absent or empty."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=path.parent))
     try:
         yield part
+        # a name that outlives a power cut must not stand for files that do not
+        for inner in (*part.rglob("*"), part):
+            if not inner.is_symlink() and (inner.is_file() or inner.is_dir()):
+                _sync(inner)
         umask = os.umask(0)
         os.umask(umask)
         part.chmod(0o777 & ~umask)
         if path.is_dir():
             path.rmdir()
         os.replace(part, path)
-        _sync_folder(path.parent)
+        _sync(path.parent)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

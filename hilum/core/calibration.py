@@ -33,7 +33,8 @@ class Gate(Strict):
     error: share of patients whose result may be accepted and wrong. accept: most doubt of an accepted result (None: no
     limit keeps the error, so nothing is accepted). person: doubt above which a person judges without a proposal.
     wrong: what counts as wrong, in words. outlier: score above which an input is unlike the training images.
-    groups: patients that the limits were learned from. rate: share of their results that was accepted.
+    groups: patients that the limits were learned from. rate: share of their results with a doubt of at most `accept`;
+    an odd image, or a prediction set of several classes, keeps a result from being accepted all the same.
     """
 
     error: float = Field(gt=0, lt=1)

@@ -89,7 +89,10 @@ class Field:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image that was made: reconstructed, restored, translated or generated."""
+    """An image that was made: reconstructed, restored, translated or generated.
+
+    unit: "0..1" of shares, "grey" of grey values from 0 to 65535 whose fractions mean nothing; "" of anything else.
+    """
 
     image: Image
     unit: str = ""

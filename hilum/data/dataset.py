@@ -105,18 +105,26 @@ class Dataset:
         return replace(self, cases=tuple(c for c in self.cases if c.id in wanted))
 
 
-def open_dataset(path: Path | str, roles: Iterable[str] = (), accept: Iterable[str] = ()) -> Dataset:
+def open_dataset(
+    path: Path | str, roles: Iterable[str] = (), accept: Iterable[str] = (), channels: Sequence[str] = ()
+) -> Dataset:
     """Read a folder, a dataset.yaml or a CSV. roles: what the task needs; a case that lacks one is listed.
 
-    accept: rows of faults that are known and meant, besides those of the settings.
+    accept: rows of faults that are known and meant, besides those of the settings. channels: what a model takes, where
+    the settings do not say.
     """
     path = Path(path)
     if not path.exists():
         raise HilumError("HIL-DATA-01", f"There is nothing at {path}", "Check the path")
+    if path.name in ("", ".."):
+        # what stands at "." has a name too, and cases and pages are called by it
+        path = path.resolve()
     folder, settings = _settings(path)
     if accept:
         every = settings.model_dump() | {"accept": [*settings.accept, *accept]}
         settings = checked(Settings, every, "--accept")
+    if channels and not settings.channels:
+        settings = settings.model_copy(update={"channels": list(channels)})
     layout = _layout(folder, settings)
     dataset: Dataset = catalogue.load("hilum.data.layouts", layout).read(folder, settings)
     left_out = set(settings.leave_out)
@@ -167,7 +175,8 @@ def _settings(path: Path) -> tuple[Path, Settings]:
         return path, Settings()
     try:
         data = yaml.safe_load(written.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
+        # a date that is none is a plain ValueError
         raise HilumError("HIL-DATA-03", f"{written} is not YAML ({error})", "Mend it") from error
     if not isinstance(data, dict):
         raise HilumError("HIL-DATA-03", f"{written} is not a list of settings", "Write lines like `folder: nuclei`")

@@ -1,14 +1,19 @@
 """Which cases must stay together: by patient where known, else because their images are the same once more."""
 
+import contextlib
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from hilum.core.errors import HilumError
 from hilum.core.image import Array, Case
 from hilum.core.progress import Progress, quiet
 from hilum.data.dataset import Dataset, patient
 from hilum.data.likeness import Look, alike, look_at, one_thread
+from hilum.io._dicom.patients import Person, patients, person_of
+from hilum.io._dicom.series import looks_like_dicom
+from hilum.io._source import FileSource
 
 Looks = Mapping[str, Look]
 # What is kept of each case's image for comparison, by case id.
@@ -31,8 +36,36 @@ def looks(dataset: Dataset, progress: Progress = quiet) -> Looks:
 
 
 def patients_of(dataset: Dataset) -> list[str]:
-    """The patient of each case by the settings, else as the layout gave it; "" where unknown."""
-    return [patient(dataset.settings, c.id) or c.group for c in dataset.cases]
+    """The patient of each case by the settings, else as the layout gave it, else an opaque key by the header of DICOM.
+
+    "" where unknown.
+    """
+    named = [patient(dataset.settings, c.id) or c.group for c in dataset.cases]
+    if all(named):
+        return named
+    keys = _by_header(dataset)
+    # whom a table names in one case goes by that name in cases that only a header knows
+    known = {key: name for key, name in zip(keys, named, strict=True) if key and name}
+    return [name or known.get(key, key) for key, name in zip(keys, named, strict=True)]
+
+
+def _by_header(dataset: Dataset) -> list[str]:
+    """The key of each case's patient, by one header a case; "" where it is no DICOM or does not say."""
+    people = [_person(case) for case in dataset.cases]
+    found = patients(who for who in people if who)
+    return [found[who].key if who else "" for who in people]
+
+
+def _person(case: Case) -> Person:
+    """Whom the first DICOM file of a case that can be read speaks of, () where there is none."""
+    items = [one for item in case.items.values() for one in getattr(item, "sources", (item,))]
+    for source in (one for one in items if isinstance(one, FileSource) and one.format == "dicom"):
+        # below a series may lie another one
+        for file in sorted(source.files, key=lambda path: len(path.parts)):
+            with contextlib.suppress(HilumError):
+                if looks_like_dicom(file):
+                    return person_of(file)
+    return ()
 
 
 def group_cases(dataset: Dataset, progress: Progress = quiet, seen: Looks | None = None) -> tuple[Dataset, str]:

@@ -14,7 +14,10 @@ SHARES = (0.7, 0.1, 0.2)
 
 
 def split(dataset: Dataset, seed: int) -> dict[str, str]:
-    """{case id: part}. A split column in the data wins; else groups in hash order, cut within each class."""
+    """{case id: part}. A split column in the data wins; else groups in hash order, cut within each class.
+
+    Classes of fewer than three groups are cut together.
+    """
     if dataset.parts:
         return _given(dataset)
     members, stratum = _members(dataset)
@@ -24,12 +27,37 @@ def split(dataset: Dataset, seed: int) -> dict[str, str]:
             "Training, validation and test need at least 3 different ones: add cases",
         )  # fmt: skip
     parts: dict[str, str] = {}
+    few: list[list[str]] = []
     for kind in sorted(set(stratum.values())):
         groups = sorted((g for g in members if stratum[g] == kind), key=lambda g: _hash(seed, g))
+        if len(groups) < len(PARTS):
+            few.append(groups)
+            continue
         for group, part in zip(groups, _cut([len(members[g]) for g in groups]), strict=True):
             parts.update(dict.fromkeys(members[group], part))
+    parts |= _together(few, members, seed)
     _fill(parts, members, seed)
     return {case.id: parts[case.id] for case in dataset.cases}
+
+
+def _together(few: list[list[str]], members: dict[str, list[str]], seed: int) -> dict[str, str]:
+    """{case: part} of classes that have fewer groups than there are parts, cut as one: alone, none would be tested.
+
+    few: the groups of each in hash order. The first of each is in the train part, or nobody would learn the class; the
+    others are shared out, so far as they go, by what the shares ask for.
+    """
+    parts = {name: "train" for groups in few for name in members[groups[0]]}
+    rest = sorted((g for groups in few for g in groups[1:]), key=lambda g: _hash(seed, g))
+    left = sum(len(members[g]) for g in rest)
+    asked = sum(SHARES[1:]) * (len(parts) + left)
+    test = min(asked, left) * SHARES[2] / sum(SHARES[1:])
+    done = 0.0
+    for group in rest:
+        middle = done + len(members[group]) / 2
+        part = "test" if middle < test else "val" if middle < min(asked, left) else "train"
+        parts.update(dict.fromkeys(members[group], part))
+        done += len(members[group])
+    return parts
 
 
 def folds(dataset: Dataset, k: int, seed: int) -> list[dict[str, str]]:

@@ -24,6 +24,8 @@ OUTPUT = {
 Lines = tuple[tuple[str, str], ...]
 MEMBER = re.compile(r"weights/[^/]+\.\d+\.safetensors")
 # The further networks of an ensemble.
+LOST = "; one counts as the worst where a metric has a worst value and its truth is known, else it is left out (see n)"
+# Of cases without a result.
 
 
 @dataclass(frozen=True)
@@ -202,14 +204,14 @@ def _performance(known: Known) -> Lines:
     other = NOT_KNOWN
     if part == "all":
         other = "data that shares no image with the run's; whether it is of another origin is not on record"
-    missing = f"{given['missing']} of {given['cases']} cases, counted as the worst" if given else NOT_KNOWN
+    missing = f"{given['missing']} of {given['cases']} cases{LOST if given['missing'] else ''}" if given else NOT_KNOWN
     size = NOT_KNOWN
     if given:
         size = f"part {part}: {given['cases']} cases in {given['groups']} independent groups; see the table"
-    doubt = "95 % intervals by resampling groups; none for fewer than two groups" if given else NOT_KNOWN
+    doubt = "95 % intervals over groups: resampled, of two to five Student's t; none where they are too few"
     return (
         ("metrics", ", ".join(given.get("metrics", {})) or NOT_KNOWN),
-        ("uncertainty", doubt),
+        ("uncertainty", doubt if given else NOT_KNOWN),
         ("results", size),
         ("internal data", where),
         ("data of other origin", other),

@@ -66,7 +66,7 @@ def verdict(row: Row, how: str = "") -> str:
     """A row's difference, its doubt, and whether it is supported, in words. how: what p was made by."""
     if row["p holm"] is None:
         return f"{row['difference']:+.4f}, of unknown doubt; no difference is supported."
-    doubt = "no interval, as nothing varies"
+    doubt = "no interval, as nothing varies or groups are too few"
     if row["difference low"] is not None:
         doubt = f"95 % interval {row['difference low']:+.4f} to {row['difference high']:+.4f}"
     end = "the difference is supported" if row["supported"] else "no difference is supported"

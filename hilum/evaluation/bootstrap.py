@@ -2,8 +2,10 @@
 
 Several images of one patient are not several independent facts. So groups (patients) are drawn with replacement, each
 with all its cases. Intervals are percentiles of the resampled values, spread for few groups as Student's t spreads a
-mean (Hesterberg 2015, "expanded percentile"), because plain percentiles are too narrow there. With fewer than two
-groups there is no interval: low and high are None.
+mean (Hesterberg 2015, "expanded percentile"), because plain percentiles are too narrow there. However they are spread,
+they can not leave the range of what the groups gave, which misses the truth in about 2 ** (1 - groups) of studies. So
+with fewer than six groups (FEW) a mean has Student's t interval of the group means, and any other statistic none. With
+fewer than two groups there is no interval at all: low and high are None.
 """
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -19,14 +21,19 @@ Statistic = Callable[[Array], float]
 
 _BLOCK = 1 << 22
 # Most numbers drawn at once, so that memory stays flat in the number of groups.
+_HAIR = 1e-12
+# Sums that are equal on paper differ in the last bit.
+FEW = 6
+# Groups below which percentiles of resamples can not hold 95 %: of five, 2 ** -4 of the truths lie outside of all.
 
 
 @dataclass(frozen=True)
 class Estimate:
     """A number and its interval.
 
-    mean: the statistic of all values, None when nothing is defined. low, high: None with fewer than two groups.
-    n: values used. groups: patients. undefined: values left out. dropped: resamples without a value.
+    mean: the statistic of all values, None when nothing is defined. low, high: None with fewer than two groups, and of
+    what is no mean with fewer than FEW. n: values used. groups: patients. undefined: values left out. dropped:
+    resamples without a value.
     """
 
     mean: float | None
@@ -72,6 +79,37 @@ def _percentiles(draws: Array, centre: float, groups: int, level: float) -> tupl
     return min(float(low), centre), max(float(high), centre)
 
 
+def _student(sums: Array, counts: Array, centre: float, level: float) -> tuple[float, float]:
+    """Student's t interval of a mean of few groups. sums, counts: (G,) per group; a group weighs by its count.
+
+    The spread of the group means is taken unweighted: weighted, it would be hardly seen where one group has most cases.
+    """
+    from scipy.special import stdtrit
+
+    means, shares = sums / counts, counts / counts.sum()
+    error = float(means.std(ddof=1) * np.sqrt((shares**2).sum()))
+    if error <= _HAIR * float(np.abs(means).max()):
+        return centre, centre
+    reach = float(stdtrit(len(sums) - 1, (1 + level) / 2)) * error
+    return centre - reach, centre + reach
+
+
+def _of_mean(
+    sums: Array, counts: Array, centre: float, resamples: int, rng: np.random.Generator, level: float
+) -> tuple[float, float]:
+    """The interval of a mean. sums, counts: (G,) per group."""
+    if len(sums) < FEW:
+        return _student(sums, counts, centre, level)
+    return _percentiles(_mean_draws(sums, counts, resamples, rng), centre, len(sums), level)
+
+
+def _of_set(draws: Array, centre: float, groups: int, level: float) -> tuple[float | None, float | None]:
+    """The interval of another statistic: none of few groups, but for the one without width, where nothing varies."""
+    if groups < FEW and bool((draws != centre).any()):
+        return None, None
+    return _percentiles(draws, centre, groups, level)
+
+
 def _mean_draws(sums: Array, counts: Array, resamples: int, rng: np.random.Generator) -> Array:
     """Means of resampled groups, (resamples,). sums, counts: (G,) per group."""
     g, out = len(sums), []
@@ -105,11 +143,12 @@ def interval(
     resamples: int = 2000,
     seed: int = 0,
     level: float = 0.95,
+    ends: Sequence[float | None] = (None, None),
 ) -> Estimate:
     """A statistic of per-case values with its interval.
 
     values: (n,) numbers; None is undefined, counted and left out. groups: (n,) patient of each case. statistic: (k,)
-    array -> number, the mean unless said otherwise.
+    array -> number, the mean unless said otherwise. ends: the least and the most it can be, where the interval is cut.
     """
     _check_lengths(groups, values)
     keep = _defined(values)
@@ -123,11 +162,19 @@ def interval(
         return Estimate(centre, None, None, len(used), g, undefined)
     rng = np.random.default_rng(seed)
     if statistic is mean:
-        draws = _mean_draws(np.bincount(codes, weights=used), np.bincount(codes).astype(np.float64), resamples, rng)
+        sums, counts = np.bincount(codes, weights=used), np.bincount(codes).astype(np.float64)
+        found: tuple[float | None, float | None] = _of_mean(sums, counts, centre, resamples, rng, level)
     else:
-        draws = np.array([statistic(used[rows]) for rows in _index_draws(codes, g, resamples, rng, halves=False)])
-    low, high = _percentiles(draws, centre, g, level)
-    return Estimate(centre, low, high, len(used), g, undefined)
+        draws = [statistic(used[rows]) for rows in _index_draws(codes, g, resamples, rng, halves=False)]
+        found = _of_set(np.array(draws), centre, g, level)
+    return Estimate(centre, *_within(*found, ends), len(used), g, undefined)
+
+
+def _within(low: float | None, high: float | None, ends: Sequence[float | None]) -> tuple[float | None, float | None]:
+    """The interval cut at what the number can be."""
+    least, most = ends
+    low = low if low is None or least is None else max(low, least)
+    return low, high if high is None or most is None else min(high, most)
 
 
 def interval_of_set(
@@ -156,7 +203,7 @@ def interval_of_set(
     dropped = len(tried) - len(draws)
     if dropped * 2 > len(tried):
         return Estimate(float(centre), None, None, len(records), g, 0, dropped)
-    low, high = _percentiles(draws, float(centre), g, level)
+    low, high = _of_set(draws, float(centre), g, level)
     return Estimate(float(centre), low, high, len(records), g, 0, dropped)
 
 
@@ -196,10 +243,10 @@ def paired(
         return Paired(centre, None, None, None, len(gap), g)
     rng = np.random.default_rng(seed)
     sums, counts = np.bincount(codes, weights=gap), np.bincount(codes).astype(np.float64)
-    low, high = _percentiles(_mean_draws(sums, counts, resamples, rng), centre, g, level)
+    low, high = _of_mean(sums, counts, centre, resamples, rng, level)
     signs, exact = _signs(g, resamples, rng)
-    # a hair of slack: sums that are equal on paper differ in the last bit
-    extreme = int((np.abs(signs @ sums) >= abs(sums.sum()) - 1e-12 * np.abs(sums).sum()).sum())
+    # a hair of slack, so that equal sums count as extreme
+    extreme = int((np.abs(signs @ sums) >= abs(sums.sum()) - _HAIR * np.abs(sums).sum()).sum())
     return Paired(centre, low, high, _p_value(extreme, len(signs), exact), len(gap), g)
 
 
@@ -231,7 +278,7 @@ def paired_of_set(
     draws = np.array([v for v in tried if v is not None])
     if len(draws) * 2 < len(tried):
         return Paired(centre, None, None, None, len(a), g)
-    low, high = _percentiles(draws, centre, g, level)
+    low, high = _of_set(draws, centre, g, level)
     signs, exact = _signs(g, resamples, rng)
     pairs = list(zip(a, b, codes, strict=True))
     swapped = (

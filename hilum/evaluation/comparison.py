@@ -1,10 +1,12 @@
 """One table of several networks on the same data: what each reached and cost, and which differences are supported.
 
-Differences are of the values of single cases, each network against the best. p is adjusted by Holm for all of them.
+Differences are of the values of single cases, each network against the best. As the best is found on the same cases, p
+is adjusted by Holm for all pairs of networks, not only for those with the best.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from hilum.evaluation.bootstrap import Estimate
 from hilum.evaluation.evaluator import honest
 from hilum.evaluation.multiple import holm
 from hilum.evaluation.ranking import stability
-from hilum.evaluation.seeds import interval_of_seeds, paired_of_seeds, variances
+from hilum.evaluation.seeds import RESAMPLES, interval_of_seeds, paired_of_seeds, variances
 from hilum.metrics import _names
 
 Row = dict[str, Any]
@@ -48,11 +50,12 @@ class Cell:
     voxels: dict[str, dict[str, float | None]] = field(default_factory=dict)
 
 
-def compared(cells: Sequence[Cell]) -> dict[str, Any]:
+def compared(cells: Sequence[Cell], every_pair: bool = True) -> dict[str, Any]:
     """headline, better, rows (best first), sentences (one per row below the best), notes, ranking, auroc and sureness.
 
     Every network has the same seeds and cases. ranking: None where groups or networks are too few. auroc: rows of
-    `areas.compare_areas`, sureness: NLL, Brier score and ECE; both empty where there are no probabilities.
+    `areas.compare_areas`, sureness: NLL, Brier score and ECE; both empty where there are no probabilities. every_pair:
+    whether Holm counts every pair of networks, or (lax, as the best was found on the same cases) those with the best.
     """
     headline = next(iter(cells[0].metrics))
     better = cells[0].metrics[headline]["better"]
@@ -65,8 +68,8 @@ def compared(cells: Sequence[Cell]) -> dict[str, Any]:
     rows = [_row(own, values[net], groups, headline) for net, own in by_net.items()]
     sign = -1 if better == "higher" else 1
     rows.sort(key=lambda r: float("inf") if r[headline] is None else sign * r[headline])
-    sentences = _differences(rows, values, groups)
-    notes = _notes(rows, values, groups, headline)
+    sentences = _differences(rows, values, groups, every_pair)
+    notes = _notes(rows, values, groups, headline, every_pair)
     ranking = stability({net: _over_seeds(table) for net, table in values.items()}, groups, better)
     placed = None
     if ranking is not None:
@@ -121,16 +124,19 @@ def _within(found: Estimate, name: str) -> tuple[float | None, float | None]:
     return low, found.high if found.high is None or most is None else min(found.high, most)
 
 
-def _differences(rows: list[Row], values: dict[str, Table], groups: list[str]) -> list[str]:
+def _differences(rows: list[Row], values: dict[str, Table], groups: list[str], every_pair: bool) -> list[str]:
     """Fill the columns of the differences to the best, the first row, and say in words what they support."""
     best = rows[0]["net"]
-    for row in rows[1:]:
-        found = paired_of_seeds(values[row["net"]], values[best], groups)
+    # those with the best come first
+    pairs = list(combinations([r["net"] for r in rows], 2))[: None if every_pair else len(rows) - 1]
+    # enough sign flips for the smallest p to stay below 0.05 after Holm
+    flips = max(RESAMPLES, 40 * len(pairs)) if every_pair else RESAMPLES
+    found = [paired_of_seeds(values[other], values[one], groups, flips) for one, other in pairs]
+    for row, gap, p in zip(rows[1:], found, holm([f.p for f in found]), strict=False):
         # equal differences of all cases are no certainty, so an interval without width is none
-        low, high = (None, None) if found.low == found.high else (found.low, found.high)
-        row |= {"difference": found.difference, "difference low": low, "difference high": high, "p": found.p}
-    for row, p in zip(rows[1:], holm([r["p"] for r in rows[1:]]), strict=True):
-        row |= {"p holm": p, "supported": areas.supported(p, row["difference low"], row["difference high"])}
+        low, high = (None, None) if gap.low == gap.high else (gap.low, gap.high)
+        row |= {"difference": gap.difference, "difference low": low, "difference high": high, "p": gap.p}
+        row |= {"p holm": p, "supported": areas.supported(p, low, high)}
     return [_sentence(row, best) for row in rows[1:]]
 
 
@@ -140,13 +146,16 @@ def _sentence(row: Row, best: str) -> str:
     return f"{row['net']} against {best}: {areas.verdict(row)}"
 
 
-def _notes(rows: list[Row], values: dict[str, Table], groups: list[str], headline: str) -> list[str]:
+def _notes(rows: list[Row], values: dict[str, Table], groups: list[str], headline: str, every_pair: bool) -> list[str]:
     """What must be known to read the table."""
     notes = []
     if len(rows) > 1:
+        many = f"pairs of networks: {len(rows) * (len(rows) - 1) // 2}, as the best was found on the same cases"
+        if not every_pair:
+            many = f"comparisons with the best: {len(rows) - 1}. That it was found on the same cases is not counted"
         notes.append(
-            f"p is adjusted by Holm, comparisons with the best: {len(rows) - 1}. A difference is called supported "
-            f"when the adjusted p is at most {areas.ALPHA:g} and its interval leaves out zero."
+            f"p is adjusted by Holm, {many}. A difference is called supported when the adjusted p is at most "
+            f"{areas.ALPHA:g} and its interval leaves out zero."
         )
     if rows[0]["seeds"] == 1:
         notes.append(
@@ -194,6 +203,8 @@ def _areas(by_net: dict[str, list[Cell]], best: str) -> tuple[list[Row], list[st
     groups = [first.groups[case] for case in cases]
     rows = areas.compare_areas(scores, truth, classes, groups, best)
     said = areas.sentences(rows, best)
+    if len(by_net) > 2 and said:
+        said.append(f"p of areas is adjusted for comparisons with {best}; that it was found best here is not counted.")
     clustered = bool(said) and not delong.independent(groups)
     return rows, [delong.CLUSTERED, *said] if clustered else said
 

@@ -1,4 +1,7 @@
-"""Results against truth, case by case, then metrics with intervals. A case without a result counts as the worst."""
+"""Results against truth, case by case, then metrics with intervals.
+
+A case without a result counts as the worst, where there is a worst and its truth is known; `_lost` says where not.
+"""
 
 import logging
 import time
@@ -13,6 +16,7 @@ from hilum.core.errors import HilumError
 from hilum.core.findings import Result
 from hilum.core.image import Array, Case
 from hilum.core.progress import Progress, quiet
+from hilum.evaluation import _rarest
 from hilum.evaluation.bootstrap import Estimate, interval, interval_of_set
 from hilum.infer.predictor import Predictor
 from hilum.metrics import _names, latency_s, throughput
@@ -23,6 +27,8 @@ log = logging.getLogger(__name__)
 RESAMPLES = 2000
 SETS = ("kid", "fid", "recall")
 # How generated images are compared with real ones, the headline first; fid and recall where images are enough.
+BESIDE = ("before registration", "zero-filled")
+# Keys of case metrics that are no class: what there is without the model, judged on the cases that gave a result.
 
 
 @dataclass
@@ -178,19 +184,27 @@ def measure(name: str, done: Evaluation) -> dict[str, Any] | None:
         if hasattr(module, "summarise"):
             # boxes are matched once per case, not once per resample
             records, function = [module.prepare(r) for r in records], module.summarise
+        function = _rarest.whole(name, function, records)
         estimate = interval_of_set(records, [j.group for j in counted], function, RESAMPLES // 4)
-        return _row(name, estimate, {})
-    rows = [j.values.get(name, {}) for j in everyone]
-    if not any(rows[: len(done.judged)]):
+        return _row(name, replace(estimate, groups=_rarest.groups(name, counted)), {})
+    rows, results = [j.values.get(name, {}) for j in everyone], len(done.judged)
+    if not any(rows[:results]):
         return None
     groups = [j.group for j in everyone]
-    estimate = interval([headline_value(r) for r in rows], groups, resamples=RESAMPLES)
+    estimate = interval([headline_value(r) for r in rows], groups, resamples=RESAMPLES, ends=card["range"])
     per_class = {}
     for key in dict.fromkeys(k for r in rows for k in r if k):
-        # a lost case without a reading of its classes has one value for all of them
-        own = [r.get(key, r.get("") if j in done.lost else None) for r, j in zip(rows, everyone, strict=True)]
-        per_class[key] = _numbers(honest(interval(own, groups, resamples=RESAMPLES), name))
+        own = [r.get(key) for r in rows[:results]] + [_of_lost(key, r) for r in rows[results:]]
+        per_class[key] = _numbers(honest(interval(own, groups, resamples=RESAMPLES, ends=card["range"]), name))
     return _row(name, estimate, per_class)
+
+
+def _of_lost(key: str, row: dict[str, float | None]) -> float | None:
+    """A class of a case without a result: without a reading of its classes it has one value for all of them.
+
+    That it failed says nothing about what stands beside the model.
+    """
+    return row.get(key, None if key in BESIDE else row.get(""))
 
 
 def set_function(name: str) -> Callable[[list[Any]], float | None]:

@@ -109,8 +109,9 @@ def markdown(made: Card) -> str:
         "split_sha256": found["split"]["hash"],
         "intended_use": INTENDED_USE,
     }
-    out = ["---", *(f"{key}: {_quoted(value)}" for key, value in head.items()), "---", "", f"# {made.title}", ""]
-    out += [f"**{INTENDED_USE}**", "", _opening(made), ""]
+    title = f"# {_escaped(made.title)}"
+    out = ["---", *(f"{key}: {_quoted(value)}" for key, value in head.items()), "---", "", title, ""]
+    out += [f"**{INTENDED_USE}**", "", _escaped(_opening(made)), ""]
     for field in made.fields:
         out += [f"## {field.title}", "", *(f"- {name}: {_escaped(words)}" for name, words in field.lines), ""]
         if field.key == "performance" and made.results:

@@ -90,7 +90,7 @@ def _held(ends: list[Ends], known: Calibration, what: str, headline: str) -> dic
 def _missed(rows: list[tuple[float, float, str]], known: Calibration, name: str) -> dict[str, Any]:
     """Mean share that wide masks of one class missed, with its interval over patients."""
     assert known.wide is not None
-    share = interval([missed for missed, _, _ in rows], [g for *_, g in rows])
+    share = interval([missed for missed, _, _ in rows], [g for *_, g in rows], ends=(0, 1))
     return {"cases": len(rows), "risk": known.wide.risk, "threshold": known.wide.thresholds[name],
             "missed": share.mean, "low": share.low, "high": share.high,
             "times as large": float(np.median([larger for _, larger, _ in rows]))}  # fmt: skip

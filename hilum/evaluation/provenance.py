@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from hilum.core import terms
+from hilum.core.errors import HilumError
 from hilum.core.origin import trained_by
 from hilum.core.plan import Plan
 from hilum.core.run import Run
-from hilum.tasks import _build
+from hilum.tasks import _build, _task
 
 NOT_KNOWN = "not known"
 # What stands wherever the record says nothing.
@@ -113,11 +114,27 @@ def _hardware(machine: Mapping[str, Any]) -> Any:
     return found or NOT_KNOWN
 
 
+def learned(run: Run, role: str, weights: str = "") -> int:
+    """Numbers that a network has learned: those of its weights file without buffers, such as the statistics of norms.
+
+    weights: the file's name, where it is not the role's: a member of an ensemble.
+    """
+    import torch
+
+    try:
+        with torch.device("meta"), torch.random.fork_rng(devices=[]):
+            fixed = dict(_build.build(_task.load(run.plan), role).named_buffers())
+    except HilumError:
+        # a network that can not be built here names no buffers
+        fixed = {}
+    return sum(tensor.numel() for name, tensor in run.weights(weights or role).items() if name not in fixed)
+
+
 def _values(run: Run, role: str) -> int:
-    """Numbers in the weights of all networks that predict: of an ensemble its members, of a system all of its own."""
+    """Learned numbers of all networks that predict: of an ensemble its members, of a system all of its own."""
     system = run.system
     runs = [run] if system is None else [run.part(g.name) for g in system.groups]
-    return sum(tensor.numel() for one in runs for name in _members(one, role) for tensor in one.weights(name).values())
+    return sum(learned(one, role, name) for one in runs for name in _members(one, role))
 
 
 def _members(run: Run, role: str) -> list[str]:
@@ -166,7 +183,8 @@ def _opened(run: Run) -> Any:
     """{part: how often it was judged}, by the ledger; what was opened without Hilum is on nobody's record."""
     if not run.has("ledger.jsonl"):
         return NOT_KNOWN
-    looks = Counter(str(event["part"]) for event in run.ledger() if "part" in event)
+    # a calibration has a part as well, and judges nothing
+    looks = Counter(str(event["part"]) for event in run.ledger() if event["event"] == "evaluate")
     return {part: looks[part] for part in dict.fromkeys([*PARTS, *looks])}
 
 

@@ -68,20 +68,24 @@ class Beside:
 
 
 def beside(
-    model: Sequence[float | None], raters: Sequence[float | None], groups: Sequence[Hashable], better: str
+    model: Sequence[float | None],
+    raters: Sequence[float | None],
+    groups: Sequence[Hashable],
+    better: str,
+    ends: Sequence[float | None] = (None, None),
 ) -> Beside:
     """The model's value against the raters beside theirs against each other, over cases.
 
     model, raters: (n,) per case, the mean over raters and over pairs of raters. groups: (n,) patient. better: "higher"
     (Dice) or "lower" (mm). Something is said only where the whole interval and the test by signs (p at most CHANCE)
-    agree; five patients or fewer can never show it. An interval of no width is taken for none.
+    agree; five patients or fewer can never show it. An interval of no width is taken for none. ends: as of `interval`.
     """
     gap = paired(model, raters, groups)
     if gap.low is not None and gap.low == gap.high:
         gap = replace(gap, low=None, high=None, p=None)
     both = [a is not None and b is not None for a, b in zip(model, raters, strict=True)]
     used = [[v if k else None for v, k in zip(values, both, strict=True)] for values in (model, raters)]
-    one, other = (interval(values, groups) for values in used)
+    one, other = (interval(values, groups, ends=ends) for values in used)
     if gap.difference is None:
         return Beside(one, other, gap, None, "No case has a defined value for the model and for two raters.")
     if gap.low is None or gap.high is None:
@@ -208,7 +212,7 @@ def summary(
     found |= {"sentence": f"{rows[0]['measure']}: {rows[0]['sentence']}", "rows": rows, "each": _each(several, raters)}
     if several[0].answers:
         return found | {"kappa": _kappa(several, raters, len(classes))}
-    spread = interval([reading.disputed for reading in several], [reading.group for reading in several])
+    spread = interval([reading.disputed for reading in several], [reading.group for reading in several], ends=(0, 1))
     return found | {"consensus": _consensus(several), "disputed": _plain(spread)}
 
 
@@ -227,6 +231,11 @@ def _better(measure: str) -> str:
     return "higher" if measure == "agreement" else str(catalogue.card("hilum.metrics", measure)["better"])
 
 
+def _ends(measure: str) -> Sequence[float | None]:
+    """The least and the most a measure can be."""
+    return [0, 1] if measure == "agreement" else list(catalogue.card("hilum.metrics", measure)["range"])
+
+
 def _rows(readings: Sequence[Reading]) -> list[dict[str, Any]]:
     """Model and raters by measure, over all classes and by class."""
     shape = next(iter(readings[0].pairs.values()))
@@ -236,7 +245,7 @@ def _rows(readings: Sequence[Reading]) -> list[dict[str, Any]]:
         for key in [None, *(name for name in classes if name)]:
             model = [_mean(_value(v, measure, key) for v in r.model.values()) for r in readings]
             pairs = [_mean(_value(v, measure, key) for v in r.pairs.values()) for r in readings]
-            found = beside(model, pairs, groups, _better(measure))
+            found = beside(model, pairs, groups, _better(measure), _ends(measure))
             row: dict[str, Any] = {"measure": measure, "class": key or "all", "better": _better(measure)}
             row |= {"model": _plain(found.model), "raters": _plain(found.raters)}
             row |= {"difference": _plain(found.difference), "within": found.within, "sentence": found.sentence}
@@ -250,11 +259,11 @@ def _each(readings: Sequence[Reading], raters: Sequence[str]) -> list[dict[str, 
     for measure in next(iter(readings[0].pairs.values())):
         for rater in raters:
             own = [r for r in readings if rater in r.model]
-            groups = [r.group for r in own]
-            model = interval([_value(r.model[rater], measure, None) for r in own], groups)
+            groups, ends = [r.group for r in own], _ends(measure)
+            model = interval([_value(r.model[rater], measure, None) for r in own], groups, ends=ends)
             others = [_mean(_value(v, measure, None) for pair, v in r.pairs.items() if rater in pair) for r in own]
             row = {"measure": measure, "rater": rater, "better": _better(measure)}
-            rows.append(row | {"model": _plain(model), "others": _plain(interval(others, groups))})
+            rows.append(row | {"model": _plain(model), "others": _plain(interval(others, groups, ends=ends))})
     return rows
 
 
@@ -265,7 +274,8 @@ def _consensus(readings: Sequence[Reading]) -> dict[str, Any]:
         words = f"No case was read by {LEAST} raters or more: no consensus was formed."
         return {"cases": 0, "rows": {}, "sentence": words}
     groups = [reading.group for reading in own]
-    rows = {m: _plain(interval([_value(r.consensus, m, None) for r in own], groups)) for m in own[0].consensus or {}}
+    values = {m: [_value(r.consensus, m, None) for r in own] for m in own[0].consensus or {}}
+    rows = {m: _plain(interval(column, groups, ends=_ends(m))) for m, column in values.items()}
     words = f"Consensus: STAPLE of {LEAST} raters or more, each class against the rest, from a probability of one half."
     return {"cases": len(own), "rows": rows, "sentence": words}
 

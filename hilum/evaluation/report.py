@@ -12,7 +12,7 @@ from hilum.core.findings import Result
 from hilum.core.image import Array, Case
 from hilum.core.origin import trained_by
 from hilum.core.run import Run
-from hilum.evaluation import raters_section, trust
+from hilum.evaluation import _lost, raters_section, trust
 from hilum.evaluation.evaluator import Evaluation, confusion, picked
 from hilum.infer.predictor import Predictor
 from hilum.learn._curve import curves
@@ -27,6 +27,12 @@ GROUPING = {
     "similarity": "Patients are unknown: look-alikes were kept in one part, which does not prove independence.",
     "case": "Patients are unknown, and every case was taken as its own group.",
 }
+APART = {
+    "patient": "Patients of these data are known: each is one group.",
+    "similarity": "Patients of these data are unknown: look-alikes are one group, which does not prove independence.",
+    "case": "Patients of these data are unknown, and every case was taken as its own group.",
+}
+# The same of data that have no parts.
 
 
 def write(
@@ -38,17 +44,18 @@ def write(
     settings: dict[str, Any],
     believed: dict[str, Any] | None = None,
     beside: dict[str, Any] | None = None,
+    grouping: str = "",
 ) -> Path:
     """Write the page. settings: further facts for the first table (groups, ...).
 
-    believed: of `trust.summary`. beside: of `raters.measured`.
+    believed: of `trust.summary`. beside: of `raters.measured`. grouping: how groups were told (`group_cases`) of data
+    that are not the run's.
     """
     run, plan = predictor.run, predictor.plan
     page = Page(f"{plan.task}: {plan.data.get('name', '')}")
     page.text(_sentence(done, part, len(cases)))
-    if done.missing:
-        words = "; ".join(f"{c.id}: {why}" for c, why in done.missing[:5])
-        page.note("warning", f"{len(done.missing)} cases gave no result and count as worst. {words}")
+    for words in _lost.sentences(done):
+        page.note("warning", words)
     for alarm in [*done.alarms, *plan.data.get("warnings", [])]:
         page.note("warning", alarm)
     if plan.spacing is None and any("_m" in name for name in done.metrics):
@@ -70,7 +77,7 @@ def write(
     _curves(page, run)
     _pictures(page, predictor, done, cases)
     page.heading("What it was made from").table(_facts(predictor, part, settings), columns=["fact", "value"])
-    page.text(GROUPING.get(str(plan.data.get("grouping")), ""))
+    page.text(APART.get(grouping, "") if grouping else GROUPING.get(str(plan.data.get("grouping")), ""))
     page.details("Plan (plan.json)", plan.text())
     page.details(
         "Ledger", "\n".join(json.dumps(e, ensure_ascii=False) for e in run.ledger()) or "a bundle carries none"
@@ -87,7 +94,7 @@ def _sentence(done: Evaluation, part: str, cases: int) -> str:
     row = done.metrics[done.headline]
     if row["mean"] is None:
         return f"{done.headline} is undefined on these {cases} cases."
-    doubt = "no interval: fewer than two independent groups" if row["low"] is None else (
+    doubt = "no interval: too few independent groups" if row["low"] is None else (
         f"95 % interval {row['low']:.3f} to {row['high']:.3f}"
     )  # fmt: skip
     where = "all labelled cases" if part == "all" else f"the {part} part"

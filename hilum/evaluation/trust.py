@@ -139,7 +139,8 @@ def _gate(found: Sequence[Answer], groups: Sequence[str]) -> dict[str, Any]:
     for decision in DECISIONS:
         own = [a.wrong for a in found if a.decision == decision]
         rows[decision] = {"cases": len(own), "wrong": sum(own)}
-    share = honest(interval([float(a.wrong and a.decision == "accept") for a in found], groups), "accuracy")
+    accepted = [float(a.wrong and a.decision == "accept") for a in found]
+    share = honest(interval(accepted, groups, ends=(0, 1)), "accuracy")
     return {"decisions": rows, "accepted and wrong": {"mean": share.mean, "low": share.low, "high": share.high}}
 
 

@@ -9,6 +9,7 @@ from hilum.core.errors import HilumError
 from hilum.core.findings import Result
 from hilum.core.image import Case
 from hilum.evaluation.bootstrap import interval, paired
+from hilum.metrics import _names
 from hilum.pictures.page import Page
 from hilum.trust import voxels
 from hilum.trust.trusted import Trusted
@@ -76,7 +77,8 @@ class Voxels:
                 [None if s is None else float(getattr(s, name)) for s in part.values()]
                 for part in (self.raw, self.scaled)
             )
-            mean, raw = interval(after, self.groups), interval(before, self.groups)
+            mean = interval(after, self.groups, ends=_names.card(name)["range"])
+            raw = interval(before, self.groups)
             out[name] = {"raw": raw.mean, "scaled": mean.mean, "scaled low": mean.low, "scaled high": mean.high}
             if self.scaling.method != "none":
                 gap = paired(after, before, self.groups)

@@ -75,7 +75,7 @@ def _one(finding: Any, case: Case, base: Path, form: str) -> Path:
     if isinstance(finding, Field):
         return _registration(finding, case, base) if form == "dicom" else _field(finding, base)
     if isinstance(finding, Picture):
-        return _picture(finding.image, base)
+        return _picture(finding, base)
     raise TypeError(f"no file form for {type(finding).__name__}")
 
 
@@ -198,16 +198,19 @@ def _unchanged(path: Path, wanted: Array, seen: Array) -> None:
         raise HilumError("HIL-IO-05", f"{path} was not written: read back, its values differ", "Report this as a bug")
 
 
-def _picture(image: Image, base: Path) -> Path:
-    """2-D: PNG, 16-bit when values need it. Stacks and volumes: NIfTI."""
-    if image.dims == 2:
+def _picture(picture: Picture, base: Path) -> Path:
+    """2-D: PNG of shares (16 bit) and grey values, else TIFF, values exactly as found. Stacks and volumes: NIfTI."""
+    image = picture.image
+    if image.dims == 2 and picture.unit in ("0..1", "grey"):
         path = base.with_name(base.name + ".png")
-        high = float(image.array.max())
-        if high <= 1.0:  # unit range: spread over 16 bit
-            array = np.round(np.clip(image.array, 0, 1) * 65535).astype(np.uint16)
-        else:
-            array = np.round(np.clip(image.array, 0, 65535)).astype(np.uint8 if high <= 255 else np.uint16)
-        raster.write(path, image.like(array))
+        values = np.round(np.clip(image.array * (65535 if picture.unit == "0..1" else 1), 0, 65535))
+        eight = picture.unit == "grey" and values.max() <= 255
+        raster.write(path, image.like(values.astype(np.uint8 if eight else np.uint16)))
+        return path
+    if image.dims == 2:
+        # grey values of a scanner may be 1e-5 or 1e5, and any step of whole numbers would lose some
+        path = base.with_name(base.name + ".tif")
+        raster.write(path, image.like(image.array.astype(np.float32)))
         return path
     path = base.with_name(base.name + ".nii.gz")
     nifti.write(path, image if image.affine is not None else Image(image.array, np.eye(4), image.warnings, image.meta))

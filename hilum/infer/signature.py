@@ -10,6 +10,7 @@ import base64
 import binascii
 import json
 import os
+import tempfile
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 import yaml
 from pydantic import Field, field_validator
 
-from hilum.core.atomic import write_text
+from hilum.core.atomic import UNFINISHED, write_text
 from hilum.core.errors import HilumError
 from hilum.core.plan import Strict, checked
 
@@ -105,17 +106,18 @@ def _pem(private: Any) -> bytes:
 
 
 def _write_private(path: Path, text: bytes) -> None:
-    """Make the file with mode 0600; it is new, or an error."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    """Make the file, whole or not at all, with mode 0600; FileExistsError where there is one by now."""
+    # a file of mkstemp is its owner's alone
+    handle, name = tempfile.mkstemp(prefix=UNFINISHED, dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
-    except BaseException:
+        os.link(name, path)
+    finally:
         # half a key is none
-        path.unlink(missing_ok=True)
-        raise
+        os.unlink(name)
 
 
 def sign(manifest: bytes, keyfile: Path) -> bytes:
@@ -163,7 +165,8 @@ def read_keys(path: Path) -> list[Key]:
 def _keys_of(file: Path) -> list[Key]:
     try:
         data = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
+        # a day that is none, 2027-02-30, is a plain ValueError
         raise HilumError("HIL-INFER-32", f"{file} is not a file of keys ({error})", "Mend it") from error
     if not isinstance(data, dict):
         words = "Give the .yaml file that hilum keys wrote, or a folder of them"
@@ -208,7 +211,7 @@ def _parsed(signature: bytes, path: Path) -> Signature:
         if not isinstance(data, dict):
             raise ValueError("it is no object")
         return checked(Signature, data, NAME)
-    except (ValueError, HilumError) as error:
+    except (ValueError, RecursionError, HilumError) as error:
         seen = error.seen if isinstance(error, HilumError) else f"{NAME} is not JSON"
         raise HilumError("HIL-M05", f"The signature of {path} can not be read: {seen}", "Copy it again") from error
 

@@ -16,6 +16,8 @@ HEAD = 352
 # Bytes that tell the format of a file without a known extension: DICOM's mark ends at 132, NIfTI's at 348.
 ORDER = 50
 # Of formats that share an extension, those with a lower "order" in their CARD are asked first.
+NOTES = (".txt", ".md", ".json", ".xml", ".yaml", ".yml", ".html", ".pdf", ".log")
+# Endings of what is written about images; such a file does not make its folder a series.
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def by_name(path: Path) -> str | None:
 
 def _marked(path: Path) -> list[str]:
     """Formats whose mark stands in the file's first bytes, first asked first."""
-    with builtins.open(path, "rb") as stream:
+    with reading(path), builtins.open(path, "rb") as stream:
         head = stream.read(HEAD)
     return [
         form
@@ -149,22 +151,30 @@ def is_image(path: Path) -> bool:
     return form is not None and catalogue.card("hilum.io", form)["reads"] != "table"
 
 
-def _visible_files(folder: Path) -> Iterator[Path]:
+def visible(folder: Path) -> Iterator[Path]:
+    """The files directly inside whose names do not start with "."."""
     return (p for p in sorted(folder.iterdir()) if p.is_file() and not p.name.startswith("."))
 
 
 def is_series(path: Path) -> bool:
-    """Whether a folder holds DICOM files directly (its first file that is not named as another format decides)."""
+    """Whether a folder holds DICOM files directly, by name or by mark, whatever pictures and tables lie beside them."""
     path = Path(path)
     if not path.is_dir() or path.name.startswith("."):
         return False
-    for file in _visible_files(path):
-        form = by_name(file)
-        if form == "dicom" or (form is None and "dicom" in _marked(file)):
-            return True
-        if form is not None:
-            return False
-    return False
+    forms = {file: by_name(file) for file in visible(path)}
+    if "dicom" in forms.values():
+        return True
+    # names cost nothing: of thousands of pictures none is opened, and of notes beside them neither
+    nameless = (file for file, form in forms.items() if form is None and file.suffix.lower() not in NOTES)
+    return any(_is_dicom(file) for file in nameless)
+
+
+def _is_dicom(path: Path) -> bool:
+    """Whether it bears DICOM's mark; a file that can not be opened says nothing, and is named when it is read."""
+    try:
+        return "dicom" in _marked(path)
+    except HilumError:
+        return False
 
 
 def _known() -> str:
@@ -181,6 +191,8 @@ def open(path: str | Path, part: int | None = None, options: Mapping[str, Any] |
     path = Path(path)
     if not path.exists():
         raise HilumError("HIL-IO-02", f"There is no file or folder {path}", "Check the path")
+    if path.name in ("", ".."):
+        path = path.resolve()
     _names.usable(path, None)
     if path.is_dir():
         if is_series(path):

@@ -7,6 +7,7 @@ slice by slice (HU for CT). What can not be placed without guessing is refused; 
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +48,13 @@ def read(
     volume: str | None = None,
     accept: Collection[str] = (),
     files: Sequence[str] | None = None,
+    said: Sequence[str] = (),
 ) -> Image:
     """One volume or picture of a folder, or of one file.
 
     series, volume: SeriesInstanceUID and key (as the refusal lists them) where a folder holds several. files: only
-    these, relative to `path`. accept: ["D21"] bridges gaps by interpolation instead of refusing them.
+    these, relative to `path`. accept: ["D21"] bridges gaps by interpolation instead of refusing them. said: warnings
+    that a look at more than these files gave; they join the image's own.
 
     Refused: several series (HIL-D27) or volumes (D25, D26, D30) and none chosen, gap (D21), different slices at one
     place (D22), broken multi-frame (D29), no image (D31). Resampled with a warning and meta["resampled"]: uneven steps
@@ -63,6 +66,7 @@ def read(
         full_only(path, level)
         _known(accept, files)
         one = choose(_looked(path, accept, files), series, volume)
+        one = replace(one, warnings=(*said, *one.warnings))
         if one.refusal is not None:
             raise one.refusal
         if one.kind == "picture":

@@ -38,6 +38,8 @@ UNITS = {
     "kg": ("kg", "kilogram"), "year": ("a", "year"), "years": ("a", "year"), "deg": ("deg", "degree"),
 }  # fmt: skip
 # Units as people write them -> UCUM. Other words travel as a UCUM annotation: {word}.
+CODES = {code: (code, meaning) for code, meaning in UNITS.values()}
+# The same units as `read` gives them, so that what was read can be written again.
 VOLUME = ("118565006", "SCT", "Volume")
 DEEPEST = 64
 # Levels of a content tree; deeper ones are refused (faults.md D08).
@@ -46,8 +48,9 @@ PLAIN = re.compile(r"[!-z|~]{1,14}")
 
 @dataclass(frozen=True)
 class Measured:
-    """One number. unit: as in UNITS, read back in UCUM. segment: (SOP instance of a SEG, segment number) or None.
+    """One number. unit: as in UNITS, or in UCUM as it is read back.
 
+    segment: (SOP instance of a SEG, segment number) or None.
     tracking: what the number belongs to, the same in every report of it. site: a free word for the place.
     """
 
@@ -101,7 +104,7 @@ def _checked(path: Path, rows: Sequence[Measured], segs: dict[str, Any]) -> None
         words = (row.name, *(w for w in (row.tracking, row.site) if w))
         if any(not 0 < len(w) <= 64 or "\\" in w or w != w.strip() for w in words):
             raise HilumError("HIL-IO-04", f"{path.name}: the words {words}", "Use 1 to 64 plain characters each")
-        if row.unit not in UNITS and not PLAIN.fullmatch(row.unit):
+        if row.unit not in UNITS and not PLAIN.fullmatch(_bare(row.unit)):
             raise HilumError("HIL-IO-04", f"{path.name}: {row.name} in {row.unit!r}", "Use a short unit, as in UCUM")
         if row.segment is not None:
             seg = segs.get(row.segment[0])
@@ -183,8 +186,14 @@ def _name(words: str) -> Any:
 
 def _unit(unit: str) -> tuple[str, str, str]:
     """UCUM code, scheme, meaning."""
-    code, meaning = UNITS.get(unit, (f"{{{unit}}}", unit))
+    word = _bare(unit)
+    code, meaning = UNITS.get(unit) or CODES.get(unit) or (f"{{{word}}}", word)
     return code, "UCUM", meaning
+
+
+def _bare(unit: str) -> str:
+    """The word of a UCUM annotation, {word}; any other unit as it is."""
+    return unit[1:-1] if unit.startswith("{") and unit.endswith("}") else unit
 
 
 def read(path: Path) -> list[Measured]:

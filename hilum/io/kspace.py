@@ -1,8 +1,8 @@
 """fastMRI-style HDF5: fully or partly sampled Cartesian k-space, centred and unitary, kept as complex64.
 
 Data sets: `kspace` (slice, coil, H, W) or (slice, H, W); optional `mask` (W,) or (H, W), `reconstruction_rss`
-(slice, h, w) magnitude, `sensitivity_maps` (slice, coil, H, W) or (coil, H, W). Phase encoding is the last axis.
-k = fftshift(fft2(ifftshift(x), norm="ortho")), as in fastMRI.
+(slice, h, w) magnitude (without an axis of coils `reconstruction_esc` first), `sensitivity_maps` (slice, coil, H, W) or
+(coil, H, W). Phase encoding is the last axis. k = fftshift(fft2(ifftshift(x), norm="ortho")), as in fastMRI.
 """
 
 from pathlib import Path
@@ -25,6 +25,7 @@ CARD = {
     "about": "MR k-space as fastMRI-style HDF5",
 }
 TARGETS = ("reconstruction_rss", "reconstruction_esc")
+# The second is what fastMRI compares single-coil reconstructions with; such files hold both.
 
 
 def recognises(path: Path) -> bool:
@@ -114,7 +115,8 @@ def _inside(file: Any) -> str:
 
 def _target(path: Path, file: Any, stored: tuple[int, ...], slice: int | None) -> Array | None:
     """Magnitude (slice, h, w), or (1, h, w) of one slice, or None."""
-    target = next((found for name in TARGETS if (found := hdf5.dataset(file, name)) is not None), None)
+    names = TARGETS if len(stored) == 4 else TARGETS[::-1]
+    target = next((found for name in names if (found := hdf5.dataset(file, name)) is not None), None)
     if target is None:
         return None
     if target.ndim != 3 or target.shape[0] != stored[0] or target.dtype.kind not in "fiu":

@@ -41,7 +41,13 @@ def on_cuda(accelerator: str) -> bool:
 
 
 def fabric(plan: Plan, accelerator: str = "auto", devices: int = 1) -> "Fabric":
-    """The Fabric of a run whose plan is `frozen`. devices: processes that share every batch."""
+    """The Fabric of a run whose plan is `frozen`. devices: processes that share every batch.
+
+    Refused: more of them than there are CUDA devices (HIL-LEARN-03).
+    """
+    cuda = on_cuda(accelerator)
+    if cuda:
+        _enough(devices)
     with warnings.catch_warnings():
         # it looks for clusters, other accelerators and newer idioms, none of which is the user's concern
         warnings.simplefilter("ignore")
@@ -53,11 +59,23 @@ def fabric(plan: Plan, accelerator: str = "auto", devices: int = 1) -> "Fabric":
 
             strategy = Averaged(start_method="spawn")
         return Fabric(
-            accelerator="cuda" if on_cuda(accelerator) else "cpu",
+            accelerator="cuda" if cuda else "cpu",
             devices=devices,
             strategy=strategy,
             precision="bf16-mixed" if plan.learning["precision"] == "bfloat16" else "32-true",
         )
+
+
+def _enough(devices: int) -> None:
+    """Each process needs a CUDA device of its own."""
+    import torch
+
+    there = torch.cuda.device_count()
+    if devices > there:
+        raise HilumError(
+            "HIL-LEARN-03", f"--devices {devices} asks for more CUDA devices than are there ({there})",
+            f"Use --devices {there}, or --accelerator cpu",
+        )  # fmt: skip
 
 
 @contextmanager

@@ -82,8 +82,10 @@ class Training:
         state, begin = self.fresh(), 0
         if resume:
             begin = self._restore(state)
-        self.record.begin(begin, self.plan)
-        if not state.memory.get("stopped"):
+        # stopped early or gone on with after its last step, a run is done as it is
+        done = bool(state.memory.get("stopped")) or begin >= (self.plan.steps or 1)
+        self.record.begin(begin, self.plan, state.memory.get("best"), done)
+        if not done:
             self._steps(state, begin)
         if self.leads:
             self._write(state)
@@ -118,6 +120,9 @@ class Training:
         torch.manual_seed((self.plan.seed << 32) + k + 1)
         sent, update = _device.sent(batch, self.plan, self.fabric, share=True), self._updater(state, batch, k, ids)
         losses = self._agreed(self.regime.step(state, sent, k, update))
+        # each process saw its share of the batch. A signal saves between rounds: were they averaged at rounds alone, a
+        # run that is resumed would not be the uninterrupted one bit for bit. A small message, none without batch norm
+        _device.average(_running(state), self.fabric)
         if state.average:
             _follow(state, k)
         return losses
@@ -168,8 +173,9 @@ class Training:
         if self.leads:
             try:
                 _guards.save_bad_batch(path, batch)
-            except OSError as error:
-                kept = f"the batch could not be kept ({error.strerror})"
+            except Exception as error:
+                # a full disk has many names, and whatever it is: the cases must be said
+                kept = f"the batch could not be kept ({getattr(error, 'strerror', None) or error})"
         raise HilumError(
             "HIL-T06", f"{seen}, on the cases {', '.join(ids)}; {kept}",
             "Lower learning.rate, or look at these cases with: hilum inspect",
@@ -215,8 +221,6 @@ class Training:
     def _round(self, state: State, step: int) -> None:
         """Validate, judge, write the curve, save."""
         self.stamps.check()
-        modules = [*state.networks.values(), *state.average.values()]
-        _device.average([b for m in modules for b in m.buffers() if b.is_floating_point()], self.fabric)
         row = self.record.row(state, step)
         pictures: list[tuple[Array, str]] = []
         if self.parts["val"]:
@@ -259,7 +263,8 @@ class Training:
         began = time.monotonic()
         if self.leads:
             with self.record.spend("save"), _guards.disk(self.folder):
-                tree = {"step": step, "origin": _versions.origin(self.plan, self.fabric.world_size)} | state.tree()
+                origin = _versions.origin(self.plan, self.fabric.world_size, self.fabric.device.type)
+                tree = {"step": step, "origin": origin} | state.tree()
                 _checkpoint.save(self.folder / "checkpoint.safetensors", tree)
         self.saved_at = time.monotonic()
         self.saving = self.saved_at - began
@@ -271,11 +276,14 @@ class Training:
             raise HilumError(
                 "HIL-T05", f"{self.folder} has no checkpoint to resume", "Train without --resume into a new folder"
             )
-        for part in self.folder.rglob(".part-*"):
-            # what a killed process was writing
-            part.unlink(missing_ok=True)
+        if self.leads:
+            # what a killed process was writing; who leads writes already, so nobody else may clear away
+            for part in self.folder.rglob(".part-*"):
+                part.unlink(missing_ok=True)
+        self.fabric.barrier()
         tree = _checkpoint.load(path)
-        _versions.check(tree.get("origin"), self.plan, self.fabric.world_size, "T04" in self.accept)
+        here, accepted = self.fabric.device.type, "T04" in self.accept
+        _versions.check(tree.get("origin"), self.plan, self.fabric.world_size, accepted, here)
         state.restore(tree)
         return int(tree["step"])
 
@@ -290,6 +298,12 @@ class Training:
                 with writing(self.folder / "weights" / f"{role}.safetensors") as part:
                     save_file({n: t.detach().cpu().contiguous() for n, t in weights.items()}, part)
             write_json(self.folder / "timing.json", self.record.timing(state))
+
+
+def _running(state: State) -> list[Any]:
+    """The running statistics of the networks' norms: buffers that learn; others are constant."""
+    named = [pair for module in state.networks.values() for pair in module.named_buffers()]
+    return [b for name, b in named if name.rpartition(".")[2].startswith("running_")]
 
 
 def _follow(state: State, k: int) -> None:

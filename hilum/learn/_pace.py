@@ -3,6 +3,7 @@
 import logging
 import math
 import resource
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -40,7 +41,9 @@ def dry_step(training: "Training") -> None:
 
 def peak_bytes() -> int:
     """The most memory that this process has held so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # the kernel of macOS counts bytes, others kilobytes
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def forget_peak() -> int:

@@ -2,7 +2,7 @@
 
 import csv
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -59,14 +59,20 @@ class Record:
         finally:
             self.spent[kind] += time.monotonic() - began
 
-    def begin(self, step: int, plan: Plan) -> None:
-        """Training goes on after this step; of a log that is there, what lies behind it is what was lost."""
+    def begin(self, step: int, plan: Plan, best: Mapping[str, Any] | None = None, done: bool = False) -> None:
+        """Training goes on after this step; of a log that is there, what lies behind it is what was lost.
+
+        What was learned until then is drawn again. best: of the rounds until then. done: no step is left.
+        """
         self.curve.begin(step, plan)
         path = self.folder / "log.csv"
         if step and path.is_file():
             with open(path, encoding="utf-8", newline="") as stream:
                 self.rows = [dict(r) for r in csv.DictReader(stream) if int(r["step"]) <= step]
         self.earlier = float(self.rows[-1]["seconds"]) if self.rows else 0.0
+        if self.rows and self.leads:
+            with self.spend("draw"), _guards.disk(self.folder):
+                self.curve.draw(self.rows, (), best, done)
 
     def row(self, state: State, step: int) -> dict[str, Any]:
         """What training gave since the last round: step, seconds so far, the highest rate, mean losses."""

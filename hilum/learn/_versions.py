@@ -25,13 +25,17 @@ def here() -> dict[str, str]:
     return found | {"python": platform.python_version(), "code": digest.hexdigest()[:12]}
 
 
-def origin(plan: Plan, devices: int = 1) -> dict[str, Any]:
-    """What is written into every checkpoint. devices: processes that share a batch."""
-    return {"plan": plan.model_dump(mode="json"), "versions": here() | {"devices": str(devices)}}
+def origin(plan: Plan, devices: int = 1, device: str = "cpu") -> dict[str, Any]:
+    """What is written into every checkpoint. devices: processes that share a batch. device: their kind (cpu, cuda)."""
+    versions = here() | {"devices": str(devices)}
+    return {"plan": plan.model_dump(mode="json"), "versions": versions, "device": device}
 
 
-def check(made: dict[str, Any] | None, plan: Plan, devices: int, accepted: bool) -> None:
-    """Refuse to go on with another plan, or, unless accepted, with other versions; the differences are shown (T04)."""
+def check(made: dict[str, Any] | None, plan: Plan, devices: int, accepted: bool, device: str | None = None) -> None:
+    """Refuse to go on with another plan, or, unless accepted, with other versions; the differences are shown (T04).
+
+    device: the kind that goes on; None where it is not known yet. States of before do not say theirs.
+    """
     if made is None:
         raise HilumError(
             "HIL-T04", "The saved state is of an older Hilum, which did not say how it was made",
@@ -46,10 +50,12 @@ def check(made: dict[str, Any] | None, plan: Plan, devices: int, accepted: bool)
             "Put it back, or train anew into another folder",
         )  # fmt: skip
     words = differences(made["versions"], here() | {"devices": str(devices)})
+    if device is not None and "device" in made:
+        words += differences(made["device"], device, "device")
     if words and not accepted:
         raise HilumError(
-            "HIL-T04", f"The saved state was made by other versions: {'; '.join(words)}",
-            "Go back to those, or accept that the result is not the uninterrupted one: --accept T04",
+            "HIL-T04", f"The saved state was made otherwise: {'; '.join(words)}",
+            "Go back to that, or accept that the result is not the uninterrupted one: --accept T04",
         )  # fmt: skip
 
 

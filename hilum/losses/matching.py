@@ -5,13 +5,14 @@ of each image is given the cheapest assignment (Hungarian method) by
 
     cost = -2 p(class) + 5 bce + 5 dice,   dice = 1 - (2 sum(s g) + 1) / (sum(s) + sum(g) + 1),   s = sigmoid(mask)
 
-bce: mean binary cross-entropy over the voxels. What is learned in each layer, and then added, is
+bce: mean binary cross-entropy over the voxels. What is learned in each layer is
 
     loss = 0.2 ce + 0.5 bce + 0.5 dice
 
-ce over all queries, bce and dice as means over the matched ones. The weights are those of the authors' configuration.
-Filled in from Mask2Former: "no object" weighs 0.1 in ce, the queries before the first layer are a layer too, layers
-are added. The background is a class like others. All voxels count here; Mask2Former draws some of them.
+ce over all queries, bce and dice as means over the matched ones. The last layer is one half of the whole, the mean of
+those before it the other; the queries before the first layer are a layer too. Weights are those of the authors'
+configuration, in which "no object" weighs as much as a class; Mask2Former adds the layers, and gives it 0.1. The
+background is a class like others. All voxels count here; Mask2Former draws some of them.
 """
 
 from collections.abc import Sequence
@@ -34,8 +35,6 @@ CARD = {
 COST = (2.0, 5.0, 5.0)
 WEIGHTS = (0.2, 0.5, 0.5)
 # Of class, cross-entropy and dice.
-NOTHING = 0.1
-# Of "no object" in the cross-entropy of classes: nearly all queries are that.
 
 
 class Truth(NamedTuple):
@@ -47,7 +46,7 @@ class Truth(NamedTuple):
 
 
 def matching(classes: Sequence[Tensor], masks: Sequence[Tensor], target: Tensor, ignore: int | None = None) -> Tensor:
-    """Sum over layers, a scalar; an image that is ignored as a whole counts nowhere.
+    """Half of the last layer, half of the others' mean, a scalar; an image that is ignored as a whole counts nowhere.
 
     classes: of each layer (B, Q, K + 1), logits, "no object" last; Q is K or more. masks: of each layer
     (B, Q, *space), logits. target: (B, *space), integers below K, or `ignore`, whose voxels count nowhere.
@@ -57,8 +56,8 @@ def matching(classes: Sequence[Tensor], masks: Sequence[Tensor], target: Tensor,
         seen = f"There are {kinds} classes, the background among them, and {count} queries"
         raise HilumError("HIL-LOSSES-07", seen, f"Give the network {kinds} queries or more (`queries={kinds}`)")
     images = [_truth(one.flatten(), ignore) for one in target]
-    layers = zip(classes, masks, strict=True)
-    return torch.stack([_layer(wide(c), wide(m).flatten(2), images) for c, m in layers]).sum()
+    *before, last = [_layer(wide(c), wide(m).flatten(2), images) for c, m in zip(classes, masks, strict=True)]
+    return (last + torch.stack(before).mean()) / 2 if before else last
 
 
 @torch.no_grad()
@@ -104,9 +103,8 @@ def _layer(classes: Tensor, masks: Tensor, images: Sequence[Truth]) -> Tensor:
         own = Truth(truth.kinds[rows], truth.masks[rows], truth.known)
         shapes.append(torch.stack([part.diagonal().sum() for part in _pairs(masks[number, queries], own)]))
         found += len(rows)
-    heard = torch.stack([truth.known.any() for truth in images]).unsqueeze(1)
-    weight = torch.where(wanted == nothing, NOTHING, 1.0).to(classes.dtype) * heard
+    heard = torch.stack([truth.known.any() for truth in images]).unsqueeze(1).expand_as(wanted).to(classes.dtype)
     each = -classes.log_softmax(-1).gather(2, wanted.unsqueeze(2)).squeeze(2)
-    ce = summed((each * weight).sum()) / summed(weight.sum()).clamp_min(NOTHING)
+    ce = summed((each * heard).sum()) / summed(heard.sum()).clamp_min(1)
     bce, dice = summed(torch.stack(shapes).sum(0)) / summed(classes.new_tensor(float(found))).clamp_min(1)
     return WEIGHTS[0] * ce + WEIGHTS[1] * bce + WEIGHTS[2] * dice

@@ -102,7 +102,7 @@ def by_memory(build: Build, shaped: Shaped, ready: Any, most: int, fixed: set[st
         try:
             plan = _stored(smaller, found, each)
         except HilumError as error:
-            # a network whose stages were given by hand does not follow every patch
+            # a network whose stages were given by hand does not follow every patch, nor batch norm every batch
             if error.code.split("-")[1] != "ZOO":
                 raise
             continue
@@ -183,7 +183,7 @@ def given_fits(plan: Plan, ready: Any, most: int, devices: int = 1) -> Plan:
     batch = plan.batch
     while batch > 1 and batch // 2 % devices == 0:
         batch //= 2
-        if _stored(plan.model_copy(update={"batch": batch}), cases, each) is not None:
+        if _takes(plan.model_copy(update={"batch": batch}), cases, each):
             fits = f"batch {batch} fits (--set plan.batch={batch})"
             break
     else:
@@ -193,6 +193,16 @@ def given_fits(plan: Plan, ready: Any, most: int, devices: int = 1) -> Plan:
         f"The plan needs {need.words()}{_for_each(devices)}, but training may use {size_words(most)}",
         f"{fits}, or give --memory {_asked(need.total * devices)}",
     )
+
+
+def _takes(plan: Plan, cases: memory.Kept, most: int) -> bool:
+    """Whether the plan fits and its network can learn from it: to batch norm one small image may be too few."""
+    try:
+        return _stored(plan, cases, most) is not None
+    except HilumError as error:
+        if error.code.split("-")[1] != "ZOO":
+            raise
+        return False
 
 
 def passes(plan: Plan, ready: Any, seconds: float | None) -> float | None:

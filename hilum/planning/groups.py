@@ -1,6 +1,5 @@
 """Which classes go to which network of a system: a file of groups, or a number of them and a stated rule."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +11,8 @@ from hilum.core.errors import HilumError, near
 from hilum.core.plan import ClassPlan, Plan, checked
 from hilum.core.system import Group, SystemPlan
 from hilum.planning.planner import Prepared
+from hilum.prepare.modality import SIDE
 from hilum.tasks._labels import class_plans
-
-SIDE = re.compile(r"(?<![a-z0-9])(left|right|l|r|lt|rt)(?![a-z0-9])", re.IGNORECASE)
-# A word of a name that says the side of the body: the two kidneys look alike, and who finds one must know the other.
 
 
 def grouped(ready: Prepared, wanted: str) -> SystemPlan:
@@ -126,7 +123,7 @@ def _named(path: Path, classes: list[ClassPlan]) -> SystemPlan:
     """Groups by a file."""
     try:
         rows = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+    except (OSError, yaml.YAMLError, ValueError) as error:
         raise HilumError(
             "HIL-PLAN-09", f"--groups is neither a number nor a YAML file that can be read ({error})",
             "Give --groups 4, or a file with lines like `bones: [femur, hip]`",

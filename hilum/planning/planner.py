@@ -304,11 +304,15 @@ def _kept(known: NetworkPlan | None, name: str) -> dict[str, Any]:
 
 def normalisation(facts: dict[str, Any]) -> list[dict[str, Any]]:
     """nnU-Net's: CT, as stated of the data or of a channel, by the data set's foreground statistics; anything else
-    z-score per image."""
+    z-score per image.
+
+    Where no modality is stated ("OT", other, states none), Hounsfield units are guessed to be CT.
+    """
     rows, names = [], [str(name).upper() for name in facts["channels"]]
+    unknown = facts["modality"] in ("", "OT")
     for number, channel in enumerate(facts["intensity"]):
         stated = facts["modality"] == "CT" or names[number : number + 1] == ["CT"]
-        if stated or channel["low"] < -500:
+        if stated or (unknown and channel["low"] < -500):
             ct = {
                 "mean": channel["mean"],
                 "std": max(channel["std"], 1e-8),

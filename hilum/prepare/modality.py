@@ -1,5 +1,7 @@
 """What kind of picture an image is: DICOM's modality codes, words for them, and a guess where nobody says."""
 
+import re
+from collections.abc import Iterable
 from typing import Any
 
 from hilum.core.errors import HilumError, near
@@ -20,6 +22,8 @@ WORDS = {
     "dermoscopy": "DMS", "endoscopy": "ES", "fundus": "OP", "histology": "SM", "mammography": "MG",
     "microscopy": "GM", "mri": "MR", "pet": "PT", "photograph": "XC", "ultrasound": "US", "x-ray": "DX", "xray": "DX",
 }  # fmt: skip
+SIDE = re.compile(r"(?<![a-z0-9])(left|right|l|r|lt|rt)(?![a-z0-9])", re.IGNORECASE)
+# A word of a name that says the side of the body: the two kidneys look alike, and who finds one must know the other.
 
 
 def code(word: str) -> str:
@@ -56,3 +60,19 @@ def oriented(fingerprint: dict[str, Any], unknown: bool = False) -> bool:
     if found in ("grey", "colour"):
         return bool(fingerprint["physical"]) or unknown
     return found not in ("histology", "microscopy", "photograph")
+
+
+def mirrors(fingerprint: dict[str, Any], names: Iterable[str]) -> list[int]:
+    """Axes along which images may be mirrored without a class of these names becoming that of the other side.
+
+    Where no name says a side, all. Else not from left to right: axis 0 of a volume (RAS), axis 1 of a picture. None at
+    all where nobody knows how volumes lie, nor where images turn freely: turned by half, an image that is mirrored up
+    and down is one that is mirrored from left to right.
+    """
+    axes = list(range(int(fingerprint["dims"])))
+    if not any(SIDE.search(name) for name in names):
+        return axes
+    if not oriented(fingerprint) or (len(axes) == 3 and not fingerprint["physical"]):
+        return []
+    axes.remove(0 if len(axes) == 3 else 1)
+    return axes

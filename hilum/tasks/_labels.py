@@ -1,6 +1,7 @@
 """Label maps as stored become network channels, and back; image against label in millimetres."""
 
 import logging
+import re
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from hilum.core.errors import HilumError
 from hilum.core.image import Array, Case, Image
 from hilum.core.plan import Plan
 from hilum.data import labels
-from hilum.data.dataset import Settings
+from hilum.data.dataset import Settings, listed
 from hilum.tasks._instances import RULE, numbered
 
 log = logging.getLogger(__name__)
@@ -20,6 +21,8 @@ VALIDITY = "validity"
 # Role of the mask outside which nothing is learned and nothing judged.
 MANY = 8
 # More unnamed values than this are named in a warning: often they number objects.
+MADE_UP = re.compile(r"foreground|object|class[ _]-?\d+")
+# Names that Hilum gives or proposes where nobody named the class: they say nothing.
 
 
 def same_grid(case: Case, image: Image, label: Image) -> tuple[str, ...]:
@@ -100,6 +103,35 @@ def from_channels(channels: Array, plan: Plan) -> Array:
     kinds = (k for k in (np.uint8, np.uint16, np.int32) if np.iinfo(k).min <= values.min())
     lookup = values.astype(next(k for k in kinds if values.max() <= np.iinfo(k).max))
     return lookup[channels]
+
+
+def read_as(settings: Settings, plan: Plan) -> dict[str, Any]:
+    """What to change in a plan, {dotted key: value}, to read the labels of other data as their own settings name them.
+
+    Classes go by name: other data may number them otherwise, and what they `ignore` is theirs. Values stay as the plan
+    has them where no class is named, where the names on either side were made up, and where any value may be the class.
+    Refused (HIL-T10): names of which the plan has none.
+    """
+    own: dict[str, Any] = {} if settings.ignore is None else {"data.ignore": settings.ignore}
+    rules = plan.data.get("labels") or {}
+    known = list(rules) or [c.name for c in plan.classes]
+    named: dict[str, Any] = dict(settings.labels)
+    for value, name in settings.classes.items():
+        # `labels` rules where there are both, and 0 is the background, also where somebody names it
+        if value and not settings.labels:
+            named.setdefault(name, []).append(value)
+    # without a mapping a detector takes every value for an object
+    if not known or not named or not (plan.task in ("segment", "register") or (plan.task == "detect" and rules)):
+        return own
+    if not named.keys() & set(known):
+        any_value = any(isinstance(rule, str) for rule in rules.values())
+        if any_value or all(map(MADE_UP.fullmatch, known)) or all(map(MADE_UP.fullmatch, named)):
+            return own
+        raise HilumError(
+            "HIL-T10", f"The labels of these data are of {listed(list(named))}, the model finds {listed(known)}",
+            "Name the classes as the model does, under `classes` or `labels` in a dataset.yaml",
+        )  # fmt: skip
+    return {"data.labels": {name: named.get(name, []) for name in known}, "data.ignore": settings.ignore}
 
 
 def class_plans(fingerprint: dict[str, object]) -> list[dict[str, object]]:

@@ -35,9 +35,11 @@ def dice(counts: Array) -> dict[str, float]:
 
 
 def nothing_found(counts: Array, names: Sequence[str]) -> str | None:
-    """A sentence when only background, or only one class, is found although there is more."""
+    """A sentence when only background, or only one class, is found although there is more than that."""
     found, true = counts[:, 0] + counts[:, 1], counts[:, 0] + counts[:, 2]
-    if true[1:].sum() == 0 or (found > 0).sum() > 1:
+    # patches may lie wholly inside one class: who finds that and nothing else is right
+    right = bool(((found > 0) == (true > 0)).all())
+    if right or true[1:].sum() == 0 or (found > 0).sum() > 1:
         return None
     what = ["background", *names][int(np.argmax(found))]
     return f"the network finds nothing but {what}, while {true[1:].sum() / max(1, true.sum()):.1%} are foreground"

@@ -128,6 +128,12 @@ class Task(ABC):
     def sample(self, store: Store, cases: Sequence[Case], part: str, k: int, rng: np.random.Generator) -> Batch:
         """Batch k: patches, pairs, slices or whole images; augmented in the train part only. Random only by `rng`."""
 
+    def drawn(self, cases: Sequence[Case], part: str, k: int, number: int, rng: np.random.Generator) -> Case:
+        """The case at place `number` of batch k: by chance in the train part, else in turn, so that all are seen."""
+        if part == "train":
+            return cases[int(rng.integers(len(cases)))]
+        return cases[(k * self.plan.batch + number) % len(cases)]
+
     @abstractmethod
     def inputs(self, batch: Batch) -> tuple[Any, ...]:
         """The network's arguments, in the order of its CARD's `inputs`."""
@@ -137,7 +143,7 @@ class Task(ABC):
         """Named scalar losses, already weighted; their sum is minimised."""
 
     def check(self, store: Store, cases: Sequence[Case], number: int, rng: np.random.Generator) -> Batch:
-        """A validation batch from these few cases; the same for the same `rng`. Random patches unless overridden."""
+        """A validation batch of these few cases, each at least once; the same for the same `rng`. See `sample`."""
         return self.sample(store, cases, "val", number, rng)
 
     def counts(self, outputs: Any, batch: Batch) -> Array | None:

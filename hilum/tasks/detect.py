@@ -69,7 +69,10 @@ class Task(_task.Task):
         most = 256 if budget.share == 1 else 192 if budget.share >= 0.5 else 128
         patch = [int(np.clip(np.ceil(n / 32) * 32, 64, most)) for n in shape]
         width = {8: 16, 12: 32, 16: 48, 24: 56, 32: 64}[budget.width]
-        entries = augment.strong(modality.family(fingerprint), 2, oriented=True, patch=patch)
+        axes = modality.mirrors(fingerprint, map(str, names.values()))
+        entries = augment.strong(
+            modality.family(fingerprint), 2, oriented=True, patch=patch, mirror=axes if len(axes) < 2 else True
+        )
         return {
             "classes": [{"value": int(v), "name": str(n)} for v, n in names.items()],
             "spacing": None,
@@ -150,8 +153,8 @@ class Task(_task.Task):
         import torch
 
         images, boxes, labels, ignored = [], [], [], []
-        for _ in range(self.plan.batch):
-            ready = store(cases[int(rng.integers(len(cases)))])
+        for number in range(self.plan.batch):
+            ready = store(self.drawn(cases, part, k, number, rng))
             shape = ready["image"].shape[1:]
             if len(ready["boxes"]) and rng.random() < self.options.inside:
                 box = ready["boxes"][int(rng.integers(len(ready["boxes"])))]

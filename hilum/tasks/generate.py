@@ -32,6 +32,8 @@ LATENT = 64
 # Length of the random vector an image is made from.
 SHOWN = 9
 # Images on a sheet.
+FINE = 16
+# Grey values in a collection from which on their fractions are nothing that anybody stored.
 
 
 class Task(_task.Task):
@@ -111,7 +113,9 @@ class Task(_task.Task):
         rules = self.plan.normalisation
         rows = [(x.numpy() + 1) / 2 * (r.high - r.low) + r.low for x, r in zip(reduced, rules, strict=True)]
         image = Image(np.stack(rows).astype(np.float32), None, ("This image was generated: it shows no patient.",))
-        return Result({"picture": Picture(image)}, warnings=image.warnings, meta={"case": case.id})
+        grey = all(r.low >= 0 and r.high - r.low >= FINE and r.high <= np.iinfo(np.uint16).max for r in rules)
+        unit = "grey" if grey else ""
+        return Result({"picture": Picture(image, unit)}, warnings=image.warnings, meta={"case": case.id})
 
     def judge(self, result: Result, case: Case) -> _task.Judged:
         """record: the image as a flat vector in -1..1; the evaluator compares sets of them."""

@@ -92,9 +92,9 @@ class Task(_task.Task):
     def sample(self, store: Store, cases: Sequence[Case], part: str, k: int, rng: np.random.Generator) -> _task.Batch:
         """One random slice per batch place, a fresh mask each; everything divided by the zero-filled maximum."""
         rows: list[tuple[Array, Array, Array, bool]] = []
-        first = store(cases[int(rng.integers(len(cases)))])
+        first = store(self.drawn(cases, part, k, 0, rng))
         for number in range(self.plan.batch):
-            ready = store(cases[int(rng.integers(len(cases)))]) if number else first
+            ready = store(self.drawn(cases, part, k, number, rng)) if number else first
             if ready["kspace"].shape[1:] != first["kspace"].shape[1:]:
                 # a batch is of one size: where sizes differ, the first case gives the rest of it
                 ready = first

@@ -10,12 +10,12 @@ from hilum.core import catalogue
 from hilum.core.errors import HilumError
 from hilum.core.findings import Field, Result
 from hilum.core.image import Array, Case, Image
-from hilum.core.plan import Strict
+from hilum.core.plan import Plan, Strict
 from hilum.data.dataset import Dataset
 from hilum.data.store import Prepared, Store
 from hilum.prepare import grid, intensity, patches
 from hilum.tasks import _pairs, _rounds, _rounds_images, _show, _task
-from hilum.tasks._labels import class_plans, stored, to_channels
+from hilum.tasks._labels import class_plans, same_grid, stored, to_channels
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,6 +57,14 @@ class Task(_task.Task):
     Options = Options
     CARD: ClassVar[dict[str, Any]] = CARD
     varied = False
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan)
+        if self.options.labels and not plan.classes:
+            raise HilumError(
+                "HIL-PLAN-03", f"options.labels is {self.options.labels:g}, but the plan has no classes to learn from",
+                "Set options.labels to 0, or give every image a label and plan anew",
+            )  # fmt: skip
 
     @classmethod
     def rules(cls, fingerprint: dict[str, Any], budget: _task.Budget) -> dict[str, Any]:
@@ -123,8 +131,8 @@ class Task(_task.Task):
         import torch
 
         sides: dict[str, list[Array]] = {}
-        for _ in range(self.plan.batch):
-            first = cases[int(rng.integers(len(cases)))]
+        for number in range(self.plan.batch):
+            first = self.drawn(cases, part, k, number, rng)
             ready = dict(store(first))
             if "image" in first.items:
                 others = [c for c in cases if c.id != first.id]
@@ -161,13 +169,16 @@ class Task(_task.Task):
         import torch
 
         from hilum.core.warp import warp
+        from hilum.losses._together import summed
 
-        losses, known = [], (batch["fixed_label"] >= 0).float()
+        both, sizes, known = [], [], (batch["fixed_label"] >= 0).float()
         for channel in range(1, len(self.plan.classes) + 1):
             moved = known * warp((batch["moving_label"] == channel).float(), outputs)
             fixed = (batch["fixed_label"] == channel).float()
-            losses.append(1 - (2 * (moved * fixed).sum() + 1e-5) / (moved.sum() + fixed.sum() + 1e-5))
-        return torch.stack(losses).mean()
+            both.append((moved * fixed).sum())
+            sizes.append(moved.sum() + fixed.sum())
+        shared, size = summed(torch.stack(both)), summed(torch.stack(sizes))
+        return (1 - (2 * shared + 1e-5) / (size + 1e-5)).mean()
 
     def counts(self, outputs: Any, batch: _task.Batch) -> Array:
         """Correlations before and after and the field's shape; then, where labels are learned, their voxels."""
@@ -230,10 +241,13 @@ class Task(_task.Task):
         folding = catalogue.load("hilum.metrics", "folding_percent").measure(field.array)
         # trained without labels, it knows no classes to judge
         if self.plan.classes and "fixed_label" in case.items and "moving_label" in case.items:
+            images = case.read("fixed"), case.read("moving")
             fixed, moving = stored(case, "fixed_label"), stored(case, "moving_label")
+            for image, label in zip(images, (fixed, moving), strict=True):
+                same_grid(case, image, label)
             truth = to_channels(fixed.array[0], self.plan)
             source = moving.like(to_channels(moving.array, self.plan))
-            still = _pairs.still(case.read("fixed"), case.read("moving"))
+            still = _pairs.still(*images)
             for name in ("dice", "hd95_mm"):
                 after = self._by_class(name, source, field, truth, fixed.spacing)
                 before = self._by_class(name, source, still, truth, fixed.spacing)

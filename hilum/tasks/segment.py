@@ -8,7 +8,7 @@ from pydantic import Field
 
 from hilum.core.errors import HilumError
 from hilum.core.findings import Mask, Result
-from hilum.core.image import Array, Case
+from hilum.core.image import Array, Case, Image
 from hilum.core.plan import Plan, Strict
 from hilum.data.store import Prepared, Store
 from hilum.losses import _named
@@ -47,6 +47,8 @@ CARD = {
 
 LONG = 60
 # Minutes from which an oriented body is also learned from its mirror images.
+SIDED = "Classes are named by the side of the body, so that no image is mirrored from left to right"
+# Told where images are mirrored otherwise.
 
 
 class Options(Strict):
@@ -125,15 +127,19 @@ class Task(_task.Task):
         # have no orientation
         kind, oriented = modality.family(fingerprint), modality.oriented(fingerprint)
         mirror = not oriented or (budget.minutes or 0) >= LONG
+        axes = modality.mirrors(fingerprint, [str(c["name"]) for c in classes])
+        # seen in a mirror, a left kidney is a right one
+        sided = mirror and len(axes) < dims
         fitted = _fit.segmenter(fingerprint, budget, 1 + len(classes) + numbered)
+        entries = augment.strong(kind, dims, oriented=oriented, patch=fitted["patch"], mirror=axes if sided else mirror)
         return {
             "classes": classes,
             "spacing": fitted["spacing"],
             "patch": fitted["patch"],
             "batch": fitted["batch"],
-            "notes": fitted["notes"],
+            "notes": [*fitted["notes"], *[SIDED] * sided],
             "networks": {"net": {"name": "nnunet", "options": fitted["network"]}},
-            "augment": augment.strong(kind, dims, oriented=oriented, patch=fitted["patch"], mirror=mirror),
+            "augment": entries,
             # voxels of pictures are ranked, as vessels are judged; in volumes the background is too large for it.
             # windows are what a prediction waits for: overlapping by a quarter there are a third as many in a volume as
             # by a half, and half as many in a picture
@@ -176,8 +182,11 @@ class Task(_task.Task):
 
         images, targets, depths = [], [], []
         forced = max(1, round(self.plan.batch * self.options.foreground)) if self.options.foreground else 0
+        if self.plan.batch == 1:
+            # of one patch there is no share: over the batches it holds foreground that often
+            forced = int(rng.random() < self.options.foreground)
         for number in range(self.plan.batch):
-            ready = store(cases[int(rng.integers(len(cases)))])
+            ready = store(self.drawn(cases, part, k, number, rng))
             shape, voxels = ready["image"].shape[1:], ready["foreground"]
             if number >= self.plan.batch - forced and len(voxels):
                 # first the class, then the voxel: a small lesion is looked at as often as a large organ
@@ -251,9 +260,11 @@ class Task(_task.Task):
 
     def judge(self, result: Result, case: Case) -> _task.Judged:
         """Every metric of the plan for every class, on the image's own grid and spacing."""
-        label = stored(case)
+        label, mask = stored(case), result["mask"]
+        # elsewhere than its image, it would be compared voxel by voxel all the same
+        same_grid(case, Image(mask.array[None], mask.affine, result.warnings), label)
         truth = judged_channels(case, label, self.plan)[0]
-        values, record = judged(result["mask"], truth, self.plan, label.spacing, self.metrics, label.array[0])
+        values, record = judged(mask, truth, self.plan, label.spacing, self.metrics, label.array[0])
         return _task.Judged(case.id, case.group, values, record)
 
     def missed(self, case: Case) -> _task.Judged:

@@ -10,6 +10,7 @@ from hilum.core.findings import Boxes, Result
 from hilum.core.image import Array, Case
 from hilum.infer.near import Near
 from hilum.metrics._boxes import overlap
+from hilum.prepare import intensity
 from hilum.tasks import _pairs
 from hilum.tasks._task import Judged, headline_value
 from hilum.tasks.detect import SURE
@@ -86,12 +87,13 @@ def of_boxes(boxes: Boxes) -> float:
 
 
 def of_registration(result: Result, case: Case) -> float:
-    """1 - Pearson's correlation of the fixed and the moved image, 0 (alike) to 2.
+    """1 - Pearson's correlation of the fixed and the moved image, 0 (alike) to 2; colour counts as grey.
 
     It sees structures that do not lie on each other, where both images are of one modality; not a field that folds.
     """
-    fixed, moved = case.read("fixed").array, _pairs.pull(case.read("moving"), result["field"])
-    a, b = (x.astype(np.float64).ravel() - float(x.mean()) for x in (fixed, moved))
+    fixed, moving = (i.like(intensity.match_channels(i.array, 1)) for i in (case.read("fixed"), case.read("moving")))
+    moved = _pairs.pull(moving, result["field"])
+    a, b = (x.astype(np.float64).ravel() - float(x.mean()) for x in (fixed.array, moved))
     size = float(np.sqrt((a**2).sum() * (b**2).sum()))
     return 1.0 - (float((a * b).sum()) / size if size > 0 else 0.0)
 
@@ -99,9 +101,14 @@ def of_registration(result: Result, case: Case) -> float:
 def acceptable(task: str, wanted: float | None) -> float | None:
     """The least Dice, F1 or PSNR (dB) of a right answer: as wanted, or the usual; None of tasks that know only wrong.
 
-    One that the metric can not have, or that was meant for another metric, is refused (HIL-TRUST-23).
+    One that the metric can not have, or that was meant for another metric or task, is refused (HIL-TRUST-23).
     """
     if task not in ACCEPTABLE:
+        if wanted is not None:
+            raise HilumError(
+                "HIL-TRUST-23", f"A result of {task} is to be acceptable from {wanted:g} on, but no such number makes "
+                "it right or wrong", "Leave --acceptable out",
+            )  # fmt: skip
         return None
     least = ACCEPTABLE[task] if wanted is None else wanted
     low, high = DECIBELS if task == "reconstruct" else (0.0, 1.0)

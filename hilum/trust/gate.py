@@ -47,7 +47,10 @@ def learned(doubts: Array, wrong: Array, groups: Sequence[Hashable], error: floa
 def limits(
     doubts: Array, wrong: Array, groups: Sequence[Hashable], error: float, measure: str, means: str
 ) -> tuple[Gate, list[str]]:
-    """The gate's limits from the validation part, and notes. measure: what doubt is. means: what counts as wrong."""
+    """The gate's limits from the validation part, and notes. measure: what doubt is. means: what counts as wrong.
+
+    `rate` is of doubt alone: images and prediction sets, which `decide` looks at as well, are not known here.
+    """
     count = len(set(groups))
     accept = learned(doubts, wrong, groups, error)
     person = float(np.quantile(doubts, PERSON_SHARE))
@@ -69,7 +72,7 @@ def limits(
 
 
 def decide(look: Look, gate: Gate | None) -> Verdict:
-    """What should happen with a result, and why."""
+    """What should happen with a result, and why. A doubt that is no finite number counts as not measured."""
     person, flag = list[str](), [*look.quality, *look.warnings]
     if gate is None:
         return Verdict(reasons=(*Verdict().reasons, *flag))
@@ -81,7 +84,7 @@ def decide(look: Look, gate: Gate | None) -> Verdict:
         person.append("No class fits well enough to be in the prediction set.")
     if look.classes is not None and len(look.classes) > 1:
         flag.append(f"The prediction set holds {len(look.classes)} classes: {', '.join(look.classes)}.")
-    if look.doubt is None:
+    if look.doubt is None or not np.isfinite(look.doubt):
         flag.append("How doubtful this result is was not measured.")
     elif _above(look.doubt, gate.person):
         person.append(f"The result is more doubtful ({_doubt(look.doubt, gate)}) than nearly all of validation.")

@@ -6,14 +6,14 @@ part is too small for is left out, with a note that says so.
 
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
-from hilum.core.calibration import Calibration, Gate, Opinions, Scaling, Sets
+from hilum.core.calibration import Calibration, Gate, Opinions, Sets
 from hilum.core.errors import HilumError
 from hilum.core.evenly import evenly
 from hilum.core.image import Array, Case
@@ -25,7 +25,7 @@ from hilum.metrics import _names
 from hilum.tasks import _build
 from hilum.tasks._task import Judged, headline_value
 from hilum.trust import (
-    calibration,
+    _unseen,
     conformal,
     doubt,
     ensemble,
@@ -38,6 +38,7 @@ from hilum.trust import (
     quality,
     voxels,
 )
+from hilum.trust._unseen import FOLDS, SEED, or_note
 from hilum.trust.several import Several
 
 log = logging.getLogger(__name__)
@@ -48,8 +49,6 @@ TRAIN, VAL = 300, 500
 # Cases of each part, evenly chosen, that are looked at.
 RAW = 60
 # Training cases of raw data, each of which must be made a picture first.
-FOLDS, SEED = 5, 0
-T = TypeVar("T")
 
 
 @dataclass
@@ -238,10 +237,11 @@ def _fitted(
     known = _outliers(train, val, notes)
     made = Calibration(cases=len(val.groups), groups=len(set(val.groups)), acceptable=least)
     made = made.model_copy(update={"quality": usual.pop("image", {}), "sides": usual})
-    losses = [doubt.loss(task, judged, least) for judged in val.judged]
+    judged = val.judged
     guesses: Array | None = None
     if task == "classify":
-        made, doubts = _of_classes(made, val, error, notes)
+        made, judged = _of_classes(made, val, error, notes)
+        doubts = np.array([doubt.of_class(one.record[0]) for one in judged])
     elif task == "segment":
         made, doubts = _of_masks(made, val, [c.name for c in predictor.plan.classes], error, notes)
         # what is expected of a mask is its Dice
@@ -256,6 +256,7 @@ def _fitted(
     else:
         doubts = np.array([np.nan if a is None else a for a in val.answers], dtype=np.float64)
     made = _of_headline(made, headline, val, guesses, error, notes)
+    losses = [doubt.loss(task, one, least) for one in judged]
     made = made.model_copy(update={"gate": _gate(task, doubts, losses, val.groups, error, least, notes)})
     if made.gate is not None and known:
         made = made.model_copy(update={"gate": made.gate.model_copy(update={"outlier": outlier.USUAL})})
@@ -267,21 +268,12 @@ def _reached(val: Seen, name: str) -> list[float | None]:
     return [headline_value(j.values[name]) if name in j.values else None for j in val.judged]
 
 
-def _or_note(work: Callable[[], T], notes: list[str]) -> T | None:
-    """What the work gives, or None and a note where the part is too small for it."""
-    try:
-        return work()
-    except HilumError as error:
-        notes.append(f"{error.seen}.")
-        return None
-
-
 def _usual(rows: Mapping[str, list[dict[str, float]]], notes: list[str]) -> dict[str, dict[str, dict[str, float]]]:
     """What is usual of the training images, by role; an image that is in several pairs counts once."""
     found = {}
     for role, given in rows.items():
         once = [dict(row) for row in dict.fromkeys(tuple(row.items()) for row in given)]
-        profile = _or_note(partial(quality.profile, once), notes)
+        profile = or_note(partial(quality.profile, once), notes)
         if profile is not None:
             found[role] = profile
     return found
@@ -293,37 +285,27 @@ def _outliers(train: Seen, val: Seen, notes: list[str]) -> dict[str, Array]:
         return {}
     stacked = [{name: np.stack([v[name] for v in part.views]) for name in part.views[0]} for part in (train, val)]
     named = train.klass if all(train.klass) else None
-    return _or_note(lambda: outlier.fit(stacked[0], stacked[1], named), notes) or {}
+    return or_note(lambda: outlier.fit(stacked[0], stacked[1], named), notes) or {}
 
 
-def _of_classes(made: Calibration, val: Seen, error: float, notes: list[str]) -> tuple[Calibration, Array]:
-    """Scaling and prediction sets for class probabilities, and the doubt of each case, scaled out of fold."""
-    raw, truth, groups = np.stack(val.answers), np.array([j.record[1] for j in val.judged]), val.groups
-    chosen = _or_note(lambda: calibration.choose(raw, truth, groups, FOLDS, SEED), notes)
-    scaling = Scaling() if chosen is None else chosen.scaling
-    if chosen is not None:
-        notes.append(chosen.why)
-    honest = raw
-    if scaling.method != "none":
-        honest = calibration.out_of_fold(raw, truth, groups, scaling.method, FOLDS, SEED)
+def _of_classes(made: Calibration, val: Seen, error: float, notes: list[str]) -> tuple[Calibration, list[Judged]]:
+    """Scaling and prediction sets for class probabilities, and the cases as judged by those scaled out of fold."""
+    truth, groups = np.array([j.record[1] for j in val.judged]), val.groups
+    scaling, honest = _unseen.of_classes(np.stack(val.answers), truth, groups, notes)
     points = conformal.one_per_group(conformal.of_truth(conformal.lac(honest), truth), groups, SEED)
     threshold = conformal.quantile(points, error)
     sets = Sets(error=error, threshold=threshold if np.isfinite(threshold) else None, groups=len(points))
     notes.append(conformal.guarantee(error, len(points)))
-    return made.model_copy(update={"scaling": scaling, "sets": sets}), 1 - honest.max(axis=1)
+    # scaling may change the answer: what is delivered, and so what is right or wrong, is the scaled one
+    scaled = [replace(j, record=(row, j.record[1])) for j, row in zip(val.judged, honest, strict=True)]
+    return made.model_copy(update={"scaling": scaling, "sets": sets}), scaled
 
 
 def _of_masks(
     made: Calibration, val: Seen, names: Sequence[str], error: float, notes: list[str]
 ) -> tuple[Calibration, Array]:
     """One temperature for voxels, wide masks and intervals, and the doubt of each case, scaled out of fold."""
-    chosen = _or_note(lambda: voxels.choose(val.truths, val.groups, FOLDS, SEED), notes)
-    scaling = Scaling() if chosen is None else chosen.scaling
-    honest = [scaling] * len(val.groups)
-    if chosen is not None:
-        notes.append(chosen.why)
-    if scaling.method != "none" and all(len(v.truth) for v in val.truths):
-        honest = voxels.out_of_fold(val.truths, val.groups, FOLDS, SEED)
+    scaling, honest = _unseen.of_masks(val.truths, val.groups, notes)
     wide, words = promises.wide(val.held, val.groups, names, error)
     measured, more = promises.of_measured(val.held, val.groups, error, SEED)
     notes += words + more

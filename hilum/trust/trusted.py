@@ -72,6 +72,9 @@ class Trusted(Several):
         elif task == "reconstruct" and known.foreseen is not None:
             seen = foreseen.evidence(self.task, opinion)
             uncertain = None if seen is None else foreseen.doubt(foreseen.value(known.foreseen, seen))
+        if uncertain is not None and not np.isfinite(uncertain):
+            # what is no number was not measured, and could not be written down
+            uncertain = None
         meta["measured"] = self._measured(opinion, known, uncertain)
         unlike, words = self._seen(opinion, case, known)
         apart = None if opinion.entropies is None else maps.disagreement(opinion)

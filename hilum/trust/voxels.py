@@ -134,13 +134,16 @@ def sureness(case: Voxels, scaling: Scaling | None = None) -> Sureness | None:
 
 
 def out_of_fold(cases: Sequence[Voxels], groups: Sequence[Hashable], folds: int = 5, seed: int = 0) -> list[Scaling]:
-    """A temperature for every case from cases of other groups alone. groups: patient of each case, two or more."""
+    """A temperature for every case from cases of other groups alone. groups: patient of each case, two or more.
+
+    Cases of which no other has a region are not scaled: nothing says how sure they may be.
+    """
     if len(groups) != len(cases):
         raise ValueError(f"{len(cases)} cases but {len(groups)} groups")
-    fold = folds_of(groups, folds, seed)
-    of_fold = {
-        int(k): _temperature(fit([c for c, f in zip(cases, fold, strict=True) if f != k])) for k in np.unique(fold)
-    }
+    fold, of_fold = folds_of(groups, folds, seed), dict[int, Scaling]()
+    for one in np.unique(fold):
+        others = [c for c, f in zip(cases, fold, strict=True) if f != one and len(c.truth)]
+        of_fold[int(one)] = _temperature(fit(others)) if others else Scaling()
     return [of_fold[int(f)] for f in fold]
 
 

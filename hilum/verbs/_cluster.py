@@ -51,15 +51,15 @@ def run(cases: Sequence[Case], address: str, settings: dict[str, Any]) -> Iterat
 def one(case: Case, settings: dict[str, Any]) -> dict[str, Any]:
     """In a worker: predict and write one case; {"done": row} or {"error": [code, seen, remedy]}.
 
-    settings: model, runtime, memory (bytes or None), wide, maps, roi, folder, format, processes (on this machine),
-    cases (about, of each).
+    settings: model, key (of its files), runtime, memory (bytes or None), wide, maps, roi, folder, format, processes (on
+    this machine), cases (about, of each).
     """
     from hilum.verbs import _flow
     from hilum.verbs.predict import READ, finishing
 
     try:
         predictor = _predictor(
-            *(settings[k] for k in ("model", "runtime", "memory", "wide", "maps", "roi", "processes"))
+            *(settings[k] for k in ("model", "key", "runtime", "memory", "wide", "maps", "roi", "processes"))
         )
         predictor.expect(settings["cases"])
         finish = finishing(Path(settings["folder"]), settings["format"])
@@ -73,9 +73,12 @@ def one(case: Case, settings: dict[str, Any]) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=1)
 def _predictor(
-    model: str, runtime: str, memory: int | None, wide: bool, maps: bool, roi: tuple[str, ...], processes: int
+    model: str, key: str, runtime: str, memory: int | None, wide: bool, maps: bool, roi: tuple[str, ...], processes: int
 ) -> Any:
-    """Opened once in a process; the processors of a machine are shared between its processes."""
+    """Opened once in a process; the processors of a machine are shared between its processes.
+
+    key: of the model's files. A worker that outlives a call opens a model that has changed anew.
+    """
     import torch
 
     from hilum.core.run import Run

@@ -79,6 +79,10 @@ def plan_of(facts: Facts | Plan, net: str | None, notes: list[str] | None = None
     rules = facts.normalisation if isinstance(facts.normalisation, list) else [facts.normalisation]
     rules = rules * len(facts.channels) if len(rules) == 1 else rules
     named = facts.classes if isinstance(facts.classes, dict) else dict(enumerate(facts.classes, _first(facts.task)))
+    if facts.task == "segment" and not named:
+        raise HilumError(
+            "HIL-INFER-34", "Nothing says which classes the outputs are", "Write them in the facts: classes: [spleen]"
+        )
     made = {
         "task": facts.task,
         "dims": len(facts.patch) if facts.dims is None else facts.dims,

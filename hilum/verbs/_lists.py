@@ -51,16 +51,22 @@ def _put(path: Path, rows: list[dict[str, Any]]) -> None:
 def _rows(record: dict[str, Any], arrived: list[str], order: str) -> list[dict[str, Any]]:
     """What a person has before them, as it arrived; or what needs a person first, the most doubtful of it first."""
     rows = []
-    for name in [*arrived, *[f["case"] for f in record["failed"] if f["case"] not in arrived]]:
+    failed = {f["case"]: f["why"] for f in record["failed"] if "input" not in f}
+    for name in [*arrived, *[name for name in failed if name not in arrived]]:
         done = record["done"].get(name)
         if done is None:
-            why = next((f["why"] for f in record["failed"] if f["case"] == name), "")
-            rows.append({"case": name, "decision": "person", "doubt": "", "reasons": f"No result: {why}"})
+            rows.append(_without(name, failed.get(name, "")))
             continue
         verdict = done["verdict"]
         row = {"case": name, "decision": verdict["decision"], "doubt": done.get("doubt", "")}
         rows.append(row | {"reasons": " ".join(verdict["reasons"])})
+    rows += [_without(f["input"], f["why"]) for f in record["failed"] if "input" in f]
     if order == "doubt":
         # without a known doubt nothing speaks for waiting
         rows.sort(key=lambda r: (DECISIONS.index(r["decision"]), -(r["doubt"] if r["doubt"] != "" else np.inf)))
     return rows
+
+
+def _without(name: str, why: str) -> dict[str, Any]:
+    """The row of what gave no result."""
+    return {"case": name, "decision": "person", "doubt": "", "reasons": f"No result: {why}"}

@@ -37,7 +37,11 @@ def code(folder: Path) -> HilumError:
 
 
 def facts(folder: Path) -> dict[str, Any]:
-    """What metadata.json says as plain data: channels, classes and the name; {} where it says nothing."""
+    """What metadata.json says as plain data: channels, classes and the name; {} where it says nothing.
+
+    Classes only where output 0 is a background and the others are counted from 1 on: an output of its own for each
+    structure, or numbers that leave some out, would be other classes than a plan's.
+    """
     path = folder / "configs" / "metadata.json"
     told = _json(path) if path.is_file() else {}
     form = told.get("network_data_format", {})
@@ -49,12 +53,15 @@ def facts(folder: Path) -> dict[str, Any]:
             raise ValueError(f"{count} channels")
         names = [given[i] for i in sorted(given)] or ["image"] * count
         meant = next(iter(form["outputs"].values()))["channel_def"]
-        classes = {int(n): str(name) for n, name in meant.items() if int(n)}
+        outputs = {int(n): str(name) for n, name in meant.items()}
     except (KeyError, TypeError, ValueError, AttributeError, StopIteration):
         # each bundle writes it as it likes; what it does not say the facts must
         return {}
     many = [f"{name} {i}" if names.count(name) > 1 else name for i, name in enumerate(names)]
-    return {"channels": many, "classes": classes, "data": str(told.get("name", folder.name))}
+    found = {"channels": many, "data": str(told.get("name", folder.name))}
+    if sorted(outputs) != list(range(len(outputs))) or "background" not in outputs[0].lower():
+        return found
+    return found | {"classes": {number: outputs[number] for number in sorted(outputs) if number}}
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -111,12 +111,26 @@ def stamp(case: Case) -> str:
     return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16]
 
 
+def unopened(
+    record: dict[str, Any], named: Sequence[str], lost: Sequence[tuple[str, HilumError]], folder: Path
+) -> None:
+    """Keep which inputs could not be opened, and forget it of those that were named again and could.
+
+    A row has "input" then: what a file is called says nothing of cases, one of which may have that name.
+    """
+    kept = [f for f in record["failed"] if f.get("input") not in named]
+    rows = [{"case": name, "input": name, "code": error.code, "why": str(error)} for name, error in lost]
+    if kept + rows != record["failed"]:
+        record["failed"] = kept + rows
+        write_json(folder / NAME, record)
+
+
 def noted(record: dict[str, Any], name: str, inputs: str, outcome: Any, folder: Path) -> None:
     """Keep what became of a case, on disk too.
 
     inputs: its `stamp` before it was read. outcome: what is kept of its result, or the HilumError that cost it.
     """
-    record["failed"] = [f for f in record["failed"] if f["case"] != name]
+    record["failed"] = [f for f in record["failed"] if f["case"] != name or "input" in f]
     # one whose files were gone is no longer there
     record["done"].pop(name, None)
     if isinstance(outcome, HilumError):

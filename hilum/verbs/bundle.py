@@ -65,11 +65,15 @@ def packed(
     key = None if sign is None else Path(sign)
     if several:
         card = system_bundle.write(run, out, public, more=more, key=key, of_each=_converted if openvino else None)
-        system_bundle.verify(out)
     else:
         more |= _converted(run) if openvino else {}
         card = bundles.write(run, out, public, more=more, key=key)
-        bundles.verify(out)
+    try:
+        (system_bundle if several else bundles).verify(out)
+    except BaseException:
+        # what does not say the same again is nothing to hand on
+        out.unlink(missing_ok=True)
+        raise
     return card
 
 

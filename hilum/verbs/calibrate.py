@@ -25,9 +25,9 @@ def calibrate(
 
     data: what the run was trained on. error: share of patients, above 0 and below 1, whose result may be accepted and
     wrong, and whose prediction set may lack the true class. acceptable: from when a result is right, as Dice or F1 of
-    boxes (0.7 if not given), of a picture as PSNR in dB (30); what can only be another of these is refused
-    (HIL-TRUST-23). opinions: whose mean an answer is from now on, "one", "views" or "dropout:N"; others: runs of the
-    same plan and split that make an ensemble with this one, whose weights are copied into the run.
+    boxes (0.7 if not given), of a picture as PSNR in dB (30); what can only be another of these, and any of a class, is
+    refused (HIL-TRUST-23). opinions: whose mean an answer is from now on, "one", "views" or "dropout:N"; others: runs
+    of the same plan and split that make an ensemble with this one, whose weights are copied into the run.
     """
     run = Run(Path(model))
     writable(run, "Calibrate")

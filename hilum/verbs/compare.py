@@ -4,21 +4,23 @@ import csv
 import hashlib
 import json
 import shutil
-from math import prod
 from pathlib import Path
 from typing import Any
 
 from hilum.core import catalogue
 from hilum.core.atomic import write_json
 from hilum.core.errors import HilumError
-from hilum.core.plan import parse_net
+from hilum.core.lock import NAME as LOCK
+from hilum.core.lock import locked
+from hilum.core.plan import Plan, parse_net
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
 from hilum.evaluation import voxels
 from hilum.evaluation.comparison import Cell, compared
+from hilum.evaluation.provenance import learned
 from hilum.learn import _pace
 from hilum.pictures.page import Page
-from hilum.planning.planner import look
+from hilum.planning.planner import Prepared, look
 from hilum.tasks import _build, _task
 from hilum.verbs.evaluate import evaluate
 from hilum.verbs.plan import planned
@@ -54,23 +56,40 @@ def compare(
             # every plan is checked before the first cell is trained; the split is the same for all seeds
             plans[net, seed] = planned(ready, task, net, minutes, steps, 0, (settings or {}) | {"plan.seed": seed})
         _build.trial(_task.load(plans[net, 0]))
+    budget = {"task": task, "data": ready.dataset.name, "seeds": seeds, "minutes": minutes, "steps": steps}
+    folder.mkdir(parents=True, exist_ok=True)
+    # a cell that another process still trains looks like one that was cut off, which is begun anew
+    with locked(folder):
+        cells = _cells(data, ready, plans, budget | {"settings": settings or {}}, folder, progress)
+        content = budget | compared(cells)
+        _page(folder / "compare.html", content)
+        write_json(folder / "compare.json", content)
+    return content
+
+
+def _cells(
+    data: Path | str,
+    ready: Prepared,
+    plans: dict[tuple[str, int], Plan],
+    words: dict[str, Any],
+    folder: Path,
+    progress: Progress,
+) -> list[Cell]:
+    """Every network with every seed, trained and judged where that is not done. words: what was asked for."""
     cells = []
     for number, ((net, seed), plan) in enumerate(plans.items()):
         # what is asked and the data decide the cell: a plan for the same minutes, measured again, comes out otherwise.
         # The fingerprint says nothing of which cases are judged, and which belong together
         parts = [(case.id, case.group, part) for case, part in ready.units(plan)]
-        asked = [net, seed, minutes, steps, settings or {}, plan.data["fingerprint"], plan.versions, sorted(parts)]
+        asked = [net, seed, words["minutes"], words["steps"], words["settings"]]
+        asked += [plan.data["fingerprint"], plan.versions, sorted(parts)]
         key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
         cell = folder / "cells" / f"{parse_net(net)[0]}-{seed}-{key}"
         if not (cell / "done" / "metrics.json").is_file():
-            _run_cell(data, task, plan, cell, progress)
+            _run_cell(data, words["task"], plan, cell, progress)
         cells.append(_cell(cell, net, seed))
         progress("compare", number + 1, len(plans), net)
-    budget = {"task": task, "data": ready.dataset.name, "seeds": seeds, "minutes": minutes, "steps": steps}
-    content = budget | compared(cells)
-    _page(folder / "compare.html", content)
-    write_json(folder / "compare.json", content)
-    return content
+    return cells
 
 
 def _check(nets: list[str], seeds: int, folder: Path) -> None:
@@ -79,7 +98,8 @@ def _check(nets: list[str], seeds: int, folder: Path) -> None:
         raise HilumError("HIL-EVAL-03", f"{len(nets)} networks and {seeds} seeds", "Give at least one of each")
     if len(set(nets)) < len(nets):
         raise HilumError("HIL-EVAL-03", f"A network is named twice: {', '.join(nets)}", "Name each once; use --seeds")
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / "cells").is_dir()):
+    there = {p.name for p in folder.iterdir()} - {LOCK} if folder.is_dir() else set()
+    if folder.is_file() or (there and "cells" not in there):
         raise HilumError("HIL-CORE-03", f"{folder} exists and is no comparison", "Choose another --out")
 
 
@@ -112,7 +132,7 @@ def _cell(folder: Path, net: str, seed: int) -> Cell:
         metrics=_known(folder / "done" / "metrics.json")["metrics"],
         steps=int(last["step"]),
         seconds=float(last["seconds"]),
-        parameters=sum(prod(t.shape) for t in run.weights("net").values()),
+        parameters=learned(run, "net"),
         peak_bytes=_known(folder / "cost.json").get("peak_bytes"),
         scores={r["case"]: {k[2:]: float(v) for k, v in r.items() if k.startswith("p ")} for r in judged},
         truth={r["case"]: r["truth"] for r in judged},

@@ -16,7 +16,7 @@ from hilum.verbs.train import train
 
 CASES = 40
 MINUTES = 1.5
-# Of training; the whole demo takes under four minutes on two cores.
+# Of training; the whole demo takes a few minutes on two cores.
 
 
 def demo(

@@ -1,7 +1,9 @@
 """evaluate: a run or bundle against labelled data; metrics.json, cases.csv and report.html."""
 
 import logging
+import os
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from hilum.infer.predictor import Predictor
 from hilum.planning.fingerprint import IMAGES, content_hash
 from hilum.planning.planner import look
 from hilum.tasks import _task
+from hilum.tasks._labels import read_as
 from hilum.tasks._task import Judged
 from hilum.trust import doubt
 from hilum.trust.system import trusted
@@ -34,22 +37,44 @@ WIDE = 16
 # Most classes of which wide masks are judged too: each is brought to the image's own grid once more.
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What is judged. part: its name. grouping: of data that are not the run's, how groups were told; else "".
+
+    labels: changes of the plan by which labels are read, of `read_as`.
+    """
+
+    cases: list[Case]
+    part: str
+    grouping: str = ""
+    labels: dict[str, Any] = field(default_factory=dict)
+
+
 def evaluate(
     model: Path | str, data: Path | str, out: Path | str, *, part: str | None = None, progress: Progress = quiet
 ) -> dict[str, Any]:
     """Judge and write; returns the contents of metrics.json.
 
-    Same data as the run: its test part (or `part`). Other data: every labelled case.
+    Same data as the run: its test part (or `part`). Other data: every labelled case, labels by the names of classes.
     """
     run = Run(Path(model))
+    if not run.is_bundle and not os.access(run.path, os.W_OK):
+        raise HilumError(
+            "HIL-EVAL-04", f"{run.path} can not be written to, and a run counts how often it was judged",
+            "Copy the run, or judge a bundle of it",
+        )  # fmt: skip
     predictor = trusted(run, wide=len(run.plan.classes) <= WIDE)
-    cases, used = _cases(run, data, part, progress)
+    asked = _asked(run, data, part, progress)
+    if asked.labels:
+        # of the task alone: it tells how truth is read, and nothing of what is predicted
+        predictor.task.plan = predictor.plan.edited(asked.labels)
     free_folder(Path(out))
-    return _judged(predictor, cases, used, Path(out), progress)
+    return _judged(predictor, asked, Path(out), progress)
 
 
-def _judged(predictor: Trusted, cases: list[Case], part: str, folder: Path, progress: Progress) -> dict[str, Any]:
-    """Evaluate `cases` into `folder`, which is made when there is something to write."""
+def _judged(predictor: Trusted, asked: Asked, folder: Path, progress: Progress) -> dict[str, Any]:
+    """Evaluate what was asked for into `folder`, which is made when there is something to write."""
+    cases, part = asked.cases, asked.part
     kept, read, sure = Promises(predictor.task), raters.Raters(predictor.task), Voxels(predictor)
     if predictor.task.CARD["infer"] == "sampler":
         from safetensors.numpy import load
@@ -86,7 +111,7 @@ def _judged(predictor: Trusted, cases: list[Case], part: str, folder: Path, prog
     if beside is not None:
         write_json(folder / "raters.json", beside)
     facts = {"cases": len(cases), "independent groups": groups}
-    report.write(folder / "report.html", predictor, done, cases, part, facts, believed, beside)
+    report.write(folder / "report.html", predictor, done, cases, part, facts, believed, beside, asked.grouping)
     # metrics.json last: where it lies, the evaluation is whole
     write_json(folder / "metrics.json", content)
     return content
@@ -104,7 +129,7 @@ def _believed(predictor: Predictor, done: Evaluation, kept: Promises, sure: Voxe
     return trust.summary(known, answers, [c.name for c in predictor.plan.classes], further)
 
 
-def _cases(run: Run, data: Path | str, part: str | None, progress: Progress) -> tuple[list[Case], str]:
+def _asked(run: Run, data: Path | str, part: str | None, progress: Progress) -> Asked:
     """The cases to judge and the name of the part: the run's own split for its own data, else all.
 
     Same data is recognised by the contents of the images. Other data that holds images of the run is refused: what
@@ -122,21 +147,7 @@ def _cases(run: Run, data: Path | str, part: str | None, progress: Progress) -> 
     if shared or not labelled:
         dataset = open_dataset(data, roles)
     if shared:
-        units = _own(run, dataset, shared, data, progress)
-        if units is None:
-            raise HilumError(
-                "HIL-T09",
-                f"{data} shares {len(shared)} images with the data of the run, the first is {next(iter(shared))!r}",
-                "Give the run's own, unchanged data, or leave these images out",
-            )
-        chosen = part or "test"
-        if not (own := [c for c, p in units if p == chosen]):
-            there = ", ".join(sorted({p for _, p in units}))
-            raise HilumError(
-                "HIL-EVAL-02", f"{data} holds images of the run ({there}), but none of its {chosen} part",
-                f"Give the run's own, whole data, or --part {there.split(', ')[0]}",
-            )  # fmt: skip
-        return _task.load(plan).asked(own), chosen
+        return _of_run(run, dataset, shared, data, part or "test", progress)
     if part is not None:
         raise HilumError(
             "HIL-EVAL-02", f"{data} is not the run's own data, so it has no {part} part", "Leave --part out"
@@ -144,9 +155,30 @@ def _cases(run: Run, data: Path | str, part: str | None, progress: Progress) -> 
     if len(labelled) < len(dataset.cases):
         lacking = len(dataset.cases) - len(labelled)
         log.warning("%d of %d cases have no truth to judge by and are left out", lacking, len(dataset.cases))
-    grouped, _ = group_cases(dataset.only(c.id for c in labelled), progress)
+    labels = read_as(dataset.settings, plan)
+    grouped, grouping = group_cases(dataset.only(c.id for c in labelled), progress)
     units = _task.kind(plan.task).units(grouped, {c.id: "test" for c in grouped.cases}, plan.split_seed)
-    return [c for c, _ in units], "all"
+    return Asked([c for c, _ in units], "all", grouping, labels)
+
+
+def _of_run(
+    run: Run, dataset: Dataset, shared: dict[str, str], data: Path | str, chosen: str, progress: Progress
+) -> Asked:
+    """A part of the run's own data; data that are not quite the run's are refused. shared: {case: part}."""
+    units = _own(run, dataset, shared, data, progress)
+    if units is None:
+        raise HilumError(
+            "HIL-T09",
+            f"{data} shares {len(shared)} images with the data of the run, the first is {next(iter(shared))!r}",
+            "Give the run's own, unchanged data, or leave these images out",
+        )
+    if not (own := [c for c, p in units if p == chosen]):
+        there = ", ".join(sorted({p for _, p in units}))
+        raise HilumError(
+            "HIL-EVAL-02", f"{data} holds images of the run ({there}), but none of its {chosen} part",
+            f"Give the run's own, whole data, or --part {there.split(', ')[0]}",
+        )  # fmt: skip
+    return Asked(_task.load(run.plan).asked(own), chosen)
 
 
 def _own(

@@ -15,7 +15,7 @@ from hilum.infer.predictor import Predictor
 def generate(
     model: Path | str, count: int, out: Path | str, *, seed: int = 0, progress: Progress = quiet
 ) -> dict[str, Any]:
-    """Write `count` images as PNG into the new folder `out`, with a record; the same seed gives the same images."""
+    """Write `count` images (PNG; TIFF of fractions) into a new folder, with a record; a seed gives the same images."""
     predictor = Predictor(Run(Path(model)))
     results = predictor.generate(count, seed)
     folder, files = new_folder(Path(out)), []

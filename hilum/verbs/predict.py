@@ -11,6 +11,7 @@ from hilum.core import catalogue, resident
 from hilum.core.errors import HilumError
 from hilum.core.findings import Result
 from hilum.core.image import Case
+from hilum.core.plan import Plan
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
 from hilum.core.sizes import parse_size
@@ -71,17 +72,22 @@ def predict(
     run, folder = Run(Path(model)), Path(out)
     run.check_hashes()
     _check_further(run, wide, maps)
-    _check_way(run.plan.task, limit)
-    cases, lost = _cases(run.plan.task, inputs, fixed, moving, accept)
+    _check_way(run, limit, wide)
+    if cluster is not None:
+        # a worker may stand in another folder
+        inputs = [Path(path).absolute() for path in inputs]
+        fixed, moving = (None if side is None else Path(side).absolute() for side in (fixed, moving))
+    _check_place(folder, inputs)
+    cases, lost = _cases(run.plan, inputs, fixed, moving, accept)
     asked = [format, runtime, wide, maps, *roi, *accept]
     key = hashlib.sha256(json.dumps([run.hashes(), *asked]).encode()).hexdigest()
     with _record.opened(folder, key, run) as record:
-        for name, error in lost:
-            _record.noted(record, name, "", error, folder)
+        _record.unopened(record, [str(path) for path in inputs], lost, folder)
+        _apart([*record["done"], *(c.id for c in cases if c.id not in record["done"])])
         stamps = _record.left(record, cases, folder)
         left = [case for case in cases if case.id in stamps]
         progress("predict", len(cases) - len(left), len(cases))
-        settings = {"runtime": runtime, "memory": limit, "wide": wide, "maps": maps, "roi": tuple(roi)}
+        settings = {"runtime": runtime, "memory": limit, "wide": wide, "maps": maps, "roi": tuple(roi), "key": key}
         flow = _outcomes(run, left, settings, cluster, folder, format, progress)
         for number, (case, outcome) in enumerate(flow, len(cases) - len(left) + 1):
             _record.noted(record, case.id, stamps[case.id], outcome, folder)
@@ -111,7 +117,7 @@ def _outcomes(
     format: str,
     progress: Progress,
 ) -> Iterator[tuple[Case, Any]]:
-    """Each case with what became of it, in order. settings: runtime, memory in bytes, wide, maps and roi.
+    """Each case with what became of it, in order. settings: runtime, memory in bytes, wide, maps, roi and the key.
 
     Where memory is not limited, the first is read while the networks are loaded.
     """
@@ -133,8 +139,17 @@ def _outcomes(
         yield from flow
 
 
-def _check_way(task: str, limit: int | None) -> None:
-    """Refuse a generator, and a limit of memory where an image is computed whole: it would not be kept."""
+def _check_place(folder: Path, inputs: Sequence[Path | str]) -> None:
+    """Refuse a folder of results inside a folder of inputs: the next call would take them for inputs (HIL-INFER-20)."""
+    for path in map(Path, inputs):
+        if path.is_dir() and folder.resolve().is_relative_to(path.resolve()):
+            seen = f"{folder} lies inside {path}, and results would be taken for inputs by the next call"
+            raise HilumError("HIL-INFER-20", seen, "Give an --out beside it")
+
+
+def _check_way(run: Run, limit: int | None, wide: bool) -> None:
+    """Refuse a generator, and a limit of memory where scores of all voxels are held: it would not be kept."""
+    task = run.plan.task
     how = catalogue.card("hilum.tasks", task)["infer"]
     if how == "sampler":
         raise HilumError(
@@ -146,6 +161,13 @@ def _check_way(task: str, limit: int | None) -> None:
         raise HilumError(
             "HIL-INFER-19", f"A {task} model computes an image whole, so that --memory can not be kept",
             "Leave --memory out; the plan's patch says how large its images are",
+        )  # fmt: skip
+    known = run.calibration if limit is not None else None
+    if known is not None and (wide or known.opinions.kind != "one"):
+        what = "Wide masks are" if wide else f"The answer of {run.path} is the mean of several opinions, which is"
+        raise HilumError(
+            "HIL-INFER-19", f"{what} found in the scores of all voxels, so that --memory can not be kept",
+            "Leave --wide out" if wide else "Leave --memory out, or calibrate it with --opinions one",
         )  # fmt: skip
 
 
@@ -191,7 +213,7 @@ def finishing(folder: Path, form: str) -> Callable[[Case, Any, float], dict[str,
 
 
 def _cases(
-    task: str,
+    plan: Plan,
     inputs: list[Path | str],
     fixed: Path | str | None,
     moving: Path | str | None,
@@ -210,17 +232,16 @@ def _cases(
     lost: list[tuple[str, HilumError]] = []
     for path in inputs:
         try:
-            dataset = open_dataset(path, accept=accept)
+            dataset = open_dataset(path, accept=accept, channels=plan.channels)
         except HilumError as error:
             if len(inputs) == 1:
                 raise
-            lost.append((Path(path).name, error))
+            lost.append((str(path), error))
             continue
-        for case in _pairs_or_cases(dataset, task):
+        for case in _pairs_or_cases(dataset, plan.task):
             if case.id in found:
                 raise HilumError("HIL-DATA-04", f"Two inputs are called {case.id!r}", "Predict them into two folders")
             found[case.id] = case
-    _apart(list(found))
     return list(found.values()), lost
 
 

@@ -21,7 +21,7 @@ from hilum.core.run import Run, free_folder, new_folder, write_rows
 from hilum.core.sizes import parse_size
 from hilum.core.system import NAME as SYSTEM
 from hilum.data.dataset import Settings
-from hilum.learn import _checkpoint, _track, _versions, _weights
+from hilum.learn import _checkpoint, _device, _guards, _track, _versions, _weights
 from hilum.learn._launch import launch
 from hilum.learn._start import Beginning
 from hilum.planning import machine
@@ -159,7 +159,8 @@ def _goes_on(out: Path, made: Plan, words: dict[str, Any]) -> None:
     """Write down what made the state that is gone on from: with --accept T04 it may be other versions than end it."""
     origin = _checkpoint.load(out / "checkpoint.safetensors").get("origin")
     # one that is refused is no part of the run's history
-    _versions.check(origin, made, words["devices"], "T04" in words["accept"])
+    device = "cuda" if _device.on_cuda(words["accelerator"]) else "cpu"
+    _versions.check(origin, made, words["devices"], "T04" in words["accept"], device)
     assert origin is not None
     Run(out).record("resume", {"made_by": {k: v for k, v in origin["versions"].items() if k != "devices"}})
 
@@ -315,5 +316,5 @@ def _features(run: Run, units: list[tuple[Case, str]]) -> None:
     from hilum.evaluation.features import fit
 
     vectors = np.stack([task.prepare(c)["image"].ravel() for c, part in units if part == "train"])
-    with writing(run.path / "features.safetensors") as path:
+    with _guards.disk(run.path), writing(run.path / "features.safetensors") as path:
         save_file(fit(vectors), path)

@@ -7,7 +7,8 @@ x: (B, C, *space), space divisible by 2^(levels - 1), 16 by default -> (B, K, *s
 
 Differs from the paper: follows the authors' code. The full-resolution skip has no gate, and the logits of every decoder
 level are upsampled, concatenated and fused by a 1x1 convolution (with named heads each of them reads the logits of
-all). That linear upsampling does not align corners is a choice made here. 2-D replaces each cube by a square. Many 2-D
+all). That linear upsampling does not align corners is a choice made here. Weights start as PyTorch draws them, not by
+He et al. (2015). 2-D replaces each cube by a square. Many 2-D
 networks of this name gate with features of the skip's own resolution and have batch norm inside the gate: another
 network, with other counts.
 """

@@ -84,12 +84,12 @@ class Net(nn.Module):
         self.up = nn.ModuleList(kit.transposed(wide[i + 1], wide[i], 2, stride=2) for i in up)
         self.decoder = nn.ModuleList(two_convs(kit, 2 * wide[i], wide[i], batch_norm=batch) for i in up)
         self.head = make_head(lambda k: kit.conv(wide[0], k, 1), out_channels)
-        self.divisor = (2 ** (len(wide) - 1),) * spatial_dims
+        self.divisor, self.batch_norm = (2 ** (len(wide) - 1),) * spatial_dims, batch
         he_normal(self)
 
     def features(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, widths[0], H, W): what the last 1x1 convolution reads."""
-        require_levels(x, self.divisor, self.training)
+        require_levels(x, self.divisor, self.training and self.batch_norm)
         skips: list[Tensor] = []
         for block in self.encoder:
             x = block(self.pool(x) if skips else x)

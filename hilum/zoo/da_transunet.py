@@ -106,7 +106,7 @@ class PositionAttention(nn.Module):
         super().__init__()
         self.query_key = nn.Conv2d(channels, 2 * reduced, 1) if reduced else None
         self.value = nn.Conv2d(channels, channels, 1)
-        self.gamma = nn.Parameter(torch.tensor([gamma]))
+        self.gamma = nn.Parameter(torch.tensor([float(gamma)]))
 
     def forward(self, x: Tensor) -> Tensor:
         value = self.value(x)
@@ -128,7 +128,7 @@ class ChannelAttention(nn.Module):
 
     def __init__(self, gamma: float) -> None:
         super().__init__()
-        self.gamma = nn.Parameter(torch.tensor([gamma]))
+        self.gamma = nn.Parameter(torch.tensor([float(gamma)]))
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.flatten(2)

@@ -8,7 +8,9 @@ resolution, blocks 3 and 4 dilate by 2 and 4, a last transition halves the chann
 
 Differs from the paper: the norms of the chain move their running mean with PyTorch's momentum of 0.1. The released code
 has 0.0003, which suits a long training from ImageNet weights: after a short one the network would be tested with a mean
-and variance that it has not reached; `momentum` sets it. Batch norm of one device. The DenseNet starts random unless
+and variance that it has not reached; `momentum` sets it. Batch norm of one device. All of the chain and the head read
+the backbone's map itself; in the released code the first link's ReLU works in place, and the others read its positive
+part. The DenseNet starts random unless
 `encoder_weights` names one of torchvision of that depth, as a safetensors file (`from_densenet`).
 """
 

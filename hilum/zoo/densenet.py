@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from torch import Tensor, cat, nn
 
 from hilum.core.errors import HilumError
-from hilum.zoo._blocks.dims import Layers, layers
+from hilum.zoo._blocks.dims import Layers, layers, require_several_values
 from hilum.zoo._blocks.heads import Output, make_head
 
 CARD = {
@@ -128,6 +128,8 @@ class Net(nn.Module):
         if min(x.shape[2:]) < self.smallest:
             seen = f"The input's size {tuple(x.shape[2:])} has a side below {self.smallest}"
             raise HilumError("HIL-ZOO-02", seen, f"Pad or resample to at least {self.smallest}")
+        # the stem rounds a quarter of a side up, and every transition a half of it down
+        require_several_values(x, 2 * self.smallest - 4, self.body[-3].training)
         out: Tensor = self.body(x).flatten(1)
         return out
 

@@ -11,9 +11,9 @@ Dice and the right one cross-entropy; here both have the loss of the plan. Witho
 A reconstruction. Several networks bear this name, and the article was not at hand: this one is written from notes on
 the wiring and on the sizes of an early public version (`variant`); the class that its training script names is not
 public, "137" is its nearest relative. Modules that were built there and never used are left out. Filled in: batch norm,
-and ReLU last, in the right decoder; group norm in the left one; no ReLU after the convolution that joins the left
-bottom. Windows of the pool pyramid are no larger than its map. Images need not be square. The ResNet starts random,
-unless `encoder_weights` names a ResNet-34 of torchvision, as a safetensors file (`from_resnet`).
+and ReLU last, in the right decoder; group norm in the left one. Windows of the pool pyramid are no larger than its map.
+Images need not be square. The ResNet starts random, unless `encoder_weights` names a ResNet-34 of torchvision, as a
+safetensors file (`from_resnet`).
 
 `variant` "134", "137", "139": dilated context, third dilation 4, 7, 9, on both sides. "v1": dilated (third 5) on the
 right, inception on the left. "v2": inception on both. "plain": as "v2" without the pool pyramid.
@@ -197,7 +197,7 @@ class LeftDecoder(nn.Module):
         self.convs = nn.ModuleList(group_convs(kit, inner, after, 3) for _, inner, after in steps)
 
     def forward(self, bottom: Tensor, context: Tensor, skips: list[Tensor]) -> Tensor:
-        x = self.join(self.lift(bottom) + context)
+        x = self.join(self.lift(bottom) + context).relu()
         for up, convs, skip in zip(self.up, self.convs, reversed(skips), strict=True):
             x = convs(up(cat([x, skip], dim=1)))
         return x

@@ -10,7 +10,7 @@ Sizes: L has a 3x3 convolution on the history and a wider middle through which n
 carries the history through; S is M with half the channels.
 
 A reconstruction where the description leaves gaps: ReLU after each dilated convolution, which of the decoder's four
-channel attentions has the wider kernel (the first here), dropped squares drawn for each channel. Returns logits; the
+channel attentions has the wider kernel (the first here). Returns logits; the
 released code ends in a sigmoid and then trains with a cross-entropy that takes logits. Layers of the released code that
 do nothing are not here: its classifier, a norm of the history behind the encoder and, in L, what only sees or makes a
 history that is not read. The middle lets in no attention at first. Written from the description, not from its source.
@@ -131,7 +131,7 @@ class ChannelAttention(nn.Module):
 
 
 class DropBlock(nn.Module):
-    """DropBlock (Ghiasi et al., 2018): in training squares are set to 0, the other places make up."""
+    """DropBlock (Ghiasi et al., 2018): in training squares of all channels are set to 0, the other places make up."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ class DropBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not (self.training and self.rate):
             return x
-        corner = (torch.rand_like(x) < self.rate / DROPPED**2).to(x.dtype)
+        corner = (torch.rand_like(x[:, :1]) < self.rate / DROPPED**2).to(x.dtype)
         gone = functional.max_pool2d(corner, DROPPED, stride=1, padding=DROPPED // 2)
         keep = 1 - gone[..., : x.shape[2], : x.shape[3]]
         return x * keep / keep.mean().clamp(min=1 / keep.numel())

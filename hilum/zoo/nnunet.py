@@ -12,7 +12,8 @@ blocks of the encoder's stages, `convs=1` is its decoder; the presets have block
 and no file of its own because decoder, heads, sizes and refusals are the same: only the encoder stages differ.
 
 Differs from the paper: follows the networks of nnU-Net version 2 (strided convolutions, not pooling). The lower
-heads exist only with `deep_supervision`; nnU-Net always builds them. Weights of its `PlainConvUNet` and
+heads exist only with `deep_supervision`; nnU-Net always builds them. Convolutions start as PyTorch draws them; nnU-Net
+draws larger ones (He et al., 2015), which instance norms mostly undo, and no biases. Weights of its `PlainConvUNet` and
 `ResidualEncoderUNet` load through `from_nnunet`. Written from the description, not from its source; a residual block as
 below gives the published counts, and the output of the package with the same weights.
 """

@@ -1,16 +1,17 @@
 """Non-local network (Wang et al., 2018): every position looks at every other one, inside a ResNet.
 
 What is special: the non-local block. With embedded Gaussians y_i = sum over j of softmax_j(theta_i . phi_j) g_j, where
-theta, phi and g are 1x1 convolutions to half the channels; z = norm(W y) + x. The softmax has no 1 / sqrt(d). The norm
-starts at zero (`gate`), so that a new block changes nothing and can be put into a trained network.
+theta, phi and g are 1x1 convolutions to half the channels; z = norm(W y) + x. The norm starts at zero (`gate`), so that
+a new block changes nothing and can be put into a trained network.
 
 x: (B, C, *space), space divisible by 8 -> (B, K, *space), logits.
 
 Differs from the paper: it has no segmentation network (it classifies video and finds objects), so the frame is a
 reconstruction: a ResNet whose last two stages dilate instead of stride (output stride 8), a 3x3 convolution to a
 quarter of the channels, a 1x1 head, linear upsampling. Where the blocks stand (second and third stage), the modes and
-the pooling follow the paper as it is remembered, not its code, and were not checked against either. With `subsample`
-phi and g are pooled by 2 on all axes, not in the plane only. The scores are one number for each pair of positions,
+the pooling follow the paper as it is remembered, and so the softmax has no 1 / sqrt(d), by which the authors' code
+divides. With `subsample` phi and g are pooled by 2 on all axes, not in the plane only; that code pools what they are
+made of. The scores are one number for each pair of positions,
 sixteen times as many for twice the side in 2-D; `mode` "dot" has no softmax and is computed without them.
 `encoder_weights` takes a ResNet of torchvision of that depth, as a safetensors file (`from_resnet`).
 """

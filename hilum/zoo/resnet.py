@@ -12,7 +12,7 @@ for images below about 64 pixels.
 from torch import Tensor, nn
 
 from hilum.core.errors import HilumError
-from hilum.zoo._blocks.dims import Layers, layers
+from hilum.zoo._blocks.dims import Layers, layers, require_several_values
 from hilum.zoo._blocks.heads import Output, make_head
 
 CARD = {
@@ -133,6 +133,8 @@ class Net(nn.Module):
             raise HilumError("HIL-ZOO-03", f"depth is {depth!r}", f"Use one of {sorted(BLOCKS)}")
         self.stem = make_stem(kit, in_channels, width, stem)
         self.stages, channels = make_stages(kit, width, depth)
+        # the largest side that leaves one: halved by every stage but the first, and twice by the stem of large images
+        self.one_voxel = 2 ** (len(self.stages) - 1 + (2 if stem == "imagenet" else 0))
         self.mean = kit.mean(1)
         self.dropout = nn.Dropout(dropout) if dropout else None
         self.head = make_head(lambda k: nn.Linear(channels, k), out_channels)
@@ -142,6 +144,7 @@ class Net(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """(B, C, *space) -> (B, F): the mean over space of the last stage."""
+        require_several_values(x, self.one_voxel, self.stages[-1].training)
         out: Tensor = self.mean(self.stages(self.stem(x))).flatten(1)
         return out
 

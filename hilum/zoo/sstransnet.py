@@ -7,10 +7,11 @@ x: (B, C, *image_size), both sides divisible by 32 times the window, so 224, 448
 
 A reconstruction: only the abstract and an incomplete code were at hand. Each shifted block has a learned potential P
 per head and place, 0 at first; query i and key j of one window get P[i] - P[j] added to their score. The released code
-means to do that, but its mask is no parameter and stays 0, which is `smart=False`: shifted windows without a mask. Its
-filter of channels, which it never calls, is not here. The published parameter count (29.64 million) fits neither form.
-Attention's softmax takes out what is the same for all keys of a query, so only -P[j] acts: places become more or less
-visible to all of their window. The potential is learned for one image size. Weights of a Swin-T load as in Swin-Unet.
+means something like it, one potential for all heads, but its mask is no parameter and stays 0, which is `smart=False`:
+shifted windows without a mask. Its filter of channels, which it never calls, is not here. The published parameter count
+(29.64 million) fits neither form. Attention's softmax takes out what is the same for all keys of a query, so only -P[j]
+acts: places become more or less visible to all of their window. The potential is learned for one image size. Weights of
+a Swin-T load as in Swin-Unet.
 """
 
 from collections.abc import Sequence

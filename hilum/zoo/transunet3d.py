@@ -17,12 +17,14 @@ without deep supervision there is none. With named heads the maps alone come out
 Differs from the paper: the matching loss counts every voxel, where Mask2Former draws some. The 1x1 convolution of the
 mask features is multiplied into the queries first, which is the same product without 192 channels at full size. Sizes
 must divide: 40 slices, as in its patch for abdominal CT, do not. The weights of ImageNet-21k are not fetched. The
-U-Net's outputs weigh 1, 1/2, ... as in nnU-Net.
+U-Net's outputs weigh 1, 1/2, ... as in nnU-Net; with queries the authors leave out the full size and begin with 1/2.
+Layer scale weighs what a branch adds; the authors' code weighs what it is added to (the ViT's, and the queries' MLP,
+with its sum), so that little of that is left at first. Dropout is an option, and none; theirs is 0.1, in the ViT.
 
 Filled in, where the description has gaps: positions of tokens are sines, as in Mask2Former (Cheng et al., 2022), whose
-order within a layer and weight of "no object" are kept too; 1,152 parameters of the released decoder are of a part that
-is not described, and here they are a norm of each layer's tokens. The U-Net is that of nnU-Net's version 1: no biases
-in the transposed and the last convolutions, and a decoder stage has the kernel of the stage below it.
+order within a layer is kept too. The queries' attention to each other and MLP have a layer scale, as the authors'
+configurations ask for. The U-Net is that of nnU-Net's version 1: no biases in the transposed and the last
+convolutions, and a decoder stage has the kernel of the stage below it; convolutions start as PyTorch draws them.
 """
 
 import math
@@ -122,6 +124,9 @@ CARD = {
     "reconstruction": True,
 }
 
+SCALE = 1e-5
+# What layer scale starts from.
+
 
 class Tokens(nn.Module):
     """The lowest resolution's voxels as tokens, and back: (B, C, *grid) -> (B, C, *grid)."""
@@ -130,7 +135,7 @@ class Tokens(nn.Module):
         super().__init__()
         self.embed = nn.Conv3d(channels, dim, 1)
         self.position = nn.Parameter(torch.zeros(1, math.prod(grid), dim))
-        self.layers = nn.Sequential(*(ViTLayer(dim, heads, 4, dropout, scale=1e-5) for _ in range(depth)))
+        self.layers = nn.Sequential(*(ViTLayer(dim, heads, 4, dropout, scale=SCALE) for _ in range(depth)))
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.back = nn.Conv3d(dim, channels, 1)
         nn.init.trunc_normal_(self.position, std=0.02)
@@ -156,27 +161,30 @@ def sines(space: Sequence[int], dim: int, device: torch.device) -> Tensor:
 
 
 class QueryLayer(nn.Module):
-    """Queries read the tokens they may see, then each other, then an MLP; norms after each sum."""
+    """Queries read the tokens they may see, then each other, then an MLP; norms after each sum.
+
+    What they say to each other and the MLP add little at first: each channel is scaled by a number learned from 1e-5.
+    """
 
     def __init__(self, dim: int, heads: int, hidden: int) -> None:
         super().__init__()
-        self.token_norm = nn.LayerNorm(dim)
         self.read = nn.MultiheadAttention(dim, heads, batch_first=True)
         self.read_norm = nn.LayerNorm(dim)
         self.talk = nn.MultiheadAttention(dim, heads, batch_first=True)
         self.talk_norm = nn.LayerNorm(dim)
         self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, dim))
         self.mlp_norm = nn.LayerNorm(dim)
+        self.talk_scale = nn.Parameter(torch.full((dim,), SCALE))
+        self.mlp_scale = nn.Parameter(torch.full((dim,), SCALE))
 
     def forward(self, x: Tensor, name: Tensor, tokens: Tensor, place: Tensor, blocked: Tensor) -> Tensor:
         """x: (B, Q, D). name: (Q, D), who a query is. tokens: (B, N, D). place: (N, D). blocked: (B, Q, N), bool."""
-        tokens = self.token_norm(tokens)
         blocked = blocked.repeat_interleave(self.read.num_heads, dim=0)
         found, _ = self.read(x + name, tokens + place, tokens, attn_mask=blocked, need_weights=False)
         x = self.read_norm(x + found)
         found, _ = self.talk(x + name, x + name, x, need_weights=False)
-        x = self.talk_norm(x + found)
-        out: Tensor = self.mlp_norm(x + self.mlp(x))
+        x = self.talk_norm(x + self.talk_scale * found)
+        out: Tensor = self.mlp_norm(x + self.mlp_scale * self.mlp(x))
         return out
 
 

@@ -15,7 +15,8 @@ end learning. `guidance="released"` is what the authors' code does, in training 
 "absent" gives a probability of 0.5 with one channel, and with more of 1 / K each.
 
 Differs from the paper: follows the authors' code in the rest; linear upsampling does not align corners. 3-D replaces
-each square by a cube. With named heads all of them are silenced together.
+each square by a cube. Weights start as PyTorch draws them, not by He et al. (2015). With named heads all of them are
+silenced together.
 """
 
 from collections.abc import Sequence

@@ -10,7 +10,8 @@ exactly; the paper's figure is said to show more convolutions in the second and 
 PyTorch port of this name has convs=[1, 1, 2, 3, 2], up_convs=[2, 2, 1, 1]; MONAI's has batch norm, ELU and dropout
 too. The first stage adds the one input channel to each of its outputs; several input channels are added in turn
 (1 2 3 1 2 ...). The released Dice layer reports the Dice of the hard mask but passes back another gradient; here losses
-are apart from networks, and the paper's is `dice` with `squared`.
+are apart from networks, and the paper's is `dice` with `squared`. Weights start as He et al. (2015) draw them, since no
+norm makes up for others; the released network's variance lies between that of its inputs and that of its outputs.
 """
 
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from torch import Tensor, arange, cat, nn
 
 from hilum.core.errors import HilumError
 from hilum.zoo._blocks.dims import Layers, require_divisible
+from hilum.zoo._blocks.he_normal import he_normal
 from hilum.zoo._blocks.heads import Output, make_head
 from hilum.zoo._blocks.only import only
 
@@ -122,6 +124,7 @@ class Net(nn.Module):
         self.head = make_head(lambda k: kit.conv(logits, k, 1), out_channels)
         self.divisor = (2 ** (len(convs) - 1),) * spatial_dims
         self.width = width
+        he_normal(self)
 
     def features(self, x: Tensor) -> Tensor:
         """(B, C, D, H, W) -> (B, K, D, H, W): what the last 1x1x1 convolution reads."""

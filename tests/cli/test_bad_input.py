@@ -10,26 +10,14 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+import typer
 
+from hilum.cli.main import app
 from hilum.core.run import Run
 from hilum.data.phantoms import heads
 from hilum.verbs.bundle import bundle
 
-COMMANDS = [
-    "inspect",
-    "plan",
-    "train",
-    "evaluate",
-    "compare",
-    "predict",
-    "generate",
-    "bundle",
-    "card",
-    "verify",
-    "zoo",
-    "demo",
-    "resample",
-]
+COMMANDS = sorted(typer.main.get_command(app).commands)
 
 
 @pytest.fixture
@@ -445,6 +433,10 @@ def test_compare_with_an_unknown_network_trains_nothing(refused: Any, data: Any)
 
 
 # The command itself
+
+
+def test_every_command_is_asked() -> None:
+    assert {"inspect", "train", "predict", "keys", "import", "calibrate", "quantise", "demo"} <= set(COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

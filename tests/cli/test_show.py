@@ -65,6 +65,17 @@ def test_no_interval_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert "No interval" in out and "Open there/report.html" in out
 
 
+def test_a_doubt_below_the_limit_is_not_called_accepted(capsys: pytest.CaptureFixture[str]) -> None:
+    gate = {"accept": 0.2, "measure": "1 - probability of the class", "rate": 0.7}
+    show.calibrated({"gate": gate, "cases": 10, "notes": ["So it is."]})
+    said, note = capsys.readouterr().out.splitlines()
+    assert said.startswith("Accepted: 1 - probability of the class up to 0.2, where nothing else is odd.")
+    assert said.endswith("70 % of the validation cases that could be judged have a doubt below the limit.")
+    assert note == "So it is."
+    show.calibrated({"networks": {"a": {"gate": gate | {"accept": None, "rate": 0.0}, "cases": 10, "notes": []}}})
+    assert capsys.readouterr().out == "a:\nAccepted: nothing.\n"
+
+
 def test_failures_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     done = {"a": {"files": ["a.nii.gz"], "warnings": ["odd"]}}
     found = {"done": done, "failed": [{"case": "b", "code": "HIL-X", "why": "bad"}], "intended_use": "Research."}

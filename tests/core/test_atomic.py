@@ -66,6 +66,28 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["out"] and (tmp_path / "out" / "a").read_text() == "1"
 
 
+def test_t01_what_a_folder_holds_is_on_the_disk_before_it_appears(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, before, sync, rename = set(), [], os.fsync, os.replace
+
+    def fsync(handle: int) -> None:
+        synced.add(os.fstat(handle).st_ino)
+        sync(handle)
+
+    def replace(old: Path, new: Path) -> None:
+        before.append(set(synced))
+        rename(old, new)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", replace)
+    with atomic.writing_folder(tmp_path / "out") as part:
+        (part / "deep").mkdir()
+        (part / "deep" / "a").write_text("1")
+        inside = {path.stat().st_ino for path in (part, part / "deep", part / "deep" / "a")}
+    assert len(before) == 1 and inside <= before[0] and (tmp_path / "out" / "deep" / "a").read_text() == "1"
+
+
 def test_published_files_follow_the_umask(tmp_path: Path) -> None:
     old = os.umask(0o022)
     try:

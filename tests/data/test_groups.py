@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from hilum.core.image import Case, Image, Measurement
-from hilum.data.dataset import Dataset, Settings
-from hilum.data.groups import group_cases, joined, looks, numbered
+from hilum.data.dataset import Dataset, Settings, open_dataset
+from hilum.data.groups import group_cases, joined, looks, numbered, patients_of
 from hilum.data.phantoms import slices
+from hilum.io import dicom
 
 
 def dataset(images: dict[str, Image], **settings: str) -> Dataset:
@@ -57,6 +58,27 @@ def test_pictures_and_volumes_are_never_compared() -> None:
 def test_patients_win_over_likeness() -> None:
     found, how = group_cases(dataset({"p1_a": head(0), "p1_b": head(1), "p2_a": head(0)}, patients=r"(p\d)"))
     assert how == "patient" and [c.group for c in found.cases] == ["p1", "p1", "p2"]
+
+
+def series(folder: Path, **tags: str) -> None:
+    array = np.random.default_rng(len(folder.name)).integers(0, 99, (1, 20, 18, 12)).astype(np.int16)
+    dicom.write_series(folder, Image(array, np.diag([-1.0, -1.0, 2.0, 1.0])), tags)
+
+
+def test_the_patient_of_dicom_headers_counts_in_every_layout(tmp_path: Path) -> None:
+    """One person in two series folders once went into training and test."""
+    for name, who in (("a", "P1"), ("bb", "P2"), ("ccc", "P1"), ("dddd", "anonymous")):
+        series(tmp_path / "images" / name, PatientID=who)
+    data = open_dataset(tmp_path)
+    a, b, c, unknown = patients_of(data)
+    assert data.layout == "images_labels" and a == c != b and unknown == "" and "P1" not in a
+    found, how = group_cases(data)
+    groups = [case.group for case in found.cases]
+    assert how == "similarity" and groups[0] == groups[2] and len(set(groups)) == 3
+    (tmp_path / "cases.csv").write_text("case,patient\na,Anna\n")
+    assert patients_of(open_dataset(tmp_path)) == ["Anna", b, "Anna", ""]
+    (tmp_path / "dataset.yaml").write_text("patients: case\n")
+    assert patients_of(open_dataset(tmp_path)) == ["a", "bb", "ccc", "dddd"], "who says so is believed"
 
 
 def test_raw_data_is_grouped_by_case() -> None:

@@ -112,6 +112,24 @@ def test_class_folders(tmp_path: Path) -> None:
     assert [c.klass for c in found.cases] == ["ill", "well"] and has_role(found.cases[0], "class")
 
 
+def test_images_beside_folders_are_the_cases_and_the_folders_are_named(tmp_path: Path) -> None:
+    """Masks that were made of them lie in such folders; they were once taken for the images."""
+    png(tmp_path / "a.png")
+    png(tmp_path / "old_masks" / "a.png")
+    found = open_dataset(tmp_path)
+    assert found.layout == "flat" and names(found) == ["a"]
+    assert "old_masks" in [one["what"] for one in found.aside]
+
+
+def test_the_folder_where_one_stands_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    png(tmp_path / "heads" / "a.png")
+    (tmp_path / "heads" / "in").mkdir()
+    monkeypatch.chdir(tmp_path / "heads")
+    assert open_dataset(".").name == "heads"
+    monkeypatch.chdir(tmp_path / "heads" / "in")
+    assert open_dataset("..").name == "heads"
+
+
 @pytest.mark.parametrize("order", ["decathlon", "nnunet"])
 def test_decathlon_and_nnunet(order: str, tmp_path: Path) -> None:
     ending = "_0000" if order == "nnunet" else ""
@@ -340,3 +358,50 @@ def test_numbered_files_are_channels_of_one_case(tmp_path: Path) -> None:
     nifti.write(tmp_path / "b_0002.nii.gz", Image(np.zeros((1, 4, 5, 6), np.float32), shifted))
     with pytest.raises(HilumError, match="HIL-N14"):
         open_dataset(tmp_path).case("b").read("image")
+
+
+def film(folder: Path, *prefixes: str) -> list[str]:
+    """Three pictures under each name, counted from zero; the names of the files."""
+    files = [f"{prefix}_{n:04d}" for prefix in prefixes or ("scan",) for n in range(3)]
+    for name in files:
+        png(folder / f"{name}.png")
+    return files
+
+
+def test_numbered_files_of_one_name_alone_are_cases(tmp_path: Path) -> None:
+    """The frames of a film once became the channels of one case, and a grey network took their mean."""
+    frames = film(tmp_path / "flat")
+    assert frames[0] == "scan_0000" and names(open_dataset(tmp_path / "flat")) == frames
+    # a model says how many it takes
+    assert names(open_dataset(tmp_path / "flat", channels=["a", "b", "c"])) == ["scan"]
+    assert names(open_dataset(tmp_path / "flat", channels=["a"])) == frames
+    images = film(tmp_path / "set" / "images")
+    assert names(open_dataset(tmp_path / "set")) == images
+    for name in images:
+        png(tmp_path / "set" / "labels" / f"{name}.png", 1)
+    found = open_dataset(tmp_path / "set", ("image", "label"))
+    assert names(found) == images and found.cases[1].read("image").array.shape[0] == 1
+
+
+@pytest.mark.parametrize("sign", ["imagesTs", "dataset.json", "json beside", "channels"])
+def test_numbered_files_of_one_name_are_channels_where_something_says_so(tmp_path: Path, sign: str) -> None:
+    folder = tmp_path / ("imagesTs" if sign == "imagesTs" else "scans")
+    film(folder)
+    if "json" in sign:
+        (tmp_path / ("dataset.json" if "beside" in sign else "scans/dataset.json")).write_text("{}")
+    if sign == "channels":
+        (folder / "dataset.yaml").write_text("channels: [a, b, c]\n")
+    (case,) = open_dataset(folder).cases
+    assert case.id == "scan" and case.read("image").array.shape[0] == 3
+
+
+@pytest.mark.parametrize("place", ["labels", "labels@anna"])
+def test_labels_say_what_numbered_files_are(tmp_path: Path, place: str) -> None:
+    film(tmp_path / "one" / "images")
+    png(tmp_path / "one" / place / "scan.png", 1)
+    assert names(open_dataset(tmp_path / "one")) == ["scan"]
+    files = film(tmp_path / "two" / "images", "a", "b")
+    assert names(open_dataset(tmp_path / "two")) == ["a", "b"]
+    for name in files:
+        png(tmp_path / "two" / place / f"{name}.png", 1)
+    assert names(open_dataset(tmp_path / "two")) == files

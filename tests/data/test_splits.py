@@ -1,5 +1,6 @@
 """70 / 10 / 20 by group: no group in two parts, the same every time, and every part has something."""
 
+import hashlib
 import itertools
 from collections import Counter
 from dataclasses import replace
@@ -162,3 +163,31 @@ def test_t09_an_accepted_leak_splits_and_folds() -> None:
     words = {"c0000": "train", "c0001": "val", "c0002": "test", "c0003": "test"}
     data = dataset(["a", "b", "c", "a"], parts=words)
     assert split(replace(data, settings=Settings(accept=["T09"])), 0) == words
+
+
+def test_classes_of_two_groups_are_tested_too_and_each_is_learned() -> None:
+    data = dataset([f"g{n}" for n in range(200)], [f"k{n // 2}" for n in range(200)])
+    parts = split(data, 0)
+    assert Counter(parts.values()) == {"train": 140, "val": 20, "test": 40}
+    assert {c.klass for c in data.cases if parts[c.id] == "train"} == {f"k{n}" for n in range(100)}
+    assert split(replace(data, cases=data.cases[::-1]), 0) == parts != split(data, 1)
+
+
+def test_small_classes_change_nothing_for_those_of_three_groups() -> None:
+    large = dataset([f"g{n}" for n in range(60)], ["ab"[n % 2] for n in range(60)])
+    small = dataset([f"h{n}" for n in range(20)], [f"k{n // 2}" for n in range(20)])
+    renamed = tuple(replace(c, id=f"h{c.id}") for c in small.cases)
+    both = split(replace(large, cases=large.cases + renamed), 0)
+    assert {name: both[name] for name in split(large, 0)} == split(large, 0)
+
+
+@pytest.mark.parametrize("sizes", list(itertools.product([1, 2, 5], repeat=2)))
+def test_one_class_of_two_groups_is_cut_as_ever(sizes: tuple[int, int]) -> None:
+    """By the shares of its own cases: who trained before must find the same parts."""
+    groups = [f"g{n}" for n in range(30)] + [name for name, size in zip("xy", sizes, strict=True) for _ in range(size)]
+    data = dataset(groups, ["a"] * 30 + ["rare"] * sum(sizes))
+    parts = split(data, 0)
+    order = sorted("xy", key=lambda g: hashlib.sha256(f"0:{g}".encode()).hexdigest())
+    last = dict(zip("xy", sizes, strict=True))[order[1]] / sum(sizes)
+    found = [next(parts[c.id] for c in data.cases if c.group == g) for g in order]
+    assert found == ["train", "test" if last < 0.4 else "val" if last < 0.6 else "train"]

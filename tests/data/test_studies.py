@@ -168,3 +168,37 @@ def test_pictures_are_cases(tmp_path: Path) -> None:
     (tmp_path / "1" / "bad.dcm").write_text("no image")
     found = open_dataset(tmp_path)
     assert [case.id for case in found.cases if case.id.startswith("unreadable")] == ["unreadable-1"]
+
+
+def test_d27_one_patient_id_with_two_names_is_one_group_that_says_so(tmp_path: Path) -> None:
+    """A name that was corrected between two studies put one person into training and test."""
+    series(tmp_path / "a" / "s", 1, PatientName="Doe^Jane")
+    series(tmp_path / "b" / "s", 2, study="1.2.2", PatientName="Roe^Jane")
+    found = open_dataset(tmp_path)
+    assert len(found.cases) == 2 and len({case.group for case in found.cases}) == 1
+    for case in found.cases:
+        (said,) = case.read("image").warnings
+        assert said.startswith("HIL-D27: 2 patients") and "Doe" not in said
+
+
+def test_d27_two_people_in_one_series_are_two_cases_of_one_group(tmp_path: Path) -> None:
+    folder = series(tmp_path / "a" / "s")
+    for file in sorted(series(tmp_path.parent / f"{tmp_path.name}-other", seed=1).iterdir()):
+        data = pydicom.dcmread(file)
+        data.SeriesInstanceUID = pydicom.dcmread(folder / "0001.dcm").SeriesInstanceUID
+        data.PatientName = "Other^Person"
+        data.save_as(folder / f"t{file.name}")
+    first, second = open_dataset(tmp_path).cases
+    assert first.group == second.group
+    assert first.read("image").shape == second.read("image").shape == (8, 6, 4)
+    assert (first.read("image").array != second.read("image").array).any()
+
+
+def test_pictures_beside_the_slices_are_named(tmp_path: Path) -> None:
+    folder = series(tmp_path / "a" / "s")
+    raster.write(folder / "0_preview.png", Image(np.zeros((1, 8, 9), np.uint8)))
+    found = open_dataset(tmp_path)
+    assert found.layout == "studies" and len(found.cases) == 1
+    assert [one["what"] for one in found.aside] == ["a/s/0_preview.png"]
+    alone = open_dataset(folder)
+    assert alone.layout == "flat" and [one["what"] for one in alone.aside] == ["0_preview.png"]

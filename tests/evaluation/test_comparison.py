@@ -39,7 +39,10 @@ def test_a_difference_that_is_there_is_supported_and_one_that_is_not_is_not(seed
     assert found["rows"][-1]["net"] == "poor" and rows["poor"]["supported"]
     second = found["rows"][1]
     assert second["net"] in ("good", "as good") and not second["supported"] and second["p holm"] > 0.05
-    assert rows["poor"]["p holm"] == pytest.approx(2 * rows["poor"]["p"]) and rows["poor"]["difference high"] < 0
+    # three pairs; of two that are equally clear one is adjusted by three, the other not by less
+    factor = rows["poor"]["p holm"] / rows["poor"]["p"]
+    assert factor == pytest.approx(3) if seeds == 1 else 1.999 < factor < 3.001
+    assert rows["poor"]["difference high"] < 0
     said = {s.split(" against ")[0]: s for s in found["sentences"]}
     assert said["poor"].endswith("the difference is supported.")
     assert said[second["net"]].endswith("no difference is supported.")
@@ -52,8 +55,16 @@ def test_holm_keeps_many_nulls_from_being_called():
         found = compared(cells(rng, dict.fromkeys("abcdef", 0.0), n=12))
         called += any(r["supported"] for r in found["rows"][1:])
         bare += any(r["p"] <= 0.05 for r in found["rows"][1:])
-    # the best was chosen on the same cases, so even Holm is not held to 5 of 100 here
-    assert called < bare and called <= 8
+    # five of 100 tables may have a false call: more than four of 25 come about once in 140 tries
+    assert called < bare and called <= 4
+
+
+def test_holm_counts_every_pair_as_the_best_was_found_on_the_same_cases():
+    made = cells(np.random.default_rng(6), {"a": 0.0, "b": -0.2, "c": -0.2, "d": -0.2}, n=20)
+    for every_pair, many, word in ((True, 6, "pairs of networks: 6"), (False, 3, "comparisons with the best: 3")):
+        found = compared(made, every_pair)
+        assert [r["p holm"] for r in found["rows"][1:]] == pytest.approx([many * r["p"] for r in found["rows"][1:]])
+        assert sum(word in note for note in found["notes"]) == 1
 
 
 def test_one_seed_has_the_metrics_own_interval_and_says_what_it_does_not_know():
@@ -146,6 +157,8 @@ def test_classification_is_compared_by_auroc_too():
     (row,) = [r for r in found["auroc"] if "p" in r]
     assert row["net"] == "poor" and row["method"] == "DeLong" and row["supported"] and row["difference"] < 0
     assert len(found["auroc sentences"]) == 1 and "by DeLong" in found["auroc sentences"][0]
+    three = compared([scored("poor", 0.1, None), scored("other", 0.2, None), scored("good one", 2.0, None)])
+    assert len(three["auroc sentences"]) == 3 and "not counted" in three["auroc sentences"][-1]
 
 
 def test_auroc_of_clustered_cases_is_not_left_to_delong():

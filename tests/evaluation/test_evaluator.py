@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,16 @@ import pytest
 from hilum.core import catalogue
 from hilum.core.errors import HilumError
 from hilum.core.findings import INTENDED_USE
-from hilum.core.image import Case
+from hilum.core.image import Case, Image
 from hilum.core.run import Run
 from hilum.data.phantoms import heads
 from hilum.evaluation import features
+from hilum.evaluation._lost import sentences
 from hilum.evaluation.bootstrap import Estimate
 from hilum.evaluation.evaluator import Evaluation, confusion, headline_value, honest, judge_all, measure, picked
 from hilum.infer.predictor import Predictor
 from hilum.planning.planner import Prepared
+from hilum.tasks._labels import stored
 from hilum.tasks._task import Judged
 from hilum.verbs.evaluate import evaluate
 from hilum.verbs.train import train
@@ -207,6 +210,8 @@ def test_of_other_data_every_labelled_case_is_judged(
     shutil.copytree(trained("segment").path, tmp_path / "run")
     found = evaluate(tmp_path / "run", tmp_path / "other", tmp_path / "out")
     assert (found["part"], found["cases"]) == ("all", 2) and "1 of 3 cases" in caplog.text
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "Patients of these data are known" in page and "no patient is in two parts" not in page
 
 
 def test_no_interval_is_without_width() -> None:
@@ -216,3 +221,76 @@ def test_no_interval_is_without_width() -> None:
     assert honest(Estimate(0.5, 0.5, 0.5, 4, 4), "dice").low is None
     assert honest(Estimate(0.0, 0.0, 0.0, 4, 4), "hd95_mm").high is None
     assert honest(Estimate(0.9, 0.8, 1.0, 4, 4), "dice").low == 0.8
+
+
+def test_a_label_that_lies_elsewhere_costs_its_case_alone_and_is_named(trained: Trained, ready: Ready) -> None:
+    right, wrong = list(ready("segment").dataset.cases)[:2]
+    label = stored(wrong)
+    assert label.affine is not None
+    moved = label.affine.copy()
+    moved[0, 3] += 5
+    wrong = replace(wrong, items={**wrong.items, "label": Image(label.array, moved)})
+    done = judge_all(Predictor(trained("segment")), [right, wrong])
+    assert [j.case for j in done.judged] == [right.id] and [c.id for c, _ in done.missing] == [wrong.id]
+    (words,) = sentences(done)
+    assert f"1 of 2 cases. {wrong.id}: " in words and "HIL-N14" in words
+
+
+def test_a_metric_without_a_worst_value_is_said_to_leave_cases_out() -> None:
+    found = [Judged("a", "a", {"psnr_db": {"": 30.0}, "ssim": {"": 0.9}})]
+    lost = [Judged("b", "b", {"psnr_db": {"": None}, "ssim": {"": -1.0}})]
+    metrics: dict[str, Any] = {"psnr_db": {}, "ssim": {}, "latency_s": {}}
+    done = Evaluation(found, [(Case("b", "b", {}), "It is cut.")], metrics, lost=lost)
+    assert sentences(done) == [
+        "No result, counted as worst: 1 of 2 cases (psnr_db leaves out 1 of them: no worst value there). b: It is cut."
+    ]
+
+
+def test_a_case_of_a_class_that_the_plan_does_not_know_is_not_said_to_count(trained: Trained, ready: Ready) -> None:
+    one, *others = ready("classify").dataset.cases
+    done = judge_all(Predictor(trained("classify")), [*others[:3], replace(one, klass="cyst")])
+    assert done.metrics["accuracy"]["n"] == 3
+    (words,) = sentences(done)
+    assert words.startswith(f"Not judged, and left out of every number: 1 of 4 cases. {one.id}: ") and "'cyst'" in words
+    assert sentences(Evaluation(done.judged, [], done.metrics)) == []
+
+
+def test_a_lost_case_lowers_nothing_that_stands_beside_the_model() -> None:
+    values = {"dice": {"": 0.8, "a": 0.8, "before registration": 0.5}}
+    row = measure("dice", Evaluation([Judged("x", "x", values)], [], lost=[Judged("y", "y", {"dice": {"": 0.0}})]))
+    assert row is not None and row["mean"] == pytest.approx(0.4) and row["per_class"]["a"]["mean"] == pytest.approx(0.4)
+    assert (row["per_class"]["before registration"]["mean"], row["per_class"]["before registration"]["n"]) == (0.5, 1)
+    values = {"ssim": {"": 0.8, "zero-filled": 0.5}}
+    row = measure("ssim", Evaluation([Judged("x", "x", values)], [], lost=[Judged("y", "y", {"ssim": {"": -1.0}})]))
+    assert row is not None and row["mean"] == pytest.approx(-0.1) and row["per_class"]["zero-filled"]["mean"] == 0.5
+
+
+def scored(truth: list[int], found: list[int]) -> Evaluation:
+    """Every case a patient of its own, sure of what was found."""
+    rows = [Judged(str(n), str(n), {}, (np.eye(2)[f], t)) for n, (t, f) in enumerate(zip(truth, found, strict=True))]
+    return Evaluation(rows, [])
+
+
+def test_a_perfect_mean_over_classes_rests_on_the_patients_of_the_rarest() -> None:
+    truth = [0] * 9 + [1] * 3
+    low = {n: measure(n, scored(truth, truth)) for n in ("accuracy", "balanced_accuracy", "macro_f1", "auroc")}
+    wanted = dict.fromkeys(low, 0.025 ** (1 / 3)) | {"accuracy": 0.025 ** (1 / 12)}
+    assert {n: row and row["low"] for n, row in low.items()} == pytest.approx(wanted, abs=1e-6)
+
+
+def test_perfect_boxes_rest_on_the_patients_who_have_any() -> None:
+    square, one = np.array([[0.0, 0, 9, 9]]), np.ones(1, np.int64)
+    there = {"boxes": square, "scores": np.ones(1), "labels": one, "true_boxes": square, "true_labels": one}
+    bare = {name: array[:0] for name, array in there.items()}
+    done = Evaluation([Judged(str(n), str(n), {}, there if n < 3 else bare) for n in range(12)], [])
+    for name in ("ap50", "map", "froc"):
+        row = measure(name, done)
+        assert row is not None and (row["mean"], row["high"]) == (1, 1), name
+        assert row["low"] == pytest.approx(0.025 ** (1 / 3), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["balanced_accuracy", "macro_f1"])
+def test_a_draw_without_the_hardest_class_does_not_flatter(name: str) -> None:
+    """No case of the second class is found: what is drawn without it is no mean over both."""
+    row = measure(name, scored([0] * 9 + [1] * 2, [0] * 8 + [1] + [0] * 2))
+    assert row is not None and row["high"] is not None and row["high"] <= 0.5

@@ -339,3 +339,23 @@ def test_a_system_says_which_network_finds_what(tmp_path):
     lines, item = told(run)
     assert lines["ensemble"].startswith("2 networks") and "group_2: wall" in lines["ensemble"]
     assert lines["values in the weights"] == "12" and item["status"] == "reported"
+
+
+def test_a_calibration_is_no_look_at_its_part(tmp_path):
+    run = written(tmp_path / "run")
+    run.record("calibrate", {"part": "val", "cases": 1})
+    assert provenance(run)["opened"] == {"train": 0, "val": 0, "test": 2}
+    lines = {field.key: dict(field.lines) for field in model_card.card(run, METRICS | {"part": "val"}).fields}
+    assert lines["performance"]["this evaluation in the ledger"].startswith("no evaluation of that part")
+
+
+def test_the_name_of_a_run_is_shown_as_it_is(tmp_path):
+    text = model_card.markdown(model_card.card(written(tmp_path / "a_[b](c)*d*")))
+    assert r"from the record of 'a\_\[b\](c)\*d\*'." in text and "a_[b]" not in text
+
+
+def test_not_every_metric_is_said_to_count_a_case_without_a_result(tmp_path):
+    made = model_card.card(written(tmp_path / "run"), METRICS | {"missing": 1})
+    lines = {field.key: dict(field.lines) for field in made.fields}["performance"]
+    assert lines["cases without a result"].startswith("1 of 2 cases; one counts as the worst where")
+    assert lines["cases without a result"].endswith("else it is left out (see n)")

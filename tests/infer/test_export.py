@@ -68,10 +68,28 @@ def test_fields_are_millimetres_along_the_world(tmp_path: Path) -> None:
 
 def test_several_findings_have_their_names(tmp_path: Path) -> None:
     image = Image(np.linspace(0, 1, 20, dtype=np.float32).reshape(1, 4, 5))
-    files = export(Result({"picture": Picture(image), "zero_filled": Picture(image)}), Case("s", "", {}), tmp_path)
+    findings = {"picture": Picture(image, "0..1"), "zero_filled": Picture(image, "0..1")}
+    files = export(Result(findings), Case("s", "", {}), tmp_path)
     assert files == ["s_picture.png", "s_zero_filled.png"]
     found = open_path(tmp_path / "s_picture.png").read()
     np.testing.assert_allclose(found.array / 65535, image.array, atol=1e-4)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.02, 300.0, 1e6])
+def test_a_reconstruction_keeps_its_values_however_large(tmp_path: Path, scale: float) -> None:
+    """Above 1 they were once rounded to whole numbers: of a picture up to 1.02 black and white were left."""
+    image = Image((scale * np.linspace(0, 1, 20).reshape(1, 4, 5)).astype(np.float32))
+    assert export(Result({"picture": Picture(image)}), Case("s", "", {}), tmp_path) == ["s.tif"]
+    np.testing.assert_array_equal(open_path(tmp_path / "s.tif").read().array, image.array)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("high", [200.0, 4000.0])
+def test_grey_values_are_whole_numbers(tmp_path: Path, high: float) -> None:
+    image = Image((high * np.linspace(0, 1, 20).reshape(1, 4, 5)).astype(np.float32))
+    assert export(Result({"picture": Picture(image, "grey")}), Case("s", "", {}), tmp_path) == ["s.png"]
+    found = open_path(tmp_path / "s.png").read()
+    np.testing.assert_array_equal(found.array, np.round(image.array))  # type: ignore[union-attr]
+    assert found.array.dtype == (np.uint8 if high < 256 else np.uint16)  # type: ignore[union-attr]
 
 
 LPS = np.array([[-1.0, 0, 0, 20.5], [0, -1.5, 0, 33.0], [0, 0, 2.5, -8.0], [0, 0, 0, 1]])

@@ -169,6 +169,20 @@ def test_the_private_key_is_for_its_owner_alone_and_never_overwritten(pair: Pair
     assert b"PRIVATE" in before and "PRIVATE" not in pair[1].read_text()
 
 
+def test_a_private_key_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+
+    def full(handle: int) -> None:
+        seen.append([p.name for p in tmp_path.glob("*.key")])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        signature.make_pair("radiology", tmp_path)
+    # it has no name of its own before it lies on the disk, and nothing is left of it
+    assert seen == [[]] and not list(tmp_path.iterdir())
+
+
 def test_what_is_no_key_is_refused(pair: Pair, tmp_path: Path) -> None:
     (tmp_path / "text.key").write_text("words")
     for path in (tmp_path / "text.key", tmp_path / "nothing.key", pair[1]):
@@ -180,6 +194,13 @@ def test_what_is_no_key_is_refused(pair: Pair, tmp_path: Path) -> None:
         with pytest.raises(HilumError) as error:
             signature.read_keys(path)
         assert error.value.code == "HIL-INFER-32"
+    (tmp_path / "day.yaml").write_text("keys: [{name: a, key: AAAA, revoked: 2027-02-30}]")
+    with pytest.raises(HilumError) as error:
+        signature.read_keys(tmp_path / "day.yaml")
+    assert error.value.code == "HIL-INFER-32"
+    with pytest.raises(HilumError) as error:
+        signature.check(b"[" * 100_000, b"", [], tmp_path)
+    assert error.value.code == "HIL-M05"
     (tmp_path / "short.yaml").write_text("keys: [{name: a, key: AAAA}]")
     with pytest.raises(HilumError, match="32 bytes"):
         signature.read_keys(tmp_path / "short.yaml")

@@ -14,6 +14,7 @@ from hilum.core.findings import Mask
 from hilum.core.image import Image
 from hilum.io import dicom, dicom_seg
 from hilum.io import open as open_path
+from hilum.io._dicom.series import triage
 
 LPS = np.array([[-1.0, 0, 0, 20.5], [0, -1.5, 0, 33.0], [0, 0, 2.5, -8.0], [0, 0, 0, 1]])
 TURNED = np.array([[0.0, 0, 2.0, 4.0], [-1.0, 0, 0, 6.0], [0, -1.25, 0, 8.0], [0, 0, 0, 1]])
@@ -256,3 +257,11 @@ def test_anonymised_slices_still_get_a_seg(tmp_path: Path) -> None:
     mask = Mask(np.ones(source.shape, np.uint8), {1: "lesion"}, source.affine)
     dicom_seg.write(tmp_path / "m.dcm", mask, source.meta["files"])
     assert dicom_seg.read(tmp_path / "m.dcm", like=source).array.all()
+
+
+def test_names_in_any_script_survive(tmp_path: Path) -> None:
+    name, words = "Yamada^Tarou=山田^太郎", "Schädel 影像"
+    folder = series(tmp_path / "s", PatientName=name, SeriesDescription=words)
+    data = pydicom.dcmread(folder / "0001.dcm")
+    assert str(data.PatientName) == name and data.SeriesDescription == words
+    assert [volume.description for volume in triage(folder).volumes] == [words]

@@ -123,6 +123,61 @@ def test_an_enhanced_source_with_its_frames_in_any_order(tmp_path: Path, image: 
         np.testing.assert_allclose(there, item.PlanePositionSequence[0].ImagePositionPatient)
 
 
+def test_an_enhanced_source_of_one_frame(tmp_path: Path, image: Image) -> None:
+    enhanced(tmp_path / "one.dcm", image, [1])
+    seen = dicom.read(tmp_path / "one.dcm")
+    assert seen.shape == (9, 7, 1) and seen.spacing[2] == 2.5
+    dicom_seg.write(tmp_path / "m.dcm", Mask(labels()[..., 1:2], {3: "a"}, seen.affine), seen.meta["files"])
+    np.testing.assert_array_equal(dicom_seg.read(tmp_path / "m.dcm", seen).array, labels()[..., 1:2])
+    (shared,) = pydicom.dcmread(tmp_path / "m.dcm").SharedFunctionalGroupsSequence
+    assert shared.PixelMeasuresSequence[0].SpacingBetweenSlices == 2.5, "it was 1 where the source says nothing"
+
+
+def test_d03_a_source_without_a_preamble(tmp_path: Path) -> None:
+    for file in series(tmp_path / "s").meta["files"]:
+        Path(file).write_bytes(Path(file).read_bytes()[132:])
+    seen = dicom.read(tmp_path / "s")
+    assert [words[:7] for words in seen.warnings] == ["HIL-D03"]
+    dicom_seg.write(tmp_path / "m.dcm", Mask(labels(), CLASSES, seen.affine), seen.meta["files"])
+    np.testing.assert_array_equal(dicom_seg.read(tmp_path / "m.dcm", seen).array, labels())
+
+
+@pytest.mark.parametrize(("beside", "along"), [(0.009, 0.0), (0.0, 0.029)], ids=["beside the grid", "along it"])
+def test_slices_that_are_even_enough_to_be_read_can_be_pointed_at(tmp_path: Path, beside: float, along: float) -> None:
+    for k, file in enumerate(series(tmp_path / "s").meta["files"]):
+        x, y, z = (float(v) for v in pydicom.dcmread(file).ImagePositionPatient)
+        edit(Path(file), ImagePositionPatient=[x, round(y + beside * k, 4), round(z + along * (k % 2), 4)])
+    seen = dicom.read(tmp_path / "s")
+    assert seen.warnings == () and "resampled" not in seen.meta
+    dicom_seg.write(tmp_path / "m.dcm", Mask(labels(), CLASSES, seen.affine), seen.meta["files"])
+    np.testing.assert_array_equal(dicom_seg.read(tmp_path / "m.dcm", seen).array, labels())
+
+
+def spaced(path: Path, thick: str, between: str | None = None) -> Mask:
+    """Read without its image, its slices of that thickness and that distance, or of none that is stated."""
+    data = pydicom.dcmread(path)
+    measures = data.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    measures.SliceThickness, measures.SpacingBetweenSlices = thick, between
+    data.save_as(path)
+    return dicom_seg.read(path)
+
+
+@pytest.mark.parametrize(("thick", "between"), [("1", None), ("5", None), ("2.5", "3.1"), ("9", "2.5")])
+def test_slices_lie_where_they_say_whatever_their_thickness(
+    tmp_path: Path, image: Image, thick: str, between: str | None
+) -> None:
+    slab = spaced(written(tmp_path / "m.dcm", image), thick, between)
+    np.testing.assert_array_equal(slab.array, labels()[..., 1:6])
+    np.testing.assert_allclose(np.asarray(slab.affine)[:3, :3], AFFINE[:3, :3], atol=1e-6)
+
+
+def test_between_two_slices_far_apart_lie_others(tmp_path: Path, image: Image) -> None:
+    array = np.zeros(SHAPE, np.uint8)
+    array[2, 3, [1, 5]] = 1
+    dicom_seg.write(tmp_path / "m.dcm", Mask(array, {1: "a"}, image.affine), image.meta["files"])
+    np.testing.assert_array_equal(spaced(tmp_path / "m.dcm", "2.5").array, array[..., 1:6])
+
+
 def by_hand(path: Path) -> dict[int, np.ndarray]:
     """Voxel centres (n, 3) LPS mm of every segment, unpacked bit by bit."""
     data = pydicom.dcmread(path)
@@ -244,7 +299,7 @@ def test_d36_d40_no_preamble_and_no_private_tags_of_the_source(tmp_path: Path) -
     for file in image.meta["files"]:
         data = pydicom.dcmread(file)
         data.private_block(0x0009, "SECRET", create=True).add_new(1, "LO", "hidden words")
-        data.SpecificCharacterSet = "ISO_IR 100"
+        data.SpecificCharacterSet, data.PatientName = "ISO_IR 100", "Müller^Jürgen"
         data.preamble = b"MZ" + b"\x90" * 126
         data.save_as(file)
     path = written(tmp_path / "m.dcm", image)

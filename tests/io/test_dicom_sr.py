@@ -57,6 +57,16 @@ def test_every_row_comes_back(tmp_path: Path, study: Study) -> None:
         assert (found.segment, found.site, found.tracking) == (row.segment, row.site, row.tracking or row.name)
 
 
+def test_what_was_read_is_written_with_the_same_units(tmp_path: Path, study: Study) -> None:
+    """L once became {L}, and {blobs} was refused."""
+    given = [*rows(study), Measured("lung volume", 4.2, "L"), Measured("share", 12.0, "%")]
+    dicom_sr.write(tmp_path / "a.dcm", given, study.files, [study.seg])
+    first = dicom_sr.read(tmp_path / "a.dcm")
+    assert [row.unit for row in first][-2:] == ["L", "%"]
+    dicom_sr.write(tmp_path / "b.dcm", first, study.files, [study.seg])
+    assert [(r.name, r.unit) for r in dicom_sr.read(tmp_path / "b.dcm")] == [(r.name, r.unit) for r in first]
+
+
 def test_the_report_says_what_it_is(tmp_path: Path, study: Study) -> None:
     dicom_sr.write(tmp_path / "r.dcm", rows(study), study.files, [study.seg])
     data = pydicom.dcmread(tmp_path / "r.dcm")

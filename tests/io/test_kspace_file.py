@@ -48,6 +48,17 @@ def test_single_coil_gains_its_axis(tmp_path: Path) -> None:
     assert kspace.read(tmp_path / "a.h5", slice=2).array.shape == (1, 8, 6)
 
 
+@pytest.mark.parametrize(("coils", "value"), [(False, 2), (True, 1)])
+def test_one_coil_has_a_target_of_its_own(tmp_path: Path, coils: bool, value: int) -> None:
+    """fastMRI puts both into single-coil files and compares with the second."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["kspace"] = measurement().array if coils else measurement().array[:, 0]
+        file["reconstruction_rss"] = np.full((3, 8, 6), 1, np.float32)
+        file["reconstruction_esc"] = np.full((3, 8, 6), 2, np.float32)
+    for seen in (kspace.read(tmp_path / "a.h5"), kspace.read(tmp_path / "a.h5", slice=1)):
+        assert seen.target is not None and (seen.target == value).all()
+
+
 def test_what_is_not_kspace_is_refused(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["other"] = np.zeros(3)

@@ -45,9 +45,19 @@ def test_the_same_seed_gives_the_same_damage(mutations: ModuleType) -> None:
     assert len(set(made)) > 35
 
 
-def test_known_defects_of_geometry_are_never_silent(tmp_path: Path) -> None:
+def test_known_defects_of_geometry_are_never_silent_and_told_as_what_they_are(tmp_path: Path) -> None:
     rows = script("defects").dicom_rows(tmp_path)
     assert len(rows) > 15 and [row["what"] for row in rows if row["Hilum"] == "silent"] == []
+    # a slice out of its place leaves a gap, and that is what is seen of it
+    told = {row["what"]: f"HIL-{row['row']}" for row in rows} | {"DICOM: one slice 0.8 mm off its place": "HIL-D21"}
+    assert {row["what"]: row["Hilum"].split()[1] for row in rows} == told
+
+
+def test_a_crash_of_hilum_is_no_refusal() -> None:
+    outcome = script("defects").outcome
+    assert outcome(lambda: 1 / 0) == "refused" and outcome(lambda: 1, ours=True) == "silent"
+    with pytest.raises(ZeroDivisionError):
+        outcome(lambda: 1 / 0, ours=True)
 
 
 @pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small_RLE.dcm", "MR_small_jp2klossless.dcm"])

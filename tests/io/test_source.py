@@ -11,7 +11,7 @@ import hilum.io
 from hilum.core.catalogue import cards, load
 from hilum.core.errors import HilumError
 from hilum.core.image import Image, Source
-from hilum.io import dicom, is_image, is_series, nifti, raster
+from hilum.io import _source, dicom, is_image, is_series, nifti, raster
 
 VOLUME = Image(np.arange(60, dtype=np.int16).reshape(1, 3, 4, 5), np.diag([-1.0, -1.0, 2.0, 1.0]))
 
@@ -99,6 +99,28 @@ def test_flipped_bytes_are_read_or_refused(tmp_path: Path, name: str) -> None:
             assert name in str(error)
 
 
+@pytest.mark.parametrize("name", ["annotation.csv", "0_preview.png", "a.nii.gz", "0_notes.txt", "_dose.h5"])
+@pytest.mark.parametrize("ending", [".dcm", ""])
+def test_what_lies_beside_the_slices_makes_them_no_less_a_series(tmp_path: Path, name: str, ending: str) -> None:
+    dicom.write_series(tmp_path / "s", VOLUME)
+    for file in list((tmp_path / "s").iterdir()):
+        file.rename(file.with_name(f"slice{file.stem}{ending}"))
+    (tmp_path / "s" / name).write_text("beside")
+    assert is_series(tmp_path / "s") and hilum.io.open(tmp_path / "s").format == "dicom"
+    seen = hilum.io.open(tmp_path / "s").read()
+    assert isinstance(seen, Image) and seen.shape == VOLUME.shape
+
+
+def test_a_folder_of_pictures_is_told_from_a_series_without_opening_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(20):
+        (tmp_path / f"{n}.png").write_bytes(b"picture")
+        (tmp_path / f"{n}.json").write_text("{}")
+    monkeypatch.setattr(_source, "_marked", lambda path: pytest.fail(f"{path} was opened"))
+    assert not is_series(tmp_path)
+
+
 def test_dicom_that_begins_like_a_tiff_is_a_series_without_an_extension_too(tmp_path: Path) -> None:
     from pydicom.data import get_testdata_file
 
@@ -106,3 +128,18 @@ def test_dicom_that_begins_like_a_tiff_is_a_series_without_an_extension_too(tmp_
     assert data[:4] == b"II*\0"
     (tmp_path / "1").write_bytes(data)
     assert is_series(tmp_path) and hilum.io.open(tmp_path).format == "dicom"
+
+
+def test_a_file_that_can_not_be_opened_does_not_hide_a_series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was the first of its folder, and ended the reading of all folders beside it."""
+    for name in ("IM0001", "IM0002"):
+        (tmp_path / name).write_bytes(bytes(128) + b"DICM")
+    real = _source._marked
+
+    def marked(path: Path) -> list[str]:
+        if path.name == "IM0001":
+            raise HilumError("HIL-IO-03", f"{path} can not be read", "Look at its rights")
+        return real(path)
+
+    monkeypatch.setattr(_source, "_marked", marked)
+    assert _source.is_series(tmp_path)

@@ -12,6 +12,7 @@ import pytest
 
 from hilum.core.errors import HilumError
 from hilum.core.plan import Plan
+from hilum.learn import _loop
 from hilum.learn._curve import PICTURES, REFRESH, Curve, curves
 from hilum.learn._loop import Training
 from hilum.planning.planner import Prepared
@@ -132,6 +133,31 @@ def test_the_page_says_why_a_run_ended_early(
     assert "Refused" in text and "HIL-T06" in text and "refresh" not in text
     # what it had learned until then is still to be seen
     assert "<polyline" in text
+
+
+def test_a_resumed_run_shows_what_came_before_it_and_says_when_nothing_is_left(
+    plan_of: PlanOf, ready: Ready, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # a busy machine saves slowly, and slow savings are spared
+    monkeypatch.setattr(_loop, "QUICK", float("inf"))
+    page, seen = tmp_path / "run" / "training.html", list[str]()
+
+    def stop(name: str, done: int, total: int, note: str = "") -> None:
+        if name == "train" and done == 6:
+            raise KeyboardInterrupt
+
+    def look(name: str, done: int, total: int, note: str = "") -> None:
+        if name == "train" and not seen:
+            seen.append(page.read_text())
+
+    plan = plan_of("classify", 10)
+    with pytest.raises(KeyboardInterrupt):
+        begun(page.parent, plan, ready("classify"), stop).run(False)
+    begun(page.parent, plan, ready("classify"), look).run(True)
+    assert "Step 3 of 10" in seen[0] and "Last rounds" in seen[0] and "refresh" in seen[0]
+    begun(page.parent, plan, ready("classify"), look).run(True)
+    last = page.read_text()
+    assert len(seen) == 1 and "Done: 10 of 10 steps" in last and "<polyline" in last and "refresh" not in last
 
 
 def test_the_log_has_the_rate_and_seconds_go_on_after_a_resume(plan_of: PlanOf, ready: Ready, tmp_path: Path) -> None:

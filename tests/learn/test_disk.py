@@ -11,11 +11,14 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import safetensors.numpy
 import safetensors.torch
 import torch
+from safetensors import SafetensorError
 
 from hilum.core.atomic import writing
 from hilum.core.errors import HilumError
@@ -31,6 +34,8 @@ PlanOf = Callable[..., Plan]
 Ready = Callable[[str], Prepared]
 Same = Callable[[Path, Path], None]
 ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+WRAPPED = SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+# What safetensors makes of a full disk.
 
 
 class Disk:
@@ -233,7 +238,9 @@ def test_t02_a_folder_that_can_not_be_written_is_a_sentence(
     assert code == 2 and "[HIL-CORE-04]" in heard and "Traceback" not in heard
 
 
+@pytest.mark.parametrize("failure", [OSError(errno.ENOSPC, "No space left on device"), WRAPPED], ids=["own", "other"])
 def test_t02_a_bad_batch_that_can_not_be_kept_is_still_named(
+    failure: Exception,
     whole_or_absent: Callable[[Path], None],
     short: tuple[Plan, Path],
     ready: Ready,
@@ -248,7 +255,7 @@ def test_t02_a_bad_batch_that_can_not_be_kept_is_still_named(
         return honest(state, batch | {"image": batch["image"] * (float("nan") if k else 1.0)}, k, update)
 
     def full(tensors: Any, path: Any, **_: Any) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        raise failure
 
     def progress(name: str, done: int, total: int, note: str = "") -> None:
         if name == "train" and done == 1:
@@ -259,8 +266,22 @@ def test_t02_a_bad_batch_that_can_not_be_kept_is_still_named(
     with pytest.raises(HilumError) as error:
         training.run(False)
     assert error.value.code == "HIL-T06" and "could not be kept" in error.value.seen
+    assert "No space left on device" in error.value.seen
     assert "healthy/" in error.value.seen or "lesion/" in error.value.seen
     whole_or_absent(tmp_path / "run")
+
+
+def test_t02_features_of_a_generator_that_the_disk_refuses_are_a_sentence(
+    plan_of: PlanOf, ready: Ready, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(tensors: Any, path: Any, **_: Any) -> None:
+        raise WRAPPED
+
+    monkeypatch.setattr(safetensors.numpy, "save_file", full)
+    run: Any = SimpleNamespace(path=tmp_path, plan=plan_of("generate"))
+    with pytest.raises(HilumError) as error:
+        verb._features(run, ready("generate").units(run.plan))
+    assert error.value.code == "HIL-T02" and not list(tmp_path.iterdir())
 
 
 def test_weights_are_written_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -91,6 +91,19 @@ def test_t04_other_versions_and_other_code_are_refused_unless_accepted(
     assert _checkpoint.load(stopped / "checkpoint.safetensors")["step"] == 8
 
 
+def test_t04_another_kind_of_device_is_refused_unless_accepted(plan_of: PlanOf, short: tuple[Plan, Path]) -> None:
+    plan = plan_of("classify")
+    made = _versions.origin(plan, 1, "cuda")
+    with pytest.raises(HilumError) as error:
+        _versions.check(made, plan, 1, False, "cpu")
+    assert error.value.code == "HIL-T04" and 'device: "cuda", now "cpu"' in error.value.seen
+    _versions.check(made, plan, 1, True, "cpu")
+    _versions.check(made, plan, 1, False, "cuda")
+    # states of before say nothing of it
+    _versions.check({k: v for k, v in made.items() if k != "device"}, plan, 1, False, "cpu")
+    assert _checkpoint.load(short[1] / "checkpoint.safetensors")["origin"]["device"] in ("cpu", "cuda")
+
+
 def test_t03_an_early_stop_comes_at_the_same_step_after_a_kill(
     plan_of: PlanOf, ready: Ready, begin: Begin, same: Same, curve: Callable[[Path], list[dict[str, str]]],
     tmp_path: Path,

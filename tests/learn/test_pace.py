@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,15 @@ def test_the_peak_begins_anew_and_grows_again() -> None:
     assert after < before - 4 * BLOCK
     np.ones(BLOCK)
     assert peak_bytes() > after + 4 * BLOCK
+
+
+@pytest.mark.parametrize(("platform", "wanted"), [("linux", 3 << 20), ("darwin", 3 << 10)])
+def test_the_peak_is_in_bytes_whatever_the_kernel_counts_in(
+    platform: str, wanted: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resource.getrusage", lambda who: SimpleNamespace(ru_maxrss=3 << 10))
+    monkeypatch.setattr("sys.platform", platform)
+    assert peak_bytes() == wanted
 
 
 def test_minutes_that_preparing_has_eaten_are_refused_with_what_would_do(

@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,9 @@ import torch
 from hilum.core.errors import HilumError, Stopped
 from hilum.core.plan import Plan
 from hilum.core.run import Run
-from hilum.learn import _checkpoint, _launch
+from hilum.learn import _batches, _checkpoint, _device, _launch
+from hilum.learn._loop import Training
+from hilum.planning.planner import Prepared
 from hilum.verbs.train import train
 
 Folder = Callable[[str], Path]
@@ -184,3 +187,63 @@ def test_why_they_ended_is_said_as_one_process_would(code: int | None, expected:
         listener.writers[1].send(("error", ("HIL-T06", "The loss became nan", "Lower it")))
         listener.close()
         assert str(_launch._reason(error, listener)) == "The loss became nan. Lower it. [HIL-T06]"
+
+
+class First:
+    """A Fabric of one process that believes to be the first of two."""
+
+    world_size, global_rank = 2, 0
+
+    def __init__(self, honest: Any) -> None:
+        self._honest = honest
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._honest, name)
+
+
+def test_t15_running_statistics_are_those_of_all_processes_after_every_step(
+    plan_of: PlanOf, ready: Callable[[str], Prepared], begin: Callable[..., Training], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """A signal may come after any step, and what the first process has is saved then."""
+    training = begin(tmp_path / "run", plan_of("classify", 4, **{"learning.ema": 0.5}), ready("classify"))
+    state = training.fresh()
+    state.learn()
+    training.fabric = First(training.fabric)
+
+    def running(module: torch.nn.Module) -> list[torch.Tensor]:
+        return [buffer for name, buffer in module.named_buffers() if "running_" in name]
+
+    known = {id(buffer) for buffer in running(state.networks["net"])}
+
+    def average(tensors: list[torch.Tensor], _: Any) -> None:
+        for tensor in tensors:
+            if id(tensor) in known:
+                tensor.fill_(7.0)
+
+    monkeypatch.setattr(_device, "average", average)
+    batch, ids = _batches.make(training.task, training.store, training.parts["train"], training.plan, 0)
+    training.step(state, batch, 0, ids)
+    assert known and all(bool((buffer == 7).all()) for buffer in running(state.networks["net"]))
+    # the averaged network follows them, and not those of the first process
+    assert all(bool((buffer > 6).all()) for buffer in running(state.average["net"]))
+
+
+def test_only_the_first_process_clears_away_what_a_killed_one_left(
+    short: tuple[Plan, Path], ready: Callable[[str], Prepared], begin: Callable[..., Training], tmp_path: Path
+) -> None:
+    part = tmp_path / "run" / ".part-a.html"
+    shutil.copytree(short[1], part.parent)
+    part.write_text("half a page")
+    for leads in (False, True):
+        training = begin(part.parent, short[0], ready("classify"))
+        training.leads = leads
+        assert training._restore(training.fresh()) == 2 and part.exists() != leads
+
+
+def test_more_processes_than_cuda_devices_are_refused(plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(HilumError, match="--devices 1, or --accelerator cpu") as error:
+        _device.fabric(plan_of("classify"), "cuda", 2)
+    assert error.value.code == "HIL-LEARN-03"

@@ -183,6 +183,18 @@ def test_ct_is_normalised_by_the_data_set_anything_else_by_the_image(modality: s
     assert [r["scheme"] for r in normalisation(facts)] == ["ct" if modality == "CT" else "zscore"]
 
 
+@pytest.mark.parametrize(("modality", "scheme"), [("", "ct"), ("OT", "ct"), ("CT", "ct"), ("MR", "zscore")])
+def test_hounsfield_units_are_guessed_only_where_no_modality_is_stated(
+    modality: str, scheme: str, ready: Ready
+) -> None:
+    from hilum.planning.planner import normalisation
+
+    facts = ready("segment").facts
+    rows = [row | {"low": -1024.0} for row in facts["intensity"]]
+    found = normalisation(facts | {"modality": modality, "intensity": rows})
+    assert [r["scheme"] for r in found] == [scheme]
+
+
 def test_a_channel_that_is_called_ct_is_one(ready: Ready) -> None:
     from hilum.planning.planner import normalisation
     from hilum.prepare.modality import family

@@ -11,6 +11,7 @@ from hilum.core.errors import HilumError
 from hilum.core.plan import Plan
 from hilum.planning import _shape, cost, memory
 from hilum.planning.planner import Prepared, fitted, make_plan
+from hilum.tasks._task import WIDTHS, Budget, kind
 from hilum.verbs import train as verb
 from hilum.verbs.train import train
 
@@ -42,9 +43,16 @@ def test_a_faster_machine_gets_a_wider_network(ready: Ready) -> None:
 @pytest.mark.parametrize("gflops", [3.0, 20.0, 100.0])
 def test_the_widest_that_sees_the_steps_is_taken(gflops: float, ready: Ready) -> None:
     plan = make_plan(ready("segment"), "segment", minutes=10, machine=here(gflops))
-    seconds = cost.step(plan).flops / gflops / 1e9
-    assert plan.machine["seconds_per_step"] == pytest.approx(seconds)
-    assert seconds * _shape.STEPS <= 600 or width(plan) == 8
+    assert plan.machine["seconds_per_step"] == pytest.approx(cost.step(plan).flops / gflops / 1e9)
+
+    def fits(one: Plan) -> bool:
+        return cost.step(one).flops / gflops / 1e9 * _shape._wanted(10, "segment") <= 600
+
+    assert fits(plan) or width(plan) == WIDTHS[0]
+    for wider in WIDTHS[WIDTHS.index(width(plan)) + 1 :][:1]:
+        made = kind("segment").rules(ready("segment").facts, Budget(minutes=10, chosen=wider))
+        changes = {"patch": made["patch"], "batch": made["batch"]}
+        assert not fits(plan.edited(changes | {"networks.net.options": made["networks"]["net"]["options"]}))
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -214,3 +222,12 @@ def test_images_seen_seldom_are_varied_less(ready: Ready) -> None:
 
 def test_without_a_speed_nobody_knows_how_often_images_are_seen(ready: Ready) -> None:
     assert _shape.passes(make_plan(ready("segment"), "segment", minutes=5), ready("segment"), None) is None
+
+
+def test_a_batch_of_one_that_batch_norm_can_not_learn_from_is_refused_and_not_offered(
+    ready: Ready, plan_of: Callable[..., Plan]
+) -> None:
+    small = {"patch": [8, 8], "networks.net.options": {"depth": 18, "width": 8, "stem": "small"}}
+    assert refusal(lambda: cost.step(plan_of("classify", batch=1, **small))).code == "HIL-ZOO-02"
+    error = refusal(lambda: _shape.given_fits(plan_of("classify", batch=2, **small), ready("classify"), 1))
+    assert error.code == "HIL-PLAN-07" and "no batch of this patch" in error.remedy

@@ -50,6 +50,8 @@ def test_mirrors_are_left_out_where_asked_and_space_comes_first() -> None:
     assert names("mr")[-1] == "flip" and "flip" not in names("mr", mirror=False)
     assert names("microscopy")[:2] == ["rotate_scale", "elastic"]
     assert names("grey", whole=True)[:2] == ["rotate_scale", "shift"]
+    assert augment.strong("ct", 3, oriented=True, patch=[32] * 3, mirror=[1, 2])[-1]["options"] == {"axes": [1, 2]}
+    assert "flip" not in [e["name"] for e in augment.strong("ct", 3, oriented=True, patch=[32] * 3, mirror=[])]
 
 
 @pytest.mark.parametrize(
@@ -83,6 +85,20 @@ def test_bodies_have_an_up_and_cells_have_none() -> None:
     assert modality.oriented(facts("DX")) and not modality.oriented(facts("SM")) and not modality.oriented(facts("DMS"))
     assert modality.oriented(facts(physical=True)) and not modality.oriented(facts())
     assert modality.oriented(facts(), unknown=True)
+
+
+@pytest.mark.parametrize(
+    ("dims", "modality_", "physical", "names_", "axes"),
+    [
+        (3, "CT", True, ["kidney_left", "kidney_right"], [1, 2]), (3, "CT", True, ["liver", "T1", "bright"], [0, 1, 2]),
+        (3, "CT", False, ["Left lung"], []), (3, "", False, ["lung R"], []), (2, "DX", False, ["lung R"], [0]),
+        (2, "SM", False, ["left"], []), (2, "SM", False, ["nucleus"], [0, 1]),
+    ],
+)  # fmt: skip
+def test_classes_named_by_their_side_are_not_seen_in_a_mirror(
+    dims: int, modality_: str, physical: bool, names_: list[str], axes: list[int]
+) -> None:
+    assert modality.mirrors(facts(modality_, physical=physical) | {"dims": dims}, names_) == axes
 
 
 def test_words_become_codes_and_nonsense_is_refused() -> None:

@@ -9,6 +9,7 @@ import torch
 
 from hilum.core.atomic import write_text
 from hilum.core.errors import HilumError
+from hilum.core.findings import Field, Mask, Result
 from hilum.core.image import Case, Image
 from hilum.core.plan import Plan
 from hilum.data.dataset import open_dataset
@@ -118,3 +119,33 @@ def test_dataset_yaml_and_a_csv_name_the_validity_mask(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "cases.tsv"):
         (one,) = open_dataset(path, ["image", "label"]).cases
         np.testing.assert_array_equal(one.items["validity"].read_labels().array, case.items["validity"].array)
+
+
+def elsewhere(fault: str) -> Image:
+    """A label for images of 8 x 8 x 8 that lies one slice further, or lacks one."""
+    affine = np.eye(4)
+    affine[2, 3] = float(fault == "shifted")
+    return Image(np.ones((1, 8, 8, 7 if fault == "shorter" else 8), np.int16), affine)
+
+
+@pytest.mark.parametrize("fault", ["shifted", "shorter"])
+def test_n14_a_label_elsewhere_is_not_judged_voxel_by_voxel(fault: str, plan_of: PlanOf) -> None:
+    task = _task.load(plan_of("segment"))
+    result = Result({"mask": Mask(np.ones((8, 8, 8), np.uint8), {}, np.eye(4))})
+    with pytest.raises(HilumError) as error:
+        task.judge(result, Case("a", "a", {"label": elsewhere(fault)}))
+    assert error.value.code == "HIL-N14"
+
+
+@pytest.mark.parametrize("side", ["fixed", "moving"])
+@pytest.mark.parametrize("fault", ["shifted", "shorter"])
+def test_n14_labels_of_a_pair_lie_on_their_own_images(fault: str, side: str, plan_of: PlanOf) -> None:
+    task = _task.load(plan_of("register"))
+    image, body = Image(np.zeros((1, 8, 8, 8), np.float32), np.eye(4)), np.zeros((1, 8, 8, 8), np.int16)
+    body[:, 2:6, 2:6, 2:6] = 1
+    items = {"fixed": image, "moving": image, "fixed_label": image.like(body), "moving_label": image.like(body)}
+    result = Result({"field": Field(np.zeros((3, 8, 8, 8), np.float32), np.eye(4))})
+    assert task.judge(result, Case("a", "a", items)).values["dice"][""] == 1
+    with pytest.raises(HilumError) as error:
+        task.judge(result, Case("a", "a", items | {f"{side}_label": elsewhere(fault)}))
+    assert error.value.code == "HIL-N14"

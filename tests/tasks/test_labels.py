@@ -10,9 +10,10 @@ from hilum.core.errors import HilumError
 from hilum.core.findings import Mask
 from hilum.core.image import Case, Image
 from hilum.core.plan import Plan
+from hilum.data.dataset import Settings
 from hilum.data.phantoms import heads
 from hilum.io import _source, dicom_seg
-from hilum.tasks._labels import IGNORE, class_plans, from_channels, same_grid, stored, to_channels
+from hilum.tasks._labels import IGNORE, class_plans, from_channels, read_as, same_grid, stored, to_channels
 
 
 def plan(classes: dict[int, str], **data: Any) -> Plan:
@@ -106,3 +107,40 @@ def test_a_dicom_seg_with_its_empty_slices_left_out_is_a_label(tmp_path: Path) -
     dicom_seg.write(tmp_path / "seg.dcm", mask, [Path(f) for f in image.meta["files"]])
     found = stored(Case("a", "", {"image": series, "label": _source.open(tmp_path / "seg.dcm")}))
     np.testing.assert_array_equal(found.array, wanted.array)
+
+
+def read(values: list[int], made: Plan, **settings: Any) -> list[int]:
+    """A label of other data with such settings, as channels of the plan."""
+    changed = made.edited(read_as(Settings.model_validate(settings), made))
+    channels: list[int] = to_channels(np.array(values), changed).tolist()
+    return channels
+
+
+def test_labels_of_other_data_go_by_name() -> None:
+    made = plan({1: "liver", 2: "spleen"}, ignore=255)
+    assert read([0, 1, 2], made, classes={0: "background", 1: "spleen", 2: "liver"}) == [0, 2, 1]
+    assert read([0, 7, 8, 9, 3], made, labels={"spleen": [7, 8], "liver": 9}, ignore=3) == [0, 2, 2, 1, IGNORE]
+    assert read([0, 1, 2], made, labels={"liver": "nonzero"}) == [0, 1, 1]
+    assert read([0, 5], made, classes={5: "spleen"}) == [0, 2]
+    merged = plan({1: "liver", 2: "spleen"}, labels={"liver": [3, 4], "spleen": 5})
+    assert read([0, 1, 2], merged, classes={1: "spleen", 2: "liver"}) == [0, 2, 1]
+    with pytest.raises(HilumError, match=r"values \[2\].*HIL-N15"):
+        read([1, 2], made, classes={1: "liver", 2: "kidney"})
+
+
+def test_labels_of_other_data_without_names_are_read_as_the_plan_says() -> None:
+    made = plan({1: "liver", 2: "spleen"}, ignore=255)
+    for settings in ({}, {"classes": {1: "class 1", 2: "class 2"}}, {"labels": {"foreground": "nonzero"}}):
+        assert read([0, 1, 2, 255], made, **settings) == [0, 1, 2, IGNORE]
+    assert read([0, 1, 9], made, ignore=9) == [0, 1, IGNORE]
+    assert read([0, 1], plan({1: "foreground"}), classes={1: "nucleus"}) == [0, 1]
+    # any value is the class: what values mean elsewhere changes nothing
+    assert read([0, 4], plan({1: "nucleus"}, labels={"nucleus": "nonzero"}), classes={4: "cancer"}) == [0, 1]
+
+
+def test_t10_names_of_which_the_plan_has_none_are_refused() -> None:
+    made, other = plan({1: "liver", 2: "spleen"}), Settings(classes={1: "kidney", 2: "rib"})
+    with pytest.raises(HilumError, match=r"kidney, rib, the model finds liver, spleen.*HIL-T10"):
+        read_as(other, made)
+    # classes of whole images, and boxes without a mapping, are told otherwise
+    assert read_as(other, made.edited({"task": "classify"})) == read_as(other, made.edited({"task": "detect"})) == {}

@@ -15,6 +15,7 @@ from hilum.core.image import Case, Image
 from hilum.core.plan import Plan
 from hilum.core.warp import warp
 from hilum.data.dataset import Dataset
+from hilum.losses import _together
 from hilum.prepare import grid, patches
 from hilum.tasks import _pairs, _task
 
@@ -156,3 +157,34 @@ def test_single_images_are_asked_about_in_pairs_of_different_ones() -> None:
     singles = list(dataset("abc").cases)
     listed = _pairs.pair(singles[0], singles[1])
     assert [c.id for c in _pairs.in_pairs([*singles, listed])] == ["a__c", "b__a", "c__b", "a__b"]
+
+
+def test_the_overlap_of_a_batch_that_processes_share_is_that_of_the_whole(
+    plan_of: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task: Any = _task.load(plan_of("register"))
+    torch.manual_seed(0)
+    batch = {name: torch.randint(0, 3, (2, 1, 8, 8, 8)).float() for name in ("moving_label", "fixed_label")}
+    # one label is large, the other small: the mean of two overlaps is not that of both
+    batch["fixed_label"][1, :, 2:] = 0
+    field = torch.randn(2, 3, 8, 8, 8)
+    whole = task._overlap(field, batch)
+    sums: list[list[torch.Tensor]] = [[], []]
+
+    def half(rank: int) -> torch.Tensor:
+        found: torch.Tensor = task._overlap(field[rank : rank + 1], {n: t[rank : rank + 1] for n, t in batch.items()})
+        return found
+
+    for rank in range(2):
+        monkeypatch.setattr(_together, "summed", lambda x, rank=rank: (sums[rank].append(x), x)[1])
+        assert not torch.allclose(half(rank), whole)
+    both = [one + other for one, other in zip(*sums, strict=True)]
+    monkeypatch.setattr(_together, "summed", lambda x: both.pop(0))
+    assert torch.allclose(half(0), whole) and not both
+
+
+def test_labels_are_not_learned_without_classes(plan_of: Callable[..., Plan]) -> None:
+    with pytest.raises(HilumError, match="no classes") as error:
+        _task.load(plan_of("register", **{"classes": [], "options.labels": 1.0}))
+    assert error.value.code == "HIL-PLAN-03"
+    _task.load(plan_of("register", classes=[]))

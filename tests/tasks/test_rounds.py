@@ -11,7 +11,7 @@ from hilum.core import catalogue
 from hilum.core.plan import Plan
 from hilum.data.store import Store
 from hilum.planning.planner import Prepared
-from hilum.tasks import _rounds_boxes, _rounds_images, _task
+from hilum.tasks import _rounds, _rounds_boxes, _rounds_images, _task
 
 TASKS = list(catalogue.cards("hilum.tasks"))
 PlanOf = Callable[..., Plan]
@@ -198,3 +198,10 @@ def test_the_real_mean_alone_has_no_likeness() -> None:
     assert _rounds_images.likeness(_rounds_images.sets(mean, real))["likeness"] == pytest.approx(0.0, abs=1e-6)
     assert _rounds_images.likeness(_rounds_images.sets(real, real))["likeness"] == pytest.approx(1.0)
     assert _rounds_images.likeness(_rounds_images.sets(real * 3, real))["likeness"] < 0
+
+
+def test_patches_wholly_inside_one_class_are_no_collapse() -> None:
+    inside = np.array([[0, 0, 0], [50, 0, 0], [0, 0, 0]])
+    assert _rounds.nothing_found(inside, ["a", "b"]) is None
+    others = np.array([[0, 0, 9], [50, 9, 0], [0, 0, 0]])
+    assert _rounds.nothing_found(others, ["a", "b"]) == "the network finds nothing but a, while 84.7% are foreground"

@@ -39,6 +39,29 @@ def test_the_planned_share_of_patches_holds_foreground(share: float, batch: int,
         assert int(held.sum()) == least and held[batch - least :].all()
 
 
+def test_a_batch_of_one_holds_foreground_as_often_as_planned(plan_of: PlanOf) -> None:
+    changes = {"options.foreground": 0.34, "batch": 1, "augment": [], "spacing": [1.0, 1.0, 1.0]}
+    task, case = _task.load(plan_of("segment", **changes)), corner_case()
+    store = Store(task.prepare)
+    made = [task.sample(store, [case], "train", k, np.random.default_rng(k)) for k in range(60)]
+    assert 8 <= sum(bool((batch["target"] == 1).any()) for batch in made) <= 34
+
+
+@pytest.mark.parametrize(
+    ("names", "minutes", "options"),
+    [(("eye_left", "eye_right"), 60, {"axes": [1, 2]}), (("eye", "lens"), 60, {}), (("eye_left", "lens"), 12, None)],
+)
+def test_a_run_of_an_hour_mirrors_no_class_onto_the_other_side(
+    names: tuple[str, str], minutes: int, options: dict[str, object] | None, ready: Callable[[str], Prepared]
+) -> None:
+    facts = ready("segment").facts
+    settings = facts["settings"] | {"classes": {"1": names[0], "2": names[1]}, "labels": {}}
+    made = _task.kind("segment").rules(facts | {"settings": settings}, _task.Budget(minutes))
+    flips = [entry["options"] for entry in made["augment"] if entry["name"] == "flip"]
+    assert flips == ([] if options is None else [options])
+    assert any("left to right" in note for note in made["notes"]) == bool(options)
+
+
 def test_outside_the_image_nothing_is_learned(plan_of: PlanOf) -> None:
     task = _task.load(plan_of("segment", augment=[], spacing=[1.0, 1.0, 1.0], patch=[16, 16, 16]))
     image = Image(np.random.default_rng(0).normal(0, 1, (1, 8, 20, 20)).astype(np.float32), np.eye(4))

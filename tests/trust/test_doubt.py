@@ -78,7 +78,7 @@ def test_what_counts_as_wrong(task: str, values: dict[str, dict[str, float | Non
 def test_what_is_acceptable_has_the_unit_of_the_task() -> None:
     assert doubt.acceptable("segment", None) == 0.7 and doubt.acceptable("segment", 1.0) == 1
     assert doubt.acceptable("reconstruct", None) == 30 and doubt.acceptable("reconstruct", 25.0) == 25
-    assert doubt.acceptable("classify", 0.7) is None and doubt.acceptable("generate", None) is None
+    assert doubt.acceptable("classify", None) is None and doubt.acceptable("generate", None) is None
 
 
 @pytest.mark.parametrize(
@@ -89,3 +89,17 @@ def test_a_number_of_another_unit_is_refused(task: str, wanted: float) -> None:
     with pytest.raises(HilumError) as refused:
         doubt.acceptable(task, wanted)
     assert refused.value.code == "HIL-TRUST-23" and "is usual" in refused.value.remedy
+
+
+def test_a_number_for_a_task_without_one_is_refused() -> None:
+    with pytest.raises(HilumError, match=r"classify .* from 0\.9 on.*Leave --acceptable out") as refused:
+        doubt.acceptable("classify", 0.9)
+    assert refused.value.code == "HIL-TRUST-23"
+
+
+def test_a_pair_of_colour_and_grey_is_compared_as_grey() -> None:
+    picture = np.random.default_rng(0).random((1, 24, 24)).astype(np.float32)
+    grey, colour = Image(picture, None), Image(np.repeat(picture, 3, axis=0), None)
+    result = Result({"field": Field(np.zeros((2, 24, 24), np.float32))})
+    for fixed, moving in ((colour, grey), (grey, colour), (colour, colour)):
+        assert doubt.of_registration(result, Case("a", "a", {"fixed": fixed, "moving": moving})) < 1e-5

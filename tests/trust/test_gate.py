@@ -66,6 +66,8 @@ def test_too_few_patients_accept_nothing_and_say_so() -> None:
         (Look(doubt=0.1, classes=("a", "b")), "flag", "2 classes: a, b"),
         (Look(doubt=0.1, quality=("The image is blurred.",)), "flag", "blurred"),
         (Look(), "flag", "not measured"),
+        (Look(doubt=float("nan")), "flag", "not measured"),
+        (Look(doubt=float("inf")), "flag", "not measured"),
         (Look(doubt=0.7), "person", "more doubtful"),
         (Look(doubt=0.1, outlier=3.5), "person", "unlike the training images (score 3.5"),
         (Look(doubt=0.1, classes=()), "person", "No class"),

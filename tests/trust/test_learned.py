@@ -4,6 +4,8 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.core.run import Run
 from hilum.planning.planner import look
+from hilum.tasks._task import Judged
 from hilum.trust import learned
 from hilum.trust.trusted import Trusted
 from hilum.verbs._same import same_data
@@ -155,3 +158,16 @@ def test_m05_a_calibration_for_other_classes_is_refused(slices: tuple[Path, Path
     with pytest.raises(HilumError) as refused:
         Trusted(Run(tmp_path / "run"))
     assert refused.value.code == "HIL-M05"
+
+
+def test_the_gate_is_learned_of_the_scaled_answers_that_are_delivered() -> None:
+    """Every case of the second class is called the first one, but less surely so: a bias for each class mends that."""
+    rng, truth = np.random.default_rng(0), np.arange(120) % 2
+    second = np.where(truth, rng.uniform(0.38, 0.46, 120), rng.uniform(0.05, 0.15, 120))
+    names = [str(n) for n in range(120)]
+    rows = list(np.stack([1 - second, second], axis=1))
+    judged = [Judged(n, n, {}, (row, int(t))) for n, row, t in zip(names, rows, truth, strict=True)]
+    val = learned.Seen(answers=rows, judged=judged, groups=names)
+    predictor: Any = SimpleNamespace(plan=SimpleNamespace(task="classify"), task=SimpleNamespace(metrics=["accuracy"]))
+    made, _ = learned._fitted(predictor, learned.Seen(), val, 0.1, None)
+    assert made.scaling.method == "vector" and made.gate is not None and made.gate.rate == 1

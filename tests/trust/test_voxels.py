@@ -5,9 +5,10 @@ import pytest
 from scipy import ndimage
 from scipy.special import softmax
 
+from hilum.core.calibration import Scaling
 from hilum.core.errors import HilumError
 from hilum.metrics import nll
-from hilum.trust import voxels
+from hilum.trust import _unseen, voxels
 from hilum.trust.calibration import applied
 
 
@@ -121,3 +122,14 @@ def test_without_foreground_there_is_no_number() -> None:
         voxels.choose([*cases(4, 2.0), nothing], range(5))
     made = cases(6, 3.0)
     assert voxels.choose([*made, nothing], range(7)) == voxels.choose(made, range(6))
+
+
+def test_an_empty_case_does_not_switch_off_what_others_say_of_the_rest() -> None:
+    nothing = voxels.Voxels(np.zeros((0, 2)), np.zeros(0, int), 0)
+    made = [*cases(12, 3.0), nothing]
+    scaling, honest = _unseen.of_masks(made, range(13), [])
+    assert scaling.method == "temperature" and len(honest) == 13
+    assert scaling not in honest and len({one.scale[0] for one in honest}) > 1
+    # of the one case that has a region nobody else says anything
+    first, *rest = voxels.out_of_fold([made[0], nothing, nothing], "abc")
+    assert first == Scaling() and rest == [voxels._temperature(voxels.fit(made[:1]))] * 2

@@ -11,6 +11,7 @@ import pytest
 from hilum.core.calibration import Opinions
 from hilum.core.errors import HilumError
 from hilum.core.run import Run
+from hilum.infer import bundle as bundles
 from hilum.verbs.bundle import bundle
 from hilum.verbs.keys import keys
 from hilum.verbs.verify import verify
@@ -94,6 +95,19 @@ def test_a_bundle_that_can_not_be_signed_is_not_written(good: Path, trained: Tra
     with pytest.raises(HilumError) as error:
         bundle(trained("classify").path, tmp_path / "a.hilum", sign=tmp_path / "nothing.key")
     assert error.value.code == "HIL-INFER-33" and not (tmp_path / "a.hilum").exists()
+
+
+def test_m10_a_bundle_that_does_not_say_the_same_again_is_not_left(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other(path: Path) -> None:
+        assert path.is_file()
+        raise HilumError("HIL-M10", "Its graph says something else", "Leave the graph out")
+
+    monkeypatch.setattr(bundles, "verify", other)
+    with pytest.raises(HilumError, match="HIL-M10"):
+        bundle(trained("classify").path, tmp_path / "a.hilum")
+    assert not list(tmp_path.iterdir())
 
 
 def test_names_and_days_of_keys_are_checked(tmp_path: Path) -> None:

@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 from hilum.core.errors import HilumError
+from hilum.core.lock import locked
 from hilum.core.run import Run, write_rows
 from hilum.data.phantoms import slices
 from hilum.planning.planner import look
+from hilum.tasks import _build, _task
 from hilum.verbs.compare import compare
+from hilum.zoo._cost import parameters
 
 NETS = ["resnet:width=8", "vit:depth=1"]
 SETTINGS = {"plan.batch": 4, "plan.patch": [32, 32], "plan.augment": []}
@@ -38,6 +41,17 @@ def test_every_row_says_what_was_reached_and_what_it_cost(made: tuple[dict[str, 
         assert row["peak bytes"] is None or row["peak bytes"] > 1e7
         assert row["lowest seed"] <= row[found["headline"]] <= row["highest seed"]
     assert {"difference", "difference low", "p", "p holm", "supported"} <= found["rows"][1].keys()
+
+
+def test_parameters_are_what_the_networks_learned(made: tuple[dict[str, Any], Path, Path]) -> None:
+    """The weights file of a network with batch norm holds its statistics too."""
+    found, out, _ = made
+    for row in found["rows"]:
+        name = row["net"].split(":")[0]
+        run = Run(next(out.glob(f"cells/{name}-*/run")))
+        assert row["parameters"] == parameters(_build.build(_task.load(run.plan), "net"))
+        if name == "resnet":
+            assert sum(values.numel() for values in run.weights("net").values()) > row["parameters"]
 
 
 def test_the_area_is_that_of_the_evaluations(made: tuple[dict[str, Any], Path, Path]) -> None:
@@ -99,6 +113,17 @@ def test_a_network_named_twice_and_a_folder_of_something_else_are_refused(tmp_pa
     with pytest.raises(HilumError) as error:
         compare(tmp_path, "classify", ["resnet"], tmp_path)
     assert error.value.code == "HIL-CORE-03"
+
+
+def test_t12_two_comparisons_do_not_work_in_one_folder(tmp_path: Path) -> None:
+    """The second one would take a cell that is still trained for one that was cut off, and begin it anew."""
+    slices.make(tmp_path / "data", 20, size=32)
+    live = tmp_path / "out" / "cells" / "resnet-0-0" / "run" / "checkpoint.safetensors"
+    live.parent.mkdir(parents=True)
+    live.write_bytes(b"state")
+    with locked(tmp_path / "out"), pytest.raises(HilumError, match="HIL-T12"):
+        compare(tmp_path / "data", "classify", NETS[:1], tmp_path / "out", steps=1, settings=SETTINGS)
+    assert live.read_bytes() == b"state"
 
 
 def test_a_changed_split_or_grouping_is_another_cell(tmp_path: Path) -> None:

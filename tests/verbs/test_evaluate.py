@@ -1,11 +1,21 @@
-"""cases.csv: one row per case; a classification keeps every probability, to the last digit."""
+"""cases.csv: one row per case; a classification keeps every probability. Other data are read as they are meant."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
+from hilum.core.errors import HilumError
 from hilum.core.image import Case
+from hilum.core.progress import quiet
+from hilum.core.run import Run
+from hilum.data.phantoms import heads
 from hilum.evaluation.evaluator import Evaluation
 from hilum.tasks._task import Judged
-from hilum.verbs.evaluate import _case_rows
+from hilum.verbs.evaluate import _asked, _case_rows, evaluate
 
 
 def test_a_classification_keeps_probabilities_also_of_what_is_missing() -> None:
@@ -26,3 +36,40 @@ def test_other_tasks_have_no_probabilities() -> None:
     assert _case_rows(done, []) == [
         {"case": "a", "group": "a", "missing": "", "headline": "0.500000", "dice": "0.500000"}
     ]
+
+
+def test_other_data_are_read_by_the_names_of_their_classes_and_grouped_as_they_are(
+    trained: Callable[[str], Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same two classes numbered the other way round, of patients whom nobody knows; the run knew its own."""
+    heads.make(tmp_path / "other", 2, seed=77)
+    (tmp_path / "other" / "dataset.yaml").write_text("classes: {1: lesion, 2: ventricle}\nignore: 9\n")
+    shutil.copytree(trained("segment").path, tmp_path / "run")
+    seen: dict[str, Any] = {}
+
+    def judged(predictor: Any, *more: object) -> Evaluation:
+        seen.update(read=predictor.task.plan.data, run=predictor.plan.data)
+        return Evaluation([], [], {"dice": {}}, "dice")
+
+    monkeypatch.setattr("hilum.verbs.evaluate.judge_all", judged)
+    monkeypatch.setattr("hilum.evaluation.report.write", lambda *words: seen.update(grouping=words[-1]))
+    evaluate(tmp_path / "run", tmp_path / "other", tmp_path / "out")
+    assert list(seen["read"]["labels"].items()) == [("ventricle", [2]), ("lesion", [1])]
+    assert (seen["read"]["ignore"], seen["run"]["ignore"], seen["run"]["labels"]) == (9, None, {})
+    assert (seen["grouping"], seen["run"]["grouping"]) == ("similarity", "patient")
+
+
+def test_the_run_s_own_data_are_read_and_grouped_as_its_plan_says(
+    trained: Callable[[str], Run], data: Callable[[str], Path]
+) -> None:
+    found = _asked(trained("segment"), data("segment"), None, quiet)
+    assert (found.part, found.grouping, found.labels) == ("test", "", {}) and found.cases
+
+
+def test_a_run_that_can_not_be_written_to_is_refused_before_the_work(
+    trained: Callable[[str], Run], data: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(HilumError, match="HIL-EVAL-04"):
+        evaluate(trained("classify").path, data("classify"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

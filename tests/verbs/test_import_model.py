@@ -17,6 +17,7 @@ from hilum.core.image import Case, Image
 from hilum.core.run import Run
 from hilum.infer import bundle
 from hilum.infer.predictor import open_predictor
+from hilum.verbs import _monai_folder
 from hilum.verbs.import_model import import_model
 from hilum.zoo import nnunet, resnet, unet
 
@@ -233,6 +234,30 @@ def test_with_a_name_and_facts_a_monai_bundle_gives_weights_classes_and_channels
     plan = Run(tmp_path / "run").plan
     assert done["classes"] == ["spleen"] and plan.channels == ["CT"] and plan.data["name"] == "spleen"
     assert plan.data["terms"] == "unknown"
+
+
+@pytest.mark.parametrize("outputs", [{"0": "core", "1": "whole"}, {"0": "background", "2": "spleen"}])
+def test_outputs_of_a_monai_bundle_that_are_no_classes_are_left_to_the_facts(
+    monai: Path, tmp_path: Path, outputs: dict[str, str]
+) -> None:
+    """Masks that overlap have an output each and no background: the first is a structure like the others."""
+    path = monai / "configs" / "metadata.json"
+    told = json.loads(path.read_text())
+    told["network_data_format"]["outputs"]["pred"]["channel_def"] = outputs
+    path.write_text(json.dumps(told))
+    (tmp_path / "short.yaml").write_text("patch: [16, 16]\nnormalisation: {scheme: zscore}\n")
+    error = refused("HIL-INFER-34", monai, tmp_path / "run", net=NET, facts=tmp_path / "short.yaml")
+    assert "classes" in error.remedy
+
+
+def test_classes_of_a_monai_bundle_are_in_the_order_of_their_outputs(monai: Path) -> None:
+    """JSON keys are often sorted as text: "0", "1", "10", "2"."""
+    path = monai / "configs" / "metadata.json"
+    told = json.loads(path.read_text())
+    names = {str(n): f"c{n}" if n else "background" for n in range(12)}
+    told["network_data_format"]["outputs"]["pred"]["channel_def"] = dict(sorted(names.items()))
+    path.write_text(json.dumps(told))
+    assert list(_monai_folder.facts(monai)["classes"].items()) == [(n, f"c{n}") for n in range(1, 12)]
 
 
 def test_m10_a_network_whose_answer_has_another_size_is_refused(tmp_path: Path) -> None:

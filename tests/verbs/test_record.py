@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,13 +12,15 @@ from typing import Any
 
 import pytest
 
+from hilum.core.calibration import Opinions
 from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.core.lock import locked
+from hilum.core.run import Run
 from hilum.data.dataset import open_dataset
 from hilum.data.layouts._files import Channels
 from hilum.io import _source
-from hilum.verbs import _record, predict
+from hilum.verbs import _cluster, _record, predict
 
 
 @pytest.fixture
@@ -115,6 +118,93 @@ def test_every_reason_is_said_where_nothing_came_of_it(run: Path, tmp_path: Path
         path.write_bytes(b"nothing")
     with pytest.raises(HilumError, match=r"None of 5 inputs.*bad_0.*bad_1.*bad_2.*and 2 more"):
         predict.predict(run, [tmp_path], tmp_path / "out")
+
+
+def test_an_input_that_is_not_there_takes_no_result_away(run: Path, images: Path, tmp_path: Path) -> None:
+    """Its last name is that of a case of another folder, which was found and is not touched."""
+    out, first = tmp_path / "out", images / "head_000.nii.gz"
+    away = tmp_path / "away" / "head_000"
+    predict.predict(run, [first], out)
+    predict.predict(run, [away, images / "head_001.nii.gz"], out)
+    assert list(kept(out)["done"]) == ["head_000", "head_001"]
+    assert [f["case"] for f in kept(out)["failed"]] == [str(away)]
+    assert str(away) in (out / "worklist.csv").read_text()
+    # the case of that name is found again, and the input stays a failed one
+    (out / "head_000.nii.gz").unlink()
+    predict.predict(run, [first], out)
+    assert "head_000" in kept(out)["done"] and [f["case"] for f in kept(out)["failed"]] == [str(away)]
+
+
+def test_an_input_that_came_is_no_failed_one_any_more(run: Path, images: Path, tmp_path: Path) -> None:
+    out, late = tmp_path / "out", tmp_path / "late.nii.gz"
+    given = [images / "head_000.nii.gz", late]
+    assert len(predict.predict(run, list(given), out)["failed"]) == 1
+    late.write_bytes((images / "head_001.nii.gz").read_bytes())
+    assert predict.predict(run, list(given), out)["failed"] == [] and "late" in kept(out)["done"]
+    assert "No result" not in (out / "worklist.csv").read_text()
+
+
+def test_a_later_case_may_not_be_called_like_an_earlier_one(run: Path, images: Path, tmp_path: Path) -> None:
+    out, nested = tmp_path / "out", tmp_path / "deep" / "p1"
+    nested.mkdir(parents=True)
+    shutil.copy(images / "head_000.nii.gz", nested / "ct.nii.gz")
+    shutil.copy(images / "head_001.nii.gz", tmp_path / "p1_ct.nii.gz")
+    predict.predict(run, [tmp_path / "deep"], out)
+    before = (out / "p1_ct.nii.gz").read_bytes()
+    with pytest.raises(HilumError, match="HIL-DATA-04"):
+        predict.predict(run, [tmp_path / "p1_ct.nii.gz"], out)
+    assert (out / "p1_ct.nii.gz").read_bytes() == before and list(kept(out)["done"]) == ["p1/ct"]
+
+
+def test_results_do_not_go_into_the_folder_of_the_inputs(
+    run: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second call would find masks where it looks for images."""
+    with pytest.raises(HilumError, match="HIL-INFER-20"):
+        predict.predict(run, [images], images / "found")
+    monkeypatch.chdir(images)
+    with pytest.raises(HilumError, match="HIL-INFER-20"):
+        predict.predict(run, ["."], "found")
+    assert len(predict.predict(run, ["."], "../found")["done"]) == 3
+
+
+def test_a_cluster_is_given_whole_paths(
+    run: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker may stand in another folder; and it opens a model that was calibrated since anew."""
+    seen: list[dict[str, Any]] = []
+
+    def away(cases: list[Case], address: str, settings: dict[str, Any]) -> Any:
+        assert all(case.items["image"].path.is_absolute() for case in cases)
+        seen.append(settings)
+        yield from ((case, {"files": [], "verdict": {"decision": "person", "reasons": []}}) for case in cases)
+
+    monkeypatch.setattr(_cluster, "run", away)
+    monkeypatch.setattr(_cluster, "check", lambda address: None)
+    monkeypatch.chdir(images.parent)
+    assert len(predict.predict(run, ["images"], tmp_path / "out", cluster="tcp://there:1")["done"]) == 3
+    own = tmp_path / "own"
+    shutil.copytree(run, own)
+    changed = json.loads((own / "calibration.json").read_text())
+    (own / "calibration.json").write_text(json.dumps(changed, indent=3))
+    Run(own).write_manifest()
+    predict.predict(own, ["images"], tmp_path / "other", cluster="tcp://there:1")
+    assert seen[0]["key"] != seen[1]["key"]
+
+
+def test_memory_can_not_be_kept_where_scores_of_all_voxels_are(run: Path, images: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    shutil.copytree(run, own)
+    known = Run(own).calibration
+    assert known is not None
+    made = known.model_copy(update={"opinions": Opinions(kind="views")})
+    (own / "calibration.json").write_text(made.model_dump_json())
+    Run(own).write_manifest()
+    for model, wide in ((own, False), (run, True)):
+        with pytest.raises(HilumError, match="HIL-INFER-19"):
+            predict._check_way(Run(model), 10**9, wide)
+    predict._check_way(Run(run), 10**9, False)
+    predict._check_way(Run(own), None, True)
 
 
 @pytest.mark.parametrize("names", [("t1/gd_001", "t1_gd/001"), ("Head", "head")])

@@ -79,3 +79,4 @@ def test_what_makes_no_sense_is_refused() -> None:
         Net(4, 1, 2, widths=[4, 4, 4, 4, 4])(torch.rand(1, 4, 240, 236))
     with pytest.raises(HilumError, match="one value"):
         tiny()(torch.rand(1, 4, 4, 4))
+    assert tiny(norm="none")(torch.rand(1, 4, 4, 4)).isfinite().all(), "without a norm there is nothing to refuse"

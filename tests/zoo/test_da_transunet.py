@@ -81,6 +81,8 @@ def test_attentions_that_begin_at_nothing_change_nothing() -> None:
     x = torch.rand(2, 16, 5, 6)
     assert torch.equal(PositionAttention(16, 2, 0.0)(x), x) and torch.equal(ChannelAttention(0.0)(x), x)
     assert all(not m.gamma.any() for m in large_gammas())
+    # as --net da_transunet:gamma=0 gives it, a whole number
+    assert PositionAttention(16, 2, 0).gamma.is_floating_point() and ChannelAttention(1).gamma.is_floating_point()
 
 
 def large_gammas() -> list[Any]:

@@ -26,3 +26,13 @@ def test_odd_sizes_pass() -> None:
 def test_unknown_depth_is_refused() -> None:
     with pytest.raises(HilumError, match="give blocks"):
         Net(1, 2, 2, depth=122)
+
+
+def test_one_small_image_is_refused_in_training_as_batch_norm_would_see_one_value() -> None:
+    net = Net(1, 2, 2, blocks=[1, 1, 1, 1], growth=4)
+    with pytest.raises(HilumError, match="batch of two") as error:
+        net(torch.rand(1, 1, 60, 60))
+    assert error.value.code == "HIL-ZOO-02"
+    for shape in ((2, 1, 60, 60), (1, 1, 60, 61)):
+        assert net(torch.rand(shape)).shape == (shape[0], 2)
+    assert net.eval()(torch.rand(1, 1, 60, 60)).shape == (1, 2)

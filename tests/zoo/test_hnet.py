@@ -39,6 +39,15 @@ def cut(*levels: int) -> Change:
     return lambda found: [torch.zeros_like(f) if i in levels else f for i, f in enumerate(found)]
 
 
+def test_what_joins_the_left_bottom_is_positive() -> None:
+    net, seen = tiny(), list[Tensor]()
+    first = net.left_decoder.up[0]
+    first.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    net.eval()(torch.rand(1, 1, 224, 224))
+    joined = seen[0][:, :32]
+    assert joined.min() == 0 < joined.max()
+
+
 @pytest.mark.parametrize("variant", sorted(VARIANTS))
 def test_the_answer_is_the_mean_of_two(variant: str) -> None:
     net, x = tiny(variant).eval(), torch.rand(1, 1, 224, 224)

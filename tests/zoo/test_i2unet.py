@@ -143,10 +143,11 @@ def test_channel_attention_weighs_a_channel_by_its_neighbours() -> None:
 
 def test_dropped_squares() -> None:
     torch.manual_seed(0)
-    layer, x = DropBlock(0.2), torch.ones(4, 64, 14, 14)
+    layer, x = DropBlock(0.2), torch.ones(256, 4, 14, 14)
     out = layer(x)
     gone = out == 0
     assert abs(float(out.mean()) - 1) < 1e-4 and 0.12 < float(gone.float().mean()) < 0.22
+    assert torch.equal(gone[:, :1].expand_as(gone), gone)  # in all channels at once
     inside = gone[..., 1:-1, 1:-1]
     beside = gone[..., :-2, 1:-1] | gone[..., 2:, 1:-1]
     assert (beside | ~inside).all()  # whoever is gone has a neighbour that is gone

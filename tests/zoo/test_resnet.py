@@ -47,3 +47,21 @@ def test_dropout_is_off_unless_it_is_asked_for_and_has_no_weights() -> None:
     assert torch.equal(net.eval()(x), plain.eval()(x))
     net.get_submodule("dropout").train()
     assert not torch.equal(net(x), net(x))
+
+
+@pytest.mark.parametrize(("stem", "side"), [("imagenet", 32), ("small", 8)])
+def test_one_small_image_is_refused_in_training_as_batch_norm_would_see_one_value(stem: str, side: int) -> None:
+    net = Net(1, 2, 2, width=4, stem=stem)
+    with pytest.raises(HilumError, match="batch of two") as error:
+        net(torch.rand(1, 1, side, side))
+    assert error.value.code == "HIL-ZOO-02"
+    for shape in ((2, 1, side, side), (1, 1, side, side + 1)):
+        assert net(torch.rand(shape)).shape == (shape[0], 2)
+    assert net.eval()(torch.rand(1, 1, side, side)).shape == (1, 2)
+
+
+def test_a_frozen_network_has_its_statistics_and_takes_one_small_image() -> None:
+    net = Net(1, 2, 2, width=4, stem="small")
+    net.stages.eval()
+    net.stem.eval()
+    assert net(torch.rand(1, 1, 8, 8)).shape == (1, 2)

@@ -26,6 +26,15 @@ def counted(**options: Any) -> tuple[int, int]:
     return sums[0], sums[1]
 
 
+def test_weights_start_large_enough_for_a_network_without_norms() -> None:
+    """As PyTorch draws them an answer would hardly depend on the image."""
+    torch.manual_seed(0)
+    net = Net(1, 2, 3, **SMALL)
+    conv = net.encoder[1].convs[1]
+    assert float(conv.weight.detach().var()) == pytest.approx(2 / (8 * 125), rel=0.1)
+    assert all(not m.bias.any() for m in net.modules() if isinstance(m, nn.Conv3d | nn.ConvTranspose3d))
+
+
 def test_sizes_are_the_published_ones() -> None:
     with torch.device("meta"):
         net, x = Net(1, 2, 3), torch.empty(1, 1, 128, 128, 64)

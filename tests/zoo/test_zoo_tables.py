@@ -79,6 +79,42 @@ def test_a_table_says_whether_anything_could_be_supported(script: Any) -> None:
     assert said.startswith("No difference to a is supported") and said.endswith("so none could be.")
 
 
+def test_a_row_of_table_b_counts_what_was_learned(script: Any) -> None:
+    """Cells of before counted the statistics of batch norm as parameters."""
+    row = {"net": "a", "parameters": 12, "dice": 0.8, "low": None, "high": None, "seconds": 1.0, "seconds a case": None}
+    made = script("standing")._row(row | {"peak bytes": None}, "dice", {0: {"parameters": 10, "flops": None}})
+    assert made["parameters"] == 10
+
+
+def test_table_b_says_what_trained_it(script: Any) -> None:
+    """Not `hilum train` alone: that learns about its own answers too, and may choose largest pieces."""
+    learning, widths = script("learning"), script("widths")
+    table = learning.TABLES[0]
+    found = widths.Found({}, 1, None)
+    cell = learning.Cell(table, widths.Form("unet", "unet"), found, 0, 2)
+    budget: dict[str, Any] = {"steps": 2, "refused": {}, "slow": {}, "fewest": 0}
+    old: dict[str, Any] = {"form": "unet", "seed": 0, "failed": "it found nothing"}
+    old |= {"command": "hilum train x.yaml --task segment"}
+    old |= {"machine": {"seconds": 1.0, "others": 0, "load_start": 0, "load_most": 0}, "hardware": {"processors": "?"}}
+    old |= {"commit": "0", "versions": {"torch": "0"}, "date": "2026-11-27"}
+    lines, _ = script("standing").section(table, budget, [cell], [old], {}, "told")
+    assert lines[-1] == "First command: `python benchmarks/zoo/one.py train x.yaml --task segment`"
+    assert any("largest piece" in line for line in script("standing").ABOUT)
+
+
+def test_the_table_of_trained_systems_adjusts_for_all_its_comparisons(script: Any) -> None:
+    """An interval that leaves out zero supports nothing where so few groups can not give a small p."""
+
+    def line(metric: str, gap: float, p: float, half: float = 0.05) -> dict[str, Any]:
+        ends = {"gap low": gap - half, "gap high": gap + half}
+        return {"metric": metric, "hilum - peer": gap, **ends, "p": p, "p Holm": None, "supported": "no"}
+
+    lines = [line("dice", 0.1, 0.125), line("dice", 0.1, 0.0005), line("hd95_mm", 0.2, 0.001), line("dice", 0, 0.4)]
+    script("tables")._judged([{"data": "hilum's own line"}, *lines])
+    assert [one["p Holm"] for one in lines] == pytest.approx([0.25, 0.002, 0.003, 0.4])
+    assert [one["supported"] for one in lines] == ["no", "Hilum", "peer", "no"]
+
+
 def test_card_size_is_what_the_name_alone_builds_and_waits_for_a_gpu(
     script: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

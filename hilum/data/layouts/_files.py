@@ -1,6 +1,7 @@
 """What the layouts share: images in a folder by case name, and reading a CSV."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,11 @@ import numpy as np
 from hilum.core import geometry
 from hilum.core.errors import HilumError
 from hilum.core.image import Image, Source
+from hilum.data.dataset import BESIDE
 from hilum.io import _names, _source, table
+
+NNUNET = ("imagesTr", "imagesTs")
+# Folders in which files counted from zero are channels, as nnU-Net names them.
 
 
 @dataclass(frozen=True)
@@ -46,10 +51,12 @@ class Channels:
         return Image(array, first.affine, warnings, first.meta)
 
 
-def sources(folder: Path) -> dict[str, Source]:
+def sources(folder: Path, named: Iterable[str] = (), channels: int = 0) -> dict[str, Source]:
     """{case name: source} of a folder; nnU-Net's NAME_0000, NAME_0001, ... are the channels of NAME.
 
-    Numbers that leave some out, or begin at 1, count cases and not channels.
+    Numbers that leave some out, or begin at 1, count cases and not channels; so do those of one NAME alone (the frames
+    of a film, say), unless something says otherwise: `_are_channels`. named: what labels are called. channels: how many
+    the settings name.
     """
     pictures = images(folder)
     cases: dict[str, list[Path]] = {}
@@ -57,12 +64,32 @@ def sources(folder: Path) -> dict[str, Source]:
     for name in sorted(pictures) if counted else []:
         cases.setdefault(name[:-5], []).append(pictures[name])
         counted &= int(name[-4:]) == len(cases[name[:-5]]) - 1
-    if not counted:
+    if not counted or not _are_channels(folder, set(pictures), set(cases), set(named), channels):
         return {name: _source.open(path) for name, path in pictures.items()}
     return {
         name: _source.open(files[0]) if len(files) == 1 else Channels(tuple(_source.open(f) for f in files))
         for name, files in cases.items()
     }
+
+
+def _are_channels(folder: Path, files: set[str], cases: set[str], named: set[str], channels: int) -> bool:
+    """Whether files that are counted from zero are the channels of the cases before the numbers.
+
+    Labels decide, called NAME or NAME_0000. Else several names say that they are; of one name with several files only
+    a folder called imagesTr or imagesTs, a dataset.json in or beside it, or as many channels in the settings as files.
+    """
+    if named & (files | cases):
+        return bool(named & cases)
+    if len(cases) > 1 or len(files) == 1 or folder.name in NNUNET or channels == len(files):
+        return True
+    return any((place / "dataset.json").is_file() for place in (folder, folder.parent))
+
+
+def others(folder: Path) -> list[Path]:
+    """Files of other formats beside the DICOM files of a folder: previews and tables, which are no cases."""
+    if not folder.is_dir():
+        return []
+    return [p for p in _source.visible(folder) if p.name not in BESIDE and _source.by_name(p) not in (None, "dicom")]
 
 
 def stem(path: Path) -> str:

@@ -16,8 +16,11 @@ def _classes(folder: Path) -> list[Path]:
 
 
 def recognises(folder: Path) -> bool:
-    """Sub-folders that hold images, and are not themselves a DICOM series each."""
-    if not folder.is_dir():
+    """Sub-folders that hold images, and are not themselves a DICOM series each; no image beside them.
+
+    Images beside folders are the cases (`flat`), and what lies in the folders, as masks that were made of them, is not.
+    """
+    if not folder.is_dir() or any(_source.is_image(p) for p in folder.iterdir() if p.is_file()):
         return False
     inner = _classes(folder)
     return bool(inner) and all(

@@ -5,7 +5,7 @@ from pathlib import Path
 from hilum.core.image import Case
 from hilum.data.dataset import Dataset, Settings
 from hilum.data.layouts import _beside
-from hilum.data.layouts._files import sources, stem
+from hilum.data.layouts._files import others, sources, stem
 from hilum.io import _source
 
 CARD = {"about": "a flat folder of images, or of DICOM series folders", "order": 90}
@@ -21,6 +21,9 @@ def recognises(folder: Path) -> bool:
 def read(folder: Path, settings: Settings) -> Dataset:
     """Cases with "image" only."""
     if folder.is_file() or _source.is_series(folder):
-        return Dataset("", folder, "", (Case(stem(folder), "", {"image": _source.open(folder)}),), settings)
-    cases = [Case(name, "", {"image": source}) for name, source in sources(folder).items()]
+        aside = tuple({"what": p.name, "kind": "a file, not read"} for p in others(folder))
+        case = Case(stem(folder), "", {"image": _source.open(folder)})
+        return Dataset("", folder, "", (case,), settings, aside=aside)
+    found = sources(folder, channels=len(settings.channels))
+    cases = [Case(name, "", {"image": source}) for name, source in found.items()]
     return _beside.described(Dataset("", folder, "", tuple(cases), settings))

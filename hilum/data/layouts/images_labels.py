@@ -29,8 +29,9 @@ def read(folder: Path, settings: Settings) -> Dataset:
     labels@anna/ gives "label@anna" (one rater's reading), `roles` in dataset.yaml further items, cases.csv patient,
     class, split and attributes. Refused: files without an image, all listed (HIL-T10); bad rows of a table (I11).
     """
-    pictures = sources(folder / "images")
     labels = images(folder / "labels", folder) if (folder / "labels").is_dir() else {}
+    readings = [images(place, folder) for place in folder.glob("labels@?*") if place.is_dir()]
+    pictures = sources(folder / "images", set(labels).union(*readings), len(settings.channels))
     _beside.owned(folder / "labels", labels, set(pictures))
     more = _beside.items(folder, settings, pictures)
     boxes, names = _boxes(folder / "boxes.csv", set(pictures))

@@ -8,10 +8,11 @@ from typing import Any
 from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.data.dataset import Dataset, Settings
+from hilum.data.layouts._files import others
 from hilum.io import _source
 from hilum.io._dicom.file import header
 from hilum.io._dicom.patients import digest
-from hilum.io._dicom.series import Triage, Volume, looks_like_dicom, may_belong, triage
+from hilum.io._dicom.series import Triage, Volume, collision, looks_like_dicom, may_belong, triage
 
 CARD = {"about": "a folder of DICOM studies, with DICOM SEG as labels", "order": 35}
 # Before class_folders, which would take a patient's folder with a preview picture in it for a class.
@@ -47,7 +48,8 @@ def _several(folder: Path) -> bool:
 def read(folder: Path, settings: Settings) -> Dataset:
     """Cases named patient/series with "image", and "label" where one SEG refers to that volume.
 
-    group: the patient's opaque key where known. attributes: study, modality, description, and what sets a volume apart
+    group: the patient's opaque key where known, one for a patient id that several people share (each image is then
+    warned of it, HIL-D27). attributes: study, modality, description, and what sets a volume apart
     in its series. Two segmentations of one volume become label@1 and label@2; one without its volume, and files that
     can not be read and have no volume to warn, are cases of their own, so that nothing is passed over.
     """
@@ -65,9 +67,10 @@ def read(folder: Path, settings: Settings) -> Dataset:
         out.append(Case(case.id, case.group, items, case.attributes))
     for number, file in enumerate(labels.get("", []), 1):
         out.append(Case(f"segmentation-without-image-{number}", "", {"label": _source.open(file)}))
-    aside = tuple(
-        {"what": str(f.relative_to(folder)), "kind": kind} for f, kind in found.others if kind != "segmentation"
-    )
+    kept = [(file, kind) for file, kind in found.others if kind != "segmentation"]
+    places = sorted({file.parent for volume in found.volumes for file in volume.files})
+    kept += [(file, "a file, not read") for place in places for file in others(place)]
+    aside = tuple({"what": str(file.relative_to(folder)), "kind": kind} for file, kind in kept)
     return Dataset("", folder, "", (*out, *_unread(found)), settings, aside=aside)
 
 
@@ -87,17 +90,21 @@ def _case(found: Triage, volume: Volume) -> Case:
 
 def _image(found: Triage, volume: Volume) -> _source.FileSource:
     """The files of the volume's series, those that could not be read too, and which of its volumes is meant."""
+    # of the files of one person nobody sees any more that another one shares the id
+    said = list(collision(volume.sharing))
+    options: dict[str, Any] = {"said": said} if said else {}
     if volume.kind == "picture":
-        return _files(volume.files, {})
+        return _files(volume.files, options)
     kin = [one for one in found.volumes if one.kind == "volume" and _series(one) == _series(volume)]
-    options = {"volume": volume.key} if len(kin) > 1 else {}
+    if len(kin) > 1:
+        options["volume"] = volume.key
     lost = [file for file, _ in found.quarantined if may_belong(file, found.series_of.get(file, ""), volume)]
     return _files([*(file for one in kin for file in one.files), *lost], options)
 
 
 def _series(volume: Volume) -> tuple[str, str, str, Path | None]:
     alone = None if volume.series_uid else volume.files[0].parent
-    return volume.patient, volume.study_uid, volume.series_uid, alone
+    return volume.person, volume.study_uid, volume.series_uid, alone
 
 
 def _files(files: list[Path], options: dict[str, Any]) -> _source.FileSource:

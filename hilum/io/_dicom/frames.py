@@ -39,8 +39,8 @@ OTHER_NAMES = {
 PRIVATE_B = (0x0019, 0x100C)
 # Siemens wrote the b-value here before the standard had a place for it.
 PLACE = ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence")
-PICTURES = ("1.2.840.10008.5.1.4.1.1.7",)
-# Secondary captures are pictures whatever their modality says.
+CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+# Root of the secondary captures, which are pictures whatever their modality says.
 KINDS = (
     ("1.2.840.10008.5.1.4.1.1.66.4", "segmentation"), ("1.2.840.10008.5.1.4.1.1.66.7", "segmentation"),
     ("1.2.840.10008.5.1.4.1.1.66", "registration or mapping"),
@@ -80,11 +80,21 @@ class Slice:
         return np.cross(self.across, self.down)
 
 
+def _below(uid: str, root: str) -> bool:
+    """Whether a UID is `root` or stands under it: 1.1.77 does not stand under 1.1.7."""
+    return uid == root or uid.startswith(root + ".")
+
+
+def is_capture(uid: str) -> bool:
+    """Whether a SOP class is a secondary capture."""
+    return _below(uid, CAPTURE)
+
+
 def not_an_image(header: Any) -> str | None:
     """The kind of an object that is kept but not read as an image, or None for an image."""
     uid = str(header.get("SOPClassUID") or getattr(header, "file_meta", {}).get("MediaStorageSOPClassUID") or "")
     for root, name in KINDS:
-        if uid == root or uid.startswith(root + "."):
+        if _below(uid, root):
             return name
     if uid and not uid.startswith("1.2.840.10008."):
         return "private object"
@@ -101,7 +111,7 @@ def slices_of(file: Path, header: Any) -> list[Slice]:
     Refused: a mosaic (HIL-D28), frames without their groups, groups that contradict each other or the dimension index,
     many frames that do not say where they lie (HIL-D29), a place that is no number or no right angle (HIL-N06).
     """
-    facts = _facts(header, FILE_FACTS)
+    facts = facts_of(header, FILE_FACTS)
     if "MOSAIC" in _word(header.get("ImageType")).split("\\"):
         raise HilumError("HIL-D28", f"{file} is a mosaic: many slices in one picture", "Export it as enhanced MR")
     count = _count(file, header)
@@ -112,7 +122,7 @@ def slices_of(file: Path, header: Any) -> list[Slice]:
             "HIL-D29", f"{file} has {count} frames that do not say where they lie ({facts['Modality']})",
             "Export the frames as single pictures",
         )  # fmt: skip
-    facts |= _facts(header, FRAME_FACTS)
+    facts |= facts_of(header, FRAME_FACTS)
     if not facts["DiffusionBValue"] and "SIEMENS" in _word(header.get("Manufacturer")).upper() and PRIVATE_B in header:
         facts["DiffusionBValue"] = _word(header[PRIVATE_B].value)
     place = {
@@ -131,7 +141,7 @@ def _count(file: Path, header: Any) -> int:
         raise HilumError("HIL-D12", f"{file} has {header.get('NumberOfFrames')!r} frames", "Export it again") from error
 
 
-def _facts(header: Any, names: tuple[str, ...]) -> dict[str, str]:
+def facts_of(header: Any, names: tuple[str, ...]) -> dict[str, str]:
     """Those facts of a data set as words, "" where absent."""
     # asked by number: looking keywords up takes most of the time of a triage
     tags = _tags(names)
@@ -209,14 +219,14 @@ def _enhanced(file: Path, header: Any, count: int, facts: dict[str, str]) -> lis
             "Convert it to a classic series",
         )
     shared = (header.get("SharedFunctionalGroupsSequence") or [{}])[0]
-    common = _facts(header, FRAME_FACTS)
+    common = facts_of(header, FRAME_FACTS)
     _check_values(file, header, groups, shared)
     found = []
     for number, own in enumerate(groups):
         place = _place(file, number, own, shared)
         frame_facts = facts | common | _group_facts(shared) | _group_facts(own)
         found.append(_slice(file, number, header, frame_facts, place))
-    if found[0].facts["SOPClassUID"].startswith(PICTURES) or all(one.position is None for one in found):
+    if is_capture(found[0].facts["SOPClassUID"]) or all(one.position is None for one in found):
         raise HilumError(
             "HIL-D29", f"{file} has {count} frames that do not say where they lie ({facts['Modality']})",
             "Export the frames as single pictures",

@@ -12,6 +12,8 @@ import hilum
 from hilum.core import geometry
 from hilum.core.errors import HilumError
 from hilum.core.image import Array, Image
+from hilum.io._dicom.file import is_dicom
+from hilum.io._dicom.stack import OFF_GRID, SAME_PLACE_MM
 from hilum.io._dicom.write import CLASSES, uid
 from hilum.io._guard import reading
 
@@ -28,17 +30,23 @@ ANONYMISED = ("PatientIdentityRemoved", "DeidentificationMethod", "LongitudinalT
 # Nothing but these comes from the source: no private tags, no preamble, no comments.
 UTF8 = "ISO_IR 192"
 OFF_MM = 0.1
-# How far a mask may lie from its slices.
+# How far a mask may lie from its slices; where the reader of series allows more (`tolerances`), so far.
+GROUPS = "PerFrameFunctionalGroupsSequence"
+# What an enhanced file has, also one of a single frame.
 
 
 @dataclass(frozen=True)
 class Origin:
-    """headers: one per file. affine: RAS+ mm of (i, j, k). frames: number of the frame of every slice, in one file."""
+    """headers: one per file. affine: RAS+ mm of (i, j, k). frames: number of the frame of every slice, in one file.
+
+    off: mm by which the slices lie off that grid, at most.
+    """
 
     headers: list[Any]
     affine: Array
     shape: tuple[int, int, int]
     frames: tuple[int, ...] = ()
+    off: float = 0.0
 
     @property
     def first(self) -> Any:
@@ -74,29 +82,42 @@ def origin(files: Sequence[Path | str], what: str) -> Origin:
     series = {str(header.SeriesInstanceUID) for header in headers}
     if len(series) > 1 or len({str(header.FrameOfReferenceUID) for header in headers}) > 1:
         raise HilumError("HIL-IO-04", f"{files[0]} and others are of {len(series)} series", "Give one series")
-    if int(headers[0].get("NumberOfFrames", 1) or 1) > 1:
+    if _many(headers[0]):
         return _enhanced(Path(files[0]), headers)
     positions = np.array([[float(v) for v in header.ImagePositionPatient] for header in headers])
     first = headers[0]
     thick = first.get("SpacingBetweenSlices") or first.get("SliceThickness")
     affine = _affine(first.ImageOrientationPatient, first.PixelSpacing, thick, positions)
-    _even(Path(files[0]), affine, positions)
-    return Origin(headers, affine, (int(first.Columns), int(first.Rows), len(headers)))
+    off = _even(Path(files[0]), affine, positions)
+    _state(first, affine)
+    return Origin(headers, affine, (int(first.Columns), int(first.Rows), len(headers)), off=off)
+
+
+def _many(header: Any) -> bool:
+    """Whether places stand in groups, frame by frame."""
+    return GROUPS in header or int(header.get("NumberOfFrames", 1) or 1) > 1
+
+
+def _state(held: Any, affine: Array) -> None:
+    """Write the distance of the slices into our copy of a header: one that says none would become 1 mm in a SEG."""
+    from pydicom.valuerep import format_number_as_ds
+
+    held.SpacingBetweenSlices = format_number_as_ds(geometry.spacing(affine)[2])
 
 
 def _header(file: Path) -> Any:
     import pydicom
 
     with reading(file):
-        header: Any = pydicom.dcmread(file, stop_before_pixels=True)
+        # files without a preamble are read as images too
+        header: Any = pydicom.dcmread(file, stop_before_pixels=True, force=is_dicom(file))
         if not header.get("SOPClassUID"):
             # some anonymisers empty it; the modality says as much for classic images
             header.SOPClassUID = CLASSES.get(str(header.get("Modality")), "")
         for tag in MAY_BE_EMPTY:
             if tag not in header:
                 setattr(header, tag, None)
-        many = int(header.get("NumberOfFrames", 1) or 1) > 1
-        needed = (*NEEDED, "Rows", "Columns", *(("PerFrameFunctionalGroupsSequence",) if many else PLACED))
+        needed = (*NEEDED, "Rows", "Columns", *((GROUPS,) if _many(header) else PLACED))
         missing = [tag for tag in needed if not header.get(tag)]
         if missing:
             raise HilumError("HIL-IO-04", f"{file} lacks {', '.join(missing)}", "Write NIfTI, or restore the tags")
@@ -119,38 +140,55 @@ def _enhanced(file: Path, headers: list[Any]) -> Origin:
             [[float(v) for v in group(f, "PlanePositionSequence").ImagePositionPatient] for f in frames]
         )
         turned = [list(group(f, "PlaneOrientationSequence").ImageOrientationPatient) for f in frames]
-        measures = group(frames[0], "PixelMeasuresSequence")
         if np.ptp(np.array(turned, float), axis=0).max() > 1e-3:
             raise HilumError("HIL-IO-04", f"{file} has frames of several orientations", "Write NIfTI instead")
         normal = np.cross(*np.array(turned[0], float).reshape(2, 3))
         order = np.argsort(positions @ normal, kind="stable")
+        measures = group(frames[order[0]], "PixelMeasuresSequence")
         thick = measures.get("SpacingBetweenSlices") or measures.get("SliceThickness")
-        affine = _affine(turned[0], measures.PixelSpacing, thick, positions[order])
-        _even(file, affine, positions[order])
+        affine = _affine(turned[order[0]], measures.PixelSpacing, thick, positions[order])
+        off = _even(file, affine, positions[order])
+        _state(measures, affine)
         shape = (int(header.Columns), int(header.Rows), len(frames))
-        return Origin(headers, affine, shape, tuple(int(n) + 1 for n in order))
+        return Origin(headers, affine, shape, tuple(int(n) + 1 for n in order), off)
 
 
 def _affine(turned: Any, spacing: Any, thick: Any, positions: Array) -> Array:
-    """RAS+ affine of slices at `positions` (LPS mm), in that order."""
+    """RAS+ affine of slices at `positions` (LPS mm), in that order: upright, as the reader of series makes it."""
     across, down = np.array(turned, float).reshape(2, 3)
-    n = len(positions)
-    step = (positions[-1] - positions[0]) / (n - 1) if n > 1 else np.cross(across, down) * float(thick or 1)
+    n, normal = len(positions), np.cross(across, down)
+    normal = normal / np.linalg.norm(normal)
+    step = (positions[-1] - positions[0]) @ normal / (n - 1) if n > 1 else abs(float(thick or 1))
     lps = np.eye(4)
     lps[:3, 0], lps[:3, 1] = across * float(spacing[1]), down * float(spacing[0])
-    lps[:3, 2], lps[:3, 3] = step, positions[0]
+    lps[:3, 2], lps[:3, 3] = normal * step, positions[0]
     return geometry.check_affine(geometry.flip_lps_ras(lps))
 
 
-def _even(file: Path, affine: Array, positions: Array) -> None:
-    """Refuse slices that do not lie where the affine of the stack says."""
+def tolerances(affine: Array, count: int) -> tuple[float, float]:
+    """How many mm slices may lie off their grid, (beside it, along it): what the reader of series takes for even."""
+    step = geometry.spacing(affine)[2]
+    return max(OFF_MM, geometry.SHEAR_TOLERANCE * step * (count - 1)), max(OFF_MM, OFF_GRID * step + SAME_PLACE_MM)
+
+
+def apart(affine: Array, offsets: Array) -> tuple[float, float]:
+    """The largest of some offsets (n, 3) LPS mm, (beside, along) the normal of a grid."""
+    normal = geometry.flip_lps_ras(affine)[:3, 2] / geometry.spacing(affine)[2]
+    along = offsets @ normal
+    return float(np.linalg.norm(offsets - np.outer(along, normal), axis=1).max()), float(np.abs(along).max())
+
+
+def _even(file: Path, affine: Array, positions: Array) -> float:
+    """How far the slices lie from where the affine of the stack says, mm; refused where that is too far."""
     lps = geometry.flip_lps_ras(affine)
-    step = float(np.linalg.norm(lps[:3, 2]))
-    off = np.abs(lps[:3, 3] + np.arange(len(positions))[:, None] * lps[:3, 2] - positions).max()
-    if off > max(OFF_MM, 0.05 * step):
+    beside, along = apart(affine, lps[:3, 3] + np.arange(len(positions))[:, None] * lps[:3, 2] - positions)
+    most = tolerances(affine, len(positions))
+    if beside > most[0] or along > most[1]:
         raise HilumError(
-            "HIL-IO-04", f"{file} and the other slices are no even stack ({off:.2f} mm off)", "Write NIfTI instead"
-        )
+            "HIL-IO-04", f"{file} and the other slices are no even stack ({max(beside, along):.2f} mm off)",
+            "Write NIfTI instead",
+        )  # fmt: skip
+    return float(np.hypot(beside, along))
 
 
 def fits(name: str, shape: tuple[int, ...], affine: Any, source: Origin) -> None:
@@ -159,7 +197,7 @@ def fits(name: str, shape: tuple[int, ...], affine: Any, source: Origin) -> None
         raise HilumError("HIL-N14", f"{name}: a grid of {tuple(shape)} for slices of {source.shape}", "Use their grid")
     if affine is not None:
         far = geometry.corner_distance(np.asarray(affine), source.shape, source.affine, source.shape)
-        if far > OFF_MM:
+        if far > tolerances(source.affine, source.shape[2])[0]:
             raise HilumError("HIL-N14", f"{name}: the grid lies {far:.2f} mm from its slices", "Use their grid")
 
 
@@ -233,8 +271,11 @@ def frame_of(like: Image) -> str:
     files = like.meta.get("files") or ()
     if known or not files or like.meta.get("format") not in (None, "dicom"):
         return str(known or "")
-    with reading(Path(files[0])):
-        header = pydicom.dcmread(files[0], specific_tags=["FrameOfReferenceUID"], stop_before_pixels=True)
+    file = Path(files[0])
+    with reading(file):
+        header = pydicom.dcmread(
+            file, specific_tags=["FrameOfReferenceUID"], stop_before_pixels=True, force=is_dicom(file)
+        )
         return str(header.get("FrameOfReferenceUID") or "")
 
 

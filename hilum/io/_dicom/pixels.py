@@ -134,6 +134,9 @@ class _Stored:
             whole(data, family)
         array = decode(data, family, said, shape, layout.allocated)
         if array.dtype.kind == "i":
+            if layout.signed and array.itemsize * 8 < layout.stored:
+                # it has a sign, which wider numbers must keep
+                array = array.astype(f"i{layout.allocated // 8}")
             array = array.view(f"u{array.itemsize}")
         if layout.samples == 1:
             return array[..., 0]
@@ -292,8 +295,11 @@ def _from_high_bit(stored: Array, layout: Layout, record: Record) -> Array:
 def _signed(stored: Array, bits: int) -> Array:
     """The lowest `bits` bits as signed numbers."""
     wide = stored.itemsize * 8
+    if bits > wide:
+        # a codestream of fewer bits than the header says: its highest bit is no sign
+        return stored.astype(f"i{2 * stored.itemsize}")
     values = stored.view(f"i{stored.itemsize}")
-    if bits >= wide:
+    if bits == wide:
         return values
     shift = wide - bits
     return np.right_shift(np.left_shift(values, shift), shift)

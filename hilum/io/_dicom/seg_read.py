@@ -13,6 +13,7 @@ from hilum.core.errors import HilumError
 from hilum.core.image import Array, Image
 from hilum.io import _buffer
 from hilum.io._dicom import origin
+from hilum.io._dicom.stack import SAME_PLACE_MM, UNEVEN
 from hilum.io._guard import MOST_BYTES
 
 SEG = "1.2.840.10008.5.1.4.1.1.66.4"
@@ -20,7 +21,9 @@ LABELMAP = "1.2.840.10008.5.1.4.1.1.66.7"
 VALUE = re.compile(r"Hilum class value (\d+)")
 # The class value travels in the segment description, because segment numbers must run 1, 2, 3 ...
 EMPTY_SLICES = 1000
-# So many slices without a frame are believed between the first and the last; more is a wrong thickness.
+# So many slices without a frame are believed between the first and the last; more is a wrong distance.
+FAR = 2.5
+# Slices so many times their thickness apart have others between them, which the file leaves out.
 
 
 @dataclass(frozen=True)
@@ -190,40 +193,69 @@ def _functional(data: Any, kind: str) -> tuple[list[int], Array]:
     return numbers, np.array(positions)
 
 
-def _plane(data: Any) -> tuple[Array, Array, float, float, float]:
-    """Row and column directions (LPS), spacing between columns, rows and slices."""
+def _measures(data: Any) -> Any:
+    """Pixel spacing and thickness, as the first frame has them."""
+    shared, frame = data.SharedFunctionalGroupsSequence[0], data.PerFrameFunctionalGroupsSequence[0]
+    return (shared if "PixelMeasuresSequence" in shared else frame).PixelMeasuresSequence[0]
+
+
+def _plane(data: Any) -> tuple[Array, Array, float, float]:
+    """Row and column directions (LPS), spacing between columns and rows."""
     shared, frame = data.SharedFunctionalGroupsSequence[0], data.PerFrameFunctionalGroupsSequence[0]
     turned = shared if "PlaneOrientationSequence" in shared else frame
-    measured = (shared if "PixelMeasuresSequence" in shared else frame).PixelMeasuresSequence[0]
     across, down = np.array(turned.PlaneOrientationSequence[0].ImageOrientationPatient, float).reshape(2, 3)
-    thick = float(measured.get("SpacingBetweenSlices") or measured.get("SliceThickness") or 1)
-    return across, down, float(measured.PixelSpacing[1]), float(measured.PixelSpacing[0]), thick
+    between = _measures(data).PixelSpacing
+    return across, down, float(between[1]), float(between[0])
+
+
+def _step(data: Any, along: Array) -> float:
+    """Distance between slices whose positions along the normal are `along`; empty slices are left out of the file.
+
+    As stated where every slice lies on such steps; else the smallest difference that divides the others. A thickness is
+    no distance (slices overlap, or leave gaps): it counts for one position only, or two that can be no neighbours.
+    """
+    held = _measures(data)
+    stated, thick = (abs(float(held.get(name) or 0)) for name in ("SpacingBetweenSlices", "SliceThickness"))
+    gaps = np.diff(np.sort(along))
+    gaps = gaps[gaps > SAME_PLACE_MM]
+    if not gaps.size:
+        return stated or thick or 1.0
+    least = float(gaps.min())
+    far = gaps.size == 1 and least > FAR * thick
+    for step in (stated, *((thick, least) if far else (least, thick))):
+        counts = np.round(gaps / step) if step > 0 else np.zeros(1)
+        # positions are written with few digits, which adds up over the slices between
+        if counts.min() >= 1 and (np.abs(gaps - counts * step) <= UNEVEN * step + SAME_PLACE_MM * counts).all():
+            return float(gaps.sum() / counts.sum())
+    return least
 
 
 def _own_grid(path: Path, data: Any, positions: Array) -> tuple[Array, tuple[int, ...]]:
     """The grid from the first to the last slice that the file holds."""
-    across, down, column_mm, row_mm, thick = _plane(data)
+    across, down, column_mm, row_mm = _plane(data)
     normal = np.cross(across, down)
     along = positions @ normal
-    if not np.isfinite(positions).all() or not np.ptp(along) / max(thick, 1e-9) < len(positions) + EMPTY_SLICES:
+    step = _step(data, along) if np.isfinite(positions).all() else 0.0
+    if not step > 0 or not np.ptp(along) / max(step, 1e-9) < len(positions) + EMPTY_SLICES:
         raise HilumError("HIL-D43", f"{path}: {len(positions)} frames over {np.ptp(along):g} mm", "Give its image")
     lps = np.eye(4)
-    lps[:3, 0], lps[:3, 1], lps[:3, 2] = across * column_mm, down * row_mm, normal * thick
+    lps[:3, 0], lps[:3, 1], lps[:3, 2] = across * column_mm, down * row_mm, normal * step
     lps[:3, 3] = positions[int(np.argmin(along))]
-    return geometry.flip_lps_ras(lps), (int(data.Columns), int(data.Rows), round(float(np.ptp(along)) / thick) + 1)
+    return geometry.flip_lps_ras(lps), (int(data.Columns), int(data.Rows), round(float(np.ptp(along)) / step) + 1)
 
 
 def _slots(path: Path, data: Any, positions: Array, affine: Array, shape: tuple[int, ...]) -> list[int]:
     """Slice index k of every frame on the grid; refused where size, direction or position do not fit (HIL-D43)."""
-    across, down, column_mm, row_mm, _ = _plane(data)
+    across, down, column_mm, row_mm = _plane(data)
     lps = geometry.flip_lps_ras(affine)
     plane = np.stack([across * column_mm, down * row_mm], axis=1)
-    slots = []
+    slots, most = [], origin.tolerances(affine, shape[2])
     fits = shape[:2] == (int(data.Columns), int(data.Rows)) and np.abs(plane - lps[:3, :2]).max() * max(shape) < 0.1
     for position in positions if fits else ():
         index = np.linalg.solve(lps[:3, :3], position - lps[:3, 3])
         k = round(float(index[2]))
-        fits = fits and bool(np.abs(lps[:3, :3] @ (index - [0, 0, k])).max() < 0.1 and 0 <= k < shape[2])
+        beside, along = origin.apart(affine, (lps[:3, :3] @ (index - [0, 0, k]))[None])
+        fits = fits and beside <= most[0] and along <= most[1] and 0 <= k < shape[2]
         slots.append(k)
     if not fits:
         raise HilumError("HIL-D43", f"{path} does not lie on the grid of its image", "Give the series it was made from")

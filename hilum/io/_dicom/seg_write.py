@@ -12,7 +12,7 @@ from hilum.core import geometry
 from hilum.core.errors import HilumError
 from hilum.core.findings import INTENDED_USE, Mask
 from hilum.core.image import Array
-from hilum.io._dicom.origin import UTF8, Origin, fits
+from hilum.io._dicom.origin import UTF8, Origin, fits, tolerances
 from hilum.io._dicom.write import uid
 from hilum.io._guard import reading
 
@@ -143,10 +143,12 @@ def check(part: Path, path: Path, mask: Mask, source: Origin) -> None:
         warnings.simplefilter("ignore", UserWarning)
         file = highdicom.seg.segread(part)
         together = not mask.stacked
-        whole = file.get_volume(combine_segments=True) if together else None
+        # as even as the series had to be, as a share of a step
+        even = tolerances(source.affine, source.shape[2])[1] / geometry.spacing(source.affine)[2]
+        whole = file.get_volume(combine_segments=True, rtol=even) if together else None
         for number, value in enumerate(sorted(mask.classes), 1):
             wanted = mask.array == value if together else _stored(mask.array[number - 1])
-            volume = whole if whole is not None else file.get_volume(segment_numbers=[number])
+            volume = whole if whole is not None else file.get_volume(segment_numbers=[number], rtol=even)
             layer = volume.array == number if together else volume.array[..., 0]
             _agree(path, str(mask.classes[value]), wanted, source, layer, np.asarray(volume.affine))
 
@@ -166,7 +168,7 @@ def _agree(path: Path, name: str, wanted: Array, source: Origin, seen: Array, lp
     fault = ""
     if abs(ours[0] - theirs[0]) > 1e-3 * max(1.0, ours[0]):
         fault = f"{theirs[0]:.3f} ml instead of {ours[0]:.3f}"
-    elif ours[0] and np.abs(ours[1] - theirs[1]).max() > geometry.GEOMETRY_TOLERANCE_MM:
+    elif ours[0] and np.abs(ours[1] - theirs[1]).max() > geometry.GEOMETRY_TOLERANCE_MM + source.off:
         fault = f"its centre moved by {np.abs(ours[1] - theirs[1]).max():.3f} mm"
     else:
         index = np.linalg.solve(source.affine, affine @ [0, 0, 0, 1])[2]

@@ -20,7 +20,7 @@ from hilum.io._dicom import split as splitting
 from hilum.io._dicom import stack as stacking
 from hilum.io._dicom.file import header as read_header
 from hilum.io._dicom.file import is_dicom
-from hilum.io._dicom.frames import PICTURES, Slice, not_an_image, slices_of
+from hilum.io._dicom.frames import Slice, is_capture, not_an_image, slices_of
 from hilum.io._dicom.patients import digest, patients, person
 from hilum.io._guard import reading
 
@@ -35,7 +35,8 @@ WORDS = 40
 class Volume:
     """One image that can be made, or why it can not.
 
-    key: stable and readable, unique in its triage. patient: opaque id, "" where unknown. kind: "volume" or "picture".
+    key: stable and readable, unique in its triage. patient: opaque id, "" where unknown. person: opaque too, tells
+    apart the people who share one patient id; sharing: how many they are. kind: "volume" or "picture".
     slices: in order along the normal. affine: RAS+ mm, shape: (i, j, k), both None for pictures and refusals.
     apart: what sets it apart from other volumes of its series; why: the fault code of that, "" where it is alone.
     """
@@ -57,6 +58,8 @@ class Volume:
     localiser: bool = False
     frame_of_reference: str = ""
     stack: stacking.Stack | None = None
+    person: str = ""
+    sharing: int = 1
 
     @property
     def files(self) -> list[Path]:
@@ -170,7 +173,7 @@ def _volumes(
     path: Path, images: list[Slice], accept: Collection[str], bad: list[tuple[Path, HilumError]]
 ) -> list[Volume]:
     """Every volume and picture, in the order of their keys."""
-    people = patients(images)
+    people = patients(map(person, images))
     series: dict[tuple[str, ...], list[Slice]] = defaultdict(list)
     for one in images:
         # without a number of its own, a series is what lies in one folder under one description
@@ -182,17 +185,19 @@ def _volumes(
     found: list[Volume] = []
     for slices in series.values():
         who = people[person(slices[0])]
-        said = _collision(who.sharing)
         for volume in _of_series(path, who.key, slices, accept, bad):
-            found.append(replace(volume, warnings=(*said, *volume.warnings)))
+            said = (*collision(who.sharing), *volume.warnings)
+            found.append(replace(volume, person=who.name, sharing=who.sharing, warnings=said))
     return _unique(sorted(found, key=lambda volume: (_number(volume), volume.key)))
 
 
-def _collision(sharing: int) -> tuple[str, ...]:
+def collision(sharing: int) -> tuple[str, ...]:
+    """The warning of a patient id that so many people share."""
     if sharing < 2:
         return ()
     return (
-        f"HIL-D27: {sharing} patients of different name, birth date or sex share one patient id; they are kept apart",
+        f"HIL-D27: {sharing} patients of different name, birth date or sex share one patient id; "
+        "their series are kept apart, a split keeps them together",
     )
 
 
@@ -236,7 +241,7 @@ def _of_series(
 
 
 def _is_picture(one: Slice) -> bool:
-    return one.facts["Modality"] not in VOLUMES or one.facts["SOPClassUID"].startswith(PICTURES)
+    return one.facts["Modality"] not in VOLUMES or is_capture(one.facts["SOPClassUID"])
 
 
 def _base(patient: str, one: Slice, kind: str, slices: Sequence[Slice], *apart: str) -> Volume:

@@ -1,5 +1,6 @@
 """The slices of one DICOM series that belong together: localisers, orientations, sizes, echoes, times kept apart."""
 
+import functools
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Sequence
@@ -34,6 +35,8 @@ WEAK = {
 CLOCKS = ("TriggerTime", "NominalCardiacTriggerDelayTime", "FrameReferenceTime", "AcquisitionDateTime",
           "AcquisitionTime")  # fmt: skip
 # Where every slice has a time of its own, the copies of a position are phases in this order.
+DATES = {"AcquisitionDateTime", "AcquisitionTime", "ContentTime"}
+# Digits of dates and times of day: as a number 20260101101010.5 would lose its minutes.
 
 
 @dataclass(frozen=True)
@@ -75,12 +78,14 @@ def split(path: Path, slices: Sequence[Slice]) -> list[Part]:
 
 def without_copies(slices: Sequence[Slice]) -> tuple[list[Slice], int]:
     """The slices without files that are byte for byte a copy of another, and how many files were left out."""
+    # two files of many frames meet once for each frame
+    copies = functools.cache(_same_bytes)
     seen: dict[Hashable, list[Slice]] = defaultdict(list)
     kept, dropped = [], set()
     for one in sorted(slices, key=lambda s: (s.file.name, str(s.file), s.frame)):
         place = tuple(np.round(one.position / SAME_PLACE_MM).tolist()) if one.position is not None else ()
         key = (one.facts["SOPInstanceUID"], one.frame) if one.facts["SOPInstanceUID"] else (*place, one.frame)
-        if any(_same_bytes(one.file, other.file) for other in seen[key]):
+        if any(copies(one.file, other.file) for other in seen[key]):
             dropped.add(one.file)
             continue
         seen[key].append(one)
@@ -170,8 +175,10 @@ def _places(slices: Sequence[Slice]) -> list[list[Slice]]:
 
 
 def _fact(one: Slice, name: str) -> str:
-    """A fact as a word; numbers to 4 digits, so that 0.0460 and 0.046 are one."""
+    """A fact as a word; numbers to ten digits, so that 0.0460 and 0.046 are one."""
     word = one.facts.get(name, "")
+    if name in DATES:
+        return word
     try:
         return f"{float(word):.10g}"
     except ValueError:

@@ -100,8 +100,8 @@ class Values:
             low = min(low, AIR_HU)
         if self.layout.stored < self.layout.allocated and not self.layout.signed:
             # Room for the signed reading, where the values turn out to be sign-extended
-            rule = self.rules[0]
-            low = min(low, *rule.ends(-(1 << self.layout.stored - 1), 0))
+            signed = [end for rule in self.rules for end in rule.ends(-(1 << self.layout.stored - 1), 0)]
+            low, high = min(low, *signed), max(high, *signed)
         return smallest(low, high)
 
     def apply(self, stored: Array, frame: int, outside: Array | None) -> Array:
@@ -116,8 +116,9 @@ class Values:
             values = stored.astype(self.kind, copy=False)
         else:
             values = stored.astype(self.kind)
+            # numbers may wrap around on the way, as a slope of -1 without a sign does; the result is back in range
             if rule.slope != 1:
-                values *= self.kind.type(int(rule.slope))
+                values *= np.array(int(rule.slope)).astype(self.kind)
             values += np.array(int(rule.intercept)).astype(self.kind)
         if self.inverted:
             total = sum(rule.ends(self.low, self.high))

@@ -15,11 +15,12 @@ CLASSES = {"CT": "1.2.840.10008.5.1.4.1.1.2", "MR": "1.2.840.10008.5.1.4.1.1.4"}
 CT_OFFSET = 1024
 # CT is stored unsigned with this subtracted again by the rescale intercept, as scanners do.
 PLAIN = {
-    "PatientName": "Phantom^", "PatientID": "phantom", "PatientBirthDate": "", "PatientSex": "", "StudyID": "1",
-    "StudyDate": "20260101", "StudyTime": "120000", "AccessionNumber": "", "ReferringPhysicianName": "",
-    "SeriesNumber": 1, "SeriesDescription": "", "Manufacturer": "Hilum", "PositionReferenceIndicator": "",
+    "SpecificCharacterSet": "ISO_IR 192", "PatientName": "Phantom^", "PatientID": "phantom", "PatientBirthDate": "",
+    "PatientSex": "", "StudyID": "1", "StudyDate": "20260101", "StudyTime": "120000", "AccessionNumber": "",
+    "ReferringPhysicianName": "", "SeriesNumber": 1, "SeriesDescription": "", "Manufacturer": "Hilum",
+    "PositionReferenceIndicator": "",
 }  # fmt: skip
-# What a classic image must state; `tags` may say otherwise.
+# What a classic image must state, in UTF-8, so that any name survives; `tags` may say otherwise.
 
 
 def uid(*words: object) -> str:

@@ -45,13 +45,19 @@ PASSES, LEAST = (10.0, 30.0), 0.15
 
 
 def strong(
-    family: str, dims: int, *, oriented: bool, patch: Sequence[int], mirror: bool = True, whole: bool = False
+    family: str,
+    dims: int,
+    *,
+    oriented: bool,
+    patch: Sequence[int],
+    mirror: bool | Sequence[int] = True,
+    whole: bool = False,
 ) -> list[Entry]:
     """Entries for the plan, in order: space, what the acquisition does, then the grey values.
 
     family: of `prepare.modality`. oriented: images have an up and a left (bodies), so they turn by 30 degrees at most;
-    others turn freely in 2-D. mirror: also from their mirror images. whole: images are seen whole, not by patches, so
-    what lies where is varied more often and less far.
+    others turn freely in 2-D. mirror: also from their mirror images, of some axes where these are named. whole: images
+    are seen whole, not by patches, so what lies where is varied more often and less far.
     """
     entries: list[Entry] = [{"name": "rotate_scale", "options": _turning(dims, oriented, patch)}]
     if whole:
@@ -67,7 +73,8 @@ def strong(
     if family not in SIGNED:
         entries.append({"name": "gamma", "options": {"inverted": 1.0, "probability": 0.1}})
     entries.append({"name": "gamma", "options": {"probability": 0.3}})
-    return [*entries, {"name": "flip", "options": {}}] if mirror else entries
+    axes: Entry = {} if isinstance(mirror, bool) else {"axes": list(mirror)}
+    return [*entries, {"name": "flip", "options": axes}] if mirror else entries
 
 
 def weakened(plans: Sequence[AugmentPlan], passes: float) -> list[AugmentPlan]:

@@ -1,6 +1,7 @@
 """Enhanced multi-frame files: the same volume as the classic series, or refused for what contradicts itself."""
 
 import copy
+import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 from hilum.core.errors import HilumError
 from hilum.core.image import Image
 from hilum.io import dicom
+from hilum.io._dicom import split
+from hilum.io._dicom.frames import is_capture
 from hilum.io._dicom.series import triage
 
 LPS = np.array([[-1.0, 0, 0, 20.5], [0, -1.5, 0, 33.0], [0, 0, 2.5, -8.0], [0, 0, 0, 1]])
@@ -293,3 +296,29 @@ def test_d29_many_frames_without_a_place_are_refused(tmp_path: Path, modality: s
     data.save_as(path)
     with pytest.raises(HilumError, match=rf"5 frames.*{modality}.*HIL-D29"):
         dicom.read(path)
+
+
+def test_d29_a_class_that_only_begins_like_the_secondary_captures_is_none(tmp_path: Path) -> None:
+    """1.1.77 holds photographs and tomographs of the eye; it was once taken for something below 1.1.7."""
+    path = enhanced(tmp_path / "many.dcm", classic(tmp_path / "s", "MR"))
+    wanted = dicom.read(path)
+    data = pydicom.dcmread(path)
+    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.77.1.5.4"
+    data.save_as(path)
+    np.testing.assert_array_equal(dicom.read(path).array, wanted.array)
+    assert is_capture("1.2.840.10008.5.1.4.1.1.7") and is_capture("1.2.840.10008.5.1.4.1.1.7.2")
+
+
+def test_d22_copies_of_many_frames_are_compared_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "m").mkdir()
+    path = enhanced(tmp_path / "m" / "many.dcm", classic(tmp_path / "s", "MR"))
+    shutil.copy(path, tmp_path / "m" / "again.dcm")
+    same, asked = split._same_bytes, []
+
+    def counted(a: Path, b: Path) -> bool:
+        asked.append((a, b))
+        return same(a, b)
+
+    monkeypatch.setattr(split, "_same_bytes", counted)
+    seen = dicom.read(tmp_path / "m")
+    assert [words[:7] for words in seen.warnings] == ["HIL-D22"] and seen.shape == (8, 6, 5) and len(asked) == 1

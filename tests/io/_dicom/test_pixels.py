@@ -248,6 +248,21 @@ def test_d14_jpeg_ls_of_12_bits_gets_the_headers_sign(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(path), values)
 
 
+@pytest.mark.parametrize("syntax", [J2K, JLS])
+def test_d14_the_highest_bit_of_a_narrower_codestream_is_no_sign(tmp_path: Path, syntax: str) -> None:
+    few = (GREY % 256).astype(np.uint8)
+    record = Record()
+    path = packed(tmp_path / "a", few.astype(np.int16), [CODED[syntax](few)], syntax)
+    np.testing.assert_array_equal(read(path, record), few)
+    assert few.max() > 127 and all("HIL-D14" in words for words in record.warnings)
+
+
+def test_d14_a_narrower_codestream_with_a_sign_keeps_it(tmp_path: Path) -> None:
+    few = ((GREY % 256).astype(np.int16) - 128).astype(np.int8)
+    path = packed(tmp_path / "a", few.astype(np.int16), [j2k(few)], J2K)
+    np.testing.assert_array_equal(read(path), few)
+
+
 def test_d14_extended_signs_in_unsigned_data_are_seen(tmp_path: Path) -> None:
     values = GREY.astype(np.int16) - 500
     record = Record()
@@ -500,6 +515,24 @@ def test_d18_values_keep_whole_where_they_can(tmp_path: Path, slope: str, interc
     seen = read(save(tmp_path / "a", dataset(GREY, **tags)))
     assert seen.dtype == dtype
     np.testing.assert_allclose(seen, GREY * float(slope) + float(intercept), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "stored, intercept, dtype", [(np.uint16, 65535, np.uint16), (np.uint16, 0, np.int32), (np.uint8, 255, np.uint8)]
+)
+def test_d18_a_slope_below_zero_turns_the_whole_range(tmp_path: Path, stored: Any, intercept: int, dtype: Any) -> None:
+    top = np.iinfo(stored).max
+    pixels = np.array([[0, 1, 7], [top - 9, top - 1, top]], stored)
+    seen = read(save(tmp_path / "a", dataset(pixels, RescaleSlope="-1", RescaleIntercept=str(intercept))))
+    assert seen.dtype == dtype
+    np.testing.assert_array_equal(seen, intercept - pixels.astype(int))
+
+
+def test_d18_a_slope_below_zero_leaves_room_for_extended_signs(tmp_path: Path) -> None:
+    values = (GREY % 60).astype(np.int8) - np.int8(30)
+    tags = {"RescaleSlope": "-2", "RescaleIntercept": "254", "PixelRepresentation": 0, "BitsStored": 7}
+    seen = read(save(tmp_path / "a", dataset(values, **tags)))
+    np.testing.assert_array_equal(seen, 254 - 2 * values.astype(int))
 
 
 def lut(count: int, data: bytes, first: int = 0) -> Dataset:

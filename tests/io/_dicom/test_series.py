@@ -408,10 +408,26 @@ def test_d27_one_patient_id_for_two_people(tmp_path: Path, tags: dict[str, str])
     stack(tmp_path / "a", heights(0, 2), name="a", **who)
     stack(tmp_path / "b", heights(0, 2), name="b", **{**who, **tags}, StudyInstanceUID="1.2.7")
     found = triage(tmp_path)
-    assert len({v.patient for v in found.volumes}) == 2
+    assert len(found.volumes) == len({v.person for v in found.volumes}) == 2, "series are kept apart"
+    assert len({v.patient for v in found.volumes}) == 1, "a corrected name would put one person into training and test"
     assert all(codes(v.warnings) == ["HIL-D27"] for v in found.volumes)
     said = " ".join(words for v in found.volumes for words in v.warnings) + " ".join(v.key for v in found.volumes)
     assert "Doe" not in said and "p1" not in said and "1950" not in said
+
+
+@pytest.mark.parametrize(
+    ("issuers", "patients"),
+    [(("", "H1"), 1), (("H1", ""), 1), (("H1", "H1"), 1), (("H1", "H2"), 2), (("H1", "H2", ""), 1)],
+)
+def test_d27_an_issuer_that_is_left_out_makes_no_other_patient(
+    tmp_path: Path, issuers: tuple[str, ...], patients: int
+) -> None:
+    for number, issuer in enumerate(issuers):
+        name = f"s{number}"
+        stack(tmp_path / name, heights(0, 2), name=name, IssuerOfPatientID=issuer, StudyInstanceUID=f"1.2.{number}")
+    found = triage(tmp_path)
+    assert len(found.volumes) == len(issuers) and not any(v.warnings for v in found.volumes)
+    assert len({v.patient for v in found.volumes}) == patients
 
 
 def test_d27_one_patient_spelled_in_two_ways_is_one(tmp_path: Path) -> None:
@@ -469,6 +485,11 @@ def test_d28_a_mosaic_is_refused_by_name(tmp_path: Path) -> None:
         ),
         ("AcquisitionNumber", [4, 5], ["acquisition 4", "acquisition 5"]),
         ("AcquisitionTime", ["101010", "101030"], ["acquired 101010", "acquired 101030"]),
+        (
+            "AcquisitionDateTime",
+            ["20260101101010.5", "20260101101030.5"],
+            ["acquired 20260101101010.5", "acquired 20260101101030.5"],
+        ),
     ],
 )
 def test_d30_volumes_at_the_same_places_are_split_and_named(

@@ -1,0 +1,43 @@
+"""What a metric of a whole set rests on: not on all groups where it is a mean over classes, or about lesions alone."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from hilum.metrics import _names
+from hilum.tasks._task import Judged
+
+OVER_CLASSES = ("balanced_accuracy", "macro_f1", "auroc", "ap50", "map")
+# Every class weighs alike in these, however few cases it has.
+
+Function = Callable[[list[Any]], float | None]
+
+
+def groups(name: str, judged: Sequence[Judged]) -> int:
+    """Groups that the metric's value rests on: of a mean over classes those of the rarest one, of boxes those with any.
+
+    judged: cases that the metric counts. An accuracy, or how probable the truth was, rests on all of them.
+    """
+    takes = _names.card(name)["takes"]
+    everyone = {j.group for j in judged}
+    of_class: dict[Any, set[str]] = {}
+    for one in judged if takes in ("scores", "boxes") else ():
+        for label in [one.record[1]] if takes == "scores" else np.unique(one.record["true_labels"]).tolist():
+            of_class.setdefault(label, set()).add(one.group)
+    if of_class and _names.split(name)[0] in OVER_CLASSES:
+        return min(len(own) for own in of_class.values())
+    if of_class and takes == "boxes":
+        return len(set[str]().union(*of_class.values()))
+    return len(everyone)
+
+
+def whole(name: str, function: Function, records: Sequence[Any]) -> Function:
+    """The metric, undefined for scores that lack a class which `records` have: it would be a mean over other classes.
+
+    A draw without its hardest class flatters, and raises the upper end of an interval. Other metrics stay as they are.
+    """
+    if _names.card(name)["takes"] != "scores" or _names.split(name)[0] not in OVER_CLASSES:
+        return function
+    wanted = {record[1] for record in records}
+    return lambda some: function(some) if wanted <= {record[1] for record in some} else None
