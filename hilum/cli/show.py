@@ -162,7 +162,9 @@ def predicted(found: dict[str, Any], out: Path) -> None:
     for case, done in found["done"].items():
         print(f"{case}: {', '.join(done['files'])}" + "".join(f" [warning: {w}]" for w in done["warnings"]))
     if found["failed"]:
-        _table([{c: f[c] for c in ("case", "code", "why")} for f in found["failed"]], "No result")
+        # of an input that is no case the sentence has the path
+        rows = [f | {"case": Path(f["case"]).name if "input" in f else f["case"]} for f in found["failed"]]
+        _table([{c: row[c] for c in ("case", "code", "why")} for row in rows], "No result")
     print(f"{len(found['done'])} done, {len(found['failed'])} failed, in {out}. {found['intended_use']}")
 
 

@@ -113,11 +113,12 @@ def test_nothing_is_left_where_nothing_came_of_it(run: Path, tmp_path: Path) -> 
 
 
 def test_every_reason_is_said_where_nothing_came_of_it(run: Path, tmp_path: Path) -> None:
-    bad = [tmp_path / f"bad_{n}.nii.gz" for n in range(5)]
+    bad = [tmp_path / "in" / f"bad_{n}.nii.gz" for n in range(5)]
+    bad[0].parent.mkdir()
     for path in bad:
         path.write_bytes(b"nothing")
     with pytest.raises(HilumError, match=r"None of 5 inputs.*bad_0.*bad_1.*bad_2.*and 2 more"):
-        predict.predict(run, [tmp_path], tmp_path / "out")
+        predict.predict(run, [tmp_path / "in"], tmp_path / "out")
 
 
 def test_an_input_that_is_not_there_takes_no_result_away(run: Path, images: Path, tmp_path: Path) -> None:

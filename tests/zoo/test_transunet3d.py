@@ -127,7 +127,7 @@ def test_two_classes_of_different_size_are_both_found() -> None:
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
-        if float(loss.detach()) < 0.05:
+        if float(loss.detach()) < 0.01:
             break
     with torch.no_grad():
         found = net.eval()(x).argmax(1)
