@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hilum.core._grow import between, grown
+from hilum.core.strongest import strongest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,7 +61,7 @@ def warp_labels(labels: "Tensor", displacement: "Tensor", values: list[int]) -> 
     layers = [warp((labels == v).to(displacement.dtype), displacement, "linear") for v in values]
     stack = torch.cat(layers, dim=1)
     rest = 1 - stack.sum(dim=1, keepdim=True)
-    winner = torch.cat([rest, stack], dim=1).argmax(dim=1, keepdim=True)
+    winner = strongest(torch.cat([rest, stack], dim=1), 1)[:, None]
     lookup = torch.tensor([0, *values], dtype=labels.dtype, device=labels.device)
     return lookup[winner]
 

@@ -13,6 +13,7 @@ from hilum.core.findings import Result
 from hilum.core.image import Array, Case
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
+from hilum.core.strongest import strongest
 from hilum.infer import promise, streamed, watched, windows
 from hilum.infer._asked import Asked
 from hilum.infer._pooled import Last
@@ -107,7 +108,7 @@ class Predictor(Asked):
 
     def _reduced(self, logits: Any) -> Any:
         """The network's output over the whole case, reduced as the task's CARD says."""
-        return logits.argmax(dim=0).numpy() if self.streams else logits
+        return strongest(logits).numpy() if self.streams else logits
 
     def logits(self, prepared: dict[str, Any], progress: Progress = quiet) -> Any:
         """The network's output over a case that the task has prepared, not reduced; no numbers are refused (HIL-M10).

@@ -11,9 +11,10 @@ from hilum.core import resident
 from hilum.core.errors import HilumError
 from hilum.core.image import Array
 from hilum.core.sizes import size_words
+from hilum.core.strongest import strongest
 from hilum.infer._lanes import ALONE, Pace, answers
 from hilum.infer.near import REACH
-from hilum.infer.streamed import CHUNK, PLANES, Head
+from hilum.infer.streamed import CHUNK, Head, at_a_time
 from hilum.infer.windows import BYTES, Look, Tiling, looked_at, ring_memory
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def tried(look: Look, window: "Tensor", head: Head | None = None, pace: Pace = A
         seconds = (time.perf_counter() - began) / most
         if head is not None:
             some = out[0].flatten(1)[:, : CHUNK // len(head.weight)]
-            head(some).argmax(dim=0)
+            strongest(head(some))
     # answers that wait while others are computed
     waiting = min(pace.lanes, 1) * pace.batch * out.numel() * BYTES
     return Tried(max(0, resident.peak() - before) + waiting, seconds)
@@ -115,13 +116,14 @@ def of(
     cost = one()
     grid = int(np.prod(tiles.shape))
     own = int(np.prod(image.shape[1:]))
+    plane = int(np.prod(tiles.shape[1:]))
     padded = prepared if tiles.padded != tiles.shape else 0
     return Promise(
         # what the try leaves behind (buffers of the libraries) stays
         process=max(before, resident.now()) + padded + maps * grid * BYTES,
         window=cost.window,
         ring=ring_memory(tiles, channels),
-        scores=SCRATCH * CHUNK * BYTES + (PLANES + 2 * REACH) * int(np.prod(tiles.shape[1:])) * DISTANCE,
+        scores=SCRATCH * CHUNK * BYTES + (at_a_time(tiles.shape[1:]) + 2 * REACH) * plane * DISTANCE,
         # where labels differ, the map itself, what is written, and twice more while another reader checks it
         labels=4 * grid + 3 * own + maps * own * BYTES + WRITERS,
         seconds=round(cost.seconds * tiles.count, 4),

@@ -4,6 +4,7 @@ Averaging over windows and a linear last layer commute, so with many classes the
 averaged, and the classes follow from them a few voxels at a time: memory does not grow with the classes.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import numpy as np
 
 from hilum.core.errors import HilumError
 from hilum.core.image import Array
+from hilum.core.strongest import strongest
 from hilum.infer.near import Collector, Near
 
 if TYPE_CHECKING:
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
 
 CHUNK = 1 << 20
 # Scores held at a time: as many as stay near the processor.
-PLANES = 8
-# Handed to the collector at a time.
+PLANES, SMALL = 8, 1 << 16
+# Handed to the collector at a time; of small planes as many as hold so many voxels.
 Map = Callable[["Tensor"], "Tensor"]
 # Scores (K, n) of some voxels -> (n,) float32.
 
@@ -100,20 +102,25 @@ def found(
         for low in range(0, flat.shape[1], max(1, CHUNK // count)):
             part = slice(low, low + max(1, CHUNK // count))
             scores = (flat[:, part] if head is None else head(flat[:, part]))[:count]
-            here[part] = scores.argmax(dim=0).numpy()
+            here[part] = strongest(scores).numpy()
             if not keeper.found:
                 likeliest.see(scores)
             for name, picture in pictures.items():
                 picture[start : start + size].reshape(-1)[part] = (maps or {})[name](scores).numpy()
         labels[start : start + size] = here.reshape(size, *shape[1:])
-        for low in range(0, size, PLANES):
-            some = slice(low, min(low + PLANES, size))
+        for low in range(0, size, at_a_time(shape[1:])):
+            some = slice(low, min(low + at_a_time(shape[1:]), size))
             keeper.add(labels[start + some.start : start + some.stop], values[:, some].numpy())
         # let go before the next planes are made
         del values, flat
     least, most = (torch.stack(side) for side in zip(*ends, strict=True))
     check_varies(least.amin(dim=0), most.amax(dim=0), image)
     return Found(labels, _near(keeper, likeliest, head, count), pictures)
+
+
+def at_a_time(plane: tuple[int, ...]) -> int:
+    """Planes of this shape that are handed to the collector at a time."""
+    return max(PLANES, SMALL // max(1, math.prod(plane)))
 
 
 def of_scores(scores: "Tensor", seed: int = 0) -> Near:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from hilum.core.image import Array
+from hilum.core.strongest import strongest
 from hilum.tasks._labels import IGNORE
 
 FEW = 8
@@ -17,7 +18,7 @@ def voxels(logits: Any, target: Any) -> Array:
 
     logits: (B, K, *space). target: (B, *space).
     """
-    found, known = logits.argmax(1), target != IGNORE
+    found, known = strongest(logits, 1), target != IGNORE
     rows = []
     for channel in range(logits.shape[1]):
         here, there = (found == channel) & known, (target == channel) & known
@@ -48,7 +49,7 @@ def nothing_found(counts: Array, names: Sequence[str]) -> str | None:
 def confusion(logits: Any, target: Any) -> Array:
     """(K, K): images by true class and by the class that was found. logits: (B, K). target: (B,)."""
     kinds = logits.shape[1]
-    pairs = (target * kinds + logits.argmax(1)).cpu().numpy()
+    pairs = (target * kinds + strongest(logits, 1)).cpu().numpy()
     return np.bincount(pairs, minlength=kinds * kinds).reshape(kinds, kinds)
 
 

@@ -10,6 +10,7 @@ from hilum.core.errors import HilumError
 from hilum.core.findings import Mask, Result
 from hilum.core.image import Array, Case, Image
 from hilum.core.plan import Plan, Strict
+from hilum.core.strongest import strongest
 from hilum.data.store import Prepared, Store
 from hilum.losses import _named
 from hilum.prepare import augment, grid, intensity, modality, patches
@@ -237,7 +238,7 @@ class Task(_task.Task):
     def pictures(self, outputs: Any, batch: _task.Batch, cases: Sequence[str]) -> list[tuple[Array, str]]:
         """Every patch: image, truth and what is found."""
         full = outputs["out"][0] if isinstance(outputs, dict) else outputs
-        found = full[:, : 1 + len(self.plan.classes)].argmax(1).cpu().numpy()
+        found = strongest(full[:, : 1 + len(self.plan.classes)], 1).cpu().numpy()
         classes = {channel: c.name for channel, c in enumerate(self.plan.classes, 1)}
         return _show.patches(batch["image"].numpy(), batch["target"].clamp_min(0).numpy(), found, classes, cases)
 
@@ -251,7 +252,7 @@ class Task(_task.Task):
             return _task.result_of({"mask": Mask(objects, classes, affine, instances=True)}, case, placed.image)
         if self.reduce == "mean":
             probability = _sigmoid(placed.channels_back((reduced[1] - reduced[0])[None].numpy())[0])
-            reduced = reduced.argmax(dim=0).numpy()
+            reduced = strongest(reduced).numpy()
         values = placed.labels_back(from_channels(_pieces.largest(reduced, self.single), self.plan))
         if VALIDITY in case.items:
             # nothing was learned there, so nothing is said

@@ -6,6 +6,7 @@ it were chosen on lesions, heads and nuclei, not on the classifiers that the tru
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 import numpy as np
 
@@ -52,7 +53,8 @@ def input_statistics(
     channels = intensity.match_channels(whole, len(rules))
     grey, ready = whole.mean(axis=0), intensity.normalise(channels, list(rules)).mean(axis=0)
     planes = _ranged(grey)
-    rows = [_described(x, _histogram(r, rules[0].scheme)) for x, r in zip(planes, ready, strict=True)]
+    astray = _measures.astray(planes)
+    rows = [_described(x, _histogram(r, rules[0].scheme), a) for x, r, a in zip(planes, ready, astray, strict=True)]
     texture = np.mean([_texture(x) for x in planes], axis=0)
     return {"quality": np.array(head), "picture": np.mean(rows, axis=0), "texture": texture}
 
@@ -75,29 +77,36 @@ def _histogram(ready: Array, scheme: str) -> Array:
     return found
 
 
-def _described(x: Array, histogram: Array) -> Array:
-    """One plane (H, W), 0..1, as one vector."""
+def _described(x: Array, histogram: Array, astray: Array) -> Array:
+    """One plane (H, W), 0..1, as one vector. astray: as of `_measures`, of this plane."""
     from hilum.core.warp import resize
 
     small = resize(x[None], (SIDE, SIDE))[0].astype(np.float64)
     part = SIDE // PARTS
     cells = small.reshape(PARTS, part, PARTS, part).swapaxes(1, 2).reshape(PARTS * PARTS, -1)
-    edges = [*_edges(small), *_measures.astray(x)]
+    edges = [*_edges(small), *astray]
     return np.concatenate([histogram, _spectrum(small), edges, cells.mean(axis=1), cells.std(axis=1)])
 
 
 def _spectrum(small: Array) -> Array:
     """(2 RINGS,) log10 of the mean power in half rings of equal width, over that of the whole, along each axis."""
+    window, inside, place, counts = _rings()
+    power = np.abs(np.fft.fft2((small - small.mean()) * window)) ** 2
+    sums = np.bincount(place, power[inside], 2 * RINGS) / counts
+    # an even picture has the same least power in every ring
+    found: Array = np.log10((sums + 1e-9) / (power.mean() + 1e-9))
+    return found
+
+
+@cache
+def _rings() -> tuple[Array, Array, Array, Array]:
+    """A window for a small picture; which of its frequencies count, in which half ring, and how many are in each."""
     window = np.hanning(SIDE + 2)[1:-1]
-    power = np.abs(np.fft.fft2((small - small.mean()) * np.outer(window, window))) ** 2
     down, across = np.meshgrid(np.fft.fftfreq(SIDE), np.fft.fftfreq(SIDE), indexing="ij")
     ring = (np.hypot(down, across) * 2 * RINGS).astype(np.int64)
     inside = ring < RINGS
     place = (ring + RINGS * (np.abs(down) < np.abs(across)))[inside]
-    sums = np.bincount(place, power[inside], 2 * RINGS) / np.bincount(place, minlength=2 * RINGS)
-    # an even picture has the same least power in every ring
-    found: Array = np.log10((sums + 1e-9) / (power.mean() + 1e-9))
-    return found
+    return np.outer(window, window), inside, place, np.bincount(place, minlength=2 * RINGS)
 
 
 def _edges(small: Array) -> Array:

@@ -3,6 +3,8 @@
 A plane is (H, W) in units of the image's own range: 0 at its 0.5th, 1 at its 99.5th percentile.
 """
 
+from statistics import median
+
 import numpy as np
 
 from hilum.core import geometry
@@ -124,24 +126,26 @@ def _energies(x: Array, scale: float, deviation: float) -> list[float]:
     return [max(v - added, 0.05 * v) for v in squares]
 
 
-def astray(x: Array) -> tuple[float, float]:
-    """Along each axis, how little the places of fine edges agree with those of coarse ones: 0 (the same) to 2.
+def astray(planes: Array) -> Array:
+    """(P, 2) of planes (P, H, W): along each axis, how little the places of fine edges agree with those of coarse ones.
 
-    Where a body moved during a scan, the fine part of the picture along one axis is of another moment than the coarse
-    one, and contours are doubled. 1 minus Pearson's correlation of edge strengths.
+    0 (the same) to 2: 1 minus Pearson's correlation of edge strengths. Where a body moved during a scan, the fine part
+    of the picture along one axis is of another moment than the coarse one, and contours are doubled.
     """
     from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
-    scale, found = _scale(x), []
+    scale, found = _scale(planes[0]), np.zeros((len(planes), 2))
     for axis in (0, 1):
         strength = []
         for s in (scale, COARSER * scale):
-            edges = gaussian_filter1d(gaussian_filter1d(x, s, axis, order=1), scale, 1 - axis)
-            strength.append(np.sqrt(gaussian_filter(edges**2, COARSER * scale)).ravel().astype(np.float64))
-        fine, coarse = (v - v.mean() for v in strength)
-        size = float(np.sqrt((fine**2).sum() * (coarse**2).sum()))
-        found.append(1 - float((fine * coarse).sum()) / size if size > 1e-9 else 0.0)
-    return found[0], found[1]
+            edges = gaussian_filter1d(gaussian_filter1d(planes, s, 1 + axis, order=1), scale, 2 - axis)
+            near = gaussian_filter(edges**2, COARSER * scale, axes=(1, 2))
+            strength.append(np.sqrt(near).reshape(len(planes), -1).astype(np.float64))
+        fine, coarse = (v - v.mean(axis=1, keepdims=True) for v in strength)
+        size = np.sqrt((fine**2).sum(axis=1) * (coarse**2).sum(axis=1))
+        seen = size > 1e-9
+        found[seen, axis] = 1 - (fine * coarse).sum(axis=1)[seen] / size[seen]
+    return found
 
 
 def thing(x: Array) -> Array:
@@ -188,7 +192,7 @@ def blocks(x: Array) -> float:
         if len(step) < 25 or step.mean() < 1e-9:
             continue
         extra = step[1:-1] - (step[:-2] + step[2:]) / 2
-        found.append(max(float(np.median(extra[start::8])) for start in range(8)) / float(step.mean()))
+        found.append(max(median(extra[start::8].tolist()) for start in range(8)) / float(step.mean()))
     return float(np.mean(found)) if found else 0.0
 
 

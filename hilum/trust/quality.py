@@ -100,7 +100,12 @@ def features(image: Image) -> dict[str, float]:
     found |= {"clipped_low": float((grey == grey.min()).mean()), "clipped_high": float((grey == grey.max()).mean())}
     apart = np.abs(np.diff(whole, axis=0)).mean(dtype=np.float64) if len(whole) > 1 else 0.0
     found["colour"] = float(apart) / span
-    rows = [_plane((w - low) / span, (m - low) / span) for w, m in zip(grey, middle.mean(axis=0), strict=True)]
+    ranged = np.clip((grey - low) / span, 0, 1)
+    astray = _measures.astray(ranged)
+    rows = [
+        _plane(w, (m - low) / span) | {"motion": abs(float(across - down))}
+        for w, m, (across, down) in zip(ranged, middle.mean(axis=0), astray, strict=True)
+    ]
     found |= {name: float(np.median([row[name] for row in rows])) for name in rows[0]}
     return {name: float(f"{found[name]:.6g}") for name in FEATURES if name in found}
 
@@ -120,16 +125,14 @@ def _structure(image: Image, plane: tuple[int, ...]) -> dict[str, float]:
 
 
 def _plane(x: Array, middle: Array) -> dict[str, float]:
-    """The features of one plane, in units of the range. middle: its middle part in full resolution."""
+    """The features of one plane, clipped to the range. middle: its middle part in full resolution, not clipped."""
     noise = _measures.noise(middle)
-    x = np.clip(x, 0, 1)
     sharpness, stripes = _measures.detail(x, noise)
-    astray = _measures.astray(x)
     bright = _measures.thing(x)
     quarters = np.percentile(x, [25, 75])
     return {
         "noise": noise, "sharpness": sharpness, "stripes": stripes,
-        "motion": abs(astray[0] - astray[1]), "ghost": _measures.ghost(x, bright),
+        "ghost": _measures.ghost(x, bright),
         "middle": float(quarters[1] - quarters[0]), "entropy": _measures.entropy(x), "empty": _measures.even(x),
         "border": _measures.border(bright), "blocks": _measures.blocks(middle),
     }  # fmt: skip

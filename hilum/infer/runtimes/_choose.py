@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hilum.core import catalogue
 from hilum.core.errors import HilumError, near
+from hilum.core.strongest import strongest
 from hilum.infer._lanes import ALONE, Pace, answers
 from hilum.infer.runtimes._stored import Stored
 from hilum.infer.windows import Look
@@ -282,7 +283,7 @@ def _check_stored(name: str, look: Look, net: "nn.Module", window: "Tensor", hea
 def _classes(out: "Tensor", head: Any) -> "Tensor":
     """The class of each voxel of a window, flat; or of the whole."""
     scores = out[0].flatten(1) if out.ndim > 2 else out[0][:, None]
-    return (scores if head is None else head(scores)).argmax(dim=0)
+    return strongest(scores if head is None else head(scores))
 
 
 def _timed(look: Look, window: "Tensor") -> "tuple[float, Tensor]":
