@@ -69,7 +69,8 @@ ABOUT = [
 ]
 CELLS = [
     "load: of the machine at the start and at most, the system's own threads included; others: processors that other",
-    "programs used on average. A row is only quiet where others is near 0.",
+    "programs used on average. A row is only quiet where others is near 0. overlap: of the windows in which Hilum",
+    "predicts; a quarter is planned today, a half was when the first cells were measured.",
 ]
 
 
@@ -193,6 +194,7 @@ def _single(row: Row, cell: dict[str, Any]) -> Table:
         busy = own["machine"]
         line |= {"min": f"{cell['minutes']:g}", "steps": own.get("steps"), "wall s": f"{busy['seconds']:.0f}"}
         line |= {"load": f"{busy['load_start']:.1f} to {busy['load_most']:.1f}", "others": busy["others"]}
+        line["overlap"] = own.get("plan", {}).get("options", {}).get("overlap")
         flags = [f for f in cell["hardware"]["flags"] if f in ("avx512_bf16", "amx_bf16")] or ["no bf16"]
         line |= {"hardware": f"{cell['hardware']['processors']} ({', '.join(flags)})", "commit": cell["commit"]}
         out.append(line | {"date": cell["date"][:10], "torch": cell["versions"]["torch"]})
