@@ -92,9 +92,10 @@ MORE = (
     Form("nnunet, residual encoder", "nnunet", {"blocks": [1, 3, 4, 6, 6, 6, 6, 6], "convs": 1}),
     Form("unet3plus, one head", "unet3plus", {"deep_supervision": False}),
     Form("unet, batch norm", "unet", {"norm": "batch"}),
+    Form("attention_unet, no gates", "attention_unet", {"gates": 0}),
 )
 # Beside every network in its constructor's form. Most later networks have a norm: a gain over the U-Net of 2015, which
-# has none, may be that alone.
+# has none, may be that alone. Attention U-Net's authors compare it with their own network without gates.
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ FLIPS = 2000
 # Sign flips of a paired comparison, all of them where they are no more.
 PAIRS = (
     ("unetpp", "unet"), ("attention_unet", "unet"), ("attention_unet", "unet, batch norm"),
+    ("attention_unet", "attention_unet, no gates"),
     ("unet3plus", "unet3plus, one head"), ("swin_unet", "transunet"), ("da_transunet", "transunet"),
     ("cunet", "swin_unet"), ("cunet", "transunet"), ("transunet3d", "nnunet"),
     ("nnunet, residual encoder", "nnunet"),

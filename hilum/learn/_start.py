@@ -4,7 +4,7 @@ The whole network, or its encoder only: what lies in `Net.ENCODER`, names of mod
 """
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from math import prod
 from pathlib import Path
@@ -26,7 +26,8 @@ class Report:
     """What came of every tensor. {name: count of values}, parameters and running statistics alike.
 
     matched: copied. reshaped: copied by a rule. wrong_shape: in both, but not copied (shapes holds both shapes).
-    fresh: in the network, not in the file. unused: in the file, not in the network. All but matched and reshaped of the
+    unplaced: a position embedding of the network's own shape, not copied because nobody says how its tokens lie. fresh:
+    in the network, not in the file. unused: in the file, not in the network. All but matched and reshaped of the
     network start as they were; head: whether the head is among them.
 
     encoder: only the encoder begins from the file. Then outside holds what lies elsewhere in the network, which starts
@@ -36,6 +37,7 @@ class Report:
     matched: dict[str, int] = field(default_factory=dict)
     reshaped: dict[str, int] = field(default_factory=dict)
     wrong_shape: dict[str, int] = field(default_factory=dict)
+    unplaced: dict[str, int] = field(default_factory=dict)
     fresh: dict[str, int] = field(default_factory=dict)
     unused: dict[str, int] = field(default_factory=dict)
     outside: dict[str, int] = field(default_factory=dict)
@@ -47,7 +49,8 @@ class Report:
     def share(self) -> float:
         """Share of the network's values, or of its encoder's, that came from the file, 0 to 1."""
         took = sum(self.matched.values()) + sum(self.reshaped.values())
-        return took / max(1, took + sum(self.wrong_shape.values()) + sum(self.fresh.values()))
+        left = self.wrong_shape | self.unplaced | self.fresh
+        return took / max(1, took + sum(left.values()))
 
     @property
     def head(self) -> bool:
@@ -59,6 +62,7 @@ class Report:
         words = [f"{len(self.matched)} tensors taken as they are"]
         words += [f"{len(self.reshaped)} reshaped"] if self.reshaped else []
         words += [f"{len(self.wrong_shape)} left fresh for their shape"] if self.wrong_shape else []
+        words += [f"{len(self.unplaced)} left fresh because their grid is not known"] if self.unplaced else []
         words += [f"{len(self.fresh)} left fresh because the file lacks them"] if self.fresh else []
         words += [f"{len(self.outside)} outside the encoder left fresh"] if self.outside else []
         words += [f"{len(self.unused)} of the file unused"] if self.unused else []
@@ -69,7 +73,7 @@ class Report:
 
     def table(self) -> list[dict[str, Any]]:
         """One row per tensor: tensor, values, what became of it, and the shapes where they differ."""
-        kinds = ("matched", "reshaped", "wrong_shape", "fresh", "outside", "unused")
+        kinds = ("matched", "reshaped", "wrong_shape", "unplaced", "fresh", "outside", "unused")
         return [
             {"tensor": name, "values": count, "became": kind.replace("_", " "), "shapes": self.shapes.get(name, "")}
             for kind in kinds
@@ -88,13 +92,15 @@ def start(
     strict: bool = False,
     channels: Channels = "mean",
     encoder: bool = False,
+    grid: Sequence[int] | None = None,
 ) -> Report:
     """Copy into `net` what fits, and say what became of every tensor. Nothing is copied when it is refused.
 
     By name and shape; else, by rule: convolutions that read the image, for another number of channels (`channels`, see
-    `_channels`), a `position` embedding of another image size (interpolated). A head for another number of classes
-    stays fresh. strict: anything but a whole match is refused. encoder: fill that part only, from a file of an encoder,
-    of a whole network, or of a maker whose names the network's file translates; see `_readings`.
+    `_channels`), a `position` embedding of another image size (interpolated, see `_position`). A head for another
+    number of classes stays fresh. strict: anything but a whole match is refused. encoder: fill that part only, from a
+    file of an encoder, of a whole network, or of a maker whose names the network's file translates; see `_readings`.
+    grid: tokens along each axis of the network that the weights are of; None: not known, with strict those of `net`.
 
     Refused (HIL-LEARN-22): less than LEAST of the network's (or the encoder's) values would come from the file.
     """
@@ -102,7 +108,8 @@ def start(
 
     parts = encoder_of(net) if encoder else None
     reading, weights = ("", weights) if parts is None else best_reading(net, weights, parts)
-    report, taken = _compared(net, weights, channels, parts, reading)
+    grid = tokens(net) if strict and grid is None else grid
+    report, taken = _compared(net, weights, channels, parts, reading, grid)
     _check(report, strict)
     for name, value in taken.items():
         if value.is_floating_point() and not value.isfinite().all():
@@ -168,6 +175,7 @@ def _compared(
     channels: Channels,
     parts: tuple[str, ...] | None,
     reading: str,
+    grid: Sequence[int] | None,
 ) -> "tuple[Report, dict[str, Tensor]]":
     """What would become of every tensor, and what would be copied, in the network's types. parts: None for all."""
     own, image = net.state_dict(), _image_convolutions(net, weights)
@@ -181,9 +189,12 @@ def _compared(
         if value is None:
             report.fresh[name] = count
             continue
-        made = value if value.shape == target.shape else _fitted(net, name, value, target, image, channels)
-        if value.shape != target.shape:
-            report.shapes[name] = f"{tuple(value.shape)} in the file, {tuple(target.shape)} in the network"
+        made, told = _fitted(net, name, value, target, image, channels, grid)
+        if made is not value:
+            report.shapes[name] = f"{tuple(value.shape)} in the file, {tuple(target.shape)} in the network{told}"
+        if made is None and value.shape == target.shape:
+            report.unplaced[name] = count
+            continue
         if made is None or value.is_floating_point() != target.is_floating_point():
             report.wrong_shape[name] = count
             report.shapes.setdefault(name, f"{value.dtype} in the file, {target.dtype} in the network")
@@ -195,7 +206,7 @@ def _compared(
 
 def _check(report: Report, strict: bool) -> None:
     """Refuse too little, or with strict anything but all; the sentence shows the nearest wrong name or shape."""
-    differs = report.reshaped or report.wrong_shape or report.fresh or report.unused
+    differs = report.reshaped or report.wrong_shape or report.unplaced or report.fresh or report.unused
     if report.share >= LEAST and not (strict and differs):
         return
     if report.shapes and sum(report.wrong_shape.values()) >= sum(report.fresh.values()):
@@ -232,15 +243,23 @@ def _image_convolutions(net: "nn.Module", weights: "Mapping[str, Tensor]") -> se
 
 
 def _fitted(
-    net: "nn.Module", name: str, value: "Tensor", target: "Tensor", image: set[str], channels: Channels
-) -> "Tensor | None":
-    """The value in the target's shape by one of the two rules, or None."""
+    net: "nn.Module",
+    name: str,
+    value: "Tensor",
+    target: "Tensor",
+    image: set[str],
+    channels: Channels,
+    grid: Sequence[int] | None,
+) -> "tuple[Tensor | None, str]":
+    """The value as it is, or by one of the two rules in the target's shape, or None; and what is to be said of it."""
+    if name.split(".")[-1] == "position":
+        return _position(net, value, target, grid)
+    if value.shape == target.shape:
+        return value, ""
     alike = value.ndim == target.ndim > 2 and value[:, :1].shape == target[:, :1].shape
     if name in image and channels != "fresh" and alike:
-        return _channels(value, target.shape[1], channels)
-    if name.split(".")[-1] == "position":
-        return _position(net, value, target)
-    return None
+        return _channels(value, target.shape[1], channels), ""
+    return None, ""
 
 
 def _channels(value: "Tensor", wanted: int, how: Channels) -> "Tensor":
@@ -256,30 +275,57 @@ def _channels(value: "Tensor", wanted: int, how: Channels) -> "Tensor":
     return value[:, turns] * (old / wanted)
 
 
-def _position(net: "nn.Module", value: "Tensor", target: "Tensor") -> "Tensor | None":
-    """(1, n, D) -> (1, m, D), the grid interpolated linearly; (1, 1 + n, D) -> (1, 1 + m, D) where the network has a
-    class token, whose position stays.
+def tokens(net: "nn.Module") -> list[int] | None:
+    """How many tokens lie along each axis of a network that is built for one image size; None of others."""
+    sizes, sides = getattr(net, "image_size", None), getattr(net, "divisor", None)
+    if sizes is None or sides is None:
+        return None
+    return [size // side for size, side in zip(sizes, sides, strict=True)]
 
-    Only from a square or cubic grid, because the file does not say another's sides.
-    """
+
+def _position(
+    net: "nn.Module", value: "Tensor", target: "Tensor", grid: Sequence[int] | None
+) -> "tuple[Tensor | None, str]":
+    """(1, n, D) -> (1, m, D), the grid interpolated linearly; (1, 1 + n, D) -> (1, 1 + m, D) where the network has a
+    class token, whose position stays. As it is where both grids are one; None where the file's is not known. And what
+    is to be said of the grids. grid: of the file's network, where that is known; see `_grid`."""
     from torch import cat
     from torch.nn import functional
 
-    sizes, sides = getattr(net, "image_size", None), getattr(net, "divisor", None)
-    if sizes is None or sides is None or value.ndim != 3 or value.shape[2] != target.shape[2]:
+    own, same = tokens(net), value.shape == target.shape
+    if own is None or value.ndim != 3 or value.shape[::2] != target.shape[::2]:
+        return (value if same else None), ""
+    first = target.shape[1] - prod(own)
+    if first not in (0, 1):
+        return (value if same else None), ""
+    old = _grid(value.shape[1] - first, own, grid)
+    wanted = " x ".join(map(str, own))
+    if old is None:
+        return None, f", which has {wanted} tokens; how those of the file lie is not known"
+    if old == own:
+        return value, ""
+    image = value[:, first:].float().transpose(1, 2).unflatten(2, old)
+    mode = "bilinear" if len(own) == 2 else "trilinear"
+    made = functional.interpolate(image, size=own, mode=mode, align_corners=False).flatten(2).transpose(1, 2)
+    said = f", from {' x '.join(map(str, old))} tokens to {wanted}"
+    return cat([value[:, :first].float(), made], dim=1), said
+
+
+def _grid(count: int, own: list[int], known: Sequence[int] | None) -> list[int] | None:
+    """Tokens along each axis of a file's position embedding of so many; None where that can not be told.
+
+    own: of the network that begins. known: of the file's network. Without that it is taken as square or cubic, as
+    those of published weights are; but not where the network's own grid has as many and is neither, which would be
+    another reading.
+    """
+    if known is not None:
+        return list(known) if len(known) == len(own) and prod(known) == count else None
+    if count < 1:
         return None
-    grid = [size // side for size, side in zip(sizes, sides, strict=True)]
-    tokens = target.shape[1] - prod(grid)
-    count = value.shape[1] - tokens
-    if tokens not in (0, 1) or count < 1:
+    even = [round(count ** (1 / len(own)))] * len(own)
+    if prod(even) != count or (count == prod(own) and even != own):
         return None
-    old = round(count ** (1 / len(grid)))
-    if old ** len(grid) != count:
-        return None
-    image = value[:, tokens:].float().transpose(1, 2).unflatten(2, (old,) * len(grid))
-    mode = "bilinear" if len(grid) == 2 else "trilinear"
-    made = functional.interpolate(image, size=grid, mode=mode, align_corners=False).flatten(2).transpose(1, 2)
-    return cat([value[:, :tokens].float(), made], dim=1)
+    return even
 
 
 @dataclass(frozen=True)
@@ -290,6 +336,7 @@ class Beginning:
     encoder: bool = False
 
     def __call__(self, net: "nn.Module") -> Report:
-        from hilum.learn._weights import read_weights
+        from hilum.learn._weights import grid, read_weights
 
-        return start(net, read_weights(self.path), encoder=self.encoder)
+        weights = read_weights(self.path)
+        return start(net, weights, encoder=self.encoder, grid=grid(self.path))

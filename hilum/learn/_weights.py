@@ -6,11 +6,13 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hilum.core import catalogue
 from hilum.core.atomic import sha256
 from hilum.core.errors import HilumError
 from hilum.core.run import Run
 from hilum.learn import _torch_file
-from hilum.tasks import _build
+from hilum.learn._start import tokens
+from hilum.tasks import _build, _task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -100,6 +102,22 @@ def read_weights(path: Path | str) -> "dict[str, Tensor]":
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise HilumError("HIL-M04", f"The weight {name!r} of {path} is not finite", "Take an earlier checkpoint")
     return weights
+
+
+def grid(path: Path | str) -> list[int] | None:
+    """Tokens along each axis of a run's network, by its plan; None of a file, and of networks for any image size."""
+    import torch
+
+    path = Path(path)
+    if not is_run(path):
+        return None
+    plan = Run(path).plan
+    role = _build.predicting(plan)
+    if not catalogue.card("hilum.zoo", plan.networks[role].name)["image_size"]:
+        return None
+    # weights that are drawn there, of nothing, would move on the numbers of the run that begins
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        return tokens(_build.build(_task.load(plan), role))
 
 
 def is_run(path: Path) -> bool:

@@ -40,9 +40,10 @@ def _alike(value: Any, default: Any) -> bool:
     return isinstance(value, int | float if isinstance(default, float) else type(default))
 
 
-def measures(text: str, task: str) -> bool:
-    """Whether distances in the image enter the loss (`spacing` in its CARD)."""
-    return bool(catalogue.card("hilum.losses", parsed(text, task)[0]).get("spacing"))
+def measures(text: str, task: str) -> str | None:
+    """The unit of its distances (`spacing` in the CARD): "mm", "pixels" of the network's input; None: it has none."""
+    unit: str | None = catalogue.card("hilum.losses", parsed(text, task)[0]).get("spacing")
+    return unit
 
 
 def loss(
@@ -50,7 +51,7 @@ def loss(
 ) -> "Callable[[Tensor, Tensor, int | None], Tensor]":
     """The loss that `text` names, with its options, as loss(logits, target, ignore).
 
-    spacing: mm per voxel of the target, for a loss that `measures`; None: it counts voxels.
+    spacing: size of the target's voxels, in the unit of a loss that `measures`; None: it counts voxels.
     """
     name, options = parsed(text, task)
     options |= {} if spacing is None else {"spacing": spacing}

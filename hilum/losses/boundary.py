@@ -4,9 +4,10 @@
 
 phi is above 0 outside of a class and at most 0 inside, so the second term is lowest, and below 0, for the truth itself.
 It is 0 for a class that is not there (or is everywhere) and then says nothing: never use it without an overlap.
-The released code changes alpha by epoch ("rebalance": from 1 down by 0.01); here it stays, by default at 0.99. It also
-makes phi once for a whole image; in training here phi is made anew for every patch, of what the patch shows: a boundary
-beyond its edge is not seen, and the time goes into every step.
+The released code changes alpha by epoch ("rebalance": from 1 down by 0.01); here it stays, by default at 0.99. A
+schedule is not offered, because a loss here knows neither step nor epoch. That code also makes phi once for a whole
+image; in training here phi is made anew for every patch, of what the patch shows: a boundary beyond its edge is not
+seen, and the time goes into every step.
 
 phi inside is one voxel less deep than the distance to the outside, as in the released code, so that it is 0 along the
 edge. With `spacing`, which the task segment gives from the plan, distances are in its unit, and one voxel is its
@@ -28,7 +29,7 @@ CARD = {
     "about": "generalised Dice and, by 1 - alpha, the distance to the true boundary",
     "tasks": ["segment"],
     "options": {"alpha": 0.99, "background": False, "batch": True},
-    "spacing": True,
+    "spacing": "mm",
 }
 
 

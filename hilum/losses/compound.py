@@ -13,6 +13,7 @@ smooth 1; UNet++ over the batch, smooth 1. UNet++ writes the binary cross-entrop
 channels here; where it subtracts Dice, 1 - Dice is added, which has the same gradient. The equal weights of UNet 3+ and
 its IoU by image are taken from descriptions, not from a training script, because there is none. I2U-Net's code gives
 its cross-entropy the sigmoid of the logits, which squashes them twice; here it gets the logits.
+`window` is that of MS-SSIM: an image of fewer than 11 voxels along an axis needs a smaller one.
 """
 
 from collections.abc import Callable
@@ -30,7 +31,7 @@ from hilum.losses.tversky import tversky
 CARD = {
     "about": "sums of losses as published: transunet, swin_unet, sstransnet, i2unet, unetpp, unet3plus",
     "tasks": ["segment"],
-    "options": {"recipe": "transunet"},
+    "options": {"recipe": "transunet", "window": 11},
 }
 
 Part = tuple[float, Callable[..., Tensor], dict[str, Any]]
@@ -46,8 +47,14 @@ RECIPES: dict[str, tuple[Part, ...]] = {
 }
 
 
-def compound(logits: Tensor, target: Tensor, ignore: int | None = None, *, recipe: str = "transunet") -> Tensor:
-    """The weighted sum, a scalar. Shapes as `dice`."""
+def compound(
+    logits: Tensor, target: Tensor, ignore: int | None = None, *, recipe: str = "transunet", window: int = 11
+) -> Tensor:
+    """The weighted sum, a scalar. Shapes as `dice`. window: of MS-SSIM in unet3plus, voxels; others have none."""
     if recipe not in RECIPES:
         raise HilumError("HIL-LOSSES-06", f"There is no recipe {recipe!r}", near(recipe, list(RECIPES)))
-    return stack([weight * part(logits, target, ignore, **given) for weight, part, given in RECIPES[recipe]]).sum()
+    found = []
+    for weight, part, given in RECIPES[recipe]:
+        more = {"window": window} if part is ms_ssim else {}
+        found.append(weight * part(logits, target, ignore, **given, **more))
+    return stack(found).sum()

@@ -3,7 +3,8 @@
     dice = mean over classes of (2 sum(p g) + s) / (sum(p^k) + sum(g^k) + s),   k = 1, or 2 with `squared`
 
 `dice` is 1 - that, in [0, 1] for smooth > 0: nnU-Net returns -dice, which has the same gradient. V-Net's released layer
-reports the Dice of the hard mask and goes back by another formula; here the gradient is that of the value.
+reports the Dice of the hard mask and goes back by another formula; here the gradient is that of the value. That
+layer is not offered, because then nothing could check the gradient of a loss against its value.
 """
 
 from torch import Tensor

@@ -1,8 +1,9 @@
-"""Focal Tversky loss (Abraham and Khan, 2019): classes that are found badly count more.
+"""Focal Tversky loss (Abraham and Khan, 2019): gamma says whether well or badly found classes count more.
 
     mean over classes of (1 - index)^(1 / gamma),   gamma = 4/3
 
-The exponent is 1 / gamma = 3/4. Some libraries take the exponent itself: give them 0.75, and this file 4/3.
+The exponent is 1 / gamma = 3/4. Some libraries take the exponent itself: give them 0.75, and this file 4/3. Above 1,
+as published, what is found well already keeps more of the slope; below 1 classes that are found badly count more.
 """
 
 from torch import Tensor
@@ -11,7 +12,7 @@ from hilum.core.errors import HilumError
 from hilum.losses.tversky import tversky_index
 
 CARD = {
-    "about": "Tversky with (1 - index)^(1 / gamma): badly found classes count more",
+    "about": "Tversky with (1 - index)^(1 / gamma): below 1 badly found classes count more",
     "tasks": ["segment"],
     "options": {
         "gamma": 1.3333333333333333,

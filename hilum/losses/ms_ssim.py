@@ -9,10 +9,15 @@ Differs from UNet 3+: every scale has its own power (the released product raises
 broadcasting), and cs is cut off just above 0 instead of being moved to (1 + cs) / 2. Differs from MONAI's metric: the
 mean over classes comes last, and cs is not cut off at 0 itself, where one wrong scale makes the product and all its
 gradients 0. An image too small for five scales has as many as its windows fit into, their weights enlarged to the same
-sum; the released code of UNet 3+ shrinks the window instead, silently.
+sum; the released code of UNet 3+ shrinks the window instead, silently. What that code does otherwise is not offered,
+because its powers look like a slip, and a window that shrinks unseen would make another loss of every size.
 
 Where the prediction is the inverse of the truth at every scale nothing pulls it back: best beside another loss.
 """
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, cat
@@ -82,7 +87,8 @@ def _weights(space: tuple[int, ...], window: int) -> list[float]:
     """The weights of as many scales as the window fits into."""
     if window < 1 or window % 2 == 0 or min(space) < window:
         seen = f"A window of {window} is even, or larger than the image {space}"
-        raise HilumError("HIL-LOSSES-05", seen, "Use an odd window that fits, for example ms_ssim:window=7")
+        hint = "Use an odd window that fits: ms_ssim:window=7, or compound:recipe=unet3plus:window=7"
+        raise HilumError("HIL-LOSSES-05", seen, hint)
     count = sum(min(space) // 2**scale >= window for scale in range(len(WEIGHTS)))
     more = sum(WEIGHTS) / sum(WEIGHTS[:count])
     return [weight * more for weight in WEIGHTS[:count]]
@@ -105,6 +111,42 @@ def _blurred(x: Tensor, kernel: Tensor) -> Tensor:
     """Means by the kernel along every axis of space, windows inside of the image."""
     for axis in range(2, x.ndim):
         rows = x.movedim(axis, -1)
-        blurred = functional.conv1d(rows.reshape(-1, 1, rows.shape[-1]), kernel[None, None])
+        blurred: Tensor = _Means.apply(rows.reshape(-1, 1, rows.shape[-1]), kernel[None, None])
         x = blurred.reshape(*rows.shape[:-1], -1).movedim(-1, axis)
     return x
+
+
+class _Means(torch.autograd.Function):
+    """(N, 1, L) rows, (1, 1, window) kernel -> (N, 1, L - window + 1), in whole precision there and back.
+
+    A spread is the difference of two near means, and so is its gradient: what TF32 keeps of them (10 bits) says
+    nothing. Whether cuDNN may use it is asked when a convolution runs, and the backward pass runs when the loss has
+    long returned; a context around the loss would not reach it, so both passes are written here.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, kernel: Tensor) -> Tensor:
+        ctx.save_for_backward(kernel)
+        with _whole(rows.device.type):
+            out: Tensor = functional.conv1d(rows, kernel)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (kernel,) = ctx.saved_tensors
+        with _whole(grads[0].device.type):
+            out: Tensor = functional.conv1d(grads[0], kernel.flip(-1), padding=kernel.shape[-1] - 1)
+        return out, None
+
+
+@contextlib.contextmanager
+def _whole(device: str) -> Iterator[None]:
+    """Convolutions in the precision of their tensors: no TF32 and no autocast; cuDNN's other flags stay as they are."""
+    # not cudnn.flags(allow_tf32=False): its other arguments have defaults of their own, one of which turns cuDNN off
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        with torch.autocast(device, enabled=False):
+            yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before

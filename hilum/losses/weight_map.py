@@ -4,10 +4,11 @@
 
 d1, d2: distances to the nearest and the second nearest object; w_c: balances background and objects. The paper leaves
 three things open. Here a distance is to the nearest pixel of the object, the second term is given to the background
-alone, whose thin lines it is for, and w_c gives background and objects the same sum, with mean 1 over the image. Where
-objects are not numbered, each connected piece of a class is one. So it is in training, which sees classes: the second
-term then keeps apart what does not touch. Objects that touch, which the paper parts by a line of background, are one
-piece; with `labels: instances` the task segment refuses this loss, and its depth keeps them apart instead.
+alone, whose thin lines it is for, and w_c gives background and objects the same sum, with mean 1 over the image, or
+over what of it is known. Where objects are not numbered, each connected piece of a class is one. So it is in training,
+which sees classes: the second term then keeps apart what does not touch. Objects that touch, which the paper parts by a
+line of background, are one piece; with `labels: instances` the task segment refuses this loss, and its depth keeps them
+apart instead. Distances and sigma are in pixels of the network's input, also at the lower levels of deep supervision.
 """
 
 import math
@@ -27,6 +28,7 @@ CARD = {
     "about": "cross-entropy with U-Net's weights: background between two near objects counts most",
     "tasks": ["segment"],
     "options": {"w0": 10.0, "sigma": 5.0},
+    "spacing": "pixels",
 }
 
 REACH = 6.0
@@ -46,10 +48,12 @@ def pieces(target: NDArray[np.integer]) -> NDArray[np.int64]:
     return out
 
 
-def separation(objects: NDArray[np.integer], sigma: float) -> NDArray[np.float64]:
+def separation(
+    objects: NDArray[np.integer], sigma: float, spacing: Sequence[float] | None = None
+) -> NDArray[np.float64]:
     """(*space) numbered objects -> (*space): exp(-(d1 + d2)^2 / (2 sigma^2)) in the background, 0 in objects.
 
-    Where fewer than two objects are near it is 0. Distances in pixels.
+    Where fewer than two objects are near it is 0. spacing: size of a voxel along each axis, in sigma's unit; None: 1.
     """
     from scipy import ndimage
 
@@ -57,10 +61,11 @@ def separation(objects: NDArray[np.integer], sigma: float) -> NDArray[np.float64
     values = np.unique(objects[objects > 0])
     # numbered anew: find_objects makes a slot for every number up to the largest
     compact = np.where(objects > 0, np.searchsorted(values, objects) + 1, 0)
-    reach = math.ceil(REACH * sigma)
+    steps = [1.0] * objects.ndim if spacing is None else spacing
+    reach = [math.ceil(REACH * sigma / step) for step in steps]
     for number, place in enumerate(ndimage.find_objects(compact), 1):
-        around = tuple(slice(max(0, side.start - reach), side.stop + reach) for side in place)
-        far = ndimage.distance_transform_edt(compact[around] != number)
+        around = tuple(slice(max(0, s.start - more), s.stop + more) for s, more in zip(place, reach, strict=True))
+        far = ndimage.distance_transform_edt(compact[around] != number, sampling=steps)
         second[around] = np.minimum(second[around], np.maximum(first[around], far))
         first[around] = np.minimum(first[around], far)
     found: NDArray[np.float64] = np.exp(-((first + second) ** 2) / (2 * sigma**2))
@@ -69,21 +74,29 @@ def separation(objects: NDArray[np.integer], sigma: float) -> NDArray[np.float64
 
 
 def pixel_weights(
-    objects: Tensor, *, w0: float = 10.0, sigma: float = 5.0, balance: Sequence[float] | None = None
+    objects: Tensor,
+    *,
+    w0: float = 10.0,
+    sigma: float = 5.0,
+    balance: Sequence[float] | None = None,
+    known: Tensor | None = None,
+    spacing: Sequence[float] | None = None,
 ) -> Tensor:
     """(B, *space) numbered objects, 0 or less the background -> (B, *space) float32; slow, so make it once.
 
-    balance: w_c of the background and of objects; None: from their shares of each image.
+    balance: w_c of the background and of objects; None: from their shares of what is known of each image. known:
+    (B, *space), bool; None: all of it. spacing: of `separation`.
     """
     if sigma <= 0:
         raise HilumError("HIL-LOSSES-06", f"sigma is {sigma}", "Give a number of pixels above 0; 5 is usual")
+    counted = torch.ones_like(objects, dtype=torch.bool) if known is None else known
     maps = []
-    for numbers in objects.detach().cpu().numpy():
+    for numbers, valid in zip(objects.detach().cpu().numpy(), counted.cpu().numpy(), strict=True):
         inside = numbers > 0
-        share = float(inside.mean())
+        share = float(inside[valid].mean()) if valid.any() else 0.0
         even = (0.5 / (1 - share), 0.5 / share) if 0 < share < 1 else (1.0, 1.0)
         outside, within = even if balance is None else balance
-        weights = np.where(inside, within, outside) + w0 * separation(numbers, sigma)
+        weights = np.where(inside, within, outside) + w0 * separation(numbers, sigma, spacing)
         maps.append(torch.from_numpy(weights.astype(np.float32)))
     return torch.stack(maps).to(objects.device)
 
@@ -96,16 +109,19 @@ def weight_map(
     w0: float = 10.0,
     sigma: float = 5.0,
     weights: Tensor | None = None,
+    spacing: Sequence[float] | None = None,
 ) -> Tensor:
     """Sum of -w log p(true class), over the number of voxels that are not `ignore`; the paper's is the bare sum.
 
-    logits: (B, K, *space). target: (B, *space), integers below K, or `ignore`, which is background to the weights.
+    logits: (B, K, *space). target: (B, *space), integers below K, or `ignore`, where no object is and nothing counts.
     weights: (B, *space), made before by `pixel_weights`; None: made here, an object being a connected piece of a class.
+    spacing: size of a voxel along each axis, in the pixels that sigma counts; None: 1.
     """
     if weights is None:
-        labels = target.long() if ignore is None else target.long().where(target != ignore, 0)
+        known = torch.ones_like(target, dtype=torch.bool) if ignore is None else target != ignore
+        labels = target.long().where(known, 0)
         objects = np.stack([pieces(one) for one in labels.detach().cpu().numpy()])
-        weights = pixel_weights(torch.from_numpy(objects), w0=w0, sigma=sigma)
+        weights = pixel_weights(torch.from_numpy(objects), w0=w0, sigma=sigma, known=known, spacing=spacing)
     if weights.shape != target.shape:
         seen = f"The weights have the shape {tuple(weights.shape)}, the target {tuple(target.shape)}"
         raise HilumError("HIL-LOSSES-06", seen, "Make them with pixel_weights from objects on the target's grid")

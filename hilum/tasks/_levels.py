@@ -24,7 +24,7 @@ def losses(plan: Plan, name: str, outputs: Any, target: "Tensor") -> "dict[str, 
     found = dict[str, "Tensor"]()
 
     def loss(logits: "Tensor", level: "Tensor") -> "Tensor":
-        spacing = _spacing(plan, target.shape[1:], level.shape[1:]) if _named.measures(name, "segment") else None
+        spacing = _spacing(plan, _named.measures(name, "segment"), target.shape[1:], level.shape[1:])
         chosen = _named.loss(name, "segment", spacing)
         return chosen(logits[:, : 1 + len(plan.classes)], level, IGNORE)
 
@@ -47,11 +47,15 @@ def losses(plan: Plan, name: str, outputs: Any, target: "Tensor") -> "dict[str, 
     return found
 
 
-def _spacing(plan: Plan, full: Sequence[int], shape: Sequence[int]) -> list[float] | None:
-    """mm per voxel of a level of that shape; None for pictures without a size."""
-    if plan.spacing is None:
+def _spacing(plan: Plan, unit: str | None, full: Sequence[int], shape: Sequence[int]) -> list[float] | None:
+    """Size of the voxels of a level of that shape, in mm or in pixels of the full size.
+
+    None where the loss measures nothing, and for the mm of pictures without a size.
+    """
+    known = [1.0] * len(full) if unit == "pixels" else plan.spacing
+    if unit is None or known is None:
         return None
-    return [step * side / less for step, side, less in zip(plan.spacing, full, shape, strict=True)]
+    return [step * side / less for step, side, less in zip(known, full, shape, strict=True)]
 
 
 def _shares(plan: Plan) -> list[float] | None:

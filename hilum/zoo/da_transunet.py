@@ -165,7 +165,9 @@ class DualAttention(nn.Module):
 class Net(nn.Module):
     """wiring: "paper" or "code", see above. gamma: what the attentions' shares start from; the paper's is 0.
 
-    The other options are TransUNet's.
+    The others are TransUNet's. image_size: pixels, one number or one per axis. width: channels of the stem. units: of
+    the three stages. dim, depth, heads, mlp_ratio: of the Transformer; heads divides dim. dropout: rate on the tokens
+    and in the MLPs. decoder: channels of its first convolution and its four blocks.
     """
 
     ORDER = (

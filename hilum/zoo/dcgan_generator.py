@@ -59,7 +59,10 @@ def _norm(kit: Layers, kind: str, channels: int) -> nn.Module:
 
 
 class Net(nn.Module):
-    """in_channels: of the latent. image_size: pixels, one number or one per axis. width: channels before the head."""
+    """in_channels: of the latent. image_size: pixels, one number or one per axis. width: channels before the head.
+
+    norm: "batch", "group" or "none".
+    """
 
     def __init__(
         self,

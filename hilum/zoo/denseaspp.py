@@ -10,8 +10,8 @@ Differs from the paper: the norms of the chain move their running mean with PyTo
 has 0.0003, which suits a long training from ImageNet weights: after a short one the network would be tested with a mean
 and variance that it has not reached; `momentum` sets it. Batch norm of one device. All of the chain and the head read
 the backbone's map itself; in the released code the first link's ReLU works in place, and the others read its positive
-part. The DenseNet starts random unless
-`encoder_weights` names one of torchvision of that depth, as a safetensors file (`from_densenet`).
+part. That form is not offered, because it is a side effect of the layer that the paper does not describe. The DenseNet
+starts random unless `encoder_weights` names one of torchvision of that depth, as a safetensors file (`from_densenet`).
 """
 
 import re
@@ -40,7 +40,7 @@ CARD = {
         {
             "kwargs": {"in_channels": 3, "out_channels": 19, "spatial_dims": 2, "depth": 121},
             "parameters": 8280851,
-            "evidence": "calc",
+            "evidence": "calc; the form of the published scores has depth=161",
             "shape": [1, 3, 512, 512],
             # the crop in training, as recalled
         },
@@ -158,9 +158,11 @@ class Link(nn.Module):
 
 
 class Net(nn.Module):
-    """depth: 121, 161, 169 or 201, which sets blocks (layers of each of the four), growth, init_features and chain
-    (widths of the chain's 1x1 and dilated convolutions); each can be given. rates: of the chain. momentum: of the
-    chain's norms. dropout: of whole channels after each link and before the head.
+    """depth: 121, 161, 169 or 201, which sets the next four where they are not given. blocks: layers of each block.
+
+    growth: channels that a layer adds. init_features: channels before the first block. chain: widths of its 1x1 and its
+    dilated convolutions. rates: of the chain. momentum: of the chain's norms. dropout: of whole channels after each
+    link and before the head.
     """
 
     ORDER = (("backbone.*",), ("chain.*",), ("head",))

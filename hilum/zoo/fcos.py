@@ -103,7 +103,7 @@ class Pyramid(nn.Module):
 
 class Net(nn.Module):
     """out_channels: number of classes, or {"class": K, "box": 2 * dims, "centre": 1}. width: channels of pyramid and
-    towers. depth: convolutions of each tower. levels: strides 4, 8, 16, ..."""
+    towers. depth: convolutions of each tower. levels: of the pyramid, at strides 4, 8, 16 and so on."""
 
     ORDER = (
         ("pyramid.stem",),

@@ -10,7 +10,8 @@ mode {"out": [full, next lower, ...]}, highest resolution first, one for each de
 The blocks are MONAI's `MedNeXt`, derived in part from the authors' code; MONAI has to be installed. The paper is 3-D;
 the 2-D form is MONAI's. Sizes S, B, M and L are the paper's; `upkern` starts a large kernel from a trained small one.
 
-Differs from MONAI's: that supervises the bottom too; the paper says each decoder stage, and so it is here.
+Differs from MONAI's: that supervises the bottom too; the paper says each decoder stage, and so it is here. Their losses
+weigh 1, 1/2, 1/4 and 1/8, divided by the sum (`supervision`), so that the lowest stage learns too.
 """
 
 from collections.abc import Mapping
@@ -35,6 +36,7 @@ CARD = {
     "divisor": 16,
     "image_size": False,
     "package": "monai",
+    "supervision": [0.5333333333333333, 0.26666666666666666, 0.13333333333333333, 0.06666666666666667],
     "golden": [
         {
             "kwargs": {"in_channels": 1, "out_channels": 14, "spatial_dims": 3, "size": "S", "kernel": 3},

@@ -11,8 +11,9 @@ reconstruction: a ResNet whose last two stages dilate instead of stride (output 
 quarter of the channels, a 1x1 head, linear upsampling. Where the blocks stand (second and third stage), the modes and
 the pooling follow the paper as it is remembered, and so the softmax has no 1 / sqrt(d), by which the authors' code
 divides. With `subsample` phi and g are pooled by 2 on all axes, not in the plane only; that code pools what they are
-made of. The scores are one number for each pair of positions,
-sixteen times as many for twice the side in 2-D; `mode` "dot" has no softmax and is computed without them.
+made of. Neither form of that code is offered, because theta can learn the factor and the pooling is not known exactly.
+The scores are one number for each pair of positions, sixteen times as many for twice the side in 2-D; `mode` "dot" has
+no softmax and is computed without them.
 `encoder_weights` takes a ResNet of torchvision of that depth, as a safetensors file (`from_resnet`).
 """
 

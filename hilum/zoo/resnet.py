@@ -12,8 +12,9 @@ for images below about 64 pixels.
 from torch import Tensor, nn
 
 from hilum.core.errors import HilumError
-from hilum.zoo._blocks.dims import Layers, layers, require_several_values
+from hilum.zoo._blocks.dims import Layers, layers
 from hilum.zoo._blocks.heads import Output, make_head
+from hilum.zoo._blocks.several_values import require_several_values
 
 CARD = {
     "paper": "Deep Residual Learning for Image Recognition",

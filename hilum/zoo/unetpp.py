@@ -122,7 +122,7 @@ class Net(nn.Module):
     """widths: channels of each level, full resolution first. dropout: rate after each convolution.
 
     deep_supervision: a head on every (0, j), not only on the last. level: the j of the head that answers in eval mode,
-    None for the last; may be set on the network at any time. average: the mean of the heads 1 .. level answers.
+    None for the last; may be set on the network at any time. average: the mean of the heads from 1 to level answers.
     """
 
     ORDER = (("nodes.*",), ("lower_heads", "head"))

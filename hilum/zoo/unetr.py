@@ -128,8 +128,8 @@ class Up(nn.Module):
 
 class Net(nn.Module):
     """image_size: pixels, one number or one per axis. width: channels at full resolution. dim: token width. depth:
-    layers. heads: divides dim. taps: after how many layers the three skips are taken, counted from 1, None for a
-    quarter, a half and three quarters of them."""
+    layers. heads: divides dim. mlp_ratio: width of the MLPs over dim. taps: after how many layers the three skips are
+    taken, counted from 1, None for a quarter, a half and three quarters of them."""
 
     ORDER = (("embed",), ("blocks.*",), ("norm", "taps", "image"), ("up.*",), ("head",))
     # From the input to the output, for learning rates by depth: the image's own block is a skip.

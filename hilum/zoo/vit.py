@@ -78,7 +78,10 @@ CARD = {
 
 
 class Net(nn.Module):
-    """image_size, patch: pixels, one number or one per axis. dim: token width. depth: blocks. heads: divides dim."""
+    """image_size, patch: pixels, one number or one per axis. dim: token width. depth: blocks. heads: divides dim.
+
+    mlp_ratio: width of the MLPs over dim.
+    """
 
     def __init__(
         self,

@@ -1,5 +1,7 @@
 """Starting from given weights: what matches is copied, all is accounted for, and what can not be meant is refused."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +10,9 @@ from torch import nn
 
 from hilum.core import catalogue
 from hilum.core.errors import HilumError
-from hilum.learn._start import Report, start
+from hilum.core.plan import Plan
+from hilum.learn import _weights
+from hilum.learn._start import Beginning, Report, start
 
 
 def net_of(name: str, **changes: Any) -> nn.Module:
@@ -117,6 +121,62 @@ def test_a_position_embedding_is_interpolated_and_the_class_token_kept() -> None
     assert torch.equal(rows[:, 0], rows[:, 3])
     # the other way round the old grid, 8 by 4, can not be told from its count
     assert list(start(net_of("vit"), net.state_dict()).wrong_shape) == ["position"]
+
+
+def twelve() -> dict[str, torch.Tensor]:
+    """A ViT of 12 x 16 pixels, three rows of four tokens, whose position is the row."""
+    weights = other(net_of("vit", image_size=[12, 16]))
+    ramp = torch.arange(3.0)[:, None].expand(3, 4).reshape(1, 12, 1).expand(1, 12, 24)
+    weights["position"] = torch.cat([weights["position"][:, :1], ramp], dim=1)
+    return weights
+
+
+def test_as_many_tokens_of_another_grid_are_not_taken_as_they_are() -> None:
+    net, weights = net_of("vit", image_size=[16, 12]), twelve()
+    before = net.state_dict()["position"].clone()
+    report = start(net, weights)
+    assert report.unplaced == {"position": 13 * 24} and not report.wrong_shape and report.share < 1
+    assert torch.equal(net.state_dict()["position"], before)
+    assert "1 left fresh because their grid is not known" in report.sentence()
+    row = next(r for r in report.table() if r["tensor"] == "position")
+    assert row["became"] == "unplaced" and "has 4 x 3 tokens" in row["shapes"]
+    report = start(net, weights, grid=[3, 4])
+    assert list(report.reshaped) == ["position"] and not report.unplaced
+    assert report.shapes["position"].endswith("from 3 x 4 tokens to 4 x 3")
+    made = net.state_dict()["position"]
+    assert torch.equal(made[:, 0], weights["position"][:, 0])
+    rows = made[0, 1:, 0].reshape(4, 3)
+    torch.testing.assert_close(rows, torch.tensor([0, 0.625, 1.375, 2])[:, None].expand(4, 3))
+    # where nobody has to guess: the same grid, and a file that has to be of this network
+    assert "position" in start(net_of("vit", image_size=[12, 16]), weights, grid=[3, 4]).matched
+    assert "position" in start(net_of("vit", image_size=[12, 16]), weights, strict=True).matched
+    assert refused(net, weights, strict=True, grid=[3, 4]).code == "HIL-LEARN-22"
+
+
+def test_a_square_number_of_tokens_need_not_be_a_square() -> None:
+    square, long = net_of("vit"), net_of("vit", image_size=[8, 32])
+    assert "position" in start(square, other(net_of("vit"))).matched
+    assert "position" in start(long, other(net_of("vit"))).unplaced
+    assert "position" in start(square, other(long), grid=[2, 8]).reshaped
+    assert "position" in start(long, other(long), grid=[2, 8]).matched
+    assert "position" in start(long, other(long), grid=[4, 8]).unplaced
+
+
+def test_a_run_says_how_its_tokens_lie(
+    plan_of: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"patch": 4, "dim": 24, "depth": 2, "heads": 3}
+    plan = plan_of("classify", **{"networks.net": {"name": "vit", "options": options}, "patch": [12, 16]})
+    plan.write(tmp_path / "plan.json")
+    before = torch.get_rng_state()
+    assert _weights.grid(tmp_path) == [3, 4] and torch.equal(torch.get_rng_state(), before)
+    monkeypatch.setattr(_weights, "read_weights", lambda path: twelve())
+    report = Beginning(tmp_path)(net_of("vit", image_size=[16, 12]))
+    assert list(report.reshaped) == ["position"]
+    (tmp_path / "file.pt").write_bytes(b"weights")
+    assert _weights.grid(tmp_path / "file.pt") is None
+    plan_of("classify", **{"networks.net": {"name": "resnet", "options": {}}}).write(tmp_path / "plan.json")
+    assert _weights.grid(tmp_path) is None
 
 
 def test_another_network_is_refused_with_near_names() -> None:

@@ -6,11 +6,13 @@ import pytest
 import torch
 
 from hilum.core.errors import HilumError
+from hilum.losses import _named
 from hilum.losses.compound import RECIPES, compound
 from hilum.losses.dice import dice
 from hilum.losses.dice_ce import cross_entropy
 from hilum.losses.focal import focal
 from hilum.losses.ms_ssim import ms_ssim
+from hilum.losses.tversky import tversky
 
 
 def random(side: int = 24) -> tuple[torch.Tensor, torch.Tensor]:
@@ -54,3 +56,13 @@ def test_the_cross_entropy_of_two_channels_is_the_binary_one_of_their_difference
 def test_an_unknown_recipe_is_refused() -> None:
     with pytest.raises(HilumError, match="Did you mean transunet"):
         compound(*random(), recipe="transunett")
+
+
+def test_a_smaller_window_fits_small_images_and_the_refusal_names_it() -> None:
+    logits, target = random(9)
+    with pytest.raises(HilumError, match=r"compound:recipe=unet3plus:window=7.*HIL-LOSSES-05"):
+        compound(logits, target, recipe="unet3plus")
+    parts = [focal(logits, target), ms_ssim(logits, target, window=7), tversky(logits, target, alpha=1.0, beta=1.0)]
+    torch.testing.assert_close(compound(logits, target, recipe="unet3plus", window=7), torch.stack(parts).sum())
+    named = _named.loss("compound:recipe=unet3plus:window=7", "segment")
+    torch.testing.assert_close(named(logits, target, -1), torch.stack(parts).sum())

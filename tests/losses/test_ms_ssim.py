@@ -1,5 +1,7 @@
 """MS-SSIM: equality with MONAI, each scale its own power, ignored voxels, small images, wrong predictions."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -108,3 +110,36 @@ def test_half_precision_is_widened_even_under_autocast() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         inside = float(ms_ssim(logits, target))
     assert inside == pytest.approx(float(ms_ssim(logits, target)), abs=1e-6)
+
+
+def test_no_convolution_may_round_to_tf32_there_or_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Differences of near means would be lost, and the backward pass runs when the loss has returned."""
+    plain, enabled, seen = functional.conv1d, torch.backends.cudnn.enabled, list[tuple[bool, bool]]()
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+
+    def watched(*given: Any, **more: Any) -> Tensor:
+        seen.append((torch.backends.cudnn.allow_tf32, torch.backends.cudnn.enabled))
+        out: Tensor = plain(*given, **more)
+        return out
+
+    monkeypatch.setattr(functional, "conv1d", watched)
+    torch.manual_seed(0)
+    logits, target = torch.randn(1, 2, 24, 24, requires_grad=True), torch.randint(0, 2, (1, 24, 24))
+    loss = ms_ssim(logits, target)
+    there = len(seen)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert 0 < there < len(seen) and set(seen) == {(False, enabled)}
+    assert torch.backends.cudnn.allow_tf32 and bool(gradient.any())
+
+
+def test_the_gradient_of_the_means_is_that_of_a_plain_convolution() -> None:
+    from hilum.losses.ms_ssim import _blurred
+
+    torch.manual_seed(0)
+    x, kernel, weight = torch.randn(2, 3, 9, 8, 7, requires_grad=True), torch.rand(5), torch.randn(2, 3, 5, 4, 3)
+    cube = kernel[:, None, None] * kernel[:, None] * kernel
+    plain = functional.conv3d(x, cube.expand(3, 1, 5, 5, 5), groups=3)
+    made = _blurred(x, kernel)
+    torch.testing.assert_close(made, plain, rtol=1e-4, atol=1e-4)
+    (ours,), (theirs,) = (torch.autograd.grad((one * weight).sum(), x) for one in (made, plain))
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)

@@ -62,10 +62,22 @@ def test_the_exponent_of_focal_tversky_is_one_over_gamma() -> None:
 
 
 def test_badly_found_classes_count_more() -> None:
-    """At gamma below 1 (exponent above 1) the mean of unequal classes is above the power of the mean."""
-    logits, target = random()
-    loss = float(focal_tversky(logits * torch.tensor([1.0, 0.1, 5.0])[:, None, None], target, gamma=0.5))
-    assert loss > float(tversky(logits * torch.tensor([1.0, 0.1, 5.0])[:, None, None], target)) ** 2
+    """With an exponent above 1, gamma below 1. Each half of the image moves one class alone."""
+    target = torch.ones(1, 4, 6, dtype=torch.long)
+    target[:, 2:] = 2
+    logits = torch.full((1, 3, 4, 6), -50.0)
+    logits[:, 0], logits[:, 1, :2], logits[:, 2, 2:] = 0.0, 2.0, -1.0
+    well, badly = (1 - tversky_index(logits, target))[0].tolist()
+    assert well < badly
+
+    def odds(gamma: float) -> float:
+        """Gradient in the half of the worse class over that in the other."""
+        x = logits.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(focal_tversky(x, target, gamma=gamma), x)
+        return float(gradient[:, :, 2:].abs().sum() / gradient[:, :, :2].abs().sum())
+
+    assert odds(0.5) > odds(1.0) > odds(4 / 3)
+    assert odds(0.5) / odds(1.0) == pytest.approx(badly / well, rel=1e-3)
 
 
 def test_where_everything_is_found_the_gradient_is_finite() -> None:

@@ -75,6 +75,31 @@ def test_background_and_objects_weigh_the_same_unless_told() -> None:
     assert torch.equal(given, torch.where(inside, 3.0, 2.0))
 
 
+def test_what_is_ignored_is_no_background_to_the_balance() -> None:
+    objects = torch.zeros(1, 8, 12, dtype=torch.long)
+    objects[:, 2:4, 2:5], objects[:, 5:7, 1:3] = 1, 2
+    known = (torch.arange(12) < 6).expand(1, 8, 12)
+    weights = pixel_weights(objects, w0=0, known=known)
+    torch.testing.assert_close(weights[..., :6], pixel_weights(objects[..., :6], w0=0))
+    assert float(weights[known].mean()) == pytest.approx(1, rel=1e-5)
+    assert torch.equal(pixel_weights(objects, w0=0, known=known & False), torch.ones(1, 8, 12))
+    torch.manual_seed(0)
+    logits, target = torch.randn(1, 2, 8, 12), (objects > 0).long()
+    target[..., 6:] = -1
+    cropped = weight_map(logits[..., :6], target[..., :6], -1, w0=0)
+    torch.testing.assert_close(weight_map(logits, target, -1, w0=0), cropped)
+
+
+def test_distances_are_in_the_unit_of_sigma() -> None:
+    objects = np.zeros((14, 10), dtype=np.int64)
+    objects[1:4, 1:3], objects[6:9, 2:4], objects[10:13, 7:9] = 1, 2, 3
+    halved = separation(objects, 5.0, [2.0, 2.0])
+    np.testing.assert_allclose(halved, separation(objects, 2.5), atol=1e-9)
+    assert abs(halved - separation(objects, 5.0)).max() > 0.1
+    # one row from the first object, two from the second, of two pixels each
+    np.testing.assert_allclose(separation(objects, 3.0, [2.0, 1.0])[4, 2], math.exp(-((2 + 4) ** 2) / 18), atol=1e-9)
+
+
 def test_images_of_a_batch_are_apart() -> None:
     objects = torch.cat([disks(), torch.zeros(1, 24, 40, dtype=torch.long)])
     weights = pixel_weights(objects)
@@ -109,7 +134,7 @@ def test_without_numbers_each_connected_piece_of_a_class_is_an_object() -> None:
     assert len({found[1, 1], found[1, 4], found[3, 4]}) == 3 and found[1, 4] == found[2, 5]
     torch.manual_seed(0)
     logits, classes = torch.randn(1, 3, 6, 9), torch.from_numpy(target)[None]
-    given = pixel_weights(torch.from_numpy(found)[None], w0=4.0, sigma=2.0)
+    given = pixel_weights(torch.from_numpy(found)[None], w0=4.0, sigma=2.0, known=classes != -1)
     wanted = weight_map(logits, classes, -1, weights=given)
     torch.testing.assert_close(weight_map(logits, classes, -1, w0=4.0, sigma=2.0), wanted)
     assert float(wanted) != pytest.approx(float(weight_map(logits, classes, -1)))

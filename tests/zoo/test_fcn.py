@@ -84,6 +84,18 @@ def test_without_finer_scores_16s_is_32s_on_a_ramp() -> None:
     torch.testing.assert_close(one[..., 64:192, 64:192], two[..., 64:192, 64:192], atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("stride", [16, 32])
+def test_a_ramp_of_scores_lies_where_its_pixels_look(stride: int) -> None:
+    """The whole network, with nothing added from the finer map: 16s is 32s, score i is that of pixel 32 i + 12.5."""
+    net = thin(stride=stride, zero_scores=True)
+    ramp = torch.arange(8.0)[None, None, :, None]
+    net.get_submodule("head").register_forward_hook(lambda _, __, out: ramp.expand_as(out))
+    with torch.no_grad():
+        out = net(torch.rand(1, 1, 224, 224))
+    wanted = (torch.arange(24.0, 200) - 12.5) / 32
+    torch.testing.assert_close(out[..., 24:200, 24:200], wanted[:, None].expand(1, 2, 176, 176), atol=1e-4, rtol=1e-4)
+
+
 def test_scores_start_at_zero_so_the_first_step_moves_them_alone() -> None:
     net = thin(zero_scores=True)
     out = net(torch.rand(1, 1, 16, 16))

@@ -80,6 +80,16 @@ def test_deep_supervision_gives_both_in_training_only() -> None:
     assert {name: [part.shape[1] for part in parts] for name, parts in named.items()} == {"a": [2, 2], "b": [3, 3]}
 
 
+def test_all_six_outputs_of_the_released_network_have_the_size_of_the_image() -> None:
+    """The logits of both decoders, their mean, and the sigmoid of each."""
+    net, x = tiny(), torch.rand(2, 1, 224, 224)
+    with torch.no_grad():
+        logits = [*net(x)["out"], net.eval()(x)]
+    six = [*logits, *(part.sigmoid() for part in logits)]
+    assert [tuple(part.shape) for part in six] == [(2, 2, 224, 224)] * 6
+    assert all(bool(part.isfinite().all()) for part in six)
+
+
 @pytest.mark.parametrize(("variant", "rates"), [("134", [1, 3, 4]), ("137", [1, 3, 7]), ("139", [1, 3, 9])])
 def test_the_number_names_the_dilations(variant: str, rates: list[int]) -> None:
     net = tiny(variant)

@@ -1,10 +1,12 @@
 """MedNeXt: deep supervision, the paper's sizes, kernels that grow."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
 import torch
 
+from hilum.core import catalogue
 from hilum.core.errors import HilumError
 from hilum.zoo._cost import parameters
 from hilum.zoo.mednext import SIZES, Net, upkern
@@ -18,6 +20,12 @@ def test_deep_supervision_has_a_head_on_each_decoder_stage_in_training_only() ->
     assert torch.equal(net.eval()(x), out[0])
     named = Net(1, {"a": 2, "b": 3}, 2, width=4, deep_supervision=True)(x)
     assert {name: [part.shape[1] for part in parts] for name, parts in named.items()} == {"a": [2] * 4, "b": [3] * 4}
+
+
+def test_each_head_weighs_half_of_the_next_finer_one_and_none_nothing() -> None:
+    shares = catalogue.card("hilum.zoo", "mednext")["supervision"]
+    assert len(shares) == len(Net(1, 2, 2, width=4).strides) and sum(shares) == pytest.approx(1)
+    assert [low / high for high, low in pairwise(shares)] == pytest.approx([0.5] * 3)
 
 
 def test_the_count_of_s_by_hand() -> None:

@@ -64,11 +64,38 @@ def test_a_cell_follows_the_code_and_not_its_words(script: Any) -> None:
     assert set(cells.networks()) >= {"unet", "vnet", "nnunet"} and "vit" not in cells.networks()
 
 
+def test_what_only_classifiers_ask_for_is_in_no_key_of_a_table(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It once stood in a file that every network reads, and all cells were lost when it came."""
+    cells, read = script("cells"), list[str]()
+
+    def noted(text: str) -> str:
+        read.append(text)
+        return text
+
+    monkeypatch.setattr(cells, "_bare", noted)
+    for name in cells.networks():
+        cells.code.__wrapped__(name)
+    assert any("def require_divisible" in text for text in read)
+    assert not any("def require_several_values" in text for text in read)
+
+
 def test_every_network_is_in_a_table(script: Any) -> None:
     learning = script("learning")
     labels = {form.label for table in learning.TABLES for form in learning.forms(table, "")}
     absent = {name for name, card in script("cells").networks().items() if script("cells").missing(card)}
     assert labels >= set(script("cells").networks()) - absent
+
+
+def test_attention_unet_is_compared_with_itself_without_gates(script: Any) -> None:
+    """The authors' own baseline, at the same size; every pair is of forms that a table has."""
+    learning, standing, widths = script("learning"), script("standing"), script("widths")
+    forms = {form.label: form for table in learning.TABLES for form in learning.forms(table, "")}
+    plain = forms["attention_unet, no gates"]
+    assert ("attention_unet", plain.label) in standing.PAIRS
+    assert {label for pair in standing.PAIRS for label in pair} <= set(forms)
+    found = widths.search(plain, learning.TABLES[0].shape, 2_000_000)
+    assert plain.net == "attention_unet" and found.options["gates"] == 0
+    assert abs(found.parameters / 2_000_000 - 1) < 0.15, found
 
 
 def test_a_table_says_whether_anything_could_be_supported(script: Any) -> None:

@@ -74,16 +74,6 @@ def require_more_than_one_voxel(x: Tensor, divisor: Sequence[int]) -> None:
         raise HilumError("HIL-ZOO-02", seen, "Use a larger patch, or a network of fewer stages")
 
 
-def require_several_values(x: Tensor, most: int, training: bool) -> None:
-    """Refuse one x (1, C, *space), no side over `most`, in training: batch norm at the bottom sees one value.
-
-    most: the largest side that leaves one voxel after all strides. training: of the batch norm there.
-    """
-    if training and len(x) == 1 and max(x.shape[2:]) <= most:
-        seen = f"One image of size {tuple(x.shape[2:])} leaves one value per channel at the bottom"
-        raise HilumError("HIL-ZOO-02", seen, f"Use a batch of two or more, or a side over {most}")
-
-
 def require_size(x: Tensor, image_size: Sequence[int], whose: str = "the position embedding's") -> None:
     """Refuse x (B, C, *space) of another size than that which learned weights are for. whose: those weights."""
     if tuple(x.shape[2:]) != tuple(image_size):
