@@ -36,7 +36,7 @@ def square(image: Image) -> Array:
     if array.dtype != np.uint8:
         low, high = np.percentile(array, [0.5, 99.5])
         array = np.clip((array - low) / max(float(high - low), 1e-9), 0, 1) * 255
-    grey = intensity.match_channels(array, 1).astype(np.float32)
+    grey = intensity.match_channels(array, 1, image).astype(np.float32)
     side = min(grey.shape[1:])
     top, left = ((n - side) // 2 for n in grey.shape[1:])
     return resize(grey[:, top : top + side, left : left + side], (SIDE, SIDE))

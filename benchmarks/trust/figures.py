@@ -175,7 +175,7 @@ def of_masks(name: str, folder: Path) -> dict[str, Any]:
     predictor = Trusted(run, wide=True)
     assert predictor.calibration is not None
     kept: dict[str, list[Any]] = {"val": [], "test": []}
-    promised = Promises(predictor.task)
+    promised = Promises(predictor.task, predictor.calibration)
     for case, part in look(source(name), run.plan.task, run.plan.split_seed).units(run.plan):
         if part in kept:
             opinion = predictor.opinion(case)
@@ -218,7 +218,7 @@ def of_images(name: str, folder: Path) -> dict[str, Any]:
     predictor = Trusted(run)
     known = predictor.calibration
     assert known is not None and known.foreseen is not None, f"{folder} expects no quality: see its calibration.json"
-    metric, promised = known.foreseen.metric, Promises(predictor.task)
+    metric, promised = known.foreseen.metric, Promises(predictor.task, known)
     kept: dict[str, list[tuple[float, float, str]]] = {"val": [], "test": []}
     for case, part in look(source(name), run.plan.task, run.plan.split_seed).units(run.plan):
         if part in kept:

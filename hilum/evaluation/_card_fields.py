@@ -9,7 +9,7 @@ from hilum.core import catalogue
 from hilum.core.findings import INTENDED_USE
 from hilum.core.plan import Normalisation, Plan
 from hilum.core.run import Run
-from hilum.evaluation import _card_trust
+from hilum.evaluation import _card_trust, _parts
 from hilum.evaluation.provenance import NOT_KNOWN
 
 LEVEL = {
@@ -30,13 +30,17 @@ LOST = "; one counts as the worst where a metric has a worst value and its truth
 
 @dataclass(frozen=True)
 class Known:
-    """What the fields are filled from. found: the provenance. metrics, raters: of the last evaluation, or {}."""
+    """What the fields are filled from. found: the provenance. metrics, raters: of the last evaluation, or {}.
+
+    apart: why the metrics are no result of this model, None where they are (`_parts.apart`).
+    """
 
     run: Run
     plan: Plan
     found: Mapping[str, Any]
     metrics: Mapping[str, Any]
     raters: Mapping[str, Any]
+    apart: str | None = None
 
 
 def _use(known: Known) -> Lines:
@@ -199,14 +203,15 @@ def _balance(plan: Plan) -> str:
 def _performance(known: Known) -> Lines:
     given, opened = known.metrics, known.found["opened"]
     part = given.get("part")
-    # how it does on what it learned from says nothing about new cases
-    where = f"the {part} part of the run's own data" if part in ("val", "test") else NOT_KNOWN
+    # how it does on what it learned from, or as another model, says nothing about new cases
+    counts = bool(given) and known.apart is None
+    where = "the test part of the run's own data" if counts and part == "test" else NOT_KNOWN
     other = NOT_KNOWN
-    if part == "all":
+    if counts and part == "all":
         other = "data that shares no image with the run's; whether it is of another origin is not on record"
     missing = f"{given['missing']} of {given['cases']} cases{LOST if given['missing'] else ''}" if given else NOT_KNOWN
     size = NOT_KNOWN
-    if given:
+    if counts:
         size = f"part {part}: {given['cases']} cases in {given['groups']} independent groups; see the table"
     doubt = "95 % intervals over groups: resampled, of two to five Student's t; none where they are too few"
     return (
@@ -216,18 +221,11 @@ def _performance(known: Known) -> Lines:
         ("internal data", where),
         ("data of other origin", other),
         ("cases without a result", missing),
-        ("diagnostic performance", "see the table" if given and known.plan.task == "classify" else NOT_KNOWN),
+        ("diagnostic performance", "see the table" if counts and known.plan.task == "classify" else NOT_KNOWN),
         ("how often each part was judged", _pairs(opened)),
-        ("this evaluation in the ledger", _held(part, opened)),
+        ("this evaluation in the ledger", _parts.held(known.run, given, known.apart)),
         ("sites and groups of people", NOT_KNOWN),
     )
-
-
-def _held(part: str | None, opened: Any) -> str:
-    """Whether the run itself remembers such an evaluation: a file alone could be of another model."""
-    if part is None or isinstance(opened, str):
-        return NOT_KNOWN
-    return "yes" if opened.get(part) else "no evaluation of that part is in the ledger of this run"
 
 
 def _failures(known: Known) -> Lines:

@@ -1,10 +1,12 @@
 """What a metric of a whole set rests on: not on all groups where it is a mean over classes, or about lesions alone."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from hilum.evaluation.bootstrap import FEW, Estimate
 from hilum.metrics import _names
 from hilum.tasks._task import Judged
 
@@ -32,12 +34,37 @@ def groups(name: str, judged: Sequence[Judged]) -> int:
     return len(everyone)
 
 
+def enough(estimate: Estimate, groups: int) -> Estimate:
+    """The estimate as one of so many groups: with fewer than FEW there is no interval but the one without width.
+
+    Draws of many groups, few of which have the rarest class, leave the range of what those few gave no more than draws
+    of these few alone would.
+    """
+    wide = estimate.low != estimate.high
+    rested = replace(estimate, groups=groups)
+    return replace(rested, low=None, high=None) if groups < FEW and wide else rested
+
+
 def whole(name: str, function: Function, records: Sequence[Any]) -> Function:
-    """The metric, undefined for scores that lack a class which `records` have: it would be a mean over other classes.
+    """The metric, undefined for records that lack a class which `records` have: it would be a mean over other classes.
 
     A draw without its hardest class flatters, and raises the upper end of an interval. Other metrics stay as they are.
+    records: of scores (probabilities, class); of boxes as the metric's `prepare` makes them.
     """
-    if _names.card(name)["takes"] != "scores" or _names.split(name)[0] not in OVER_CLASSES:
+    takes = _names.card(name)["takes"]
+    if takes not in ("scores", "boxes") or _names.split(name)[0] not in OVER_CLASSES:
         return function
-    wanted = {record[1] for record in records}
-    return lambda some: function(some) if wanted <= {record[1] for record in some} else None
+    classes = _of_scores if takes == "scores" else _of_boxes
+    wanted = classes(records)
+    return lambda some: function(some) if wanted <= classes(some) else None
+
+
+def _of_scores(records: Sequence[Any]) -> set[Any]:
+    """The true classes."""
+    return {record[1] for record in records}
+
+
+def _of_boxes(records: Sequence[Any]) -> set[Any]:
+    """Classes with a true box. records: `ap50.Matched`, or lists of them by threshold, whose true boxes are alike."""
+    matched = (record[0] if isinstance(record, list) else record for record in records)
+    return {label for one in matched for label, (_, _, real) in one.items() if real}

@@ -5,13 +5,12 @@ classes one, as the other has the same area. Of several seeds the areas are aver
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from hilum.evaluation import delong
-from hilum.evaluation.bootstrap import interval_of_set, paired_of_set
+from hilum.evaluation import _rarest, delong
+from hilum.evaluation.bootstrap import FEW, interval_of_set, paired_of_set
 from hilum.evaluation.evaluator import honest
 from hilum.evaluation.multiple import holm
 
@@ -31,14 +30,15 @@ def compare_areas(
     none of the cases have is left out.
     """
     measure = _by_delong if delong.independent(groups) else _by_groups
+    wanted: Sequence[int] = [1] if len(classes) == 2 else range(len(classes))
+    told = {k: positive for k in wanted if 0 < (positive := np.asarray(truth) == k).sum() < len(positive)}
+    # enough draws for the smallest p to stay below ALPHA after Holm
+    draws = max(RESAMPLES, 40 * len(told) * (len(scores) - 1))
     rows: list[Row] = []
-    for k in [1] if len(classes) == 2 else range(len(classes)):
-        positive = np.asarray(truth) == k
-        if positive.all() or not positive.any():
-            continue
+    for k, positive in told.items():
         columns = {net: np.asarray(table, dtype=np.float64)[:, :, k].T for net, table in scores.items()}
         for net in columns:
-            rows.append({"net": net, "class": classes[k]} | measure(columns, positive, groups, net, best))
+            rows.append({"net": net, "class": classes[k]} | measure(columns, positive, groups, net, best, draws))
     adjusted = holm([row.get("p") for row in rows])
     for row, p in zip(rows, adjusted, strict=True):
         if row["net"] != best:
@@ -79,7 +79,9 @@ def _p(value: float) -> str:
     return f"{value:.3f}" if value >= 0.001 else "below 0.001"
 
 
-def _by_delong(columns: dict[str, Array], positive: Array, groups: Sequence[Hashable], net: str, best: str) -> Row:
+def _by_delong(
+    columns: dict[str, Array], positive: Array, groups: Sequence[Hashable], net: str, best: str, draws: int
+) -> Row:
     own = delong.area(columns[net], positive)
     assert own is not None  # both kinds are there
     row: Row = {"auroc": own.auroc, "low": own.low, "high": own.high}
@@ -91,16 +93,19 @@ def _by_delong(columns: dict[str, Array], positive: Array, groups: Sequence[Hash
     return row | differs | {"p": found.p, "method": "DeLong"}
 
 
-def _by_groups(columns: dict[str, Array], positive: Array, groups: Sequence[Hashable], net: str, best: str) -> Row:
+def _by_groups(
+    columns: dict[str, Array], positive: Array, groups: Sequence[Hashable], net: str, best: str, draws: int
+) -> Row:
     own, other = (list(zip(columns[name], positive, strict=True)) for name in (net, best))
-    # a perfect area rests on the kind that fewer groups have
+    # an area rests on the kind that fewer groups have
     rarest = min(len({g for g, one in zip(groups, positive, strict=True) if one == kind}) for kind in (True, False))
-    found = honest(replace(interval_of_set(own, groups, _area(), RESAMPLES), groups=rarest), "auroc")
+    found = honest(_rarest.enough(interval_of_set(own, groups, _area(), RESAMPLES), rarest), "auroc")
     row: Row = {"auroc": found.mean, "low": found.low, "high": found.high}
     if net == best:
         return row
-    gap = paired_of_set(own, other, groups, _area(), RESAMPLES)
-    differs = {"difference": gap.difference, "difference low": gap.low, "difference high": gap.high}
+    gap = paired_of_set(own, other, groups, _area(), draws)
+    low, high = (None, None) if rarest < FEW and gap.low != gap.high else (gap.low, gap.high)
+    differs = {"difference": gap.difference, "difference low": low, "difference high": high}
     return row | differs | {"p": gap.p, "method": "resampled groups"}
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hilum.evaluation import areas, delong, voxels
+from hilum.evaluation import _nothing_there, areas, delong, voxels
 from hilum.evaluation.bootstrap import Estimate
 from hilum.evaluation.evaluator import honest
 from hilum.evaluation.multiple import holm
@@ -34,6 +34,7 @@ class Cell:
     headline first. seconds, peak_bytes: of training.
     scores: {case: {class: probability}} and truth: {case: class}, of a classification; else empty.
     voxels: {metric: {case: value or None}} of the probabilities of masks near foreground (`evaluation.voxels`).
+    missing: cases without a result.
     """
 
     net: str
@@ -48,6 +49,7 @@ class Cell:
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
     truth: dict[str, str] = field(default_factory=dict)
     voxels: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    missing: frozenset[str] = frozenset()
 
 
 def compared(cells: Sequence[Cell], every_pair: bool = True) -> dict[str, Any]:
@@ -57,6 +59,7 @@ def compared(cells: Sequence[Cell], every_pair: bool = True) -> dict[str, Any]:
     `areas.compare_areas`, sureness: NLL, Brier score and ECE; both empty where there are no probabilities. every_pair:
     whether Holm counts every pair of networks, or (lax, as the best was found on the same cases) those with the best.
     """
+    cells, words = _nothing_there.filled(cells)
     headline = next(iter(cells[0].metrics))
     better = cells[0].metrics[headline]["better"]
     by_net: dict[str, list[Cell]] = {}
@@ -69,7 +72,7 @@ def compared(cells: Sequence[Cell], every_pair: bool = True) -> dict[str, Any]:
     sign = -1 if better == "higher" else 1
     rows.sort(key=lambda r: float("inf") if r[headline] is None else sign * r[headline])
     sentences = _differences(rows, values, groups, every_pair)
-    notes = _notes(rows, values, groups, headline, every_pair)
+    notes = words + _notes(rows, values, groups, headline, every_pair)
     ranking = stability({net: _over_seeds(table) for net, table in values.items()}, groups, better)
     placed = None
     if ranking is not None:
@@ -95,7 +98,9 @@ def _row(own: list[Cell], table: Table, groups: list[str], headline: str) -> Row
         row["between seeds"] = None if between is None else between**0.5
     cost = [s for c in own if (s := c.metrics.get("latency_s", {}).get("mean")) is not None]
     peaks = [c.peak_bytes for c in own if c.peak_bytes is not None]
+    counts = [n for c in own if (n := c.metrics[headline].get("n")) is not None]
     return row | {
+        "cases": min(counts, default=None),
         "seeds": len(own),
         "steps": own[0].steps,
         "seconds": round(sum(c.seconds for c in own) / len(own), 1),

@@ -12,6 +12,7 @@ from hilum.core.errors import HilumError
 from hilum.core.findings import INTENDED_USE
 from hilum.core.plan import Plan
 from hilum.core.run import Run
+from hilum.evaluation import _parts
 from hilum.evaluation._card_fields import FIELDS, Known
 from hilum.evaluation.checklists import CHECKLISTS, counted, filled
 from hilum.evaluation.provenance import NOT_KNOWN, provenance, rows
@@ -38,11 +39,15 @@ class Field:
 
 @dataclass(frozen=True)
 class Card:
-    """fields: all of them, in order. found: the provenance. results: rows of the last evaluation, if one was given."""
+    """fields: all of them, in order. found: the provenance. results: rows of the last evaluation, if one was given.
+
+    apart: why those rows are no result of this model; None where they are.
+    """
 
     fields: tuple[Field, ...]
     found: Mapping[str, Any]
     results: tuple[Mapping[str, Any], ...] = ()
+    apart: str | None = None
 
     @property
     def title(self) -> str:
@@ -71,9 +76,10 @@ def card(run: Run, metrics: Mapping[str, Any] | None = None, raters: Mapping[str
     plan = run.plan
     if metrics is not None:
         _check(metrics, plan)
-    known = Known(run, plan, provenance(run), metrics or {}, raters or {})
+    found, given = provenance(run), metrics or {}
+    known = Known(run, plan, found, given, raters or {}, _parts.apart(run, given))
     fields = tuple(Field(key, title, who, make(known)) for key, title, who, make in FIELDS)
-    return Card(fields, known.found, _results(known.metrics))
+    return Card(fields, found, _results(given), known.apart)
 
 
 def _check(metrics: Mapping[str, Any], plan: Plan) -> None:
@@ -115,6 +121,7 @@ def markdown(made: Card) -> str:
     for field in made.fields:
         out += [f"## {field.title}", "", *(f"- {name}: {_escaped(words)}" for name, words in field.lines), ""]
         if field.key == "performance" and made.results:
+            out += [] if made.apart is None else [f"**{_escaped(made.apart)}**", ""]
             out += [_table(made.results), ""]
         if field.unknown:
             out += [f"To be filled by {field.who}: {', '.join(field.unknown)}.", ""]
@@ -132,6 +139,8 @@ def page(made: Card) -> Page:
     for field in made.fields:
         drawn.heading(field.title).table([{"fact": n, "value": w} for n, w in field.lines], columns=["fact", "value"])
         if field.key == "performance" and made.results:
+            if made.apart is not None:
+                drawn.note("warning", made.apart)
             drawn.table(made.results, caption="Mean and 95 % interval, groups resampled.")
         if field.unknown:
             drawn.note("info", f"To be filled by {field.who}: {', '.join(field.unknown)}.")

@@ -1,11 +1,12 @@
 """Were the promises kept: how often intervals held the truth, and how much wide masks missed, on the judged cases."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from hilum.core.calibration import Calibration
+from hilum.core.calibration import Calibration, Interval
 from hilum.core.findings import Mask, Result
 from hilum.core.image import Case
 from hilum.evaluation.bootstrap import interval
@@ -13,7 +14,7 @@ from hilum.metrics import _names
 from hilum.pictures.page import Page
 from hilum.tasks._labels import judged_channels, stored
 from hilum.tasks._task import Judged, Task, headline_value
-from hilum.trust import promises
+from hilum.trust import promises, risk_control
 from hilum.trust.conformal import coverage_band
 
 Ends = tuple[bool, float | None, str]
@@ -21,10 +22,14 @@ Ends = tuple[bool, float | None, str]
 
 
 class Promises:
-    """Called with every case and its result (`judge_all`'s watch); `summary` then says what became of the promises."""
+    """Called with every case and its result (`judge_all`'s watch); `summary` then says what became of the promises.
 
-    def __init__(self, task: Task) -> None:
+    known: of whoever made them; without it no interval is judged.
+    """
+
+    def __init__(self, task: Task, known: Calibration | None) -> None:
         self.task = task
+        self.known: dict[str, Interval] = {} if known is None else known.measured
         self.ends: dict[str, list[Ends]] = defaultdict(list)
         self.missed: dict[str, list[tuple[float, float, str]]] = defaultdict(list)
 
@@ -32,21 +37,20 @@ class Promises:
         said = result.meta.get("measured", {})
         if "mask" not in result.findings or not said:
             return
-        for what, (_, truth, _) in promises.measured(self.task, result, case).items():
-            if what in said:
-                self._inside(what, said[what], truth, case.group)
-        wide = [
-            found for name, found in result.findings.items() if name.startswith("wide_") and isinstance(found, Mask)
-        ]
+        for what, (found, truth, _) in promises.measured(self.task, result, case).items():
+            if what in self.known:
+                # anew from the places that are judged: so it was learned, and elsewhere there is no truth
+                self._inside(what, promises.said(self.known[what], found), truth, case.group)
+        wide = [mask for name, mask in result.findings.items() if name.startswith("wide_") and isinstance(mask, Mask)]
         if wide:
             channels = judged_channels(case, stored(case), self.task.plan)[0]
             places = {one.value: channel for channel, one in enumerate(self.task.plan.classes, 1)}
             for mask in wide:
                 (value, name), *_ = mask.classes.items()
-                there, found = channels == places[value], mask.array == value
+                there, reached = channels == places[value], mask.array == value
                 if there.any():
-                    larger = found.sum() / max(1, int((result["mask"].array == value).sum()))
-                    self.missed[name].append((1 - float(found[there].mean()), float(larger), case.group))
+                    larger = reached.sum() / max(1, int((result["mask"].array == value).sum()))
+                    self.missed[name].append((1 - float(reached[there].mean()), float(larger), case.group))
 
     def judged(self, judged: list[Judged], results: dict[str, Result]) -> None:
         """The headline metric of the judged cases, whose interval was said before."""
@@ -76,33 +80,42 @@ class Promises:
 
 
 def _held(ends: list[Ends], known: Calibration, what: str, headline: str) -> dict[str, Any]:
-    """How often one measurement's interval held the truth, beside the band to be expected."""
+    """How often one measurement's interval held the truth, mean over groups, beside the band to be expected."""
     one = known.measured[what]
-    share = interval([float(inside) for inside, _, _ in ends], [g for *_, g in ends])
-    groups = len({g for *_, g in ends})
-    low, high = coverage_band(one.groups, groups, one.error)
+    shares = over_groups([float(inside) for inside, _, _ in ends], [g for *_, g in ends])
+    low, high = coverage_band(one.groups, len(shares), one.error)
     widths = [w for _, w, _ in ends if w is not None]
     unit = one.unit or (_names.card(headline)["unit"] if what == headline else "")
-    return {"cases": len(ends), "coverage": share.mean, "band low": low, "band high": high,
+    return {"cases": len(ends), "groups": len(shares), "coverage": float(np.mean(shares)),
+            "band low": low, "band high": high,
             "median width": float(np.median(widths)) if widths else None, "unit": unit}  # fmt: skip
 
 
 def _missed(rows: list[tuple[float, float, str]], known: Calibration, name: str) -> dict[str, Any]:
-    """Mean share that wide masks of one class missed, with its interval over patients."""
+    """Mean share over groups that wide masks of one class missed, with its interval."""
     assert known.wide is not None
-    share = interval([missed for missed, _, _ in rows], [g for *_, g in rows], ends=(0, 1))
-    return {"cases": len(rows), "risk": known.wide.risk, "threshold": known.wide.thresholds[name],
+    shares = over_groups([missed for missed, _, _ in rows], [g for *_, g in rows])
+    share = interval(shares, range(len(shares)), ends=(0, 1))
+    return {"cases": len(rows), "groups": len(shares), "risk": known.wide.risk,
+            "threshold": known.wide.thresholds[name],
             "missed": share.mean, "low": share.low, "high": share.high,
             "times as large": float(np.median([larger for _, larger, _ in rows]))}  # fmt: skip
+
+
+def over_groups(values: Sequence[float], groups: Sequence[str]) -> list[float]:
+    """The mean value of every group (patient), as the promises are about groups: one with many cases counts once."""
+    means: list[float] = risk_control.by_group(np.array(values, dtype=np.float64)[:, None], groups)[:, 0].tolist()
+    return means
 
 
 def section(page: Page, found: dict[str, Any]) -> None:
     """The tables of the report."""
     if "intervals" in found:
         rows = [{"measurement": what, **row} for what, row in found["intervals"].items()]
-        page.table(rows, caption="Intervals that were said with the results: how often they held the truth, and "
-                   "between which shares that lies in 95 of 100 test parts when the promise holds.")  # fmt: skip
+        page.table(rows, caption="Intervals that were said with the results: how often they held the truth (mean over "
+                   "groups of the share of their cases), and between which shares that lies in 95 of 100 test parts of "
+                   "as many groups when the promise holds.")  # fmt: skip
     if "wide" in found:
         rows = [{"class": name, **row} for name, row in found["wide"].items()]
-        page.table(rows, caption="Wide masks: share of true voxels that they miss, mean over cases; at most `risk` was "
-                   "promised. Times as large: beside the mask that was found, median.")  # fmt: skip
+        page.table(rows, caption="Wide masks: share of true voxels that they miss, mean over groups; at most `risk` "
+                   "was promised. Times as large: beside the mask that was found, median.")  # fmt: skip

@@ -1,5 +1,7 @@
 """Where a model comes from: what its run or bundle has on record, for people who must judge it. Nothing is guessed."""
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -55,6 +57,23 @@ def provenance(run: Run) -> dict[str, Any]:
         "opened": _opened(run),
         "warnings": _warnings(run, plan),
     }
+
+
+def state(run: Run) -> str:
+    """SHA-256 of what decides a model's answers: plan, predicting weights, calibration; of a system, of all networks.
+
+    A run and a bundle of it have the same, and so it says whether figures are of this model as it is now. A plan counts
+    by what it says otherwise than usual, so that a later Hilum, which knows more settings, comes to the same.
+    """
+    plan, system = run.plan, run.system
+    own: dict[str, Any] = {"plan": plan.model_dump(mode="json", exclude_defaults=True)}
+    if system is None:
+        wanted = (f"weights/{_build.predicting(plan)}.", "calibration.json", "outlier.safetensors")
+        own["files"] = {name: value for name, value in run.hashes().items() if name.startswith(wanted)}
+    else:
+        own["system"] = system.model_dump(mode="json")
+        own["parts"] = {group.name: state(run.part(group.name)) for group in system.groups}
+    return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
 
 
 def rows(found: Mapping[str, Any], before: str = "") -> list[dict[str, str]]:

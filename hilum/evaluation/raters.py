@@ -236,6 +236,12 @@ def _ends(measure: str) -> Sequence[float | None]:
     return [0, 1] if measure == "agreement" else list(catalogue.card("hilum.metrics", measure)["range"])
 
 
+def _best(measure: str) -> float | None:
+    """The value of two readings that are alike."""
+    low, high = _ends(measure)
+    return high if _better(measure) == "higher" else low
+
+
 def _rows(readings: Sequence[Reading]) -> list[dict[str, Any]]:
     """Model and raters by measure, over all classes and by class."""
     shape = next(iter(readings[0].pairs.values()))
@@ -245,7 +251,8 @@ def _rows(readings: Sequence[Reading]) -> list[dict[str, Any]]:
         for key in [None, *(name for name in classes if name)]:
             model = [_mean(_value(v, measure, key) for v in r.model.values()) for r in readings]
             pairs = [_mean(_value(v, measure, key) for v in r.pairs.values()) for r in readings]
-            found = beside(model, pairs, groups, _better(measure), _ends(measure))
+            sides = agreement.levelled(model, pairs, _best(measure))
+            found = beside(*sides, groups, _better(measure), _ends(measure))
             row: dict[str, Any] = {"measure": measure, "class": key or "all", "better": _better(measure)}
             row |= {"model": _plain(found.model), "raters": _plain(found.raters)}
             row |= {"difference": _plain(found.difference), "within": found.within, "sentence": found.sentence}
@@ -260,10 +267,12 @@ def _each(readings: Sequence[Reading], raters: Sequence[str]) -> list[dict[str, 
         for rater in raters:
             own = [r for r in readings if rater in r.model]
             groups, ends = [r.group for r in own], _ends(measure)
-            model = interval([_value(r.model[rater], measure, None) for r in own], groups, ends=ends)
+            model = [_value(r.model[rater], measure, None) for r in own]
             others = [_mean(_value(v, measure, None) for pair, v in r.pairs.items() if rater in pair) for r in own]
+            sides = agreement.levelled(model, others, _best(measure))
+            one, other = (_plain(interval(side, groups, ends=ends)) for side in sides)
             row = {"measure": measure, "rater": rater, "better": _better(measure)}
-            rows.append(row | {"model": _plain(model), "others": _plain(interval(others, groups, ends=ends))})
+            rows.append(row | {"model": one, "others": other})
     return rows
 
 

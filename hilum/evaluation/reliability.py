@@ -4,13 +4,14 @@ Everything here takes cases as independent. Where patients have several cases, r
 (`bootstrap`); the null value of the ECE is then too low.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from hilum.core.image import Array
+from hilum.data.groups import numbered
 from hilum.metrics._scores import check_scores
 from hilum.metrics.ece import BINS, calibration_error
 from hilum.metrics.nll import FLOOR
@@ -102,11 +103,14 @@ def expected_error(rows: Sequence[Bin]) -> float | None:
     return sum(n * gap for n, gap in gaps) / sum(n for n, _ in gaps) if gaps else None
 
 
-def ece_null(confidence: Array, bins: int = BINS, resamples: int = 1000, seed: int = 0) -> tuple[float, float]:
+def ece_null(
+    confidence: Array, bins: int = BINS, resamples: int = 1000, seed: int = 0, groups: Sequence[Hashable] | None = None
+) -> tuple[float, float]:
     """(mean, upper 95 % limit) of the ECE that a perfectly calibrated model with these confidences shows by chance.
 
     confidence: (n >= 1,) 0..1. Every resample draws right or wrong for each case with its confidence as the chance
-    (Vaicenavicius et al. 2019). An ECE below the limit is no evidence against the model.
+    (Vaicenavicius et al. 2019). An ECE below the limit is no evidence against the model. groups: (n,) patient of each
+    case, whose cases share one draw: right or wrong together, the most that they can hang together.
     """
     confidence, _ = _checked(confidence, np.zeros(len(confidence)))
     if not len(confidence):
@@ -114,11 +118,12 @@ def ece_null(confidence: Array, bins: int = BINS, resamples: int = 1000, seed: i
     rng, found = np.random.default_rng(seed), list[float]()
     order = np.argsort(confidence, kind="stable")
     stated = confidence[order]
+    codes, count = (np.arange(len(stated)), len(stated)) if groups is None else numbered([groups[i] for i in order])
     place = _places(stated, _edges(stated, bins, False))
     starts = np.flatnonzero(np.diff(place, prepend=-1))
     step = max(1, _BLOCK // len(stated))
     for done in range(0, resamples, step):
-        drawn = rng.random((min(step, resamples - done), len(stated))) < stated
+        drawn = rng.random((min(step, resamples - done), count))[:, codes] < stated
         gaps = np.add.reduceat(drawn - stated, starts, axis=1)
         found += (np.abs(gaps).sum(axis=1) / len(stated)).tolist()
     return float(np.mean(found)), float(np.quantile(found, 0.95))

@@ -11,8 +11,9 @@ from hilum.core.errors import HilumError
 from hilum.core.findings import Result
 from hilum.core.image import Array, Case
 from hilum.core.origin import trained_by
+from hilum.core.plan import Plan
 from hilum.core.run import Run
-from hilum.evaluation import _lost, raters_section, trust
+from hilum.evaluation import _lost, _parts, raters_section, trust
 from hilum.evaluation.evaluator import Evaluation, confusion, picked
 from hilum.infer.predictor import Predictor
 from hilum.learn._curve import curves
@@ -33,6 +34,9 @@ APART = {
     "case": "Patients of these data are unknown, and every case was taken as its own group.",
 }
 # The same of data that have no parts.
+PIXELS = (
+    "These images have no physical spacing: in the names of metrics mm means pixels here, and ml thousands of pixels."
+)
 
 
 def write(
@@ -54,14 +58,7 @@ def write(
     run, plan = predictor.run, predictor.plan
     page = Page(f"{plan.task}: {plan.data.get('name', '')}")
     page.text(_sentence(done, part, len(cases)))
-    for words in _lost.sentences(done):
-        page.note("warning", words)
-    for alarm in [*done.alarms, *plan.data.get("warnings", [])]:
-        page.note("warning", alarm)
-    if plan.spacing is None and any("_m" in name for name in done.metrics):
-        page.text("These images have no physical spacing: mm and ml in the names of metrics mean pixels here.")
-    for note in done.notes:
-        page.text(note)
+    _noted(page, done, plan, part)
     page.heading("Numbers").table(_rows(done), caption="Mean and 95 % interval, groups resampled.")
     page.bars([_bar(n, m) for n, m in done.metrics.items() if (_range(n) == [0, 1])])
     if plan.task == "classify":
@@ -83,6 +80,18 @@ def write(
         "Ledger", "\n".join(json.dumps(e, ensure_ascii=False) for e in run.ledger()) or "a bundle carries none"
     )
     return page.write(path)
+
+
+def _noted(page: Page, done: Evaluation, plan: Plan, part: str) -> None:
+    """What must be known to read the numbers: what may flatter first, then notes."""
+    flattering = _parts.objection(part)
+    alarms = [] if flattering is None else [flattering]
+    for words in [*alarms, *_lost.sentences(done), *done.alarms, *plan.data.get("warnings", [])]:
+        page.note("warning", words)
+    if plan.spacing is None and any(name.endswith(("mm", "ml")) for name in done.metrics):
+        page.text(PIXELS)
+    for note in done.notes:
+        page.text(note)
 
 
 def _range(name: str) -> list[float | None]:

@@ -25,7 +25,7 @@ from hilum.metrics.nll import FLOOR
 from hilum.pictures.page import Page
 from hilum.tasks._task import Judged
 from hilum.trust import doubt
-from hilum.trust.conformal import coverage_band, covered, guarantee
+from hilum.trust.conformal import coverage_band, covered, guarantee, of_truth
 from hilum.trust.uncertainty import referral, risk_coverage
 
 SHARE = 0.2
@@ -100,8 +100,9 @@ def _calibration(raw: Array, scaled: Array, truth: Array, groups: Sequence[str])
     for name, p in (("raw", raw), ("scaled", scaled)):
         confidence, right = p.max(axis=1), p.argmax(axis=1) == truth
         bins = reliability(confidence, right)
-        expected, limit = ece_null(confidence)
-        out[f"ece {name}"] = {"found": expected_error(bins), "expected of a perfect model": expected, "limit": limit}
+        expected, limit = ece_null(confidence, groups=groups)
+        out[f"ece {name}"] = {"found": expected_error(bins), "expected of a perfect model": expected, "limit": limit,
+                              "together": len(set(groups)) < len(groups)}  # fmt: skip
         out[f"bins {name}"] = [list(b) for b in bins]
     return out
 
@@ -126,21 +127,22 @@ def _sets(known: Calibration, found: Sequence[Answer], truth: Array, classes: Se
     inside = np.array([[name in a.meta["set"] for name in classes] for a in found])
     held = covered(inside, truth)
     assert held is not None
-    low, high = coverage_band(known.sets.groups, len({a.judged.group for a in found}), known.sets.error)
+    shares = promises.over_groups(of_truth(inside, truth).astype(float).tolist(), [a.judged.group for a in found])
+    low, high = coverage_band(known.sets.groups, len(shares), known.sets.error)
     named = dict(zip(classes, held.classes, strict=True))
-    return {"error": known.sets.error, "coverage": held.coverage, "band low": low, "band high": high,
+    return {"error": known.sets.error, "coverage": float(np.mean(shares)), "band low": low, "band high": high,
             "mean size": held.size, "empty": held.empty, "per_class": named,
             "guarantee": guarantee(known.sets.error, known.sets.groups)}  # fmt: skip
 
 
 def _gate(found: Sequence[Answer], groups: Sequence[str]) -> dict[str, Any]:
-    """Cases and wrong ones by decision, and the share that was accepted and wrong, with its interval."""
+    """Cases and wrong ones by decision, and the share accepted and wrong, mean over groups, with its interval."""
     rows = {}
     for decision in DECISIONS:
         own = [a.wrong for a in found if a.decision == decision]
         rows[decision] = {"cases": len(own), "wrong": sum(own)}
-    accepted = [float(a.wrong and a.decision == "accept") for a in found]
-    share = honest(interval(accepted, groups, ends=(0, 1)), "accuracy")
+    accepted = promises.over_groups([float(a.wrong and a.decision == "accept") for a in found], groups)
+    share = honest(interval(accepted, range(len(accepted)), ends=(0, 1)), "accuracy")
     return {"decisions": rows, "accepted and wrong": {"mean": share.mean, "low": share.low, "high": share.high}}
 
 
@@ -154,9 +156,9 @@ def section(page: Page, known: Calibration, found: dict[str, Any]) -> None:
     if "sets" in found:
         sets = found["sets"]
         page.text(
-            f"Prediction sets hold the true class in {100 * sets['coverage']:.1f} % of cases; when the promise holds, "
-            f"{100 * sets['band low']:.1f} to {100 * sets['band high']:.1f} % are to be expected of {found['cases']}. "
-            f"They have {sets['mean size']:.2f} classes on average. {sets['guarantee']}"
+            f"Prediction sets hold the true class in {100 * sets['coverage']:.1f} % of cases, mean over groups; when "
+            f"the promise holds, {100 * sets['band low']:.1f} to {100 * sets['band high']:.1f} % are to be expected of "
+            f"{found['groups']} groups. They have {sets['mean size']:.2f} classes on average. {sets['guarantee']}"
         )
     if "voxels" in found:
         voxels.section(page, found["voxels"])
@@ -175,10 +177,11 @@ def _calibration_part(page: Page, found: dict[str, Any]) -> None:
     page.reliability({name: [Bin(*row) for row in found[f"bins {name}"]] for name in ("raw", "scaled")})
     ece = found["ece scaled"]
     beyond = "above" if ece["found"] > ece["limit"] else "within"
+    together = ", whose answers to one group are right or wrong together," if ece["together"] else ""
     page.text(
-        f"ECE of the scaled probabilities is {ece['found']:.3f}; a perfectly calibrated model with the same confidence "
-        f"shows {ece['expected of a perfect model']:.3f} on average and up to {ece['limit']:.3f} by chance, so this is "
-        f"{beyond} what chance explains."
+        f"ECE of the scaled probabilities is {ece['found']:.3f}; a perfectly calibrated model with the same confidence"
+        f"{together} shows {ece['expected of a perfect model']:.3f} on average and up to {ece['limit']:.3f} by chance, "
+        f"so this is {beyond} what chance explains."
     )
     rows = [{"class": n, "ECE": r["ece"], **(r["line"] or NO_LINE)} for n, r in found["per_class"].items()]
     page.table(
@@ -202,7 +205,7 @@ def _gate_part(page: Page, known: Calibration, found: dict[str, Any]) -> None:
     page.table(rows, caption=f"What the gate says, and how often the answer was wrong.{means}")
     share, sent = found["gate"]["accepted and wrong"], found["referral"]
     doubt = "" if share["low"] is None else f" (95 % interval {100 * share['low']:.1f} to {100 * share['high']:.1f} %)"
-    page.text(f"Accepted and wrong: {100 * share['mean']:.1f} % of all cases{doubt}.")
+    page.text(f"Accepted and wrong: {100 * share['mean']:.1f} % of cases{doubt}, mean over {found['groups']} groups.")
     after = "none are left" if sent["after"] is None else f"{sent['after']:.4f}"
     page.text(
         f"Sending the least certain {100 * sent['share']:.0f} % to a person changes the mean loss from "

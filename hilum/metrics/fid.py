@@ -1,8 +1,8 @@
 """Fréchet distance between two sets of features, each taken as one Gaussian.
 
-Biased by the number of samples: with n not larger than the d features a covariance has no full rank and the number
-says more about n than about the pictures, so it is not given (use kid). Even then compare only at equal n and equal
-features.
+Biased by the number of samples, and so without an interval: half of the pictures give a larger number, not a spread
+around this one. With n not larger than the d features a covariance has no full rank and the number says more about n
+than about the pictures, so it is not given (use kid). Even then compare only at equal n and equal features.
 """
 
 import numpy as np

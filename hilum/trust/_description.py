@@ -50,7 +50,7 @@ def input_statistics(
         if name in seen.keys() - LEFT_OUT
     ]
     whole = _measures.whole(_measures.planes(image))
-    channels = intensity.match_channels(whole, len(rules))
+    channels = intensity.match_channels(whole, len(rules), image)
     grey, ready = whole.mean(axis=0), intensity.normalise(channels, list(rules)).mean(axis=0)
     planes = _ranged(grey)
     astray = _measures.astray(planes)

@@ -91,7 +91,8 @@ def of_registration(result: Result, case: Case) -> float:
 
     It sees structures that do not lie on each other, where both images are of one modality; not a field that folds.
     """
-    fixed, moving = (i.like(intensity.match_channels(i.array, 1)) for i in (case.read("fixed"), case.read("moving")))
+    pair = case.read("fixed"), case.read("moving")
+    fixed, moving = (i.like(intensity.match_channels(i.array, 1, i)) for i in pair)
     moved = _pairs.pull(moving, result["field"])
     a, b = (x.astype(np.float64).ravel() - float(x.mean()) for x in (fixed.array, moved))
     size = float(np.sqrt((a**2).sum() * (b**2).sum()))

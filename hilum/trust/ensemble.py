@@ -5,6 +5,7 @@ from typing import Any
 
 from hilum.core.errors import HilumError
 from hilum.core.run import Run
+from hilum.learn import _weights
 from hilum.tasks import _build
 
 SHARED = ("task", "dims", "channels", "classes", "patch", "spacing", "normalisation", "networks", "options")
@@ -14,8 +15,8 @@ SHARED = ("task", "dims", "channels", "classes", "patch", "spacing", "normalisat
 def check(run: Run, others: Sequence[Run]) -> None:
     """Refuse runs that do not make an ensemble with `run`.
 
-    HIL-TRUST-08: none is given, or the same run twice. HIL-TRUST-07: another plan, or another split, by which a case
-    that one run is judged on may have taught another.
+    HIL-TRUST-08: none is given, or the same run twice. HIL-TRUST-07: another plan; another split, by which a case
+    that one run is judged on may have taught another; or terms, beginnings or images that `run` does not answer for.
     """
     paths = [r.path.resolve() for r in (run, *others)]
     if len(set(paths)) < max(2, len(paths)):
@@ -30,7 +31,8 @@ def check(run: Run, others: Sequence[Run]) -> None:
             raise HilumError(
                 "HIL-TRUST-07",
                 f"{run.path} and {other.path} differ in {', '.join(differing)}, so their answers can not be averaged",
-                f"Train the others on the same data with --plan {run.path}/plan.json --set plan.seed=N",
+                "Train the others on the same data, and with the same --start if any, with "
+                f"--plan {run.path}/plan.json --set plan.seed=N",
             )
 
 
@@ -48,4 +50,17 @@ def _differing(run: Run, other: Run) -> list[str]:
     rows: list[dict[str, Any]] = [r.plan.model_dump() for r in (run, other)]
     found = [name for name in SHARED if rows[0][name] != rows[1][name]]
     splits = [sorted((row["case"], row["part"]) for row in r.split()) for r in (run, other)]
-    return found + ["split"] * (splits[0] != splits[1])
+    found += ["split"] * (splits[0] != splits[1])
+    # bundle, card and evaluation read these of `run` alone, so it must answer for all: it can not be given more of them
+    # now, as its plan and the hashes of its files are what was trained
+    own, theirs = (str(row["data"].get("terms", "unknown")) for row in rows)
+    found += ["the terms of their data"] * (_weights.inherited(own, theirs) != _weights.inherited(own))
+    begun = [row["learning"].get("start") for row in rows]
+    found += ["the weights they began with"] * (begun[1] not in (None, begun[0]))
+    return found + ["the images they learned from"] * bool(_learned_from(other) - _learned_from(run))
+
+
+def _learned_from(run: Run) -> set[str]:
+    """Hashes of the images that a run, or what it began with, was trained or chosen on."""
+    seen: dict[str, str] = run.json("seen.json") if run.has("seen.json") else {}
+    return {image for image, part in seen.items() if part in ("train", "val")}

@@ -57,6 +57,7 @@ def disagreement(opinion: Opinion) -> float:
 def _placed(opinion: Opinion, values: Array) -> Image:
     """Values (*space) of the network's grid on that of the image."""
     placed = opinion.prepared["placed"]
-    back = placed.channels_back(values[None].astype(np.float32))
-    image: Image = placed.image.like(np.clip(back, 0, 1).astype(np.float32))
+    back = placed.channels_back(values[None].astype(np.float32, copy=False))
+    # in place: of a large image every copy counts
+    image: Image = placed.image.like(np.clip(back, 0, 1, out=back))
     return image

@@ -19,22 +19,26 @@ from hilum.data.splits import PARTS
 from hilum.evaluation import checks, raters, report, trust
 from hilum.evaluation.evaluator import Evaluation, judge_all, judge_generated
 from hilum.evaluation.promises import Promises
+from hilum.evaluation.provenance import state
 from hilum.evaluation.voxels import Voxels
 from hilum.infer.predictor import Predictor
 from hilum.planning.fingerprint import IMAGES, content_hash
-from hilum.planning.planner import look
 from hilum.tasks import _task
 from hilum.tasks._labels import read_as
 from hilum.tasks._task import Judged
 from hilum.trust import doubt
 from hilum.trust.system import trusted
 from hilum.trust.trusted import Trusted
-from hilum.verbs._same import same_data
+from hilum.verbs._same import corrected, look_again, other_data, same_data
 
 log = logging.getLogger(__name__)
 
 WIDE = 16
 # Most classes of which wide masks are judged too: each is brought to the image's own grid once more.
+SYSTEM = (
+    "This model is a system of several networks, each with a calibration of its own: whether their gates and intervals "
+    "keep what they promise is not judged here."
+)
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def evaluate(
 def _judged(predictor: Trusted, asked: Asked, folder: Path, progress: Progress) -> dict[str, Any]:
     """Evaluate what was asked for into `folder`, which is made when there is something to write."""
     cases, part = asked.cases, asked.part
-    kept, read, sure = Promises(predictor.task), raters.Raters(predictor.task), Voxels(predictor)
+    kept, read, sure = Promises(predictor.task, predictor.calibration), raters.Raters(predictor.task), Voxels(predictor)
     if predictor.task.CARD["infer"] == "sampler":
         from safetensors.numpy import load
 
@@ -87,18 +91,7 @@ def _judged(predictor: Trusted, asked: Asked, folder: Path, progress: Progress) 
         predictor.keep = False
         kept.judged(done.judged, done.results)
         done.alarms += [words for words in (mirrors.sentence(),) if words is not None]
-    groups = len({c.group for c in cases})
-    content = {
-        "task": predictor.plan.task,
-        "part": part,
-        "cases": len(cases),
-        "groups": groups,
-        "missing": len(done.missing),
-        "metrics": done.metrics,
-    }
-    if not predictor.run.is_bundle:
-        looks = 1 + sum(e["event"] == "evaluate" and e["part"] == part for e in predictor.run.ledger())
-        predictor.run.record("evaluate", {"part": part, "cases": len(cases), "look": looks})
+    content = _recorded(predictor.run, asked, done)
     believed = _believed(predictor, done, kept, sure)
     frame = checks.frame_alone(predictor, cases)
     if frame is not None:
@@ -110,16 +103,37 @@ def _judged(predictor: Trusted, asked: Asked, folder: Path, progress: Progress) 
     beside = read.summary(done.missing)
     if beside is not None:
         write_json(folder / "raters.json", beside)
-    facts = {"cases": len(cases), "independent groups": groups}
+    facts = {"cases": len(cases), "independent groups": content["groups"]}
     report.write(folder / "report.html", predictor, done, cases, part, facts, believed, beside, asked.grouping)
     # metrics.json last: where it lies, the evaluation is whole
     write_json(folder / "metrics.json", content)
     return content
 
 
+def _recorded(run: Run, asked: Asked, done: Evaluation) -> dict[str, Any]:
+    """What metrics.json will hold. The run counts that it was judged."""
+    content: dict[str, Any] = {
+        "task": run.plan.task,
+        "part": asked.part,
+        "cases": len(asked.cases),
+        "groups": len({c.group for c in asked.cases}),
+        "missing": len(done.missing),
+        # of what was judged: a run can be calibrated anew, and a file can be shown with another run
+        "state": state(run),
+        "metrics": done.metrics,
+    }
+    if not run.is_bundle:
+        looks = 1 + sum(e["event"] == "evaluate" and e["part"] == asked.part for e in run.ledger())
+        facts = {"part": asked.part, "cases": len(asked.cases), "look": looks, "state": content["state"]}
+        run.record("evaluate", facts)
+    return content
+
+
 def _believed(predictor: Predictor, done: Evaluation, kept: Promises, sure: Voxels) -> dict[str, Any] | None:
-    """What trust.json says; None for a run that has learned nothing about its own answers."""
+    """What trust.json says; None for a run that has learned nothing about its own answers, and for a system."""
     known = predictor.run.calibration
+    if predictor.run.system is not None:
+        done.notes.append(SYSTEM)
     if known is None:
         return None
     # runs from before a number was kept have the usual one
@@ -187,7 +201,11 @@ def _own(
     """The run's own units with their parts, or None when the data is not exactly the run's. shared: {case: part}."""
     plan = run.plan
     if not run.is_bundle:
-        return same_data(run, look(data, plan.task, plan.split_seed, progress))
+        ready = look_again(run, data, progress)
+        if corrected(run, ready):
+            # what it learned, and where its gate stands, came from the truth before
+            raise other_data(run, ready, data, "HIL-T09", "Give the run's own, unchanged data, or train anew")
+        return same_data(run, ready)
     if len(shared) != len(dataset.cases):
         return None
     # a bundle carries no names: the part is known by the image

@@ -229,3 +229,43 @@ def test_classes_have_the_numbers_of_their_evaluation():
         assert row[name] == pytest.approx(own[name]["mean"])
     assert row["ece"] == own["ece"]["mean"] and row["ece low"] is None
     assert "over several seeds it has no interval" in several["sureness sentences"][0]
+
+
+def test_a_false_alarm_costs_beside_a_network_that_rightly_found_nothing():
+    """In the last four cases nothing is there; `calm` finds nothing in them, `loud` finds something in three."""
+    there = [0.8, 0.7, 0.9, 0.6]
+    calm = cell("calm", 0, [*there, None, None, None, None])
+    loud = cell("loud", 0, [*[v + 0.01 for v in there], 0.0, 0.0, 0.0, None])
+    found = compared([loud, calm])
+    best, other = found["rows"]
+    assert (best["net"], best["dice"], best["cases"]) == ("calm", pytest.approx(6 / 7), 7)
+    assert (other["net"], other["dice"], other["cases"]) == ("loud", pytest.approx(3.04 / 7), None)
+    assert other["difference"] == pytest.approx(other["dice"] - best["dice"])
+    assert next(iter(found["ranking"]["shares"])) == "calm" and best["low"] < best["dice"] < best["high"]
+    assert "counts as dice 1, the best there is: 3 of calm." in found["notes"][0]
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_of_several_seeds_each_one_is_charged_for_its_own_false_alarms():
+    there = [0.8, 0.7, 0.9, 0.6, 0.7, 0.8]
+    seeds = [cell("a", 0, [*there, None, None]), cell("a", 1, [*there, 0.0, None])]
+    (row,) = compared(seeds)["rows"]
+    assert row["dice"] == pytest.approx((5.5 / 7 + 4.5 / 7) / 2) and row["low"] < row["dice"] < row["high"]
+    assert (row["lowest seed"], row["highest seed"]) == (pytest.approx(4.5 / 7), pytest.approx(5.5 / 7))
+
+
+def test_lower_is_better_and_a_failed_answer_is_no_right_one():
+    far = [cell("calm", 0, [2.0, None, None], metric="hd95_mm", better="lower"),
+           cell("loud", 0, [2.0, 90.0, None], metric="hd95_mm", better="lower")]  # fmt: skip
+    assert [r["hd95_mm"] for r in compared(far)["rows"]] == [1.0, 46.0]
+    failed = cell("failed", 0, [0.8, None], missing=frozenset({"c1"}))
+    found = compared([failed, cell("loud", 0, [0.8, 0.0])])
+    assert [r["dice"] for r in found["rows"]] == [0.4, 0.4]
+    assert found["notes"][0] == "In such cases an answer that failed counts as the worst dice there is: 1 of failed."
+
+
+def test_what_hangs_on_the_truth_alone_is_left_as_it_is():
+    made = [cell(n, 0, [0.5, v], metric="ap50") for n, v in (("a", None), ("b", 0.25))]
+    found = compared(made)
+    assert not any("the best there is" in note for note in found["notes"])
+    assert [r["ap50"] for r in found["rows"]] == [0.5, 0.375]

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,19 @@ from hilum.core.findings import INTENDED_USE
 from hilum.core.image import Case, Image
 from hilum.core.run import Run
 from hilum.data.phantoms import heads
-from hilum.evaluation import features
+from hilum.evaluation import _rarest, features
 from hilum.evaluation._lost import sentences
 from hilum.evaluation.bootstrap import Estimate
-from hilum.evaluation.evaluator import Evaluation, confusion, headline_value, honest, judge_all, measure, picked
+from hilum.evaluation.evaluator import (
+    Evaluation,
+    confusion,
+    headline_value,
+    honest,
+    judge_all,
+    judge_generated,
+    measure,
+    picked,
+)
 from hilum.infer.predictor import Predictor
 from hilum.planning.planner import Prepared
 from hilum.tasks._labels import stored
@@ -54,7 +64,7 @@ def evaluated(trained: Trained, data: Callable[[str], Path], tmp_path_factory: p
 def test_metrics_json_has_its_fixed_keys(task: str, evaluated: Evaluated) -> None:
     content, folder = evaluated(task)
     assert json.loads((folder / "metrics.json").read_text()) == content
-    assert list(content) == ["task", "part", "cases", "groups", "missing", "metrics"]
+    assert list(content) == ["task", "part", "cases", "groups", "missing", "state", "metrics"]
     assert content["task"] == task and content["part"] == "test" and content["missing"] == 0 < content["cases"]
     assert list(content["metrics"])[-2:] == SPEED
     assert {n.split("@")[0] for n in content["metrics"]} <= {
@@ -292,5 +302,71 @@ def test_perfect_boxes_rest_on_the_patients_who_have_any() -> None:
 @pytest.mark.parametrize("name", ["balanced_accuracy", "macro_f1"])
 def test_a_draw_without_the_hardest_class_does_not_flatter(name: str) -> None:
     """No case of the second class is found: what is drawn without it is no mean over both."""
-    row = measure(name, scored([0] * 9 + [1] * 2, [0] * 8 + [1] + [0] * 2))
+    row = measure(name, scored([0] * 9 + [1] * 6, [0] * 8 + [1] + [0] * 6))
     assert row is not None and row["high"] is not None and row["high"] <= 0.5
+
+
+@pytest.mark.parametrize("name", ["balanced_accuracy", "macro_f1", "auroc"])
+def test_few_patients_with_the_rarest_class_give_no_interval(name: str) -> None:
+    """However many patients there are: draws can not leave the range of what the five of the second class gave."""
+    for rare in (2, 5, 6):
+        row = measure(name, scored([0] * 9 + [1] * rare, [0] * 8 + [1] + [0] + [1] * (rare - 1)))
+        assert row is not None and 0 < row["mean"] < 1
+        assert (row["low"] is None, row["high"] is None) == ((rare < 6,) * 2)
+
+
+def boxed(found: dict[int, bool], cases: int = 12) -> Evaluation:
+    """Every case a patient with a box of class 0 that is found; found: {case: whether its box of class 1 is}."""
+    low = np.array([[0.0, 0, 9, 9], [20.0, 20, 29, 29]])
+    rows = []
+    for n in range(cases):
+        true, seen = [0, *[1] * (n in found)], [0, *[1] * found.get(n, False)]
+        record = {"boxes": low[seen], "scores": np.ones(len(seen)), "labels": np.array(seen)}
+        rows.append(Judged(str(n), str(n), {}, record | {"true_boxes": low[true], "true_labels": np.array(true)}))
+    return Evaluation(rows, [])
+
+
+@pytest.mark.parametrize("name", ["ap50", "map"])
+def test_boxes_of_a_class_that_few_patients_have_give_no_interval(name: str) -> None:
+    for count in (3, 6):
+        row = measure(name, boxed({n: n > 0 for n in range(count)}))
+        assert row is not None and 0.5 < row["mean"] < 1
+        assert (row["low"] is None, row["high"] is None) == ((count < 6,) * 2)
+
+
+@pytest.mark.parametrize("name", ["ap50", "map"])
+def test_a_draw_without_the_class_of_boxes_that_is_never_found_is_none(name: str) -> None:
+    module = catalogue.load("hilum.metrics", name)
+    records = [module.prepare(one.record) for one in boxed({0: False, 1: False}).judged]
+    held = _rarest.whole(name, module.summarise, records)
+    assert held(records) == pytest.approx(0.5) == module.summarise(records)
+    assert module.summarise(records[2:]) == 1 and held(records[2:]) is None
+    # lesions of all classes are pooled: nothing is left out
+    froc = catalogue.load("hilum.metrics", "froc")
+    assert _rarest.whole("froc", froc.summarise, []) is froc.summarise
+
+
+class Maker:
+    """A generator of vectors of three numbers, drawn like the real ones."""
+
+    def __init__(self) -> None:
+        def judge(result: Any, case: Case) -> Judged:
+            return Judged(case.id, case.group, {}, result)
+
+        def prepare(case: Case) -> dict[str, Any]:
+            return {"image": np.random.default_rng(int(case.id)).normal(size=3)}
+
+        self.task = SimpleNamespace(judge=judge, prepare=prepare)
+
+    def generate(self, count: int, seed: int) -> list[Any]:
+        return list(np.random.default_rng(1000 + seed).normal(size=(count, 3)))
+
+
+def test_half_of_the_images_are_no_interval_around_a_number_that_falls_with_their_count() -> None:
+    basis = features.fit(np.random.default_rng(0).normal(size=(60, 3)))
+    maker: Any = Maker()
+    done = judge_generated(maker, [Case(str(n), str(n), {}) for n in range(30)], basis)
+    assert list(done.metrics)[:3] == ["kid@pca3", "fid@pca3", "recall@pca3"]
+    kid, fid = done.metrics["kid@pca3"], done.metrics["fid@pca3"]
+    assert kid["low"] < kid["mean"] < kid["high"]
+    assert fid["mean"] > 0 and (fid["low"], fid["high"], fid["n"]) == (None, None, 30)

@@ -17,9 +17,9 @@ from hilum.core.errors import HilumError
 from hilum.core.findings import INTENDED_USE
 from hilum.core.plan import Plan, checked
 from hilum.core.run import Run, write_rows
-from hilum.evaluation import _claim, _tripod_ai, model_card
+from hilum.evaluation import _claim, _parts, _tripod_ai, model_card
 from hilum.evaluation.checklists import CHECKLISTS, counted
-from hilum.evaluation.provenance import NOT_KNOWN, provenance, rows
+from hilum.evaluation.provenance import NOT_KNOWN, provenance, rows, state
 from hilum.verbs.card import card as card_verb
 
 GOLDEN = Path(__file__).parent / "model_card.md"
@@ -77,7 +77,7 @@ def written(folder, data=None, trained=True, **changes):
     run.write_manifest()
     run.record("train", {"steps": 40, "resumed": False, "cases": parts, "data": "phantom"} | (MADE if trained else {}))
     for look in (1, 2):
-        run.record("evaluate", {"part": "test", "cases": 2, "look": look})
+        run.record("evaluate", {"part": "test", "cases": 2, "look": look, "state": state(run)})
     return run
 
 
@@ -177,7 +177,8 @@ def stable(text):
 
 
 def test_the_card_of_a_small_run_is_the_stored_one(tmp_path):
-    text = stable(model_card.markdown(model_card.card(written(tmp_path / "run"), METRICS)))
+    run = written(tmp_path / "run")
+    text = stable(model_card.markdown(model_card.card(run, METRICS | {"state": state(run)})))
     assert text == GOLDEN.read_text(encoding="utf-8")
 
 
@@ -359,3 +360,51 @@ def test_not_every_metric_is_said_to_count_a_case_without_a_result(tmp_path):
     lines = {field.key: dict(field.lines) for field in made.fields}["performance"]
     assert lines["cases without a result"].startswith("1 of 2 cases; one counts as the worst where")
     assert lines["cases without a result"].endswith("else it is left out (see n)")
+
+
+def judged(run, metrics):
+    """The card's lines about performance, and the status of every item of CLAIM."""
+    made = model_card.card(run, metrics)
+    lines = next(dict(field.lines) for field in made.fields if field.key == "performance")
+    return lines, {row["item"]: row["status"] for row in made.checklist("claim")}, made
+
+
+def test_figures_are_held_against_what_the_model_is_now(tmp_path):
+    run = written(tmp_path / "run")
+    metrics = METRICS | {"state": state(run)}
+    lines, claim, made = judged(run, metrics)
+    assert lines["this evaluation in the ledger"] == "yes" and claim["37"] == "reported" and made.apart is None
+    # files from before a state was kept
+    assert judged(run, METRICS)[0]["this evaluation in the ledger"] == NOT_KNOWN
+    other = written(tmp_path / "other", seed=4)
+    for changed in (other, with_opinions(run, kind="views")):
+        lines, claim, made = judged(changed, metrics)
+        assert lines["this evaluation in the ledger"] == f"no. {_parts.OTHER}"
+        assert lines["results"] == lines["internal data"] == NOT_KNOWN
+        assert claim["32"] == claim["37"] == NOT_KNOWN
+        assert f"**{_parts.OTHER}**" in model_card.markdown(made) and _parts.OTHER in model_card.page(made).html()
+    # judged now, but this state is in no event
+    lines, _, _ = judged(run, METRICS | {"state": state(run)})
+    assert lines["this evaluation in the ledger"].startswith("no evaluation of that part in this state")
+
+
+def test_a_run_and_its_bundle_are_in_one_state(tmp_path):
+    run = written(tmp_path / "run")
+    before, bundle = state(run), packed(run, tmp_path / "model.hilum", {})
+    assert state(bundle) == before
+    assert judged(bundle, METRICS | {"state": before})[0]["this evaluation in the ledger"] == NOT_KNOWN
+    save_file({"a": np.ones(6, dtype=np.float32)}, run.path / "weights" / "net.safetensors")
+    assert state(run) != before
+
+
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_what_a_network_learned_from_is_no_result(part, tmp_path):
+    classes = [{"value": 1, "name": "a"}, {"value": 2, "name": "b"}]
+    changes = {"task": "classify", "roles": ["image", "class"], "networks": {"net": {"name": "resnet"}}, "options": {}}
+    run = written(tmp_path / "run", classes=classes, **changes)
+    lines, claim, made = judged(run, METRICS | {"part": part, "task": "classify"})
+    assert {lines[name] for name in ("results", "internal data", "diagnostic performance")} == {NOT_KNOWN}
+    assert {claim[item] for item in ("32", "37", "38")} == {NOT_KNOWN}
+    assert _parts.LEARNED[part] in model_card.markdown(made) and _parts.LEARNED[part] in model_card.page(made).html()
+    lines, claim, made = judged(run, METRICS | {"task": "classify"})
+    assert {claim[item] for item in ("32", "37", "38")} == {"reported"} and made.apart is None

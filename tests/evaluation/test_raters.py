@@ -217,3 +217,21 @@ def test_a_class_that_the_model_does_not_know_is_named(tmp_path):
     found = measured(Echo({"a": "benign"}, **KINDS, data={}), open_dataset(table).cases)
     assert "HIL-EVAL-20" in found["left_out"][0]["why"] and "begnin" in found["left_out"][0]["why"]
     assert "nobody" in found["sentence"]
+
+
+def test_a_false_lesion_where_all_raters_mark_nothing_costs_the_model(tmp_path):
+    truth = written(tmp_path)
+    empty = np.zeros((SIDE, SIDE), np.uint8)
+    for name in ("anna", "ben"):
+        for number in range(4):
+            save(tmp_path / f"labels@{name}" / f"case_{number}.png", empty)
+    found = measured(Echo(truth), grouped(tmp_path))
+    for row in found["rows"]:
+        assert row["difference"]["n"] == row["model"]["n"] == row["raters"]["n"] == 8
+    dice = found["rows"][0]
+    assert dice["model"]["mean"] < 0.5 < dice["raters"]["mean"] and dice["within"] is not True
+    anna = next(row for row in found["each"] if (row["measure"], row["rater"]) == ("dice", "anna"))
+    assert anna["model"]["mean"] < 0.5 < anna["others"]["mean"] and anna["others"]["n"] == 8
+    # where the model marks nothing either there is nothing to compare
+    quiet = measured(Echo(truth | {f"case_{number}": empty for number in range(4)}), grouped(tmp_path))
+    assert [row["difference"]["n"] for row in quiet["rows"]] == [4] * len(quiet["rows"])

@@ -82,6 +82,11 @@ def test_the_null_draws_in_blocks_as_at_once(monkeypatch: pytest.MonkeyPatch) ->
     assert r.ece_null(confidence, resamples=100) == pytest.approx(whole)
 
 
+def test_cases_of_one_patient_share_one_draw() -> None:
+    alike = r.ece_null(np.full(100, 0.8), groups=(np.arange(100) // 10).tolist())
+    assert alike == pytest.approx(r.ece_null(np.full(10, 0.8))) and alike[1] > r.ece_null(np.full(100, 0.8))[1]
+
+
 def test_the_parts_of_the_brier_score_add_up() -> None:
     p, truth = sample()
     for values in (p, p.round(1), np.eye(3)[truth]):

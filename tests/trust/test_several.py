@@ -184,6 +184,37 @@ def test_runs_that_make_no_ensemble_are_refused(
     assert Run(tmp_path / "run").hashes() == before
 
 
+def test_a_run_that_the_first_one_does_not_answer_for_is_refused(
+    cells: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    """Terms, beginning and images are read of the first run alone: by bundle --public, by the card, by evaluate."""
+    _, a, b = cells
+
+    def refused(name: str, terms: str = "", start: str | None = None, seen: dict[str, str] | None = None) -> str:
+        shutil.copytree(b, tmp_path / name)
+        plan = json.loads((b / "plan.json").read_text())
+        plan["data"]["terms"] = terms or plan["data"].get("terms", "unknown")
+        plan["learning"]["start"] = None if start is None else {"name": "old", "sha256": start}
+        (tmp_path / name / "plan.json").write_text(json.dumps(plan))
+        known = json.loads((b / "seen.json").read_text()) | (seen or {})
+        (tmp_path / name / "seen.json").write_text(json.dumps(known))
+        other = Run(tmp_path / name)
+        other.write_manifest()
+        found, words = code(lambda: ensemble.check(Run(a), [other]))
+        assert found == "HIL-TRUST-07"
+        return words
+
+    assert "differ in the terms of their data, so" in refused("terms", terms="research only")
+    assert "differ in the weights they began with, so" in refused("start", start="ab" * 32)
+    assert "differ in the images they learned from, so" in refused("seen", seen={"cd" * 32: "train"})
+    # what another one is judged on teaches nobody
+    shutil.copytree(b, tmp_path / "judged")
+    known = json.loads((b / "seen.json").read_text()) | {"ef" * 32: "test"}
+    (tmp_path / "judged" / "seen.json").write_text(json.dumps(known))
+    Run(tmp_path / "judged").write_manifest()
+    ensemble.check(Run(a), [Run(tmp_path / "judged"), Run(b)])
+
+
 def test_numbered_objects_have_one_opinion(tmp_path: Path) -> None:
     catalogue.load("hilum.data.phantoms", "cells").make(tmp_path / "data", 9, size=48, cells=5)
     (tmp_path / "data" / "dataset.yaml").write_text("labels: {cell: instances}\n")

@@ -1,5 +1,6 @@
 """compare: one table with what networks reached and cost, from cells that are kept."""
 
+import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from hilum.core.run import Run, write_rows
 from hilum.data.phantoms import slices
 from hilum.planning.planner import look
 from hilum.tasks import _build, _task
-from hilum.verbs.compare import compare
+from hilum.verbs.compare import _place, compare
 from hilum.zoo._cost import parameters
 
 NETS = ["resnet:width=8", "vit:depth=1"]
@@ -79,7 +80,7 @@ def test_the_page_shows_all_of_it_and_asks_nobody(made: tuple[dict[str, Any], Pa
     _, out, _ = made
     page = (out / "compare.html").read_text(encoding="utf-8")
     parts = ("How firm the order is", "place 1", "AUROC", "after Holm", "How sure the networks are", "nll low")
-    for words in ("peak MB", "p holm", "seconds a case", *parts):
+    for words in ("peak MB", "p holm", "seconds a case", "cases", "prediction alone takes less", *parts):
         assert words in page, words
     assert "Intervals resample seeds and groups" in page
     assert not re.search(r"""(src|href)\s*=\s*["']?\s*(https?:)?//""", page)
@@ -149,3 +150,16 @@ def test_a_changed_split_or_grouping_is_another_cell(tmp_path: Path) -> None:
     assert len(list((tmp_path / "out" / "cells").iterdir())) == 3
     judged(ready.parts, single)
     assert len(list((tmp_path / "out" / "cells").iterdir())) == 3
+
+
+def test_corrected_truth_is_another_cell_and_one_of_before_it_was_kept_stays(tmp_path: Path) -> None:
+    asked, rows = ["resnet", 0, None, 2, {}], [{"id": "a", "truth": "1", "hash": "x"}]
+    place = _place(tmp_path, "resnet-0", asked, rows)
+    assert place == _place(tmp_path, "resnet-0", asked, rows) and place.parent == tmp_path
+    assert _place(tmp_path, "resnet-0", asked, [rows[0] | {"truth": "2"}]) != place
+    key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
+    before = tmp_path / f"resnet-0-{key}"
+    (before / "done").mkdir(parents=True)
+    assert _place(tmp_path, "resnet-0", asked, rows) == place, "one that was cut off is begun anew"
+    (before / "done" / "metrics.json").write_text("{}")
+    assert _place(tmp_path, "resnet-0", asked, rows) == before

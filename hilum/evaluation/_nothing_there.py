@@ -1,0 +1,80 @@
+"""Cases in which nothing is there: beside a network that found something, to have found nothing is the best answer.
+
+By itself such an answer has no value, and a mean over cases leaves it out. In a comparison that would let false alarms
+cost nothing: the case would leave the pairs, and stay in the mean of the network that raised the alarm alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from hilum.evaluation.evaluator import Evaluation, measure
+from hilum.metrics import _names
+from hilum.tasks._task import Judged
+
+if TYPE_CHECKING:
+    from hilum.evaluation.comparison import Cell
+
+TAKES = ("masks", "instances")
+# Metrics of these are undefined only where neither the truth nor the answer holds anything. What other metrics leave
+# undefined hangs on the truth alone, and so is for every network.
+
+
+def filled(cells: Sequence["Cell"]) -> tuple[list["Cell"], list[str]]:
+    """The cells with a headline value for every case that any of them has one for, and sentences about what was set.
+
+    To have found nothing counts as the best end of the metric's range, a case without a result as the worst one. Where
+    the range has no such end the case stays as it is, and so do cases that are undefined for all.
+    """
+    headline = next(iter(cells[0].metrics))
+    card = _names.card(headline)
+    if card["level"] != "case" or card["takes"] not in TAKES:
+        return list(cells), []
+    low, high = card["range"]
+    best, worst = (high, low) if card["better"] == "higher" else (low, high)
+    known = {case for cell in cells for case, value in cell.values.items() if value is not None}
+    given: list[dict[str, float]] = []
+    for cell in cells:
+        gaps = [case for case, value in cell.values.items() if value is None and case in known]
+        ends = {case: worst if case in cell.missing else best for case in gaps}
+        given.append({case: end for case, end in ends.items() if end is not None})
+    made = [_with(cell, own, headline) for cell, own in zip(cells, given, strict=True)]
+    return made, _sentences(cells, given, headline, best)
+
+
+def _with(cell: "Cell", given: Mapping[str, float], headline: str) -> "Cell":
+    """The cell with these values, and the headline measured anew."""
+    if not given:
+        return cell
+    values: dict[str, float | None] = {**cell.values, **given}
+    rows = [Judged(case, cell.groups[case], {headline: {"": value}}) for case, value in values.items()]
+    anew = measure(headline, Evaluation(rows, []))
+    assert anew is not None  # there are rows
+    row = {**cell.metrics[headline], **{key: anew[key] for key in ("mean", "low", "high", "n")}}
+    return replace(cell, values=values, metrics={**cell.metrics, headline: row})
+
+
+def _sentences(
+    cells: Sequence["Cell"], given: Sequence[Mapping[str, float]], headline: str, best: float | None
+) -> list[str]:
+    """One about what counts as the best, one about what counts as the worst; none where nothing does."""
+    right: dict[str, int] = {}
+    lost: dict[str, int] = {}
+    for cell, own in zip(cells, given, strict=True):
+        for case in own:
+            counts = lost if case in cell.missing else right
+            counts[cell.net] = counts.get(cell.net, 0) + 1
+    said = []
+    if right:
+        assert best is not None  # what was set
+        said.append(
+            f"Where nothing is there and a network found nothing, but another network or seed found something, the "
+            f"answer counts as {headline} {best:g}, the best there is: {_told(right)}."
+        )
+    if lost:
+        said.append(f"In such cases an answer that failed counts as the worst {headline} there is: {_told(lost)}.")
+    return said
+
+
+def _told(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{n} of {net}" for net, n in counts.items())

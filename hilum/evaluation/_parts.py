@@ -1,0 +1,52 @@
+"""Whether the figures of an evaluation say how good a model is on new cases: of which part and state they are."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hilum.core.run import Run
+from hilum.evaluation.provenance import NOT_KNOWN, state
+
+LEARNED = {
+    "train": "The network was trained on these cases: how well it fits them says nothing about new ones. "
+    "These figures are no result.",
+    "val": "On these cases the limits of the gate and the scaling of probabilities were chosen, where learning.keep is "
+    "best the weights as well: they flatter. These figures are no result.",
+}
+# Parts of the run's own data of which figures are no result; those of its test part, and of all of other data, are.
+OTHER = "These figures are of another state of the model: other weights, another plan or another calibration."
+
+
+def objection(part: str | None) -> str | None:
+    """Why figures of this part are no result; None of those that are, and of no part."""
+    return None if part is None else LEARNED.get(part)
+
+
+def apart(run: Run, metrics: Mapping[str, Any]) -> str | None:
+    """Why what metrics.json holds is no result of the model as it is now: OTHER, or its part; None where it is.
+
+    A file that does not say of which state it is, is believed. {} has nothing to object to.
+    """
+    judged = metrics.get("state")
+    if judged is not None and judged != state(run):
+        return OTHER
+    return objection(metrics.get("part"))
+
+
+def held(run: Run, metrics: Mapping[str, Any], why: str | None) -> str:
+    """Whether the run remembers such an evaluation of what it is now: a file alone could be of another model.
+
+    why: of `apart`.
+    """
+    part, judged = metrics.get("part"), metrics.get("state")
+    if why == OTHER:
+        return f"no. {OTHER}"
+    if part is None or not run.has("ledger.jsonl"):
+        return NOT_KNOWN
+    looks = [event for event in run.ledger() if event["event"] == "evaluate" and event.get("part") == part]
+    if not looks:
+        return "no evaluation of that part is in the ledger of this run"
+    if judged is None:
+        # files from before it was kept do not say what was judged
+        return NOT_KNOWN
+    known = any(event.get("state") == judged for event in looks)
+    return "yes" if known else "no evaluation of that part in this state is in the ledger of this run"

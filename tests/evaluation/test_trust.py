@@ -1,0 +1,48 @@
+"""What the gate and the sets did is told of patients, as it was promised of them."""
+
+import numpy as np
+import pytest
+
+from hilum.core.calibration import Calibration, Sets
+from hilum.evaluation import trust
+from hilum.evaluation.trust import Answer
+from hilum.pictures.page import Page
+from hilum.tasks._task import Judged
+
+KNOWN = Calibration(cases=9, groups=9, sets=Sets(error=0.1, threshold=0.5, groups=9))
+
+
+def answered(groups: str, wrong: str) -> list[Answer]:
+    """Accepted answers to two classes, one per letter, of these patients; those of `wrong` are all wrong."""
+    found = []
+    for number, group in enumerate(groups):
+        truth, sure = number % 2, 0.7 + 0.01 * number
+        place = 1 - truth if group in wrong else truth
+        chances = np.full(2, 1 - sure)
+        chances[place] = sure
+        meta = {"doubt": 1 - sure, "raw": chances.tolist(), "set": ["xy"[place]]}
+        bad = group in wrong
+        found.append(Answer(Judged(f"c{number}", group, {}, (chances, truth)), "accept", meta, float(bad), bad))
+    return found
+
+
+def test_a_patient_with_many_cases_counts_once() -> None:
+    found = trust.summary(KNOWN, answered("aaaaaaaaabcd", "bcd"), ["x", "y"])
+    # 3 of 12 cases, and 3 of 4 patients
+    assert found["gate"]["decisions"]["accept"] == {"cases": 12, "wrong": 3}
+    assert found["gate"]["accepted and wrong"]["mean"] == pytest.approx(0.75)
+    assert found["sets"]["coverage"] == pytest.approx(0.25) and found["groups"] == 4
+    page = Page("x")
+    trust.section(page, KNOWN, found)
+    html = page.html()
+    assert "Accepted and wrong: 75.0 % of cases" in html and "mean over 4 groups" in html
+    assert "25.0 % of cases, mean over groups" in html and "are to be expected of 4 groups" in html
+
+
+def test_cases_of_one_patient_are_no_independent_chances() -> None:
+    alone = trust.summary(KNOWN, answered("abcdefghijkl", "b"), ["x", "y"])["calibration"]["ece scaled"]
+    found = trust.summary(KNOWN, answered("aaabbbcccddd", "b"), ["x", "y"])["calibration"]["ece scaled"]
+    assert found["together"] and not alone["together"] and found["limit"] > alone["limit"]
+    page = Page("x")
+    trust.section(page, KNOWN, trust.summary(KNOWN, answered("aaabbbcccddd", "b"), ["x", "y"]))
+    assert "whose answers to one group are right or wrong together, shows" in page.html()
