@@ -1,5 +1,6 @@
 """A folder becomes a Dataset: cases by role, found by the layout that recognises the folder."""
 
+import contextlib
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +15,7 @@ from hilum.core import catalogue
 from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.core.plan import Strict, checked
+from hilum.io import _source
 from hilum.io._source import FileSource
 from hilum.prepare import modality
 
@@ -21,6 +23,12 @@ BESIDE = {"dataset.yaml", "dataset.json", "boxes.csv", "pairs.csv", "cases.csv"}
 # Files that say something about the cases.
 LISTED = 50
 # Names written out in a sentence.
+ACCEPTED = {
+    "D21": "a slice is missing",
+    "T04": "other versions when a run is resumed",
+    "T09": "the same patient or image in two parts",
+}
+# Faults that can be accepted, by their codes; accepting another would change nothing.
 
 
 class Settings(Strict):
@@ -33,9 +41,9 @@ class Settings(Strict):
     expression whose first group is the patient in the case id, or None: unknown, grouped by similarity.
     terms: licence of the data, carried into bundles.
     channels: names of the image's channels, in order. roles: {role: folder beside the images}, for example
-    {validity: fov, flair: flair}: files of the same case names, as further items; {label: labels@anna} picks one of
-    several raters. accept: rows of faults that are known and meant, and become warnings: "T09" (the same patient or
-    image in two parts), "D21" (a slice is missing).
+    {validity: fov}: files of the same case names, as further items; {label: labels@anna} picks one of several raters.
+    accept: codes of faults that are known and meant, and become warnings: "T09" (the same patient or image in two
+    parts), "D21" (a slice is missing).
     modality: a DICOM code (MR, CT, US, DX, OP, ...) or a word (fundus, histology, ...; see `prepare.modality`) where
     the files do not say it; it chooses how training images are varied, and CT's normalisation.
     """
@@ -70,11 +78,12 @@ class Settings(Strict):
     @field_validator("accept")
     @classmethod
     def _row(cls, value: list[str]) -> list[str]:
-        """Row ids like T09, with or without HIL-."""
+        """Codes that can be accepted, like T09, with or without HIL-."""
         rows = [row.upper().removeprefix("HIL-") for row in value]
-        odd = [row for row in rows if not re.fullmatch(r"[A-Z]\d\d", row)]
+        odd = [row for row in rows if row not in ACCEPTED]
         if odd:
-            raise ValueError(f"{odd[0]!r} is no row of the table of errors, such as T09 or D21")
+            known = ", ".join(f"{code} ({words})" for code, words in ACCEPTED.items())
+            raise ValueError(f"{odd[0]!r} can not be accepted; these can: {known}")
         return rows
 
 
@@ -110,7 +119,7 @@ def open_dataset(
 ) -> Dataset:
     """Read a folder, a dataset.yaml or a CSV. roles: what the task needs; a case that lacks one is listed.
 
-    accept: rows of faults that are known and meant, besides those of the settings. channels: what a model takes, where
+    accept: codes of faults that are known and meant, besides those of the settings. channels: what a model takes, where
     the settings do not say.
     """
     path = Path(path)
@@ -160,6 +169,24 @@ def _passed_over(folder: Path, cases: Iterable[Case]) -> list[dict[str, str]]:
                 used.add(inside[0])
     rest = sorted(p for p in folder.iterdir() if p.name not in used | BESIDE and not p.name.startswith("."))
     return [{"what": p.name, "kind": "a folder, not read" if p.is_dir() else "a file, not read"} for p in rest]
+
+
+def left_aside(dataset: Dataset) -> list[str]:
+    """A sentence about images that lie among the data and are no cases, and folders that hold some."""
+    unread = [one["what"] for one in dataset.aside if one["kind"].endswith("not read")]
+    found = [name for name in unread if _holds_images(dataset.folder / name)]
+    return [f"Images that lie beside the cases are not read: {listed(found)}"] if found else []
+
+
+def _holds_images(path: Path) -> bool:
+    """By names alone; folders called like the parts of a published data set are meant to stand beside it."""
+    if not path.is_dir():
+        return _source.is_image(path)
+    if path.name.startswith(("images", "labels")):
+        return False
+    with contextlib.suppress(OSError):
+        return any(map(_source.is_image, path.iterdir()))
+    return False
 
 
 def _accepting(case: Case, rows: list[str]) -> Case:

@@ -58,10 +58,13 @@ class Leaks:
 def find(
     dataset: Dataset, parts: Mapping[str, str], seen: Looks | None = None, progress: Progress = quiet
 ) -> tuple[Leak, ...]:
-    """All leaks, nothing refused; patients first, then images. parts: {case id: part}. seen: from `looks`."""
+    """All leaks, nothing refused; patients first, then images. parts: {case id: part}. seen: from `looks`.
+
+    Images of one value are left out: the black slices of two patients tell neither from the other.
+    """
     seen = looks(dataset, progress) if seen is None else seen
     found = _patients(dataset, parts)
-    cases = [c.id for c in dataset.cases if c.id in seen and c.id in parts]
+    cases = [c.id for c in dataset.cases if c.id in seen and c.id in parts and not seen[c.id].empty]
     for pair in alike([seen[name] for name in cases]):
         first, second = cases[pair.first], cases[pair.second]
         if parts[first] != parts[second]:

@@ -68,6 +68,11 @@ class Look:
     detail: Array | None = None
     coarse: Array | None = None
 
+    @property
+    def empty(self) -> bool:
+        """Whether there is a picture without any structure: an image of one value, which is nobody's."""
+        return self.detail is not None and not self.detail.any()
+
 
 @dataclass(frozen=True)
 class Alike:

@@ -3,6 +3,8 @@
 import hashlib
 import logging
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from hilum.core.errors import HilumError
 from hilum.data.dataset import Dataset
@@ -11,21 +13,23 @@ log = logging.getLogger(__name__)
 
 PARTS = ("train", "val", "test")
 SHARES = (0.7, 0.1, 0.2)
+ENOUGH = 0.5
+# Share of the cases that training keeps where a part has to be filled with somebody's group.
+
+Known = Mapping[str, tuple[str, str]]
+# (group, part) by case, as a run was made with.
 
 
-def split(dataset: Dataset, seed: int) -> dict[str, str]:
+def split(dataset: Dataset, seed: int, grouping: str = "") -> dict[str, str]:
     """{case id: part}. A split column in the data wins; else groups in hash order, cut within each class.
 
-    Classes of fewer than three groups are cut together.
+    Classes of fewer than three groups are cut together. grouping: how groups were told, as `group_cases` says it.
     """
     if dataset.parts:
         return _given(dataset)
     members, stratum = _members(dataset)
     if len(members) < 3:
-        raise HilumError(
-            "HIL-T08", f"{dataset.folder} has {len(dataset.cases)} cases in {len(members)} independent groups",
-            "Training, validation and test need at least 3 different ones: add cases",
-        )  # fmt: skip
+        raise _too_few(dataset, len(members), grouping)
     parts: dict[str, str] = {}
     few: list[list[str]] = []
     for kind in sorted(set(stratum.values())):
@@ -38,6 +42,36 @@ def split(dataset: Dataset, seed: int) -> dict[str, str]:
     parts |= _together(few, members, seed)
     _fill(parts, members, seed)
     return {case.id: parts[case.id] for case in dataset.cases}
+
+
+def _too_few(dataset: Dataset, groups: int, grouping: str) -> HilumError:
+    """The refusal of data that can not be cut in three (HIL-T08)."""
+    remedy = "Training, validation and test need at least 3 different ones: add cases"
+    if grouping == "patient" and dataset.settings.patients is None:
+        # one id for all, as some who anonymise write it, looks like one patient
+        remedy += (
+            "; or, if the patient ids of these files are placeholders and every case is of another person, write "
+            "`patients: case` in a dataset.yaml"
+        )
+    return HilumError(
+        "HIL-T08", f"{dataset.folder} has {len(dataset.cases)} cases in {groups} independent groups", remedy
+    )
+
+
+def again(dataset: Dataset, seed: int, known: Known) -> tuple[Dataset, dict[str, str]]:
+    """The data set in the groups and parts that a run was made with, whatever would be found today.
+
+    What tells patients apart, and the rule of cutting, change with versions; a run keeps its own. A split column of the
+    data goes before it. Cases that the run does not know are cut as ever.
+    """
+    cases = tuple(replace(c, group=known[c.id][0]) if c.id in known else c for c in dataset.cases)
+    dataset = replace(dataset, cases=cases)
+    if not dataset.parts and all(c.id in known for c in cases):
+        return dataset, {c.id: known[c.id][1] for c in cases}
+    parts = split(dataset, seed)
+    if not dataset.parts:
+        parts |= {name: known[name][1] for name in parts if name in known}
+    return dataset, parts
 
 
 def _together(few: list[list[str]], members: dict[str, list[str]], seed: int) -> dict[str, str]:
@@ -159,12 +193,21 @@ def _fold_column(dataset: Dataset, k: int) -> dict[str, int]:
 
 
 def _fill(parts: dict[str, str], members: dict[str, list[str]], seed: int, among: tuple[str, ...] = PARTS) -> None:
-    """A part that no class was large enough to fill takes a group, the last by hash, of the part with most groups."""
+    """A part that no class was large enough to fill takes a group of the part with most groups.
+
+    The last one by hash; where that would leave training less than ENOUGH, the smallest one.
+    """
+    total = sum(len(names) for names in members.values())
     for wanted in among:
         if wanted not in parts.values():
             owned = {p: [g for g in members if parts[members[g][0]] == p] for p in among}
             giver = max(among, key=lambda p: len(owned[p]))
-            group = max(owned[giver], key=lambda g: _hash(seed, g))
+            able = owned[giver]
+            group = max(able, key=lambda g: _hash(seed, g))
+            left = sum(len(members[g]) for g in owned["train"] if g != group)
+            if giver == "train" and left < ENOUGH * total:
+                least = min(len(members[g]) for g in able)
+                group = max((g for g in able if len(members[g]) == least), key=lambda g: _hash(seed, g))
             parts.update(dict.fromkeys(members[group], wanted))
 
 
@@ -179,11 +222,33 @@ def _cut(sizes: list[int]) -> list[str]:
         middle = (done + size / 2) / total
         out.append("train" if middle < SHARES[0] else "val" if middle < SHARES[0] + SHARES[1] else "test")
         done += size
-    if len(sizes) >= 3:
-        for place, part in ((-1, "test"), (-2, "val"), (0, "train")):
-            if part not in out:
-                out[place] = part
-    return out
+    if len(sizes) < 3 or len(set(out)) == len(PARTS):
+        return out
+    beside = list(out)
+    for place, part in ((-1, "test"), (-2, "val"), (0, "train")):
+        if part not in beside:
+            beside[place] = part
+    held, least = _trained(beside, sizes), _least(out, sizes)
+    # who trained before finds the same parts, unless one large patient was taken from training
+    return beside if held >= ENOUGH * total or held >= _trained(least, sizes) else least
+
+
+def _trained(parts: Sequence[str], sizes: Sequence[int]) -> int:
+    """Cases of the train part."""
+    return sum(size for part, size in zip(parts, sizes, strict=True) if part == "train")
+
+
+def _least(parts: Sequence[str], sizes: Sequence[int]) -> list[str]:
+    """The parts with each missing one given to the smallest group of those that do not stand alone in their part.
+
+    Of equal ones that next to where the part usually lies, at the end.
+    """
+    made = list(parts)
+    for usual, part in ((len(sizes) - 1, "test"), (len(sizes) - 2, "val")):
+        if part not in made:
+            able = [n for n, own in enumerate(made) if made.count(own) > 1]
+            made[min(able, key=lambda n: (sizes[n], abs(n - usual), n))] = part
+    return made
 
 
 def given(dataset: Dataset) -> dict[str, str]:

@@ -120,9 +120,10 @@ class Training:
         torch.manual_seed((self.plan.seed << 32) + k + 1)
         sent, update = _device.sent(batch, self.plan, self.fabric, share=True), self._updater(state, batch, k, ids)
         losses = self._agreed(self.regime.step(state, sent, k, update))
-        # each process saw its share of the batch. A signal saves between rounds: were they averaged at rounds alone, a
-        # run that is resumed would not be the uninterrupted one bit for bit. A small message, none without batch norm
-        _device.average(_running(state), self.fabric)
+        if self.fabric.world_size > 1:
+            # each process saw its share of the batch. A signal saves between rounds: were they averaged at rounds
+            # alone, a run that is resumed would not be the uninterrupted one bit for bit. It is a small message
+            _device.average(_running(state), self.fabric)
         if state.average:
             _follow(state, k)
         return losses
@@ -202,6 +203,8 @@ class Training:
                 if (k + 1) % every == 0 or k + 1 == steps:
                     self._round(state, k + 1)
                 if signal := _device.largest(signals.seen or 0, self.fabric):
+                    # as at a round: of data that changed nothing is saved, and the state before can be gone on from
+                    self.stamps.check()
                     self._save(state, k + 1)
                     # who saves is still at it: the first process to end makes the others end
                     self.fabric.barrier()

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from hilum.core import catalogue
 from hilum.core.errors import HilumError
+from hilum.core.extras import install
 from hilum.core.plan import Plan
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ def check(track: str | None) -> list[str]:
         if importlib.util.find_spec(card["package"]) is None:
             raise HilumError(
                 "HIL-LEARN-05", f"Tracking with {name} needs the package {card['package']}, which is not installed",
-                f"Install it with: pip install 'hilum[{card['extra']}]', or leave out --track",
+                f"{install(card['extra'])}, or leave out --track",
             )  # fmt: skip
     return names
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from hilum.core import resident
 from hilum.core.errors import HilumError
 from hilum.core.plan import Plan
 from hilum.core.sizes import size_words
@@ -93,7 +94,7 @@ def by_memory(build: Build, shaped: Shaped, ready: Any, most: int, fixed: set[st
     fixed: plan keys that were given by hand ("batch", "patch"), which are not changed. devices: processes that share
     every batch; each holds its own store, weights and batches.
     """
-    cases, each = memory.kept(ready, shaped.plan), most // devices
+    cases, each = memory.kept(ready, shaped.plan), _share(most, devices)
     if (plan := _stored(shaped.plan, cases, each)) is not None:
         return plan
     last = shaped.plan
@@ -117,17 +118,18 @@ def by_memory(build: Build, shaped: Shaped, ready: Any, most: int, fixed: set[st
         "HIL-PLAN-07",
         f"Training may use {size_words(most)}, but the plan needs {whole.words()}{_for_each(devices)}",
         f"The smallest plan{given} needs {size_words(least.total)} (batch {last.batch}, patch {last.patch})"
-        f"{_for_each(devices)}: give --memory {_asked(least.total * devices)} or free some",
+        f"{_for_each(devices)}: give --memory {_asked(least.total, devices)} or free some",
     )
 
 
 def _stored(plan: Plan, cases: memory.Kept, most: int) -> Plan | None:
     """The plan itself when it fits, else with as large a store as fits; None when even the least store does not."""
     cost = step(plan)
-    whole = memory.predict(plan, cases, cost=cost)
-    if whole.total <= most:
+    if memory.predict(plan, cases, cost=cost).total <= most:
         return plan
-    room = most - (whole.total - whole.cases)
+    # a store that can not keep all prepares cases while the network learns, which one that can does not
+    least = memory.predict(plan, cases, store=0, cost=cost)
+    room = most - (least.total - least.cases)
     if room < max(LEAST_STORE, max(cases.sizes, default=0)):
         return None
     return plan.model_copy(update={"store_bytes": int(room)})
@@ -166,9 +168,15 @@ def _for_each(devices: int) -> str:
     return f" in each of {devices} processes" if devices > 1 else ""
 
 
-def _asked(size: int) -> str:
-    """A size a little above, as --memory reads it."""
-    return f"{int(np.ceil(size * 1.02 / 2**20))}MB"
+def _share(most: int, devices: int) -> int:
+    """What each of the processes may hold. One that starts others does not learn, but holds what it holds."""
+    return most if devices == 1 else (most - resident.now()) // devices
+
+
+def _asked(size: int, devices: int) -> str:
+    """What to ask for, so that each of the processes has this size and a little more, as --memory reads it."""
+    whole = size if devices == 1 else size * devices + resident.now()
+    return f"{int(np.ceil(whole * 1.02 / 2**20))}MB"
 
 
 def given_fits(plan: Plan, ready: Any, most: int, devices: int = 1) -> Plan:
@@ -176,7 +184,7 @@ def given_fits(plan: Plan, ready: Any, most: int, devices: int = 1) -> Plan:
 
     devices: as for `by_memory`.
     """
-    cases, each = memory.kept(ready, plan), most // devices
+    cases, each = memory.kept(ready, plan), _share(most, devices)
     if (found := _stored(plan, cases, each)) is not None:
         return found
     need = memory.predict(plan, cases, store=LEAST_STORE)
@@ -191,7 +199,7 @@ def given_fits(plan: Plan, ready: Any, most: int, devices: int = 1) -> Plan:
     raise HilumError(
         "HIL-PLAN-07",
         f"The plan needs {need.words()}{_for_each(devices)}, but training may use {size_words(most)}",
-        f"{fits}, or give --memory {_asked(need.total * devices)}",
+        f"{fits}, or give --memory {_asked(need.total, devices)}",
     )
 
 

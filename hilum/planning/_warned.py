@@ -1,6 +1,6 @@
-"""What training is warned of, by name: images with values that are no numbers, and classes that a part lacks."""
+"""What training is warned of: values that are no numbers, classes that a part lacks, too small a training part."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 from hilum.core.errors import HilumError
 from hilum.core.image import Case, Image
 from hilum.data.dataset import Dataset
-from hilum.data.splits import PARTS
+from hilum.data.splits import ENOUGH, PARTS
 
 NAMED = 10
 # Cases or classes named in a sentence.
@@ -56,6 +56,20 @@ def absent(dataset: Dataset, parts: Mapping[str, str], facts: Mapping[str, Any],
             means = {"train": "nothing is learned of it", "val": "the curve and the limits of trust leave it out"}
             found.append(f"HIL-T08: no {part} case has {_listed(lacking)}: {means.get(part, 'it is not judged')}")
     return found
+
+
+def outweighed(dataset: Dataset, parts: Mapping[str, str]) -> list[str]:
+    """A sentence where fewer than ENOUGH of the cases train, though nobody said so: one patient may outweigh all."""
+    held = sum(part == "train" for part in parts.values())
+    if dataset.parts or held >= ENOUGH * len(parts):
+        return []
+    sizes = Counter(case.group for case in dataset.cases if parts[case.id] != "train")
+    group, most = max(sizes.items(), key=lambda row: (row[1], row[0]))
+    part = next(parts[case.id] for case in dataset.cases if case.group == group and parts[case.id] != "train")
+    return [
+        f"HIL-T08: {held} of {len(parts)} cases are in the train part, where 70 % are meant to be; the largest group "
+        f"of the others, {group!r} with {most} cases, is in the {part} part"
+    ]
 
 
 def _classes(case: Case, labels: Mapping[int, int], settings: Mapping[str, Any], task: str) -> set[str]:

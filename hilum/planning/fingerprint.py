@@ -3,6 +3,8 @@
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +12,8 @@ import numpy as np
 from hilum.core.errors import HilumError
 from hilum.core.image import Array, Case, Image, Measurement
 from hilum.core.progress import Progress, quiet
-from hilum.data.dataset import Dataset
-from hilum.planning import _warned
+from hilum.data.dataset import Dataset, listed
+from hilum.planning import _truth, _warned
 from hilum.prepare import anatomy
 from hilum.prepare.grid import to_ras
 from hilum.tasks import _labels
@@ -22,13 +24,21 @@ IMAGES = ("image", "fixed", "kspace")
 # Roles of what a case is known by.
 SAMPLES = 10_000
 # Intensities kept per case and channel; their percentiles stand for the data set's.
+UNHASHED = ("truth", "low")
+# Of a case's row: came after the first runs, which would not know their data any more. See `_truth` of the first.
+LINES = 32
+# About so many planes along each axis show how dark an image is.
+AIR = -500
+# Hounsfield units of lungs and of air, which images of CT reach below; nothing else does by itself.
+OUTSIDE = 0.5
+# Pixels by which a box may stick out of its image: corners are rounded.
 
 
 def fingerprint(dataset: Dataset, parts: dict[str, str], progress: Progress = quiet) -> dict[str, Any]:
     """Structure of every case; intensities and how images lie of the training part only: nothing of the test part.
 
     "anatomy": an average of the training images (see `prepare.anatomy`), or None; "warnings": sentences about images
-    with values that are no numbers. Neither counts for the hash.
+    with values that are no numbers; "hounsfield": for each channel whether it looks like CT. None counts for the hash.
     """
     rows, samples, odd = [], [], {}
     blocks: list[Array] = []
@@ -40,9 +50,15 @@ def fingerprint(dataset: Dataset, parts: dict[str, str], progress: Progress = qu
         if parts[case.id] == "train" and block is not None and len(blocks) < anatomy.MOST:
             blocks.append(block)
         progress("look at the images", number + 1, len(dataset.cases), case.id)
+    _check_boxes(dataset, rows)
     facts = summary(rows, samples, dataset)
     profile = anatomy.learn(blocks)
-    return facts | {"anatomy": None if profile is None else profile.data(), "warnings": _warned.of_numbers(odd)}
+    learned = [row for row in rows if parts[row["id"]] == "train"]
+    return facts | {
+        "anatomy": None if profile is None else profile.data(),
+        "warnings": _warned.of_numbers(odd),
+        "hounsfield": _hounsfield(learned, len(facts["channels"])),
+    }
 
 
 def case_facts(case: Case) -> tuple[dict[str, Any], Array | None, Array | None, int]:
@@ -56,24 +72,79 @@ def case_facts(case: Case) -> tuple[dict[str, Any], Array | None, Array | None, 
     row: dict[str, Any] = {"id": case.id, "class": case.klass, "labels": None, "boxes": None, "hash": _hash(item)}
     if isinstance(item, Measurement):
         row |= {"shape": list(item.array.shape[-2:]), "spacing": [1.0, 1.0], "channels": 1, "physical": False}
-        return row, None, None, 0
+        return row | {"truth": _truth.digest(case, target=item.target)}, None, None, 0
     odd = _warned.no_numbers(case, item)
     image: Image = to_ras(item)
     facts = {"shape": list(image.shape), "spacing": [round(s, 6) for s in image.spacing], "channels": len(image.array)}
     row |= facts | {"physical": image.affine is not None, "modality": image.meta.get("modality", "")}
     inside = np.ones(image.shape, dtype=bool)
-    if "label" in case.items:
-        stored = to_ras(_labels.stored(case))
-        values, counts = np.unique(stored.array, return_counts=True)
+    label = to_ras(_labels.stored(case)) if "label" in case.items else None
+    if label is not None:
+        values, counts = np.unique(label.array, return_counts=True)
         row["labels"] = {int(v): int(n) for v, n in zip(values, counts, strict=True)}
         row["boxes"] = int((values != 0).sum())
-        if stored.shape == image.shape and (stored.array[0] > 0).any():
-            inside = stored.array[0] > 0
+        if label.shape == image.shape and (label.array[0] > 0).any():
+            inside = label.array[0] > 0
     if case.boxes is not None:
         row |= {"boxes": len(case.boxes), "listed": True}
+    row |= {"truth": _truth.digest(case, label), "low": [_low(channel) for channel in image.array]}
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(case.id.encode()).digest()[:8], "little"))
     values = np.stack([rng.choice(channel[inside], SAMPLES) for channel in image.array])
     return row, values.astype(np.float32), anatomy.block(image), odd
+
+
+def _low(channel: Array) -> float:
+    """How dark the whole image is, (*space): its first percentile, of a thin sample."""
+    thin = channel[tuple(slice(None, None, max(1, n // LINES)) for n in channel.shape)].astype(np.float32)
+    finite = thin[np.isfinite(thin)]
+    return round(float(np.percentile(finite, 1)), 6) if len(finite) else 0.0
+
+
+def _hounsfield(rows: list[dict[str, Any]], channels: int) -> list[bool]:
+    """For each channel whether most of these images reach down to air, as CT does and nothing else by itself."""
+    lows = [row["low"] for row in rows if len(row.get("low", ())) == channels]
+    return [2 * sum(low[number] < AIR for low in lows) > len(lows) for number in range(channels)]
+
+
+def _check_boxes(dataset: Dataset, rows: list[dict[str, Any]]) -> None:
+    """Refuse boxes that reach beyond their picture (HIL-T10), all cases listed; no task learns boxes of volumes."""
+    odd = []
+    for case, row in zip(dataset.cases, rows, strict=True):
+        if case.boxes is None or case.boxes.shape[1:] != (5,) or len(row["shape"]) != 2:
+            continue
+        low, high = case.boxes[:, 1:3], case.boxes[:, 3:]
+        out = ((low < -OUTSIDE) | (high > np.array(row["shape"]) + OUTSIDE)).any(axis=1)
+        if out.any():
+            corners = ", ".join(f"{v:g}" for v in case.boxes[out][0, 1:])
+            size = " x ".join(map(str, row["shape"]))
+            odd.append(f"{case.id} ({int(out.sum())} of {len(case.boxes)} in {size} pixels, the first is {corners})")
+    if odd:
+        raise HilumError(
+            "HIL-T10", f"{len(odd)} of {len(rows)} cases in {dataset.folder} have boxes beyond their image: "
+            f"{listed(odd)}",
+            "Are rows and columns swapped? low0 and high0 count rows. Mend boxes.csv, or leave the cases out",
+        )  # fmt: skip
+
+
+def _check_channels(rows: list[dict[str, Any]], usual: int, folder: Path) -> None:
+    """Refuse images of another number of channels (HIL-T10), all listed; a picture may be grey or colour."""
+    odd = [
+        f"{row['id']} ({row['channels']})"
+        for row in rows
+        if row["channels"] != usual
+        and not ({row["channels"], usual} == {1, 3} and len(row["shape"]) == 2 and not row["physical"])
+    ]
+    if odd:
+        raise HilumError(
+            "HIL-T10", f"{len(odd)} of {len(rows)} cases in {folder} have another number of channels than {usual}: "
+            f"{listed(odd)}",
+            "Give images of the same channels, or list the cases under leave_out in a dataset.yaml",
+        )  # fmt: skip
+
+
+def hashed(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a case's row counts for the hash."""
+    return {key: value for key, value in row.items() if key not in UNHASHED}
 
 
 def content_hash(case: Case) -> str:
@@ -96,6 +167,7 @@ def summary(rows: list[dict[str, Any]], samples: list[Array], dataset: Dataset) 
             "HIL-N10", f"{dataset.folder} mixes 2-D and 3-D images ({name!r} is {odd}-D)", "Put them into two data sets"
         )
     channels = Counter(row["channels"] for row in rows).most_common(1)[0][0]
+    _check_channels(rows, channels, dataset.folder)
     usual = [s for s in samples if len(s) == channels]
     values = np.concatenate(usual, axis=1) if usual else np.zeros((channels, 1), np.float32)
     modalities = Counter(row.get("modality", "") for row in rows)
@@ -112,8 +184,8 @@ def summary(rows: list[dict[str, Any]], samples: list[Array], dataset: Dataset) 
         "settings": settings | {"classes": {str(k): v for k, v in settings["classes"].items()}},
         "cases": rows,
     }
-    # what the folder is called and its terms do not change what the data are
-    inside = {k: v for k, v in out.items() if k not in ("data", "settings")}
+    # what the folder is called and its terms do not change what the data are; nor do facts that came later
+    inside = {k: v for k, v in out.items() if k not in ("data", "settings")} | {"cases": [hashed(row) for row in rows]}
     meaning = {k: v for k, v in settings.items() if k not in ("folder", "terms") and (v or k not in LATER)}
     out["hash"] = hashlib.sha256(json.dumps([inside, meaning], sort_keys=True).encode()).hexdigest()
     return out

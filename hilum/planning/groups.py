@@ -8,11 +8,13 @@ from typing import Any
 import yaml
 
 from hilum.core.errors import HilumError, near
-from hilum.core.plan import ClassPlan, Plan, checked
+from hilum.core.plan import AugmentPlan, ClassPlan, Plan, checked
 from hilum.core.system import Group, SystemPlan
 from hilum.planning.planner import Prepared
+from hilum.prepare import modality
 from hilum.prepare.modality import SIDE
 from hilum.tasks._labels import class_plans
+from hilum.tasks.segment import SIDED
 
 
 def grouped(ready: Prepared, wanted: str) -> SystemPlan:
@@ -75,6 +77,24 @@ def whole(base: Plan, ready: Prepared, made: SystemPlan) -> Plan:
         "options.reduce": "argmax",
     }
     return base.edited(changes)
+
+
+def unmirrored(base: Plan, ready: Prepared, made: SystemPlan) -> Plan:
+    """The plan without mirror images in which a class of some group would be that of the other side.
+
+    base: planned for one group, which may have no such class; the networks learn from images mirrored alike.
+    """
+    allowed = modality.mirrors(ready.facts, [c.name for c in made.classes()])
+    kept = list[AugmentPlan]()
+    for entry in base.augment:
+        if entry.name != "flip" or len(allowed) == base.dims:
+            kept.append(entry)
+        elif axes := [a for a in entry.options.get("axes", range(base.dims)) if a in allowed]:
+            kept.append(entry.model_copy(update={"options": entry.options | {"axes": axes}}))
+    if kept == base.augment:
+        return base
+    notes = [*base.data.get("notes", []), SIDED]
+    return base.model_copy(update={"augment": kept, "data": base.data | {"notes": notes}})
 
 
 def of_group(made: Plan, group: Group, rules: Mapping[str, list[int]]) -> Plan:

@@ -124,13 +124,9 @@ def native_half(device: str = "cpu") -> bool:
     return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
 
 
-def halved(precision: str) -> bool:
-    """Whether a run with this `learning.precision` computes in bfloat16 here."""
-    import torch
-
-    return precision == "bfloat16" or (
-        precision == "auto" and native_half("cuda" if torch.cuda.is_available() else "cpu")
-    )
+def halved(precision: str, device: str) -> bool:
+    """Whether a run with this `learning.precision` computes in bfloat16 on that device (cpu, cuda)."""
+    return precision == "bfloat16" or (precision == "auto" and native_half(device))
 
 
 def resident() -> int:

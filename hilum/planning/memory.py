@@ -25,11 +25,15 @@ COPIES = 2
 # More copies of the weights: their running average and the best ones.
 WORKSPACE = 4.0
 # Of a step, in units of the largest tensor kept for backward: gradients on their way and reordered convolution inputs.
+PREPARING = 3
+# Copies of a case's largest array, in float32, that there are for a moment while the case is prepared.
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes at the peak. cases: prepared ones kept; weights: with gradients, optimiser and copies."""
+    """Bytes at the peak. cases: prepared ones kept; weights: with gradients, optimiser and copies; preparing: copies of
+    a case while it is prepared, beyond what only training holds.
+    """
 
     libraries: int
     cases: int
@@ -37,6 +41,7 @@ class Memory:
     weights: int
     activations: int
     workspace: int
+    preparing: int = 0
 
     @property
     def total(self) -> int:
@@ -51,13 +56,20 @@ class Memory:
 
 @dataclass(frozen=True)
 class Kept:
-    """Bytes of every case that is prepared for training and validation."""
+    """Bytes of every case that is prepared for training and validation. largest: of the largest array in float32."""
 
     sizes: tuple[int, ...]
+    largest: int = 0
 
     def within(self, limit: int) -> int:
         """Bytes held by a store of that limit, which keeps one case at least."""
         return min(sum(self.sizes), max(limit, max(self.sizes, default=0)))
+
+    def preparing(self, limit: int, later: int) -> int:
+        """Bytes that preparing adds to the peak. later: what there is while training and not before."""
+        copies = PREPARING * self.largest
+        # cases that the store can not keep are prepared again while the network learns
+        return copies if sum(self.sizes) > limit else max(0, copies - later)
 
 
 def kept(ready: Any, plan: Plan) -> Kept:
@@ -72,29 +84,32 @@ def kept(ready: Any, plan: Plan) -> Kept:
             pair = "fixed" in case.attributes
             names = [case.attributes["fixed"], case.attributes["moving"]] if pair else [case.id]
             kinds.setdefault(pair, []).append((sum(voxels.get(n, 0.0) for n in names), case))
-    sizes: list[int] = []
+    sizes, most = list[int](), 0
     for found in kinds.values():
         found.sort(key=lambda item: (item[0], item[1].id))
         (few, small), (many, large) = found[0], found[-1]
-        low = _prepared(task, small, few)
-        high = low if many == few else _prepared(task, large, many)
+        low, one = _prepared(task, small, few)
+        high, other = (low, one) if many == few else _prepared(task, large, many)
+        most = max(most, one, other)
         slope = (high - low) / (many - few) if many > few else 0.0
         sizes += [round(low + slope * (n - few)) for n, _ in found]
-    return Kept(tuple(sizes))
+    return Kept(tuple(sizes), most)
 
 
-def _prepared(task: _task.Task, case: Case, voxels: float) -> int:
+def _prepared(task: _task.Task, case: Case, voxels: float) -> tuple[int, int]:
+    """Bytes of the prepared case, and of its largest array if it were float32."""
     try:
-        return held(task.prepare(case))
+        made = task.prepare(case)
     except HilumError:
         # training names what is wrong with it
-        return int(voxels * 16)
+        return int(voxels * 16), int(voxels * 4)
+    return held(made), max((4 * a.size for a in made.values() if isinstance(a, np.ndarray)), default=0)
 
 
 def predict(
     plan: Plan, cases: Kept, *, store: int | None = None, copies: int = COPIES, cost: Step | None = None
 ) -> Memory:
-    """Peak resident bytes of training the plan on processors with these prepared cases.
+    """Peak resident bytes of training the plan on processors, whatever else is there, with these prepared cases.
 
     store: limit for prepared cases, by default the plan's. copies: of the weights besides gradients and optimiser.
     cost: of one step, where it is known.
@@ -103,14 +118,15 @@ def predict(
     limit = store if store is not None else plan.store_bytes or LIMIT
     slots = SLOTS.get(str(plan.learning.get("optimiser", "adamw")), 2)
     steady = cost.weights * (1 + slots + copies)
-    half = machine.halved(plan.learning.get("precision", "auto"))
+    half = machine.halved(plan.learning.get("precision", "auto"), "cpu")
     activations = cost.weights + int(cost.saved * (0.55 if half else 1))
     workspace = int(WORKSPACE * cost.largest) + 2 * cost.outputs
     # while a state is saved it is there twice, but no activations are
-    saving = max(0, steady - activations - workspace)
+    weights, batches = steady + max(0, steady - activations - workspace), AHEAD * cost.batch
+    preparing = cases.preparing(limit, batches + weights + activations + workspace)
     return Memory(
-        libraries=LIBRARIES, cases=cases.within(limit), batches=AHEAD * cost.batch, weights=steady + saving,
-        activations=activations, workspace=workspace,
+        libraries=LIBRARIES, cases=cases.within(limit), batches=batches, weights=weights, activations=activations,
+        workspace=workspace, preparing=preparing,
     )  # fmt: skip
 
 

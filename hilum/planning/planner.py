@@ -1,7 +1,7 @@
 """A data set, a task and a budget become a plan."""
 
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
@@ -10,18 +10,18 @@ from hilum.core.errors import HilumError, near
 from hilum.core.image import Case
 from hilum.core.plan import NetworkPlan, Plan, checked, parse_net
 from hilum.core.progress import Progress, quiet
-from hilum.data.dataset import Dataset, open_dataset
+from hilum.data.dataset import Dataset, left_aside, open_dataset
 from hilum.data.groups import group_cases, looks
 from hilum.data.labels import counted
-from hilum.data.leaks import Leaks, leaks
-from hilum.data.splits import given, split
-from hilum.planning import _patch, _shape
-from hilum.planning._warned import absent
+from hilum.data.leaks import Leaks
+from hilum.data.splits import Known
+from hilum.planning import _intensity, _parts, _patch, _shape
+from hilum.planning._intensity import normalisation
+from hilum.planning._warned import absent, outweighed
 from hilum.planning.fingerprint import fingerprint
 from hilum.planning.memory import cap
 from hilum.prepare import augment
 from hilum.tasks import _build, _task
-from hilum.tasks._pairs import connected
 
 log = logging.getLogger(__name__)
 
@@ -53,23 +53,19 @@ class Prepared:
         return [*self.leaks.warnings, *self.facts.get("warnings", [])]
 
 
-def look(path: Any, task: str, seed: int, progress: Progress = quiet) -> Prepared:
-    """Open, check the roles, group, split, look for leaks and fingerprint a data set."""
+def look(path: Any, task: str, seed: int, progress: Progress = quiet, known: Known | None = None) -> Prepared:
+    """Open, check the roles, group, split, look for leaks and fingerprint a data set.
+
+    known: the groups and parts of a run that was made with these data; it keeps them.
+    """
     card = catalogue.card("hilum.tasks", task)
     dataset = open_dataset(path, card["roles"])
     seen = looks(dataset, progress)
     dataset, grouping = group_cases(dataset, progress, seen)
-    # before the parts are checked by group: this names the pairs, and what was done to the images
-    found = leaks(dataset, given(dataset), seen) if dataset.parts else Leaks()
-    if dataset.pairs:
-        linked = connected(dataset.pairs, {c.id: c.group for c in dataset.cases})
-        dataset = replace(dataset, cases=tuple(replace(c, group=linked[c.id]) for c in dataset.cases))
-    parts = split(dataset, seed)
-    if not dataset.parts and grouping != "similarity":
-        # groups by similarity can not leak; known patients can, where one image is filed under two of them
-        found = leaks(dataset, parts, seen)
+    cut = _parts.kept(dataset, seed, grouping, seen, known) if known else _parts.cut(dataset, seed, grouping, seen)
+    dataset, parts, found = cut
     facts = _facts(dataset, parts, progress)
-    facts["warnings"] += absent(dataset, parts, facts, task)
+    facts["warnings"] += absent(dataset, parts, facts, task) + outweighed(dataset, parts) + left_aside(dataset)
     ready = Prepared(dataset, parts, facts, grouping, found)
     for warning in ready.warnings:
         log.warning("%s", warning)
@@ -117,6 +113,7 @@ def make_plan(
     def build(budget: _task.Budget) -> Plan:
         ruled = _by_rules(ready, task, budget, fixed)
         plan = edit(ruled, net, settings)
+        _learnable(plan)
         return plan if plan.networks == ruled.networks or "plan.patch" in settings else _patch.taken(plan)
 
     gflops = None if machine is None or minutes is None else machine.get("gflops")
@@ -200,6 +197,8 @@ def _by_rules(ready: Prepared, task: str, budget: _task.Budget, fixed: dict[str,
     roles = catalogue.card("hilum.learn", regime)["defaults"]
     part["networks"] = {role: {"name": name} for role, name in roles.items()} | part["networks"]
     notes = part.pop("notes", [])
+    if "normalisation" not in part:
+        notes = [*_intensity.notes(ready.facts), *notes]
     data = fixed | {"regime": regime} | part
     if notes:
         data["data"] = {**data["data"], "notes": notes}
@@ -207,14 +206,19 @@ def _by_rules(ready: Prepared, task: str, budget: _task.Budget, fixed: dict[str,
 
 
 def _checked(plan: Plan) -> Plan:
-    """The plan with the task's options written out; every network's name and options are known ones."""
-    catalogue.card("hilum.learn", plan.regime)
+    """The plan with the task's options written out, all that it names being known."""
+    made = _learnable(plan)
+    made.check_trainable()
+    return plan.model_copy(update={"options": made.options.model_dump()})
+
+
+def _learnable(plan: Plan) -> _task.Task:
+    """The task of a plan whose networks and learning settings are known ones: what a step costs is counted by them."""
     made = _task.load(plan)
-    made.check_augment()
-    plan = plan.model_copy(update={"options": made.options.model_dump()})
     for role, wanted in plan.networks.items():
         _build.check(made, wanted, role)
-    return plan
+    checked(catalogue.load("hilum.learn", plan.regime).Learning, plan.learning, "plan.json learning")
+    return made
 
 
 def _on(
@@ -300,26 +304,3 @@ def _kept(known: NetworkPlan | None, name: str) -> dict[str, Any]:
         return {}
     shared = catalogue.card("hilum.zoo", name).get("planned", [])
     return {n: v for n, v in known.options.items() if known.name == name or (known.name == "nnunet" and n in shared)}
-
-
-def normalisation(facts: dict[str, Any]) -> list[dict[str, Any]]:
-    """nnU-Net's: CT, as stated of the data or of a channel, by the data set's foreground statistics; anything else
-    z-score per image.
-
-    Where no modality is stated ("OT", other, states none), Hounsfield units are guessed to be CT.
-    """
-    rows, names = [], [str(name).upper() for name in facts["channels"]]
-    unknown = facts["modality"] in ("", "OT")
-    for number, channel in enumerate(facts["intensity"]):
-        stated = facts["modality"] == "CT" or names[number : number + 1] == ["CT"]
-        if stated or (unknown and channel["low"] < -500):
-            ct = {
-                "mean": channel["mean"],
-                "std": max(channel["std"], 1e-8),
-                "low": channel["p005"],
-                "high": channel["p995"],
-            }
-            rows.append({"scheme": "ct", **ct})
-        else:
-            rows.append({"scheme": "zscore"})
-    return rows

@@ -3,24 +3,31 @@
 import numpy as np
 
 from hilum.core.errors import HilumError
-from hilum.core.image import Array
+from hilum.core.image import Array, Image
 from hilum.core.plan import Normalisation
 
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 # Weights of red, green, blue in brightness (ITU-R BT.601).
 
 
-def match_channels(array: Array, channels: int) -> Array:
-    """(C, *space) to (channels, *space): colour to grey by luma, grey repeated to colour; else refused."""
-    if array.shape[0] == channels:
+def match_channels(array: Array, channels: int, image: Image) -> Array:
+    """(C, *space) to (channels, *space): colour to grey by luma, grey repeated to colour; else refused (HIL-PREP-01).
+
+    image: what the array was made of. Only in a picture of one file are three channels colours: those of a volume, and
+    channels with files of their own, are different images of one thing (T1, T2, FLAIR), and no brightness is their sum.
+    """
+    count, picture = array.shape[0], image.dims == 2 and "channel_files" not in image.meta
+    if count == channels:
         return array
-    if array.shape[0] == 3 and channels == 1:
+    if picture and count == 3 and channels == 1:
         return np.tensordot(LUMA, array.astype(np.float32), axes=(0, 0))[None]
-    if array.shape[0] == 1 and channels == 3:
+    if picture and count == 1 and channels == 3:
         return np.repeat(array, 3, axis=0)
+    few = {count, channels} == {1, 3}
     raise HilumError(
-        "HIL-PREP-01", f"The image has {array.shape[0]} channels, the plan {channels}", "Give images of one kind"
-    )
+        "HIL-PREP-01", f"The image has {count} channels, the plan {channels}",
+        "Give images of one kind" + ("; one and three channels are alike in a picture of one file only" if few else ""),
+    )  # fmt: skip
 
 
 def normalise(array: Array, how: list[Normalisation]) -> Array:

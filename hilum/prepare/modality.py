@@ -36,7 +36,7 @@ def code(word: str) -> str:
 
 
 def family(fingerprint: dict[str, Any]) -> str:
-    """The family of a data set: as stated (of the first channel "CT" counts too); else Hounsfield units are ct, three
+    """The family of a data set: as stated (of the first channel "CT" counts too); else what looks like CT is ct, three
     channels "colour", the rest grey.
 
     Three channels of one intensity are a grey picture stored as colour.
@@ -45,10 +45,16 @@ def family(fingerprint: dict[str, Any]) -> str:
         if fingerprint.get("modality") in group and name != "grey":
             return name
     first = str(next(iter(fingerprint["channels"]), "")).upper()
-    if first == "CT" or fingerprint["intensity"][0]["low"] < -500:
+    if first == "CT" or hounsfield(fingerprint, 0):
         return "ct"
     alike = all(row == fingerprint["intensity"][0] for row in fingerprint["intensity"])
     return "colour" if len(fingerprint["channels"]) == 3 and not alike and not fingerprint["physical"] else "grey"
+
+
+def hounsfield(fingerprint: dict[str, Any], channel: int) -> bool:
+    """Whether most training images reach down to the Hounsfield units of air in that channel."""
+    found = fingerprint.get("hounsfield", [])
+    return bool(found[channel]) if channel < len(found) else False
 
 
 def oriented(fingerprint: dict[str, Any], unknown: bool = False) -> bool:

@@ -75,6 +75,17 @@ def trial(task: Task) -> None:
         ) from error  # fmt: skip
 
 
+def divisor(task: Task) -> list[int]:
+    """What the predicting network divides each side of its input by; it is built where nothing is allocated."""
+    import torch
+
+    role = predicting(task.plan)
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        net: Any = build(task, role)
+    steps = catalogue.card("hilum.zoo", task.plan.networks[role].name)["divisor"]
+    return list(getattr(net, "divisor", [steps] * task.plan.dims))
+
+
 def predicting(plan: Plan) -> str:
     """The role whose network predicts: "net" unless the regime's CARD says otherwise (read as text, not imported)."""
     return str(catalogue.card("hilum.learn", plan.regime).get("predicts", "net"))

@@ -67,7 +67,7 @@ def from_measurement(measurement: Measurement, case: Case) -> Prepared:
 
 def simulated(image: Image, phase: float, noise: float, rng: np.random.Generator) -> Prepared:
     """A magnitude image (1 or 3, H, W) becomes one-coil k-space with smooth phase and noise, from `rng`."""
-    magnitude, size = intensity.match_channels(image.array, 1).astype(np.float32)[0], image.shape
+    magnitude, size = intensity.match_channels(image.array, 1, image).astype(np.float32)[0], image.shape
     magnitude = magnitude / max(float(magnitude.max()), 1e-6)
     truth = magnitude * np.exp(1j * smooth_phase((size[0], size[1]), rng, phase))
     kspace = add_complex(to_kspace(truth), noise, rng)

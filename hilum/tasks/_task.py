@@ -93,6 +93,10 @@ class Task(ABC):
         augment.check(plan.augment)
         self.single: tuple[int, ...] = ()
 
+    def check_trainable(self) -> None:
+        """Refuse a plan that can be predicted by and not be trained by."""
+        self.check_augment()
+
     def check_augment(self) -> None:
         """Refuse a plan to train by whose augmentation this task would leave out (HIL-PLAN-05)."""
         if self.plan.augment and not self.varied:

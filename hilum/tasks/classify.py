@@ -94,7 +94,7 @@ class Task(_task.Task):
                 "HIL-N10", f"Case {case.id} is {image.dims}-D, the plan {self.plan.dims}-D", "Leave it out"
             )
         array, _ = grid.place(image, None, tuple(self.plan.patch))
-        array = intensity.match_channels(array, len(self.plan.channels))
+        array = intensity.match_channels(array, len(self.plan.channels), image)
         if self.options.control == "border":
             array = intensity.border_only(array)
         prepared: Prepared = {"image": intensity.normalise(array, self.plan.normalisation), "warnings": image.warnings}

@@ -1,7 +1,8 @@
 """Detection: boxes around what is looked for."""
 
+import math
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -13,7 +14,7 @@ from hilum.core.image import Array, Case, Image
 from hilum.core.plan import Strict
 from hilum.data.store import Prepared, Store
 from hilum.prepare import augment, intensity, modality, patches
-from hilum.tasks import _boxes, _rounds_boxes, _show, _task
+from hilum.tasks import _boxes, _build, _rounds_boxes, _show, _task
 from hilum.tasks._labels import VALIDITY, same_grid, stored, to_channels, valid
 
 if TYPE_CHECKING:
@@ -34,11 +35,16 @@ CARD = {
 
 SURE = 0.3
 # Score from which a box is drawn.
+SIDE = 32
+# The sides of patches and of whole images are multiples of it.
 
 
 class Options(Strict):
     """inside: share of patches around a box. keep: least visible share of a box cut by the patch. pieces: in masks a
     value is a class, of which every connected piece is an object; else values number objects, where there are several.
+
+    score: the least that a box must have to be given. overlap: of two boxes of a class with a larger IoU the better one
+    is kept. most: boxes of one image, the best of them.
     """
 
     inside: float = Field(default=0.75, ge=0, le=1)
@@ -67,7 +73,7 @@ class Task(_task.Task):
             raise HilumError("HIL-T10", "No case has a box", "Check boxes.csv or labels/")
         shape = np.median([row["shape"] for row in fingerprint["cases"]], axis=0)
         most = 256 if budget.share == 1 else 192 if budget.share >= 0.5 else 128
-        patch = [int(np.clip(np.ceil(n / 32) * 32, 64, most)) for n in shape]
+        patch = [int(np.clip(np.ceil(n / SIDE) * SIDE, 64, most)) for n in shape]
         width = {8: 16, 12: 32, 16: 48, 24: 56, 32: 64}[budget.width]
         axes = modality.mirrors(fingerprint, map(str, names.values()))
         entries = augment.strong(
@@ -95,7 +101,7 @@ class Task(_task.Task):
             raise HilumError(
                 "HIL-N10", f"Case {case.id} is {image.dims}-D; boxes are found in 2-D images here", "Use slices"
             )
-        array = intensity.match_channels(image.array, len(self.plan.channels))
+        array = intensity.match_channels(image.array, len(self.plan.channels), image)
         prepared: Prepared = {
             "image": intensity.normalise(array, self.plan.normalisation),
             "warnings": image.warnings,
@@ -224,20 +230,28 @@ class Task(_task.Task):
                 found, scores, labels = found[judged], scores[judged], labels[judged]
             yield {"boxes": found, "scores": scores, "labels": labels, "true_boxes": true, "true_labels": kinds}
 
+    @cached_property
+    def _steps(self) -> list[int]:
+        """What the sides of a whole image are multiples of, by axis: SIDE, and what the network divides them by."""
+        return [math.lcm(SIDE, step) for step in _build.divisor(self)]
+
+    def _padded(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """The size of a whole image with what is added at its far ends."""
+        return tuple(-(-n // step) * step for n, step in zip(shape, self._steps, strict=True))
+
     def whole(self, prepared: Prepared) -> _task.Batch:
-        """Padded at the far ends to a multiple of 32, so that coordinates stay."""
+        """Padded at the far ends to a size that the network takes, so that coordinates stay."""
         import torch
 
         image = prepared["image"]
-        size = [int(np.ceil(n / 32) * 32) for n in image.shape[1:]]
-        return {"image": torch.from_numpy(np.ascontiguousarray(patches.cut(image, [0, 0], size)))[None]}
+        padded = patches.cut(image, [0, 0], self._padded(image.shape[1:]))
+        return {"image": torch.from_numpy(np.ascontiguousarray(padded))[None]}
 
     def decode(self, reduced: Any, prepared: Prepared, case: Case) -> Result:
         """reduced: the network's output -> Boxes, best first, after non-maximum suppression per class."""
         shape = prepared["image"].shape[1:]
-        size = tuple(int(np.ceil(n / 32) * 32) for n in shape)
         found, scores, places = _boxes.decode(
-            reduced, size, self.options.score, self.options.overlap, self.options.most
+            reduced, self._padded(shape), self.options.score, self.options.overlap, self.options.most
         )
         found[:, :2] = np.clip(found[:, :2], 0, None)
         found[:, 2:] = np.minimum(found[:, 2:], np.array(shape))

@@ -64,16 +64,17 @@ class Task(_task.Task):
 
     def prepare(self, case: Case, truth: bool = True) -> Prepared:
         """image (C, *patch) float32 in -1..1."""
-        array, _ = grid.place(case.read("image"), None, tuple(self.plan.patch))
-        array = intensity.match_channels(array, len(self.plan.channels))
+        image = case.read("image")
+        array, _ = grid.place(image, None, tuple(self.plan.patch))
+        array = intensity.match_channels(array, len(self.plan.channels), image)
         return {"image": intensity.normalise(array, self.plan.normalisation) * 2 - 1}
 
     def sample(self, store: Store, cases: Sequence[Case], part: str, k: int, rng: np.random.Generator) -> _task.Batch:
         """real (B, C, *patch) in -1..1."""
         import torch
 
-        chosen = rng.integers(len(cases), size=self.plan.batch)
-        return {"real": torch.from_numpy(np.stack([store(cases[int(i)])["image"] for i in chosen]))}
+        chosen = [self.drawn(cases, part, k, number, rng) for number in range(self.plan.batch)]
+        return {"real": torch.from_numpy(np.stack([store(case)["image"] for case in chosen]))}
 
     def inputs(self, batch: _task.Batch) -> tuple[Any, ...]:
         return (batch["latent"],)

@@ -10,7 +10,7 @@ from hilum.core import catalogue
 from hilum.core.errors import HilumError
 from hilum.core.findings import Field, Result
 from hilum.core.image import Array, Case, Image
-from hilum.core.plan import Plan, Strict
+from hilum.core.plan import Strict
 from hilum.data.dataset import Dataset
 from hilum.data.store import Prepared, Store
 from hilum.prepare import grid, intensity, patches
@@ -40,7 +40,8 @@ DIVISOR = 16
 
 
 class Options(Strict):
-    """similarity: local NCC or MSE. smooth: weight of the field's squared gradient.
+    """similarity: local NCC or MSE. window: side of the NCC's windows in voxels, odd. smooth: weight of the field's
+    squared gradient.
 
     labels: weight of the Dice of warped labels; 0 to learn without labels (they are then used to judge only).
     """
@@ -58,9 +59,10 @@ class Task(_task.Task):
     CARD: ClassVar[dict[str, Any]] = CARD
     varied = False
 
-    def __init__(self, plan: Plan) -> None:
-        super().__init__(plan)
-        if self.options.labels and not plan.classes:
+    def check_trainable(self) -> None:
+        """As for every task; and labels must be there to learn from. A finished run can be opened without."""
+        super().check_trainable()
+        if self.options.labels and not self.plan.classes:
             raise HilumError(
                 "HIL-PLAN-03", f"options.labels is {self.options.labels:g}, but the plan has no classes to learn from",
                 "Set options.labels to 0, or give every image a label and plan anew",
@@ -108,13 +110,13 @@ class Task(_task.Task):
                 )
             spacing = None if self.plan.spacing is None else tuple(self.plan.spacing)
             array, placed = grid.place(image, spacing)
-            array = intensity.normalise(intensity.match_channels(array, 1), self.plan.normalisation[:1])
+            array = intensity.normalise(intensity.match_channels(array, 1, image), self.plan.normalisation[:1])
             low, high = np.percentile(array, [0.5, 99.5])
             array = np.clip((array - np.float32(low)) / np.float32(max(float(high - low), 1e-6)), 0, 1)
             prepared[side] = patches.cut(array, self._start(placed.shape), self.plan.patch)
             prepared[f"{side}_placed"] = placed
             role = "label" if side == "image" else f"{side}_label"
-            if truth and self.options.labels and role in case.items:
+            if truth and self.options.labels and self.plan.classes and role in case.items:
                 label = stored(case, role)
                 target = grid.place_labels(label.like(to_channels(label.array, self.plan)), placed)
                 prepared[f"{side}_label"] = patches.cut(

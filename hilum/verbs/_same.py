@@ -1,7 +1,8 @@
-"""Whether a run's data still is what the run was made with: the same cases, in the same parts."""
+"""Whether a run's data still is what the run was made with: the same cases and truth, in the parts of the run."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +10,41 @@ from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
+from hilum.data.splits import Known, again
 from hilum.learn._versions import differences
+from hilum.planning.fingerprint import hashed
 from hilum.planning.planner import Prepared, look
 
 NAMED = 3
 # Cases of a kind that are named in a sentence.
 
 
+def look_again(run: Run, data: Path | str, progress: Progress = quiet) -> Prepared:
+    """Data that may be the run's own, with its groups and parts where they hold the cases of the run."""
+    return look(data, run.plan.task, run.plan.split_seed, progress, split_of(run))
+
+
+def split_of(run: Run) -> Known:
+    """(group, part) by image, as split.csv has them.
+
+    Both images of a pair are in its part; the moving one in its group, where no other row says another one.
+    """
+    rows = run.split() if run.has("split.csv") else []
+    found = {row.get("fixed") or row["case"]: (row["group"], row["part"]) for row in rows}
+    moving = {row["moving"]: (row["group"], row["part"]) for row in rows if row.get("moving")}
+    return moving | found
+
+
 def same_data(run: Run, ready: Prepared) -> list[tuple[Case, str]] | None:
-    """The run's units when its data is the same (fingerprint and split), else None."""
-    if not run.has("split.csv") or run.plan.data.get("fingerprint") != ready.facts["hash"]:
+    """The run's units when its data is the same (fingerprint, truth, and what a split column says), else None.
+
+    Groups and parts are those of split.csv: what tells patients apart, and the rule of cutting, change with versions.
+    """
+    if not run.has("split.csv") or run.plan.data.get("fingerprint") != ready.facts["hash"] or corrected(run, ready):
         return None
-    units = ready.units(run.plan)
-    wanted = [{k: str(v) for k, v in row.items()} for row in split_rows(units)]
-    return units if wanted == [{k: v for k, v in row.items() if k in wanted[0]} for row in run.split()] else None
+    dataset, parts = again(ready.dataset, run.plan.split_seed, split_of(run))
+    units = replace(ready, dataset=dataset, parts=parts).units(run.plan)
+    return units if {c.id: part for c, part in units} == {row["case"]: row["part"] for row in run.split()} else None
 
 
 def split_rows(units: list[tuple[Case, str]]) -> list[dict[str, Any]]:
@@ -50,7 +72,7 @@ def writable(run: Run, verb: str) -> None:
 
 def own_data(run: Run, data: Path | str, code: str, remedy: str, progress: Progress = quiet) -> list[tuple[Case, str]]:
     """The units of a run from its data; other data are refused by that code, with what differs."""
-    ready = look(data, run.plan.task, run.plan.split_seed, progress)
+    ready = look_again(run, data, progress)
     units = same_data(run, ready)
     if units is None:
         raise other_data(run, ready, data, code, remedy)
@@ -65,20 +87,35 @@ def other_data(
     remedy: str = "Resume with the same, unchanged data",
 ) -> HilumError:
     """The refusal of data that are not the run's, which says what is more, gone, changed or elsewhere."""
-    words = [*_of_cases(run, ready), *_of_split(run, ready), *_of_settings(run, ready)]
-    told = "; ".join(words) or "its cases are grouped or ordered otherwise"
+    words = [*_of_cases(run, ready), *_of_truth(run, ready), *_of_split(run, ready), *_of_settings(run, ready)]
+    told = "; ".join(words) or "what is known of its images as a whole differs"
     seen = f"{data} is not what {run.path} was trained on: {told}"
     return HilumError(code, seen, remedy)
 
 
 def _of_cases(run: Run, ready: Prepared) -> list[str]:
     """Images that are more, gone, or have changed (they, their labels, classes or boxes)."""
-    before, now = ({row["id"]: row for row in facts["cases"]} for facts in _facts(run, ready))
+    before, now = ({row["id"]: hashed(row) for row in facts["cases"]} for facts in _facts(run, ready))
     return [
         *_told(dict.fromkeys(now.keys() - before.keys(), ""), "is more", "are more"),
         *_told(dict.fromkeys(before.keys() - now.keys(), ""), "is gone", "are gone"),
         *_told({n: "" for n in before.keys() & now.keys() if before[n] != now[n]}, "has changed", "have changed"),
     ]
+
+
+def _of_truth(run: Run, ready: Prepared) -> list[str]:
+    """Cases whose truth was corrected, which the row of an image need not show."""
+    changed = corrected(run, ready)
+    if not changed:
+        return []
+    what = "case" if len(changed) == 1 else f"{len(changed)} cases:"
+    return [f"the truth of {what} {_named(changed)} has changed (label, validity mask, boxes or target)"]
+
+
+def corrected(run: Run, ready: Prepared) -> list[str]:
+    """Names of cases whose truth is another one than the run was made with, so far as it kept that."""
+    before, now = ({row["id"]: row.get("truth") for row in facts["cases"]} for facts in _facts(run, ready))
+    return sorted(name for name, own in before.items() if own and now.get(name) and own != now[name])
 
 
 def _of_split(run: Run, ready: Prepared) -> list[str]:
@@ -107,6 +144,10 @@ def _told(found: Mapping[str, str], one: str, many: str) -> list[str]:
     """ "2 are gone (a, b)", with a word on each where there is one; nothing of none."""
     if not found:
         return []
-    names = [f"{name} ({found[name]})" if found[name] else name for name in sorted(found)[:NAMED]]
-    more = ", ..." if len(found) > NAMED else ""
-    return [f"{len(found)} {one if len(found) == 1 else many} ({', '.join(names)}{more})"]
+    names = [f"{name} ({found[name]})" if found[name] else name for name in sorted(found)]
+    return [f"{len(found)} {one if len(found) == 1 else many} ({_named(names)})"]
+
+
+def _named(names: Sequence[str]) -> str:
+    """The first names."""
+    return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")

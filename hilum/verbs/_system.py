@@ -18,7 +18,7 @@ from hilum.tasks import _build, _task
 from hilum.trust import learned
 from hilum.verbs import calibrate, quantise
 from hilum.verbs import train as single
-from hilum.verbs._same import other_data, same_data, split_rows
+from hilum.verbs._same import look_again, other_data, same_data, split_rows
 from hilum.verbs.plan import complete, planned
 
 Units = list[tuple[Case, str]]
@@ -67,7 +67,7 @@ def resume(data: Path | str, task: str, out: Path, words: dict[str, Any], progre
     assert made is not None
     if whole.task != task:
         raise HilumError("HIL-T04", f"{out} is a {whole.task} run, not {task}", f"Use --task {whole.task}")
-    ready = look(data, task, whole.split_seed, progress)
+    ready = look_again(run, data, progress)
     if same_data(run, ready) is None:
         raise other_data(run, ready, data)
     with single.held(out, resume=True):
@@ -95,6 +95,9 @@ def quantised(run: Run, data: Path | str, progress: Progress) -> dict[str, Any]:
     for part in _parts(run):
         quantise.taken_up(part)
     run.check_hashes()
+    for part in _parts(run):
+        # before the first of them is changed
+        quantise.check_one(part)
     found = {p.path.name: quantise.of_one(p, data, _named(progress, p.path.name)) for p in _parts(run)}
     run.record("quantise", {"groups": list(found)})
     return found
@@ -132,6 +135,9 @@ def _planned(
     narrow = groups.narrowed(ready, largest.classes)
     few = None if steps is None else steps // count
     base = planned(narrow, task, net, each, few, seed, settings, memory, accelerator, devices)
+    if not any(key.startswith("plan.augment") for key in settings or {}):
+        # the planned group may not know that another one has a left and a right
+        base = groups.unmirrored(base, ready, made)
     return groups.whole(base, ready, made).model_copy(update={"minutes": minutes, "steps": steps})
 
 

@@ -40,7 +40,7 @@ def inspect(
 ) -> dict[str, Any]:
     """Facts about a data set, a study folder or one image: cases, roles, geometry, ranges, problems, fitting tasks.
 
-    html: where to write a page with pictures, which must not exist. accept: rows of faults that are meant (D21).
+    html: where to write a page with pictures, which must not exist. accept: codes of faults that are meant (D21).
     Files that can not be read, and labels that do not fit their images, are listed under "problems", each with its
     reason and remedy; when no case can be read, it is refused. "remarks" are about the data set as a whole: labels that
     look misplaced (HIL-N17), values that want a mapping, images that are there twice.
@@ -60,13 +60,14 @@ def inspect(
             "Mend them",
         )
     misplaced = placement.judge(seen.fits)
-    alike = _alike(seen, dict(zip([c.id for c in dataset.cases], patients_of(dataset), strict=True)))
+    patients = dict(zip([c.id for c in dataset.cases], patients_of(dataset), strict=True))
+    alike = _alike(seen, patients)
     found = {
         "path": str(path),
         "layout": dataset.layout,
         "cases": len(dataset.cases),
         "classes": dict(Counter(c.klass for c in dataset.cases if c.klass)),
-        "patients": len({name for name in patients_of(dataset) if name}),
+        "patients": len({name for name in patients.values() if name}),
         "pairs": len(dataset.pairs),
         "tasks": _fitting(dataset, seen.dims),
         "rows": seen.rows,

@@ -29,7 +29,7 @@ from hilum.planning.planner import Prepared, check_budget, edit, fitted, look
 from hilum.prepare import augment
 from hilum.tasks import _build, _task
 from hilum.trust import learned
-from hilum.verbs._same import other_data, same_data, split_rows
+from hilum.verbs._same import look_again, other_data, same_data, split_rows
 from hilum.verbs.plan import complete, planned
 
 log = logging.getLogger(__name__)
@@ -60,13 +60,13 @@ def train(
 ) -> Run:
     """Plan (or take `plan`), train for the minutes or steps, and return the run. Default: 10 minutes.
 
-    seed: 0 unless given. resume: go on in `out` from its last checkpoint, with the plan that lies there. memory: the
-    most to be used ("4GB") by all processes together. start: a run, a bundle or a file of weights to begin from;
-    settings {"encoder_weights": file} begins the encoder only. accelerator: auto, cpu or cuda. devices: how many
-    processes share a batch. accept: ["T04"], also written HIL-T04, resumes with other versions than the run began with.
-    track: "tensorboard", "mlflow" or both, with a comma: log.csv is written there too, in the run folder. groups: how
-    many networks share the classes (segment only), or a YAML file {group: [class names]}; minutes or steps are then
-    those of all together, and the run is a system.
+    seed: 0 unless given. resume: go on in `out` from its last checkpoint, with the plan that lies there; a finished run
+    stays as it is. memory: the most to be used ("4GB") by all processes together. start: a run, a bundle or a file of
+    weights to begin from; settings {"encoder_weights": file} begins the encoder only. accelerator: auto, cpu or cuda.
+    devices: how many processes share a batch. accept: ["T04"], also written HIL-T04, resumes with other versions than
+    the run began with. track: "tensorboard", "mlflow" or both, with a comma: log.csv is written there too, in the run
+    folder. groups: how many networks share the classes (segment only), or a YAML file {group: [class names]}; minutes
+    or steps are then those of all together, and the run is a system.
     """
     _track.check(track)
     out = Path(out)
@@ -103,11 +103,29 @@ def train(
         asked |= {"accelerator": accelerator, "devices": devices}
         return _system.train(data, task, out, str(groups), asked, words, progress)
     if resume:
-        return carried_out(out, *_again(data, task, out, progress), None, words, progress)
+        return _resumed(data, task, out, words, progress)
     free_folder(out)
     made, ready = _new(data, task, plan, net, minutes, steps, seed, rest, memory, accelerator, devices, progress)
     made = _from(begin, made)
     return carried_out(out, made, ready.units(made), ready, words, progress, begin)
+
+
+def _resumed(data: Path | str, task: str, out: Path, words: dict[str, Any], progress: Progress) -> Run:
+    """Go on with a run; one that is finished stays as it is, with what was learned of it and done with it since."""
+    made, units = _again(data, task, out, progress)
+    if _over(Run(out), made):
+        progress("train", made.steps or 1, made.steps or 1, "finished before; nothing is changed")
+        return Run(out)
+    return carried_out(out, made, units, None, words, progress)
+
+
+def _over(run: Run, made: Plan) -> bool:
+    """Whether the run was trained to its last step and all was written that follows; the ledger's event comes last."""
+    if not run.has("manifest.json") or all(event["event"] != "train" for event in run.ledger()):
+        return False
+    tree = _checkpoint.load(run.path / "checkpoint.safetensors")
+    # more steps in plan.json than were trained are another plan, which is refused where the state is gone on from
+    return bool(tree["memory"].get("stopped")) or int(tree["step"]) >= (made.steps or 1)
 
 
 def carried_out(
@@ -221,7 +239,7 @@ def _begin(
     """Write what a run starts from; the whole plan must be trainable before that."""
     augment.check(made.augment)
     task = _task.load(made)
-    task.check_augment()
+    task.check_trainable()
     _build.trial(task)
     seen = {row["hash"]: ready.parts[row["id"]] for row in ready.facts["cases"]}
     if begin is not None:
@@ -299,7 +317,7 @@ def _again(data: Path | str, task: str, out: Path, progress: Progress) -> tuple[
         raise HilumError("HIL-T05", f"{out} has no checkpoint to resume", "Train without --resume into a new folder")
     if made.task != task:
         raise HilumError("HIL-T04", f"{out} is a {made.task} run, not {task}", f"Use --task {made.task}")
-    ready = look(data, task, made.split_seed, progress)
+    ready = look_again(run, data, progress)
     units = same_data(run, ready)
     if units is None:
         raise other_data(run, ready, data)

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hilum.core import catalogue
 from hilum.core.errors import HilumError
 from hilum.core.image import Case, Image
-from hilum.data.dataset import Settings, open_dataset, patient
+from hilum.data.dataset import ACCEPTED, Settings, open_dataset, patient
 from hilum.data.store import Store
 from hilum.io import raster
 
@@ -63,6 +64,7 @@ def test_hilum_data_names_the_folder_of_folders(folder: Path, tmp_path: Path, mo
         ("leave_out: [nobody]\n", "HIL-DATA-06"),
         ("- a\n- b\n", "HIL-DATA-03"),
         ("accept: [leaks]\n", "HIL-PLAN-03"),
+        ("accept: [D24]\n", "HIL-PLAN-03"),
         ("modality: MRX\n", "HIL-DATA-17"),
         ("a: [\n", "HIL-DATA-03"),
         ("a: !!python/object/apply:os.getcwd []\n", "HIL-DATA-03"),
@@ -73,8 +75,19 @@ def test_what_it_says_wrongly_is_refused(text: str, wanted: str, folder: Path) -
     assert code(folder) == wanted
 
 
-def test_accepted_rows_are_written_with_or_without_hil() -> None:
+def test_accepted_codes_are_written_with_or_without_hil() -> None:
     assert Settings(accept=["t09", "HIL-D21"]).accept == ["T09", "D21"] and Settings().accept == []
+
+
+def test_a_code_that_nothing_asks_for_is_refused_with_those_that_can_be_accepted(folder: Path) -> None:
+    with pytest.raises(HilumError, match=r"--accept.*'D12' can not be accepted; these can: D21 \(a slice.*T04.*T09"):
+        open_dataset(folder, accept=["HIL-D12"])
+
+
+def test_what_can_be_accepted_is_asked_for_somewhere() -> None:
+    formats = {code for card in catalogue.cards("hilum.io").values() for code in card.get("accepts", ())}
+    # T09: two parts (data/leaks.py, data/splits.py); T04: other versions (verbs/train.py)
+    assert set(ACCEPTED) == formats | {"T04", "T09"}
 
 
 def test_leave_out(folder: Path) -> None:

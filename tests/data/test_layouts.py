@@ -4,12 +4,13 @@ import json
 import os
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 from hilum.core.errors import HilumError
 from hilum.core.image import Image, Measurement
-from hilum.data.dataset import Dataset, has_role, open_dataset
+from hilum.data.dataset import Dataset, has_role, left_aside, open_dataset
 from hilum.io import dicom, kspace, nifti, raster
 
 RNG = np.random.default_rng(0)
@@ -176,6 +177,22 @@ def test_kspace_files(tmp_path: Path) -> None:
         found = open_dataset(folder)
         assert found.layout == "kspace_files" and names(found) == ["a"]
     assert isinstance(found.cases[0].read("kspace"), Measurement)
+
+
+def test_kspace_files_by_any_ending_that_is_read(tmp_path: Path) -> None:
+    data = (RNG.normal(size=(1, 2, 8, 8)) + 0j).astype(np.complex64)
+    for name in ("a.h5", "b.hdf5", "C.H5"):
+        kspace.write(tmp_path / name, Measurement(data, ("slice", "coil", "ky", "kx"), {"name": "fourier"}))
+    with h5py.File(tmp_path / "d.mrd", "w") as file:
+        # enough to be known by; no scan that could be read
+        file["dataset/xml"], file["dataset/data"] = [b"<ismrmrdHeader/>"], [0]
+    (tmp_path / "notes.txt").write_text("not an image")
+    found = open_dataset(tmp_path)
+    assert found.layout == "kspace_files" and names(found) == ["C", "a", "b", "d"]
+    assert found.case("d").items["kspace"].format == "ismrmrd"
+    assert all(isinstance(found.case(name).read("kspace"), Measurement) for name in ("a", "b", "C"))
+    (tmp_path / "a.h5").rename(tmp_path / "b.h5")
+    assert refused(tmp_path).code == "HIL-DATA-04"
 
 
 def test_table(tmp_path: Path) -> None:
@@ -352,7 +369,8 @@ def test_numbered_files_are_channels_of_one_case(tmp_path: Path) -> None:
             nifti.write(tmp_path / f"{case}_{channel:04d}.nii.gz", image)
     dataset = open_dataset(tmp_path)
     assert [c.id for c in dataset.cases] == ["a", "b"]
-    assert dataset.case("a").read("image").array[:, 0, 0, 0].tolist() == [0, 1]
+    image = dataset.case("a").read("image")
+    assert image.array[:, 0, 0, 0].tolist() == [0, 1] and image.meta["channel_files"] == 2
     shifted = np.diag([1.0, 1, 1, 1])
     shifted[0, 3] = 2
     nifti.write(tmp_path / "b_0002.nii.gz", Image(np.zeros((1, 4, 5, 6), np.float32), shifted))
@@ -405,3 +423,49 @@ def test_labels_say_what_numbered_files_are(tmp_path: Path, place: str) -> None:
     for name in files:
         png(tmp_path / "two" / place / f"{name}.png", 1)
     assert names(open_dataset(tmp_path / "two")) == files
+
+
+def stray(folder: Path, path: Path) -> None:
+    """One slice of a series that is made elsewhere."""
+    volume = Image(RNG.integers(0, 99, (1, 4, 5, 3)).astype(np.int16), np.diag([-1.0, -1.0, 2.0, 1.0]))
+    dicom.write_series(folder, volume, {"Modality": "MR"})
+    min(folder.iterdir()).rename(path)
+
+
+def test_a_stray_dicom_file_hides_no_pictures(tmp_path: Path) -> None:
+    """It made a series of its folder, and all pictures beside it were passed over."""
+    for kind in ("ill", "well"):
+        for name in "abc":
+            png(tmp_path / "d" / kind / f"{name}.png")
+    stray(tmp_path / "s", tmp_path / "d" / "ill" / "stray.dcm")
+    found = open_dataset(tmp_path / "d")
+    assert found.layout == "class_folders" and len(found.cases) == 7 and "ill/stray" in names(found)
+    assert names(open_dataset(tmp_path / "d" / "ill")) == ["a", "b", "c", "stray"]
+
+
+def test_one_picture_beside_class_folders_does_not_hide_them(tmp_path: Path) -> None:
+    for kind in ("ill", "well"):
+        for name in ("c1", "c2"):
+            png(tmp_path / kind / f"{name}.png")
+    png(tmp_path / "chart.png")
+    error = refused(tmp_path)
+    assert error.code == "HIL-DATA-10" and "chart" in error.seen
+    assert "`layout: class_folders`" in error.remedy and "`layout: flat`" in error.remedy
+    (tmp_path / "dataset.yaml").write_text("layout: class_folders\n")
+    found = open_dataset(tmp_path)
+    assert names(found) == ["ill/c1", "ill/c2", "well/c1", "well/c2"]
+    assert left_aside(found) == ["Images that lie beside the cases are not read: chart.png"]
+    (tmp_path / "dataset.yaml").write_text("layout: flat\n")
+    found = open_dataset(tmp_path)
+    assert names(found) == ["chart"] and left_aside(found)[0].endswith("not read: ill, well")
+
+
+def test_what_was_made_of_images_does_not_make_them_class_folders(tmp_path: Path) -> None:
+    for name in ("a1", "a2", "b"):
+        png(tmp_path / f"{name}.png")
+    for made in ("a1_mask", "a1_heat", "a2", "a2-old", "more", "a10"):
+        png(tmp_path / "made" / f"{made}.png")
+    assert names(open_dataset(tmp_path)) == ["a1", "a2", "b"]
+    (tmp_path / "made" / "a2.png").unlink()
+    (tmp_path / "made" / "a2-old.png").rename(tmp_path / "made" / "a22.png")
+    assert refused(tmp_path).code == "HIL-DATA-10", "a10 and a22 are other names"

@@ -70,3 +70,12 @@ def test_t09_one_patient_in_two_parts_is_refused() -> None:
 def test_without_leaks_nothing_is_said() -> None:
     found = leaks(dataset({name: head(n) for n, name in enumerate("abcd")}), PARTS)
     assert found.pairs == () and found.warnings == () and found.compared == 4 and found.counts == {}
+
+
+def test_black_slices_of_two_patients_are_no_leak_and_a_patient_still_is() -> None:
+    """Every volume ends in some, and training was refused for them."""
+    black = np.zeros((1, 64, 64), np.uint8)
+    data = dataset({"a": black, "b": head(1), "c": black + 7, "d": black}, {"a": "P1", "b": "P2", "c": "P3", "d": "P4"})
+    assert find(data, PARTS) == () and leaks(data, PARTS).compared == 4
+    again = dataset({"a": black, "b": head(1), "c": head(2), "d": black}, {"a": "P1", "b": "P2", "c": "P3", "d": "P1"})
+    assert [(p.first, p.second, p.why) for p in find(again, PARTS)] == [("a", "d", "the same patient")]

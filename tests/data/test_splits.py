@@ -6,12 +6,13 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.data.dataset import Dataset, Settings
-from hilum.data.splits import PARTS, folds, split
+from hilum.data.splits import ENOUGH, PARTS, _cut, again, folds, split
 
 
 def dataset(groups: list[str], kinds: list[str] | None = None, parts: dict[str, str] | None = None) -> Dataset:
@@ -191,3 +192,76 @@ def test_one_class_of_two_groups_is_cut_as_ever(sizes: tuple[int, int]) -> None:
     last = dict(zip("xy", sizes, strict=True))[order[1]] / sum(sizes)
     found = [next(parts[c.id] for c in data.cases if c.group == g) for g in order]
     assert found == ["train", "test" if last < 0.4 else "val" if last < 0.6 else "train"]
+
+
+def in_hash_order(sizes: list[int]) -> list[str]:
+    """Groups of these sizes, one name per case, in the order in which they are cut (seed 0)."""
+    names = sorted((f"g{n}" for n in range(len(sizes))), key=lambda g: hashlib.sha256(f"0:{g}".encode()).hexdigest())
+    return [name for name, size in zip(names, sizes, strict=True) for _ in range(size)]
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_one_large_patient_does_not_leave_training_empty_handed(place: int) -> None:
+    """A part without a group once took the one beside it, of 200 of 240 cases."""
+    sizes = [10] * 5
+    sizes[place] = 200
+    counts = Counter(split(dataset(in_hash_order(sizes)), 0).values())
+    assert counts["train"] >= 200 and counts["val"] >= 10 and counts["test"] >= 10
+
+
+@pytest.mark.parametrize("large", range(3))
+def test_one_large_class_does_not_leave_training_empty_handed(large: int) -> None:
+    groups = [name for n, name in enumerate("abc") for _ in range(50 if n == large else 1)]
+    counts = Counter(split(dataset(groups, list(groups)), 0).values())
+    assert counts == {"train": 50, "val": 1, "test": 1}
+
+
+def as_ever(sizes: list[int]) -> list[str]:
+    """How groups in hash order were cut before: a missing part took the group beside it, whatever its size."""
+    total, done, out = sum(sizes), 0.0, list[str]()
+    for size in sizes:
+        middle = (done + size / 2) / total
+        out.append("train" if middle < 0.7 else "val" if middle < 0.7 + 0.1 else "test")
+        done += size
+    for place, part in ((-1, "test"), (-2, "val"), (0, "train")):
+        if part not in out:
+            out[place] = part
+    return out
+
+
+def test_who_trained_before_finds_the_same_parts() -> None:
+    rng = np.random.default_rng(0)
+    rows = [[1] * n for n in range(3, 40)] + [rng.integers(1, 20, rng.integers(3, 30)).tolist() for _ in range(500)]
+    kept = 0
+    for sizes in rows:
+        before = as_ever(sizes)
+        held = sum(size for part, size in zip(before, sizes, strict=True) if part == "train")
+        if held >= ENOUGH * sum(sizes) or len(set(sizes)) == 1:
+            kept += 1
+            assert _cut(sizes) == before, sizes
+    assert kept > 400
+
+
+def test_a_run_keeps_its_groups_and_parts_and_a_split_column_goes_before_them() -> None:
+    data = dataset(["p1", "p1", "p2", "p3"])
+    known = {"c0000": ("a", "val"), "c0001": ("b", "test"), "c0002": ("c", "train"), "c0003": ("d", "train")}
+    own, parts = again(data, 0, known)
+    assert parts == {name: part for name, (_, part) in known.items()} and [c.group for c in own.cases] == list("abcd")
+    few = {name: row for name, row in known.items() if name != "c0003"}
+    own, parts = again(data, 0, few)
+    assert own.case("c0003").group == "p3" and parts["c0003"] in PARTS
+    assert {name: parts[name] for name in few} == {name: part for name, (_, part) in few.items()}
+    words = {"c0000": "train", "c0001": "train", "c0002": "val", "c0003": "test"}
+    assert again(replace(data, parts=words), 0, known)[1] == words
+
+
+def test_t08_placeholders_for_patients_are_named_as_a_reason() -> None:
+    def remedy(data: Dataset, grouping: str) -> str:
+        with pytest.raises(HilumError) as error:
+            split(data, 0, grouping)
+        assert error.value.code == "HIL-T08"
+        return error.value.remedy
+
+    one = dataset(["anonymised"] * 5)
+    assert "`patients: case`" in remedy(one, "patient") and "`patients: case`" not in remedy(one, "similarity")
+    assert "`patients: case`" not in remedy(replace(one, settings=Settings(patients="^(.)")), "patient")

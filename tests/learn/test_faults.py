@@ -2,7 +2,9 @@
 
 import csv
 import locale
+import os
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -157,14 +159,19 @@ def test_t03_an_operation_without_a_deterministic_form_is_refused(
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-def test_t04_another_split_is_refused(trained: Callable[[str], Run], data: Folder, tmp_path: Path) -> None:
-    run = tmp_path / "run"
+def test_t04_a_split_column_that_says_otherwise_is_refused(
+    trained: Callable[[str], Run], data: Folder, tmp_path: Path
+) -> None:
+    run, folder, swapped = tmp_path / "run", tmp_path / "slices", {"val": "test", "test": "val"}
     shutil.copytree(trained("classify").path, run)
-    text = (run / "split.csv").read_text()
-    assert ",val," in text and ",test," in text
-    (run / "split.csv").write_text(text.replace(",val,", ",?,").replace(",test,", ",val,").replace(",?,", ",test,"))
+    shutil.copytree(data("classify"), folder)
+    rows = [{"case": row["case"], "split": row["part"]} for row in Run(run).split()]
+    run_folder.write_rows(folder / "cases.csv", rows)
+    train(folder, "classify", run, resume=True)
+    rows = [row | {"split": swapped.get(row["split"], row["split"])} for row in rows]
+    run_folder.write_rows(folder / "cases.csv", rows)
     with pytest.raises(HilumError) as error:
-        train(data("classify"), "classify", run, resume=True)
+        train(folder, "classify", run, resume=True)
     assert error.value.code == "HIL-T04" and "unchanged data" in error.value.remedy
     moved = [row["case"] for row in Run(run).split() if row["part"] == "val"]
     assert "lie in another part" in error.value.seen and f"{moved[0]} (val, now test)" in error.value.seen
@@ -213,6 +220,8 @@ def test_t04_is_accepted_as_the_table_of_errors_calls_it(
 ) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained("classify").path, run)
+    # a finished one would stay as it is
+    (run / "manifest.json").unlink()
     monkeypatch.setattr(_versions, "here", lambda: {"torch": "0.1"})
     with pytest.raises(HilumError, match="HIL-T04"):
         train(data("classify"), "classify", run, resume=True)
@@ -243,6 +252,25 @@ def test_t11_a_file_that_changes_or_vanishes_stops_the_run_by_name(
     path.write_bytes(kept)
     train(folder, "classify", out, resume=True)
     same(out, whole("classify"))
+
+
+def test_t11_a_signal_saves_nothing_that_was_learned_since_a_file_changed(
+    data: Folder, planned_run: Made, whole: Made, tmp_path: Path
+) -> None:
+    folder, out = tmp_path / "slices", tmp_path / "run"
+    shutil.copytree(data("classify"), folder)
+    train_case = next(row["case"] for row in Run(whole("classify")).split() if row["part"] == "train")
+    path = next(p for p in folder.rglob("*") if p.is_file() and p.with_suffix("").as_posix().endswith(train_case))
+
+    def change_and_ask() -> None:
+        path.write_bytes(path.read_bytes() + b"x")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    # no round ends at step 5, so that only the signal would save
+    with pytest.raises(HilumError) as error:
+        train(folder, "classify", out, plan=planned_run("classify"), progress=at(5, change_and_ask))
+    assert error.value.code == "HIL-T11" and str(path) in error.value.seen
+    assert _checkpoint.load(out / "checkpoint.safetensors")["step"] == 4
 
 
 def test_t12_two_runs_in_one_folder_and_a_lock_left_by_a_kill(

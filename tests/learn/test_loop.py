@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from hilum.core.errors import HilumError
 from hilum.core.plan import Plan
 from hilum.core.run import Run
-from hilum.learn import _checkpoint
+from hilum.learn import _batches, _checkpoint, _loop
 from hilum.learn._loop import Training
 from hilum.planning.planner import Prepared
 from hilum.verbs.train import train
@@ -124,6 +124,17 @@ def test_t06_a_loss_that_is_no_number_stops_and_keeps_the_last_state(
     tree = _checkpoint.load(tmp_path / "run" / "checkpoint.safetensors")
     assert tree["step"] == 3 and not (tmp_path / "run" / "weights").exists()
     assert all(t.isfinite().all() for t in tree["networks"]["net"].values() if t.is_floating_point())
+
+
+def test_one_process_does_not_look_for_what_several_average(
+    plan_of: PlanOf, ready: Ready, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = begin(tmp_path / "run", plan_of("classify", 4), ready("classify"))
+    state = training.fresh()
+    state.learn()
+    monkeypatch.setattr(_loop, "_running", lambda state: pytest.fail("one process shares nothing"))
+    batch, ids = _batches.make(training.task, training.store, training.parts["train"], training.plan, 0)
+    assert training.step(state, batch, 0, ids)
 
 
 def test_minutes_become_steps_that_are_written_down(plan_of: PlanOf, ready: Ready, tmp_path: Path) -> None:

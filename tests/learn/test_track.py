@@ -2,6 +2,8 @@
 
 import csv
 import importlib.util
+import posixpath
+import re
 import sys
 import types
 from collections.abc import Callable
@@ -40,7 +42,7 @@ def test_a_missing_package_is_refused_before_any_work(
     found(monkeypatch)
     with pytest.raises(HilumError) as error:
         train(data("classify"), "classify", tmp_path / "run", steps=2, track=name)
-    assert error.value.code == "HIL-LEARN-05" and "pip install 'hilum[" in error.value.remedy
+    assert error.value.code == "HIL-LEARN-05" and 'pip install -c constraints.txt -e ".[' in error.value.remedy
     assert not (tmp_path / "run").exists()
 
 
@@ -113,6 +115,7 @@ class Client:
         self.files[name] = text
 
     def log_param(self, run: str, name: str, value: str) -> None:
+        assert re.fullmatch(r"[/\w.\- ]{1,250}", name) and posixpath.normpath(name) == name, name
         assert len(value) <= 500
         self.params[name] = value
 
@@ -123,17 +126,38 @@ class Client:
         self.runs[0].done = True
 
 
-def test_mlflow_gets_the_columns_and_the_plan_and_no_row_twice(
-    tmp_path: Path, plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import os
-
+def pretend(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow is there, with nothing in its store."""
     monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY", raising=False)
     fake = types.ModuleType("mlflow.tracking")
     fake.MlflowClient = Client  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "mlflow", types.ModuleType("mlflow"))
     monkeypatch.setitem(sys.modules, "mlflow.tracking", fake)
+    for name in ("runs", "params", "metrics", "files"):
+        monkeypatch.setattr(Client, name, type(getattr(Client, name))())
     found(monkeypatch, "mlflow")
+
+
+def test_mlflow_gets_classes_of_any_name(
+    tmp_path: Path, plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pretend(monkeypatch)
+    labels = {"tumour (left), part": 1, "a//b/": 2, "Gefäß": 3, "x" * 300: 4}
+    trackers = _track.Trackers(tmp_path, "mlflow")
+    trackers.round(ROW, plan_of("classify", **{"data.labels": labels}))
+    trackers.close()
+    assert "left out" not in caplog.text and len(Client.metrics) == len(VALUES)
+    found = {name: value for name, value in Client.params.items() if name.startswith("data.labels.")}
+    assert list(found.values()) == ["1", "2", "3", "4"]
+    assert list(found)[:3] == ["data.labels.tumour _left__ part", "data.labels.a__b_", "data.labels.Gefäß"]
+
+
+def test_mlflow_gets_the_columns_and_the_plan_and_no_row_twice(
+    tmp_path: Path, plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import os
+
+    pretend(monkeypatch)
     plan = plan_of("classify")
     for steps in ((3, 6), (6, 9)):
         # the second time is a resumed run that gives step 6 again

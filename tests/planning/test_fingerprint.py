@@ -3,13 +3,16 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from hilum.core.image import Image
+from hilum.core.errors import HilumError
+from hilum.core.image import Case, Image, Measurement
+from hilum.data.dataset import Dataset
 from hilum.io import nifti
-from hilum.planning.fingerprint import LATER, fingerprint
+from hilum.planning.fingerprint import LATER, case_facts, fingerprint
 from hilum.planning.planner import Prepared, look
 from hilum.prepare import anatomy
 
@@ -62,3 +65,102 @@ def test_a_stated_modality_counts_and_an_unstated_one_leaves_the_hash(seen: Prep
     assert seen.facts["modality"] == "" and facts["modality"] == "MR" and facts["hash"] != seen.facts["hash"]
     kept = {k: v for k, v in seen.facts["settings"].items() if k != "modality"}
     assert seen.facts["settings"] == kept | {"modality": ""} and "modality" in LATER
+
+
+def picture(seed: int, channels: int = 1) -> Image:
+    return Image(np.random.default_rng(seed).integers(0, 255, (channels, 16, 12)).astype(np.uint8))
+
+
+def volume(channels: int = 1, low: float = 0.0) -> Image:
+    """A bright ball in something as dark as said."""
+    array = np.full((channels, 10, 10, 10), low, np.int16)
+    array[:, 3:7, 3:7, 3:7] = np.random.default_rng(channels).integers(30, 60, (channels, 4, 4, 4))
+    return Image(array, np.eye(4))
+
+
+def facts_of(cases: list[Case], **parts: str) -> dict[str, Any]:
+    """The fingerprint; all cases train, but for those that are said."""
+    data = Dataset("x", Path("x"), "flat", tuple(cases))
+    return fingerprint(data, {c.id: parts.get(c.id, "train") for c in cases})
+
+
+@pytest.mark.parametrize("what", ["label", "validity", "boxes", "the class of a box"])
+def test_truth_that_was_corrected_shows_in_its_case_and_leaves_the_hash(what: str) -> None:
+    """With as many voxels and boxes as before it was the same data, and old answers were taken for it."""
+
+    def case(corrected: str) -> Case:
+        def mask(role: str) -> Image:
+            array = np.zeros((1, 16, 12), np.uint8)
+            array[0, 2:5, 2:5] = 1
+            return Image(np.roll(array, 3, axis=1) if corrected == role else array)
+
+        rows = [[1.0, 2, 2, 5, 5], [2.0, 1, 1, 4, 3 if corrected == "boxes" else 4]]
+        names = {1: "cell", 2: "ape" if corrected == "the class of a box" else "zebra"}
+        items = {"image": picture(0), "label": mask("label"), "validity": mask("validity")}
+        return Case("a", "", items, boxes=np.array(rows), box_classes=names)
+
+    first, second = (facts_of([case(one), Case("b", "", {"image": picture(1)})], a="test") for one in ("", what))
+    assert first["hash"] == second["hash"]
+    for name, same in (("a", False), ("b", True)):
+        rows = [next(row for row in facts["cases"] if row["id"] == name) for facts in (first, second)]
+        assert (rows[0]["truth"] == rows[1]["truth"]) is same
+    assert facts_of([case(""), Case("b", "", {"image": picture(1)})], a="test") == first
+
+
+def test_the_target_of_raw_data_is_truth() -> None:
+    def truth(value: float) -> str:
+        target = np.full((1, 4, 4), value, np.float32)
+        raw = Measurement(np.ones((1, 4, 4), np.complex64), ("coil", "ky", "kx"), {"name": "fourier"}, target)
+        return str(case_facts(Case("a", "", {"kspace": raw}))[0]["truth"])
+
+    assert truth(1.0) == truth(1.0) != truth(2.0)
+
+
+@pytest.mark.parametrize(
+    ("usual", "odd", "refused"),
+    [
+        (picture(0, 3), picture(1), False), (picture(0), picture(1, 3), False), (picture(0), picture(1, 2), True),
+        (volume(), volume(3), True), (volume(3), volume(), True), (volume(2), volume(), True),
+    ],
+)  # fmt: skip
+def test_t10_cases_of_another_number_of_channels_are_all_named(usual: Image, odd: Image, refused: bool) -> None:
+    cases = [Case(name, "", {"image": odd if name in "bd" else usual}) for name in "abcdef"]
+    if not refused:
+        assert len(facts_of(cases)["intensity"]) == len(usual.array)
+        return
+    with pytest.raises(HilumError) as error:
+        facts_of(cases)
+    count = len(odd.array)
+    assert error.value.code == "HIL-T10" and f"b ({count}), d ({count})" in error.value.seen
+    assert "2 of 6 cases" in error.value.seen and "leave_out" in error.value.remedy
+
+
+def test_t10_boxes_beyond_their_image_are_all_named() -> None:
+    def case(name: str, *rows: list[float]) -> Case:
+        return Case(name, "", {"image": picture(0)}, boxes=np.array(rows) if rows else np.zeros((0, 0)))
+
+    fitting = [case("a", [1, 0, 0, 16, 12]), case("b", [1, -0.5, -0.5, 16.5, 12.5]), case("c")]
+    assert [row["boxes"] for row in facts_of(fitting)["cases"]] == [1, 1, 0]
+    swapped = [case("d", [1, 0, 0, 2, 2], [1, 0, 10, 12, 16]), case("e", [1, -0.6, 0, 4, 4])]
+    with pytest.raises(HilumError) as error:
+        facts_of([*fitting, *swapped])
+    assert error.value.code == "HIL-T10" and "2 of 5 cases" in error.value.seen
+    assert "d (1 of 2 in 16 x 12 pixels, the first is 0, 10, 12, 16)" in error.value.seen and "e (" in error.value.seen
+    assert "rows and columns swapped?" in error.value.remedy
+
+
+def test_ct_is_told_by_whole_images_of_the_training_part() -> None:
+    """Inside of labels there is no air, and one padded image of MR made all of them CT."""
+
+    def case(name: str, low: float) -> Case:
+        image = volume(low=low)
+        return Case(name, "", {"image": image, "label": Image((image.array > 0).astype(np.uint8), image.affine)})
+
+    found = facts_of([case(name, -1000) for name in "abc"])
+    assert found["intensity"][0]["low"] > -500 and found["hounsfield"] == [True]
+    assert [row["low"] for row in found["cases"]] == [[-1000.0]] * 3
+    assert facts_of([case("a", -2000), case("b", 0), case("c", 0)])["hounsfield"] == [False]
+    mixed = [case("a", -1000), case("b", -1000), case("c", 0)]
+    assert facts_of(mixed)["hounsfield"] == [True] and facts_of(mixed, a="test", b="val")["hounsfield"] == [False]
+    array = np.concatenate([volume(low=0).array, volume(low=-1000).array])
+    assert facts_of([Case("a", "", {"image": Image(array, np.eye(4))})])["hounsfield"] == [False, True]

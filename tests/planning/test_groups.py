@@ -1,6 +1,7 @@
 """Which class goes to which network: by a stated rule, or as a file says; what can not be meant is refused."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,13 @@ import numpy as np
 import pytest
 
 from hilum.core.errors import HilumError
-from hilum.core.plan import Plan
+from hilum.core.plan import ClassPlan, Plan
+from hilum.core.system import Group, SystemPlan
 from hilum.planning import groups
 from hilum.planning.planner import Prepared
 from hilum.tasks._labels import to_channels
+from hilum.tasks.segment import SIDED
+from hilum.verbs import _system
 
 NAMES = {1: "aorta", 2: "kidney_left", 3: "kidney_right", 4: "liver", 5: "lesion", 6: "gland"}
 VOXELS = {1: 300, 2: 200, 3: 180, 4: 900, 5: 10, 6: 20}
@@ -122,6 +126,42 @@ def test_values_that_two_rules_name_belong_to_the_later_one() -> None:
     assert groups.values_of(made.classes(), ready.facts["settings"]["labels"]) == {
         "organ": [1], "vessel": [2, 3], "bone": [4],
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "axes"), [("MR", [[1, 2]]), ("SM", [])])
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_no_network_learns_from_mirror_images_where_one_finds_sides(
+    kind: str, axes: list[list[int]], by_hand: bool, plan_of: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The group that is planned has no left and right; the smaller one has."""
+    names = {1: "aorta", 2: "kidney_left", 3: "kidney_right", 4: "liver", 5: "lesion"}
+    ready = prepared(names, dict.fromkeys(names, 5) | {1: 900, 4: 800, 5: 1})
+    ready = replace(ready, facts=ready.facts | {"dims": 3, "physical": True, "modality": kind, "channels": ["a"]})
+    made = SystemPlan(
+        groups=[
+            Group(name="a", classes=[ClassPlan(value=n, name=names[n]) for n in (1, 4, 5)]),
+            Group(name="b", classes=[ClassPlan(value=n, name=names[n]) for n in (2, 3)]),
+        ]
+    )
+    base = plan_of("segment", augment=[{"name": "noise"}, {"name": "flip"}])
+    monkeypatch.setattr(_system, "planned", lambda *_: base)
+    settings = {"plan.augment": base.augment} if by_hand else None
+    words: dict[str, Any] = {"net": None, "minutes": None, "steps": 4, "seed": 0, "memory": None}
+    words |= {"settings": settings, "accelerator": "cpu", "devices": 1}
+    whole = _system._planned(ready, "segment", made, **words)
+    for plan in _system._plans(whole, made, ready).values():
+        found = [entry.options.get("axes") for entry in plan.augment if entry.name == "flip"]
+        # what is asked for by hand stays
+        assert found == ([None] if by_hand else axes) and plan.augment[0].name == "noise"
+        assert (SIDED in plan.data.get("notes", [])) != by_hand
+
+
+def test_mirror_images_stay_where_no_class_has_a_side(plan_of: Callable[..., Plan]) -> None:
+    names = {1: "aorta", 2: "liver", 3: "lesion"}
+    ready = prepared(names, dict.fromkeys(names, 5))
+    ready = replace(ready, facts=ready.facts | {"dims": 3})
+    base = plan_of("segment", augment=[{"name": "flip"}])
+    assert groups.unmirrored(base, ready, groups.grouped(ready, "2")) is base
 
 
 def test_what_other_networks_find_is_background_to_one_and_the_parts_add_up(plan_of: Callable[..., Plan]) -> None:

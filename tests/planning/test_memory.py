@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hilum.data.store import held
-from hilum.planning import cost, memory
+from hilum.planning import cost, machine, memory
 from hilum.planning.planner import Prepared, make_plan
 
 Ready = Callable[[str], Prepared]
@@ -29,6 +29,27 @@ def test_cases_between_the_smallest_and_the_largest_are_in_proportion(ready: Rea
     real = sum(held(_task.load(plan).prepare(case)) for case in units)
     assert sum(kept.sizes) == pytest.approx(real, rel=0.1)
     assert kept.within(1) == max(kept.sizes) and kept.within(1 << 40) == sum(kept.sizes)
+    images = [_task.load(plan).prepare(case)["image"].size for case in units]
+    assert kept.largest >= 4 * min(images)
+
+
+def test_preparing_counts_where_a_case_is_larger_than_what_only_training_holds(ready: Ready) -> None:
+    plan = make_plan(ready("segment"), "segment", steps=5)
+    small, large = (memory.predict(plan, memory.Kept((1 << 20,) * 4, largest=n)) for n in (1 << 20, 4 << 30))
+    later = small.batches + small.weights + small.activations + small.workspace
+    assert small.preparing == 0 and large.preparing == (12 << 30) - later
+    # what the store can not keep is prepared again beside the network
+    assert memory.predict(plan, memory.Kept((1 << 20,) * 4, largest=1 << 20), store=2 << 20).preparing == 3 << 20
+
+
+def test_the_precision_of_a_card_that_is_not_used_does_not_count(ready: Ready, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    plan = make_plan(ready("segment"), "segment", steps=5)
+    full = memory.predict(plan.edited({"learning.precision": "float32"}), memory.Kept(()))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(machine, "native_half", lambda device="cpu": device == "cuda")
+    assert memory.predict(plan, memory.Kept(())) == full
 
 
 def test_twice_the_batch_keeps_twice_the_activations(ready: Ready) -> None:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,15 @@ def test_unknown_names_are_answered_with_near_ones(ready: Ready) -> None:
     assert code(seen, "segment", settings={"plan.regime": "superwised"}) == "HIL-CORE-02"
     assert code(seen, "segmnt") == "HIL-CORE-02"
     assert code(seen, "segment", settings={"plan.augment": [{"name": "nois"}]}) == "HIL-CORE-02"
+
+
+@pytest.mark.parametrize("value", ["two", 0, None])
+def test_learning_settings_are_refused_before_costs_are_counted_by_them(value: Any, ready: Ready) -> None:
+    here = {"cores": 2, "total": 8 << 30, "memory": 6 << 30, "accelerator": None, "gflops": 5.0}
+    settings = {"learning.critic_steps": value}
+    with pytest.raises(HilumError, match="critic_steps") as error:
+        make_plan(ready("generate"), "generate", minutes=5, machine=here, settings=settings)
+    assert error.value.code == "HIL-PLAN-03"
 
 
 def test_another_tasks_network_is_refused_with_those_that_fit(ready: Ready) -> None:
@@ -189,10 +199,29 @@ def test_hounsfield_units_are_guessed_only_where_no_modality_is_stated(
 ) -> None:
     from hilum.planning.planner import normalisation
 
-    facts = ready("segment").facts
-    rows = [row | {"low": -1024.0} for row in facts["intensity"]]
-    found = normalisation(facts | {"modality": modality, "intensity": rows})
-    assert [r["scheme"] for r in found] == [scheme]
+    facts = ready("segment").facts | {"modality": modality, "hounsfield": [True]}
+    assert [r["scheme"] for r in normalisation(facts)] == [scheme]
+
+
+@pytest.mark.parametrize("modality", ["", "PT", "MR", "OT"])
+def test_one_modality_does_not_speak_of_several_channels(modality: str, ready: Ready) -> None:
+    """The CT of a PET/CT was scaled by its own image, as the files say PT."""
+    from hilum.planning.planner import normalisation
+
+    seen = ready("segment").facts
+    facts = seen | {"modality": modality, "channels": ["a", "b"], "intensity": seen["intensity"] * 2}
+    found = [normalisation(facts | {"hounsfield": row}) for row in ([False, True], [False, False])]
+    assert [[r["scheme"] for r in rows] for rows in found] == [["zscore", "ct"], ["zscore", "zscore"]]
+
+
+def test_a_guess_stands_in_the_plan(ready: Ready) -> None:
+    seen = ready("segment")
+    guessed = replace(seen, facts=seen.facts | {"hounsfield": [True]})
+    (note,) = [n for n in make_plan(guessed, "segment", steps=1).data["notes"] if n.startswith("Taken for CT")]
+    assert "image" in note and "`modality`" in note
+    stated = replace(seen, facts=guessed.facts | {"modality": "CT"})
+    for plan in (make_plan(stated, "segment", steps=1), make_plan(seen, "segment", steps=1)):
+        assert not any(n.startswith("Taken for CT") for n in plan.data.get("notes", []))
 
 
 def test_a_channel_that_is_called_ct_is_one(ready: Ready) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hilum.core import catalogue
+from hilum.core import catalogue, resident
 from hilum.core.errors import HilumError
 from hilum.core.plan import Plan
 from hilum.planning import _shape, cost, memory
@@ -99,12 +99,15 @@ def test_a_cap_is_kept_in_the_documented_order(ready: Ready) -> None:
     assert sizes == sorted(sizes, reverse=True) and sizes[-1] < (free.batch, 0, 0)
 
 
-def test_a_cap_is_shared_by_the_processes_that_share_a_batch(ready: Ready) -> None:
-    seen = ready("segment")
+def test_a_cap_is_shared_by_the_processes_that_share_a_batch(ready: Ready, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, parent = ready("segment"), 300 << 20
+    monkeypatch.setattr(resident, "now", lambda: parent)
     free = make_plan(seen, "segment", steps=5, machine=here(), memory=64 << 30)
-    most = int(memory.predict(free, memory.kept(seen, free)).total * 1.84)
+    most = parent + int(memory.predict(free, memory.kept(seen, free)).total * 1.84)
     two = make_plan(seen, "segment", steps=5, machine=here(), memory=most, devices=2)
-    assert 2 * memory.predict(two, memory.kept(seen, two)).total <= most and two.machine["memory_cap"] == most
+    # the process that starts them keeps what it holds
+    assert parent + 2 * memory.predict(two, memory.kept(seen, two)).total <= most
+    assert two.machine["memory_cap"] == most
     assert two.batch % 2 == 0 and (two.batch, two.patch) != (free.batch, free.patch)
     with pytest.raises(HilumError, match=r"2 processes.*HIL-PLAN-07"):
         fitted(free, seen, most // 2, devices=2)
@@ -145,6 +148,20 @@ def test_the_store_is_limited_before_anything_else(ready: Ready) -> None:
     limited = _shape._stored(plan, cases, whole - (1000 << 20))
     assert limited is not None and limited.store_bytes == 3000 << 20 and limited.batch == plan.batch
     assert memory.predict(limited, cases).total == whole - (1000 << 20)
+
+
+def test_a_store_that_can_not_keep_all_has_room_to_prepare_cases_again(ready: Ready) -> None:
+    plan = make_plan(ready("segment"), "segment", steps=5)
+    cases = memory.Kept((100 << 20,) * 40, largest=50 << 20)
+    whole = memory.predict(plan, cases)
+    later = whole.batches + whole.weights + whole.activations + whole.workspace
+    # all are prepared before there is a network
+    assert whole.preparing == max(0, (150 << 20) - later)
+    most = whole.total - (1000 << 20)
+    limited = _shape._stored(plan, cases, most)
+    assert limited is not None
+    less = memory.predict(limited, cases)
+    assert less.preparing == 150 << 20 and less.total == most
 
 
 def test_what_fits_nothing_is_refused_with_what_would(ready: Ready) -> None:

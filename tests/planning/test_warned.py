@@ -4,6 +4,7 @@ import logging
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -12,10 +13,11 @@ import pytest
 
 from hilum.core.atomic import write_text
 from hilum.core.errors import HilumError
-from hilum.core.image import Image
+from hilum.core.image import Case, Image
 from hilum.core.plan import Plan
-from hilum.data.dataset import open_dataset
+from hilum.data.dataset import Dataset, open_dataset
 from hilum.io import raster
+from hilum.planning._warned import outweighed
 from hilum.planning.planner import look, make_plan
 from hilum.verbs.evaluate import evaluate
 from hilum.verbs.train import train
@@ -100,3 +102,20 @@ def test_t08_a_class_of_voxels_that_a_part_lacks_is_told(heads: Path) -> None:
     named = open_dataset(heads).settings.classes[most]
     assert told.startswith(f"HIL-T08: no val case has {named}:")
     assert look(heads, "generate", 0).warnings == []
+
+
+def test_t08_a_patient_who_outweighs_training_is_named() -> None:
+    cases = tuple(Case(f"c{n}", "big" if n < 6 else f"p{n}", {}) for n in range(10))
+    data = Dataset("x", Path("x"), "flat", cases)
+    parts = {c.id: "test" if c.group == "big" else "train" for c in cases}
+    (told,) = outweighed(data, parts)
+    assert told.startswith("HIL-T08: 4 of 10 cases") and "'big' with 6 cases, is in the test part" in told
+    assert outweighed(data, parts | {"c0": "train"}) == []
+    assert outweighed(replace(data, parts=parts), parts) == [], "who names the parts knows"
+
+
+def test_images_that_lie_beside_the_cases_are_told(heads: Path) -> None:
+    for name in ("overview.png", "more/a.png", "imagesTs/a.png"):
+        raster.write(heads / name, Image(np.zeros((1, 8, 9), np.uint8)))
+    (heads / "notes.txt").write_text("x")
+    assert look(heads, "generate", 0).warnings == ["Images that lie beside the cases are not read: more, overview.png"]

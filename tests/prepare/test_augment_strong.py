@@ -18,7 +18,8 @@ def names(family: str, dims: int = 2, **options: bool) -> list[str]:
 def facts(modality: str = "", channels: int = 1, low: float = 0.0, physical: bool = False) -> dict[str, object]:
     rows = [{"low": low, "mean": float(c)} for c in range(channels)]
     named = [str(c) for c in range(channels)]
-    return {"modality": modality, "channels": named, "intensity": rows, "physical": physical}
+    found = {"modality": modality, "channels": named, "intensity": rows, "physical": physical}
+    return found | {"hounsfield": [low < -500] * channels}
 
 
 @pytest.mark.parametrize("dims", [2, 3])

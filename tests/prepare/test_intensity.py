@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from hilum.core.errors import HilumError
+from hilum.core.image import Image
 from hilum.core.plan import Normalisation
 from hilum.prepare.intensity import LUMA, border_only, match_channels, normalise
 
@@ -56,13 +57,35 @@ def test_the_input_is_left_alone() -> None:
 
 def test_colour_and_grey_find_each_other() -> None:
     grey = RNG.random((1, 4, 4)).astype(np.float32)
-    colour = match_channels(grey, 3)
+    colour = match_channels(grey, 3, Image(grey))
     assert colour.shape == (3, 4, 4)
-    np.testing.assert_allclose(match_channels(colour, 1), grey, atol=1e-6)
+    np.testing.assert_allclose(match_channels(colour, 1, Image(colour)), grey, atol=1e-6)
     assert LUMA.sum() == pytest.approx(1)
     with pytest.raises(HilumError) as error:
-        match_channels(np.zeros((2, 4, 4)), 1)
+        match_channels(np.zeros((2, 4, 4)), 1, Image(np.zeros((2, 4, 4))))
     assert error.value.code == "HIL-PREP-01"
+
+
+@pytest.mark.parametrize(("count", "channels"), [(3, 1), (1, 3)])
+def test_channels_of_a_volume_are_no_colours(count: int, channels: int) -> None:
+    """T1, T2 and FLAIR were mixed as if they were red, green and blue, and one of them taken for all three."""
+    volume = Image(RNG.random((count, 4, 5, 6)).astype(np.float32), np.eye(4))
+    # planes of it as trust looks at them, and what a task has placed on its own grid
+    for array in (volume.array, volume.array[..., :2], np.moveaxis(volume.array, 3, 1)):
+        assert match_channels(array, count, volume) is array
+        with pytest.raises(HilumError, match="of one file only") as error:
+            match_channels(array, channels, volume)
+        assert error.value.code == "HIL-PREP-01"
+
+
+def test_channels_in_files_of_their_own_are_no_colours() -> None:
+    array = RNG.random((3, 4, 5)).astype(np.float32)
+    several = Image(array, meta={"channel_files": 3})
+    assert match_channels(array, 3, several) is array and match_channels(array, 1, Image(array)).shape == (1, 4, 5)
+    with pytest.raises(HilumError, match="of one file only"):
+        match_channels(array, 1, several)
+    # planes of a picture
+    assert match_channels(array[:, None], 1, Image(array)).shape == (1, 1, 4, 5)
 
 
 def test_the_border_control_shows_the_border_only() -> None:

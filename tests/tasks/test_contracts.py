@@ -61,7 +61,7 @@ def test_a_batch_depends_on_its_seed_alone(name: str, plan_of: PlanOf, ready: Re
     assert floats and all(torch.isfinite(torch.abs(t)).all() for t in floats)
 
 
-@pytest.mark.parametrize("name", ["segment", "detect", "register", "reconstruct"])
+@pytest.mark.parametrize("name", ["segment", "detect", "register", "reconstruct", "generate"])
 def test_a_validation_batch_shows_each_of_its_cases(name: str, plan_of: PlanOf, ready: Ready) -> None:
     task = _task.load(plan_of(name, batch=3))
     cases, store = [c for c, p in ready(name).units(task.plan) if p == "train"][:3], Store(task.prepare)

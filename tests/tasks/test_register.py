@@ -18,6 +18,7 @@ from hilum.data.dataset import Dataset
 from hilum.losses import _together
 from hilum.prepare import grid, patches
 from hilum.tasks import _pairs, _task
+from hilum.verbs.train import train
 
 SHAPE = (12, 14, 10)
 RAS = np.array([[1.5, 0, 0, -9], [0, 1.5, 0, 4], [0, 0, 1.5, 7], [0, 0, 0, 1]])
@@ -184,7 +185,18 @@ def test_the_overlap_of_a_batch_that_processes_share_is_that_of_the_whole(
 
 
 def test_labels_are_not_learned_without_classes(plan_of: Callable[..., Plan]) -> None:
+    # a run that was made with such a plan can still be opened
+    task = _task.load(plan_of("register", **{"classes": [], "options.labels": 1.0}))
     with pytest.raises(HilumError, match="no classes") as error:
-        _task.load(plan_of("register", **{"classes": [], "options.labels": 1.0}))
+        task.check_trainable()
     assert error.value.code == "HIL-PLAN-03"
-    _task.load(plan_of("register", classes=[]))
+    _task.load(plan_of("register", classes=[])).check_trainable()
+
+
+def test_a_run_that_can_not_learn_its_labels_does_not_begin(
+    plan_of: Callable[..., Plan], data: Callable[[str], Path], tmp_path: Path
+) -> None:
+    plan_of("register", 1, **{"classes": [], "options.labels": 1.0}).write(tmp_path / "plan.json")
+    with pytest.raises(HilumError, match="no classes"):
+        train(data("register"), "register", tmp_path / "run", plan=tmp_path / "plan.json")
+    assert not (tmp_path / "run").exists()

@@ -146,6 +146,20 @@ def test_distances_of_the_boundary_loss_are_in_millimetres_at_every_level(plan_o
     torch.testing.assert_close(both, first * wanted + second * half)
 
 
+def test_sigma_of_the_weight_map_is_in_pixels_of_the_full_size_at_every_level(plan_of: PlanOf) -> None:
+    from hilum.losses.weight_map import weight_map
+
+    torch.manual_seed(0)
+    task = _task.load(plan_of("segment", **{"options.loss": "weight_map"}))
+    logits, target = torch.randn(2, 3, 8, 8, 8), torch.randint(0, 3, (2, 8, 8, 8))
+    small, shrunk = torch.randn(2, 3, 4, 4, 8), _shrink(target, (4, 4, 8))
+    both = task.losses({"out": [logits, small]}, {"target": target})["loss"]
+    half = weight_map(small, shrunk, IGNORE, spacing=[2.0, 2.0, 1.0])
+    first, second = weights(2)
+    torch.testing.assert_close(both, first * weight_map(logits, target, IGNORE) + second * half)
+    assert float(half) != pytest.approx(float(weight_map(small, shrunk, IGNORE)), rel=1e-3)
+
+
 @pytest.mark.parametrize(("name", "said"), [("dise", "Did you mean dice"), ("tversky:gamma=1", "no option 'gamma'")])
 def test_an_unknown_loss_is_refused_with_the_plan(name: str, said: str, plan_of: PlanOf) -> None:
     with pytest.raises(HilumError, match=said):
@@ -173,6 +187,15 @@ def test_outputs_weigh_what_the_card_of_the_network_says(name: str, shares: list
     alone = [task.losses(one, batch)["loss"] for one in outputs]
     wanted = torch.stack([share * loss for share, loss in zip(shares, alone, strict=True)]).sum()
     torch.testing.assert_close(task.losses({"out": outputs}, batch)["loss"], wanted)
+
+
+def test_every_decoder_stage_of_mednext_learns(plan_of: PlanOf) -> None:
+    """By resolution alone the lowest of four heads would weigh 0."""
+    torch.manual_seed(0)
+    task = _task.load(plan_of("segment", **{"networks.net": {"name": "mednext", "options": {}}}))
+    levels = [torch.randn(2, 3, side, side, requires_grad=True) for side in (32, 16, 8, 4)]
+    loss = task.losses({"out": levels}, {"target": torch.randint(0, 3, (2, 32, 32))})["loss"]
+    assert all(bool(gradient.any()) for gradient in torch.autograd.grad(loss, levels, allow_unused=False))
 
 
 def test_queries_learn_by_matching_and_the_map_that_they_paint_by_nothing_else(plan_of: PlanOf) -> None:

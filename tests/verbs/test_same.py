@@ -4,11 +4,19 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
 
+from hilum.core.atomic import write_json
 from hilum.core.errors import HilumError
-from hilum.core.run import Run
+from hilum.core.plan import Plan
+from hilum.core.progress import quiet
+from hilum.core.run import Run, write_rows
+from hilum.planning.planner import Prepared, look
+from hilum.verbs._same import own_data, same_data, split_rows
 from hilum.verbs.calibrate import calibrate
+from hilum.verbs.evaluate import _asked
 from hilum.verbs.quantise import quantise
 
 
@@ -29,3 +37,55 @@ def test_other_data_are_refused_with_what_differs(
         verb(run, other)
     assert error.value.code == "HIL-TRUST-20" and f"1 is gone ({case})" in error.value.seen
     assert "unchanged data" in error.value.remedy
+
+
+def test_a_run_keeps_its_groups_and_parts_whatever_would_be_found_today(
+    data: Callable[[str], Path], ready: Callable[[str], Prepared], plan_of: Callable[..., Plan], tmp_path: Path
+) -> None:
+    """Patients are told by more than before, and runs of earlier versions were refused on their own, unchanged data."""
+    today = ready("classify")
+    parts = dict(today.parts)
+    moved = [next(name for name, part in parts.items() if part == wanted) for wanted in ("train", "test")]
+    parts[moved[0]], parts[moved[1]] = "test", "train"
+    known = {name: (f"earlier {name}", part) for name, part in parts.items()}
+    before = look(data("classify"), "classify", 0, quiet, known)
+    assert before.facts["hash"] != today.facts["hash"], "intensities are of the training part"
+    plan = plan_of("classify", 2).edited({"data.fingerprint": before.facts["hash"]})
+    plan.write(tmp_path / "plan.json")
+    write_json(tmp_path / "fingerprint.json", before.facts)
+    write_rows(tmp_path / "split.csv", split_rows(before.units(plan)))
+    units = own_data(Run(tmp_path), data("classify"), "HIL-TRUST-20", "Give the same data")
+    assert {case.id: (case.group, part) for case, part in units} == known
+    assert same_data(Run(tmp_path), today) is None, "looked at without the parts of the run"
+
+
+@pytest.mark.parametrize("task", ["register", "reconstruct"])
+def test_a_run_of_pairs_and_one_of_raw_data_know_their_data(
+    task: str, trained: Callable[[str], Run], data: Callable[[str], Path]
+) -> None:
+    run = trained(task)
+    units = own_data(run, data(task), "HIL-TRUST-20", "Give the same data")
+    assert [(c.id, c.group, part) for c, part in units] == [(r["case"], r["group"], r["part"]) for r in run.split()]
+
+
+def test_truth_that_was_corrected_is_told_by_name(
+    trained: Callable[[str], Run], data: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """A label of as many voxels as before went unnoticed, and limits of trust were learned anew of it."""
+    run, moved = tmp_path / "run", tmp_path / "data"
+    shutil.copytree(trained("segment").path, run)
+    shutil.copytree(data("segment"), moved)
+    case = next(row["case"] for row in Run(run).split() if row["part"] == "val")
+    path = moved / "labels" / f"{case}.nii.gz"
+    seen = nibabel.load(path)
+    nibabel.Nifti1Image(np.roll(np.asarray(seen.dataobj), 1, axis=0), seen.affine).to_filename(path)
+    words = rf"the truth of case {case} has changed"
+    with pytest.raises(HilumError, match=rf"{words}.*HIL-TRUST-20"):
+        own_data(Run(run), moved, "HIL-TRUST-20", "Give the same data")
+    with pytest.raises(HilumError, match=rf"{words}.*HIL-T09"):
+        _asked(Run(run), moved, None, quiet)
+    facts = Run(run).json("fingerprint.json")
+    for row in facts["cases"]:
+        del row["truth"]
+    write_json(run / "fingerprint.json", facts)
+    assert own_data(Run(run), moved, "HIL-TRUST-20", "Give the same data"), "a run of before the truth was kept"

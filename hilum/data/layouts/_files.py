@@ -29,7 +29,7 @@ class Channels:
         return tuple(file for source in self.sources for file in getattr(source, "files", ()))
 
     def read(self, region: tuple[slice, ...] | None = None, level: int = 0) -> Image:
-        """All files; refused when one lies elsewhere than the first (N14)."""
+        """All files, and meta["channel_files"], how many; refused when one lies elsewhere than the first (N14)."""
         images: list[Image] = []
         for source in self.sources:
             image = source.read(region, level)
@@ -48,7 +48,7 @@ class Channels:
                 raise HilumError("HIL-N14", f"{names} do not lie on one grid", "Resample the channels to one grid")
         warnings = tuple(dict.fromkeys(w for image in images for w in image.warnings))
         array = np.concatenate([image.array for image in images])
-        return Image(array, first.affine, warnings, first.meta)
+        return Image(array, first.affine, warnings, {**first.meta, "channel_files": len(images)})
 
 
 def sources(folder: Path, named: Iterable[str] = (), channels: int = 0) -> dict[str, Source]:

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+from hilum.core.errors import HilumError
 from hilum.core.image import Case
-from hilum.data.dataset import Dataset, Settings
+from hilum.data.dataset import Dataset, Settings, listed
 from hilum.data.layouts import _beside
-from hilum.data.layouts._files import images
+from hilum.data.layouts._files import images, stem
 from hilum.io import _source
 
 CARD = {"about": "one folder per class with images inside", "order": 40}
@@ -18,14 +19,40 @@ def _classes(folder: Path) -> list[Path]:
 def recognises(folder: Path) -> bool:
     """Sub-folders that hold images, and are not themselves a DICOM series each; no image beside them.
 
-    Images beside folders are the cases (`flat`), and what lies in the folders, as masks that were made of them, is not.
+    Images beside folders are the cases (`flat`) where what lies in the folders, as masks do, was made of them: by their
+    names, or as there are no more. Refused (HIL-DATA-10): images beside folders that hold more, of other names.
     """
-    if not folder.is_dir() or any(_source.is_image(p) for p in folder.iterdir() if p.is_file()):
+    if not folder.is_dir():
         return False
     inner = _classes(folder)
-    return bool(inner) and all(
-        not _source.is_series(p) and any(_source.is_image(q) for q in p.iterdir()) for p in inner
-    )
+    if not inner or any(_source.is_series(p) or not any(map(_source.is_image, p.iterdir())) for p in inner):
+        return False
+    beside = _pictures(folder)
+    if not beside:
+        return True
+    within = [name for p in inner for name in _pictures(p)]
+    if len(beside) >= len(within) or _made_of(within, beside):
+        return False
+    raise HilumError(
+        "HIL-DATA-10", f"{folder} holds {len(beside)} images ({listed(beside[:3])}) beside folders that hold "
+        f"{len(within)}: it may be a folder of images, or one of classes",
+        "Say which in a dataset.yaml: `layout: class_folders` or `layout: flat`; or take out what does not belong",
+    )  # fmt: skip
+
+
+def _pictures(folder: Path) -> list[str]:
+    """Names of the image files directly inside, without their extensions."""
+    return [stem(p) for p in sorted(folder.iterdir()) if p.is_file() and _source.is_image(p)]
+
+
+def _made_of(names: list[str], origins: list[str]) -> bool:
+    """Whether half of the origins or more have something called like them, or so and with a word behind (a, a_mask)."""
+    known = set(origins)
+    found: set[str] = set()
+    for name in names:
+        ends = [k for k in range(1, len(name) + 1) if not name[k : k + 1].isalnum()]
+        found |= known & {name[:k] for k in ends}
+    return 2 * len(found) >= len(known)
 
 
 def read(folder: Path, settings: Settings) -> Dataset:

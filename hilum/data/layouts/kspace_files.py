@@ -1,26 +1,37 @@
-"""A folder of fastMRI-style HDF5 files."""
+"""A folder of k-space files: HDF5 as fastMRI or ISMRMRD have it."""
 
 from pathlib import Path
 
+from hilum.core import catalogue
+from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.data.dataset import Dataset, Settings
 from hilum.data.layouts import _beside
 from hilum.io import _source
 
-CARD = {"about": "k-space as fastMRI-style HDF5 files", "order": 30}
+CARD = {"about": "k-space files (.h5, .hdf5, .mrd), fastMRI-style or ISMRMRD, in the folder or in kspace/", "order": 30}
 
 
 def _files(folder: Path) -> list[Path]:
+    """Files whose names speak of a format of measurements."""
     inner = folder / "kspace" if (folder / "kspace").is_dir() else folder
-    return sorted(p for p in inner.glob("*.h5") if not p.name.startswith(".")) if inner.is_dir() else []
+    if not inner.is_dir():
+        return []
+    cards = catalogue.cards("hilum.io").values()
+    endings = {ending for card in cards if card["reads"] == "measurement" for ending in card["extensions"]}
+    return [path for path in _source.visible(inner) if path.suffix.lower() in endings]
 
 
 def recognises(folder: Path) -> bool:
-    """A folder of .h5 files, or with kspace/ of them."""
+    """A folder of k-space files, or with kspace/ of them."""
     return bool(_files(folder))
 
 
 def read(folder: Path, settings: Settings) -> Dataset:
-    """Cases with "kspace"."""
-    cases = [Case(path.stem, "", {"kspace": _source.open(path)}) for path in _files(folder)]
-    return _beside.described(Dataset("", folder, "", tuple(cases), settings))
+    """Cases with "kspace". Refused: two files of one name (HIL-DATA-04)."""
+    cases: dict[str, Case] = {}
+    for path in _files(folder):
+        if path.stem in cases:
+            raise HilumError("HIL-DATA-04", f"Two files in {path.parent} are called {path.stem!r}", "Rename one")
+        cases[path.stem] = Case(path.stem, "", {"kspace": _source.open(path)})
+    return _beside.described(Dataset("", folder, "", tuple(cases.values()), settings))

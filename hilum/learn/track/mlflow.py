@@ -4,6 +4,7 @@ Look at it with: mlflow ui --backend-store-uri sqlite:///RUN/mlflow/mlflow.db
 """
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,10 @@ CARD = {"about": "a local MLflow database", "package": "mlflow", "extra": "mlflo
 
 LONGEST = 500
 # Characters of a parameter; the plan lies beside them whole.
+NAME = 250
+# Characters of a parameter's name.
+STRANGE = re.compile(r"[^\w\-. ]")
+# What MLflow takes in no name, such as that of a class; and a slash, which must make sense as a path.
 
 
 class Tracker:
@@ -50,7 +55,7 @@ class Tracker:
 
 
 def flat(value: Any, at: str = "") -> dict[str, str]:
-    """Nested plain data by dotted names; lists and long words as short text."""
+    """Nested plain data by dotted names as MLflow takes them; lists and long words as short text."""
     if isinstance(value, dict):
         return {k: v for name, inner in value.items() for k, v in flat(inner, f"{at}.{name}" if at else name).items()}
-    return {at: str(value)[:LONGEST]}
+    return {STRANGE.sub("_", at)[:NAME]: str(value)[:LONGEST]}

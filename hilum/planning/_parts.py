@@ -1,0 +1,43 @@
+"""The parts of a data set, searched for leaks; or those of a run that was made with it, which keeps them."""
+
+from dataclasses import replace
+
+from hilum.data.dataset import Dataset
+from hilum.data.groups import Looks
+from hilum.data.leaks import Leak, Leaks, find, leaks
+from hilum.data.splits import Known, again, given, split
+from hilum.tasks._pairs import connected
+
+
+def cut(dataset: Dataset, seed: int, grouping: str, seen: Looks) -> tuple[Dataset, dict[str, str], Leaks]:
+    """The data set with listed pairs in one group, its parts, and the leaks that are accepted; others are refused."""
+    # before the parts are checked by group: this names the pairs, and what was done to the images
+    found = leaks(dataset, given(dataset), seen) if dataset.parts else Leaks()
+    dataset = _linked(dataset)
+    parts = split(dataset, seed, grouping)
+    if not dataset.parts and grouping != "similarity":
+        # groups by similarity can not leak; known patients can, where one image is filed under two of them
+        found = leaks(dataset, parts, seen)
+    return dataset, parts, found
+
+
+def kept(
+    dataset: Dataset, seed: int, grouping: str, seen: Looks, known: Known
+) -> tuple[Dataset, dict[str, str], Leaks]:
+    """The same with the groups and parts of a run; what would be a leak by what is known today is warned of."""
+    own, parts = again(_linked(dataset), seed, known)
+    searched = dataset.parts or grouping != "similarity"
+    pairs: tuple[Leak, ...] = find(dataset, parts, seen) if searched else ()
+    found = Leaks(pairs, len(seen))
+    if not pairs:
+        return own, parts, found
+    words = f"HIL-T09: the run keeps its parts, but {found.sentence}"
+    return own, parts, replace(found, warnings=(words,))
+
+
+def _linked(dataset: Dataset) -> Dataset:
+    """The data set with the groups of listed pairs joined."""
+    if not dataset.pairs:
+        return dataset
+    groups = connected(dataset.pairs, {c.id: c.group for c in dataset.cases})
+    return replace(dataset, cases=tuple(replace(c, group=groups[c.id]) for c in dataset.cases))

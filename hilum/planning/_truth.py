@@ -1,0 +1,40 @@
+"""What is to be learned of a case, as a digest: a label that was corrected may hold as many voxels as before."""
+
+import hashlib
+from typing import Any
+
+import numpy as np
+
+from hilum.core.image import Array, Case, Image
+from hilum.prepare.grid import to_ras
+from hilum.tasks import _labels
+
+
+def digest(case: Case, label: Image | None = None, target: Array | None = None) -> str:
+    """Of label, validity mask, target, and boxes with their classes: 32 hex digits, also where there is none of them.
+
+    label: read already, in RAS order. target: of raw data. The validity mask is read here.
+    """
+    found = hashlib.blake2b(digest_size=16)
+    if label is not None:
+        _add(found, "label", label.array)
+    if _labels.VALIDITY in case.items:
+        _add(found, "validity", to_ras(_labels.stored(case, _labels.VALIDITY)).array != 0)
+    if target is not None:
+        _add(found, "target", target)
+    found.update(repr(_boxes(case)).encode())
+    return found.hexdigest()
+
+
+def _add(found: Any, name: str, array: Array) -> None:
+    """An array by its shape and values; whole numbers alike, however wide they are stored."""
+    if array.dtype.kind in "biu":
+        array = array.astype(np.int32, copy=False)
+    found.update(f"{name} {array.shape}".encode())
+    found.update(np.ascontiguousarray(array).tobytes())
+
+
+def _boxes(case: Case) -> list[list[Any]]:
+    """Rows (class, low..., high...) in an order of their own; classes by name, as a new one would number them anew."""
+    rows = [] if case.boxes is None else case.boxes.tolist()
+    return sorted([case.box_classes.get(int(row[0]), str(int(row[0]))), *row[1:]] for row in rows)

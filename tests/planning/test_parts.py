@@ -1,0 +1,39 @@
+"""A run keeps its groups and parts; what would be a leak by what is known today is told."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hilum.core.errors import HilumError
+from hilum.core.image import Case, Image
+from hilum.data.dataset import Dataset
+from hilum.data.groups import looks
+from hilum.data.phantoms import slices
+from hilum.planning._parts import cut, kept
+
+
+def dataset(*patients: str) -> Dataset:
+    heads = [slices.draw(np.random.default_rng(n), 64, 0.03, ill=False) for n in range(len(patients))]
+    rows = zip("abcd", patients, heads, strict=True)
+    cases = (Case(name, who, {"image": Image(head)}) for name, who, head in rows)
+    return Dataset("x", Path("x"), "table", tuple(cases))
+
+
+def test_t09_a_patient_in_two_parts_of_a_run_is_told_and_the_run_kept() -> None:
+    """Patients are told by more than before, and a run of an earlier version was refused on its own data."""
+    data = dataset("P1", "P2", "P3", "P1")
+    known = {"a": ("a", "train"), "b": ("b", "train"), "c": ("c", "val"), "d": ("d", "test")}
+    own, parts, found = kept(data, 0, "patient", looks(data), known)
+    assert [c.group for c in own.cases] == list("abcd") and parts == {name: part for name, (_, part) in known.items()}
+    (told,) = found.warnings
+    assert told.startswith("HIL-T09: the run keeps its parts") and "a (train) and d (test): the same patient" in told
+    same = {name: (group, "train" if name == "d" else part) for name, (group, part) in known.items()}
+    assert kept(data, 0, "patient", looks(data), same)[2].warnings == ()
+
+
+def test_t08_the_way_of_grouping_is_known_where_there_are_too_few_groups() -> None:
+    data = dataset("P1", "P1", "P1", "P1")
+    with pytest.raises(HilumError, match="`patients: case`") as error:
+        cut(data, 0, "patient", looks(data))
+    assert error.value.code == "HIL-T08"
