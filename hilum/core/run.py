@@ -184,9 +184,9 @@ class Run:
             raise HilumError("HIL-M05", f"{self.path} has no manifest.json", "The training did not finish: resume it")
         manifest = self.json("manifest.json")
         seen = self.hashes()
-        # of two members of one name a reader may see the other one
+        # of two members of one name a reader may see the other one; so of the manifest, which does not list itself
         twice = {n for n, count in Counter(self.names()).items() if count > 1}
-        return sorted(n for n in manifest.keys() | seen.keys() if manifest.get(n) != seen.get(n) or n in twice)
+        return sorted(twice | {n for n in manifest.keys() | seen.keys() if manifest.get(n) != seen.get(n)})
 
     def check_hashes(self) -> None:
         """Refuse when any file differs from manifest.json (HIL-M05), or when a newer Hilum wrote it (HIL-M09)."""

@@ -201,7 +201,7 @@ def _graphs(bundle: Run, stored: Mapping[str, Any], card: Mapping[str, Any]) -> 
             continue
         name, given = names[0], outputs(bundle, stored)
         if given is None:
-            found[name], why[name] = None, f"it needs hilum[{extra}], which is not installed"
+            found[name], why[name] = None, f"it needs the extra {extra}, which is not installed"
             continue
         first = {n: t for n, t in stored.items() if n in given}
         found[name] = _same(first, given, card, runtime, f"{name} of {bundle.path}")

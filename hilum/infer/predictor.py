@@ -42,6 +42,9 @@ class Predictor(Asked):
     runtime: a file of hilum/infer/runtimes, or "auto". limit: bytes that a prediction may hold, whole process.
     """
 
+    maps = False
+    # Whether maps of a case are written as pictures, by those that have some (`trust.trusted`).
+
     def __init__(self, run: Run, runtime: str = "torch", limit: int | None = None) -> None:
         super().__init__(run, runtime, limit)
         self.anatomy = watched.known(run)
@@ -159,7 +162,7 @@ class Predictor(Asked):
         placed = prepared["placed"].image
         self.promised = promise.of(
             lambda: self._cost(look, window, late, pace), tiles, channels, image.nbytes, placed.array, len(maps or {}),
-            self._began,
+            self._began, len(maps or {}) if self.maps else 0, bool(self.task.single),
         )  # fmt: skip
         self.promised.keep(self.limit)
         told = self.promised.words()

@@ -24,6 +24,11 @@ SCRATCH = 3
 # Copies of a chunk of scores that are there while classes are made of features.
 DISTANCE = 20
 # Bytes a voxel while some near foreground are drawn, in a few planes.
+LABELS, PIECES = 4, 7
+# Bytes a voxel of the network's grid: labels, and what becomes of them; where only the largest piece of some is kept,
+# labels before and after, where a class is (1), and the numbers of its pieces (4).
+READERS = 2
+# Copies that another reader holds while it looks at what was written: as it reads, and as it hands it on.
 WRITERS = 200 << 20
 # Libraries that are loaded when the first result is written and checked, and what they hold besides; about.
 
@@ -105,12 +110,15 @@ def of(
     image: Array,
     maps: int = 0,
     earlier: int | None = None,
+    pictures: int = 0,
+    single: bool = False,
 ) -> Promise:
     """Add up.
 
     one: what a window costs, tried when it is called or known from an earlier case. channels: merged. prepared: bytes
     of the image on the network's grid. image: as read. maps: pictures made on the way. earlier: the peak when the case
-    was begun, None: not known.
+    was begun, None: not known. pictures: of the maps those that are written. single: whether of some class only the
+    largest piece is kept.
     """
     before, until = resident.now(), resident.peak()
     cost = one()
@@ -124,10 +132,18 @@ def of(
         window=cost.window,
         ring=ring_memory(tiles, channels),
         scores=SCRATCH * CHUNK * BYTES + (at_a_time(tiles.shape[1:]) + 2 * REACH) * plane * DISTANCE,
-        # where labels differ, the map itself, what is written, and twice more while another reader checks it
-        labels=4 * grid + 3 * own + maps * own * BYTES + WRITERS,
+        labels=_labels(grid, own, maps, pictures, single) + WRITERS,
         seconds=round(cost.seconds * tiles.count, 4),
         # a peak that was there before says nothing of this case
         read=until if earlier is not None and until > earlier else 0,
         tried=until,
     )
+
+
+def _labels(grid: int, own: int, maps: int, pictures: int, single: bool) -> int:
+    """Bytes of labels on both grids and of maps on the image's, and of what is checked of them, one at a time.
+
+    grid, own: voxels of the network's and of the image's grid.
+    """
+    checked = READERS * (BYTES if pictures else 1)
+    return (PIECES if single else LABELS) * grid + (1 + maps * BYTES + checked) * own

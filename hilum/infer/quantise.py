@@ -9,6 +9,7 @@ import numpy as np
 
 from hilum.core.errors import HilumError
 from hilum.core.evenly import evenly
+from hilum.core.extras import install
 from hilum.core.image import Array, Case
 from hilum.core.progress import Progress, quiet
 from hilum.infer import streamed, windows
@@ -49,9 +50,8 @@ def graph(predictor: Predictor, examples: Sequence[Array]) -> dict[str, bytes]:
             import nncf
     except ImportError as error:
         raise HilumError(
-            "HIL-INFER-12", "Quantising needs nncf, which is not installed",
-            'Install it with: pip install "hilum[openvino]"',
-        ) from error  # fmt: skip
+            "HIL-INFER-12", "Quantising needs nncf, which is not installed", install("openvino")
+        ) from error
     net = predictor.net if streamed.linear_head(predictor.net) is None else features_of(predictor.net)
     model = _openvino.model(net, torch.from_numpy(examples[0]))
     loud = logging.getLogger("nncf").level

@@ -8,6 +8,8 @@ revoked is trusted for nothing any more, whenever it signed.
 
 import base64
 import binascii
+import contextlib
+import errno
 import json
 import os
 import tempfile
@@ -21,6 +23,7 @@ from pydantic import Field, field_validator
 
 from hilum.core.atomic import UNFINISHED, write_text
 from hilum.core.errors import HilumError
+from hilum.core.extras import install
 from hilum.core.plan import Strict, checked
 
 NAME = "signature.json"
@@ -29,6 +32,8 @@ SEAL = b"Hilum bundle manifest, signature 1\n"
 KEYS = (".yaml", ".yml", ".json")
 LENGTHS = {"key": 32, "signature": 64}
 # Bytes of an Ed25519 public key and of a signature.
+LINKLESS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+# What file systems without hard links say when one is asked for: FAT, exFAT, some network drives.
 
 
 def _bytes(text: str, what: str) -> bytes:
@@ -114,10 +119,27 @@ def _write_private(path: Path, text: bytes) -> None:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
-        os.link(name, path)
+        _published(name, path)
     finally:
-        # half a key is none
-        os.unlink(name)
+        # half a key is none; where it took its place by its own name, there is none left
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+
+
+def _published(part: str, path: Path) -> None:
+    """The whole file `part` gets its name; FileExistsError where that is taken."""
+    try:
+        os.link(part, path)
+    except OSError as error:
+        if error.errno not in LINKLESS:
+            raise
+        # whoever makes the empty file has the name; then it is replaced at once by the whole one
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        try:
+            os.replace(part, path)
+        except OSError:
+            os.unlink(path)
+            raise
 
 
 def sign(manifest: bytes, keyfile: Path) -> bytes:
@@ -246,7 +268,6 @@ def _library() -> Any:
         from cryptography.hazmat.primitives.asymmetric import ed25519
     except ImportError as error:
         raise HilumError(
-            "HIL-INFER-31", "Signatures need the package cryptography, which is not installed",
-            "pip install 'hilum[sign]'",
-        ) from error  # fmt: skip
+            "HIL-INFER-31", "Signatures need the package cryptography, which is not installed", install("sign")
+        ) from error
     return ed25519

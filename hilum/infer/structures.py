@@ -1,5 +1,6 @@
 """What a mask measures: size of every structure, and the intensities inside it as the image has them."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,6 +9,8 @@ from hilum.core.findings import Mask
 from hilum.core.image import Array, Image, Table
 
 PERCENTILES = (5, 50, 95)
+BLOCK = 1 << 20
+# Intensities that are turned into float64 at a time.
 
 
 def table(mask: Mask, image: Image, channels: Sequence[str] = ()) -> Table:
@@ -45,10 +48,25 @@ def _boxes(array: Array) -> dict[int, tuple[slice, ...]] | None:
 
 
 def _intensity(values: Array) -> dict[str, float | None]:
-    """Statistics of (n,) intensities."""
-    values = values[np.isfinite(values)].astype(np.float64)
+    """Statistics of (n,) intensities, whose order is not kept: of a large structure no copy as float64 is made."""
+    if values.dtype.kind == "f":
+        finite = np.isfinite(values)
+        values = values if finite.all() else values[finite]
     if not len(values):
         return dict.fromkeys(("mean", "sd", "median", "p05", "p95"))
-    low, middle, high = np.percentile(values, PERCENTILES)
-    found = {"mean": values.mean(), "sd": values.std(), "median": middle, "p05": low, "p95": high}
-    return {name: round(float(v), 6) for name, v in found.items()}
+    mean = float(values.mean(dtype=np.float64))
+    parts = (values[start : start + BLOCK].astype(np.float64) - mean for start in range(0, len(values), BLOCK))
+    spread = math.sqrt(sum(float((part**2).sum()) for part in parts) / len(values))
+    low, middle, high = _percentiles(values)
+    found = {"mean": mean, "sd": spread, "median": middle, "p05": low, "p95": high}
+    return {name: round(value, 6) for name, value in found.items()}
+
+
+def _percentiles(values: Array) -> list[float]:
+    """PERCENTILES of (n,) values, linear between two of them; what is asked for is brought into place, not copied."""
+    places = [p / 100 * (len(values) - 1) for p in PERCENTILES]
+    lower = [math.floor(place) for place in places]
+    upper = [min(n + 1, len(values) - 1) for n in lower]
+    values.partition(sorted({*lower, *upper}))
+    ends = [(float(values[a]), float(values[b])) for a, b in zip(lower, upper, strict=True)]
+    return [a + (b - a) * (place - n) for (a, b), place, n in zip(ends, places, lower, strict=True)]

@@ -104,24 +104,38 @@ def smallest(array: Array) -> Array:
     raise HilumError("HIL-N15", f"Values reach from {low} to {high}", "Keep them within 32 bits")
 
 
-def _equal(a: Array, b: Array) -> bool:
-    """Whether two arrays of one shape hold the same, NaN being like NaN; large ones some slices at a time."""
-    nan = a.dtype.kind == "f"
+def _slabs(a: Array, b: Array) -> Iterator[tuple[Array, Array]]:
+    """Two arrays of one shape, side by side; large ones some slices at a time."""
     if a.size <= COMPARED:
-        return np.array_equal(a, b, equal_nan=nan)
+        yield a, b
+        return
     axis = int(np.argmax(np.abs(a.strides)))
     step = max(1, COMPARED * a.shape[axis] // a.size)
     a, b = np.moveaxis(a, axis, 0), np.moveaxis(b, axis, 0)
-    parts = (slice(start, start + step) for start in range(0, len(a), step))
-    return all(np.array_equal(a[part], b[part], equal_nan=nan) for part in parts)
+    for start in range(0, len(a), step):
+        yield a[start : start + step], b[start : start + step]
 
 
-def same(path: Path, wanted: Array, seen: Array, wanted_affine: Any = None, seen_affine: Any = None) -> None:
-    """Compare what was decoded again with what should have been written; a difference is refused (HIL-IO-05)."""
+def _equal(a: Array, b: Array, zeroed: bool) -> bool:
+    """Whether two arrays of one shape hold the same, NaN being like NaN. zeroed: as of `same`."""
+    nan = a.dtype.kind == "f"
+    pairs = _slabs(a, b)
+    if zeroed and nan:
+        pairs = ((np.nan_to_num(x, nan=0, posinf=0, neginf=0), y) for x, y in pairs)
+    return all(np.array_equal(x, y, equal_nan=nan) for x, y in pairs)
+
+
+def same(
+    path: Path, wanted: Array, seen: Array, wanted_affine: Any = None, seen_affine: Any = None, zeroed: bool = False
+) -> None:
+    """Compare what was decoded again with what should have been written; a difference is refused (HIL-IO-05).
+
+    zeroed: 0 is what must be seen where the wanted value is NaN or infinite.
+    """
     fault = ""
     if wanted.shape != seen.shape:
         fault = f"shape {seen.shape} instead of {wanted.shape}"
-    elif not _equal(wanted, seen):
+    elif not _equal(wanted, seen, zeroed):
         fault = f"{int((wanted != seen).sum())} values differ"
     elif wanted_affine is not None:
         space = wanted.shape[-3:]

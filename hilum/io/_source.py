@@ -3,6 +3,7 @@
 import builtins
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,11 @@ class FileSource:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Every file that it is read from: of a folder those that were named, else all of it."""
-        if not self.path.is_dir():
-            return (self.path,)
+        """Every file that it is read from: of a folder those that were named, else as its format says."""
         names = self.options.get("files")
-        found = self.path.rglob("*") if names is None else (self.path / name for name in names)
-        return tuple(sorted(path for path in found if names is not None or path.is_file()))
+        if names is not None and self.path.is_dir():
+            return tuple(sorted(self.path / name for name in names))
+        return tuple(sorted(_workers.files_of(catalogue.card("hilum.io", self.format)["module"], self.path)))
 
     def accepting(self, rows: Iterable[str]) -> "FileSource":
         """The same source with those faults (D21) bridged instead of refused, where its format can do that."""
@@ -157,16 +157,23 @@ def visible(folder: Path) -> Iterator[Path]:
 
 
 def is_series(path: Path) -> bool:
-    """Whether a folder holds DICOM files directly, by name or by mark, whatever pictures and tables lie beside them."""
+    """Whether a folder holds DICOM files directly, by name or by mark, at least as many as images of other formats.
+
+    A preview and a table beside the slices make them no less a series, one DICOM file among pictures is none.
+    """
     path = Path(path)
     if not path.is_dir() or path.name.startswith("."):
         return False
+    kinds = {name: card["reads"] for name, card in _readable()}
     forms = {file: by_name(file) for file in visible(path)}
-    if "dicom" in forms.values():
-        return True
+    slices = sum(form == "dicom" for form in forms.values())
+    others = sum(kinds[form] == "image" for form in forms.values() if form is not None and form != "dicom")
+    lacking = max(1, others) - slices
     # names cost nothing: of thousands of pictures none is opened, and of notes beside them neither
-    nameless = (file for file, form in forms.items() if form is None and file.suffix.lower() not in NOTES)
-    return any(_is_dicom(file) for file in nameless)
+    nameless = [file for file, form in forms.items() if form is None and file.suffix.lower() not in NOTES]
+    if 0 < lacking <= len(nameless):
+        lacking -= sum(1 for _ in islice(filter(_is_dicom, nameless), lacking))
+    return lacking <= 0
 
 
 def _is_dicom(path: Path) -> bool:
@@ -197,7 +204,10 @@ def open(path: str | Path, part: int | None = None, options: Mapping[str, Any] |
     if path.is_dir():
         if is_series(path):
             return FileSource(path, "dicom", options=options or {})
-        raise HilumError("HIL-IO-01", f"The folder {path} holds no DICOM files", f"Give one of: {_known()}")
+        raise HilumError(
+            "HIL-IO-01", f"The folder {path} is no DICOM series: it holds no DICOM files, or fewer than other images",
+            f"Give one of: {_known()}",
+        )  # fmt: skip
     with reading(path):
         form = _format(path)
     if form is None:

@@ -7,6 +7,7 @@ can not hand over descriptors, or HILUM_DECODE is "inline", the same functions r
 
 import atexit
 import contextlib
+import importlib
 import json
 import os
 import queue
@@ -20,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hilum.core import catalogue
 from hilum.core.errors import HilumError
 from hilum.io._guard import reading
 from hilum.io._parcel import pack_options, unpack
@@ -111,20 +113,22 @@ class Worker:
 
 
 class Pool:
-    """Processes that stand ready; each serves one file at a time."""
+    """Processes that stand ready; each serves one file at a time. One is started at once, others when all are busy."""
 
     def __init__(self, processes: int = PROCESSES, memory: int | None = None, seconds: float = SECONDS) -> None:
         self.memory, self.seconds = memory or default_memory(), seconds
-        self._idle: queue.LifoQueue[Worker] = queue.LifoQueue()
-        for _ in range(processes):
-            self._idle.put(Worker(self.memory))
+        # the last one put is the first one taken: None, a process still to be started, comes when no other is left
+        self._idle: queue.LifoQueue[Worker | None] = queue.LifoQueue()
+        for _ in range(processes - 1):
+            self._idle.put(None)
+        self._idle.put(Worker(self.memory))
 
     def decode(self, module: str, function: str, path: Path, options: dict[str, Any]) -> Any:
         """What `module.function(path, **options)` gives there; its HilumError is raised here."""
-        seconds = self.seconds + _size(path, options.get("files") or ()) / SLOWEST
+        seconds = self.seconds + _size(path, options.get("files") or (), module) / SLOWEST
         request: dict[str, Any] = {"module": module, "function": function, "path": str(path), "seconds": seconds}
         request["options"] = pack_options(options)
-        worker = self._idle.get()
+        worker = self._taken()
         try:
             if worker.process.poll() is not None:
                 # ended while it stood ready (somebody else's kill): this file is not to blame
@@ -155,16 +159,43 @@ class Pool:
             raise HilumError(code, seen if str(path) in seen else f"{path}: {seen}", remedy)
         return unpack(reply["value"], handles, reply["names"], unused)
 
+    def _taken(self) -> Worker:
+        """One that is idle; a new one where all that were started are busy."""
+        worker = self._idle.get()
+        if worker is not None:
+            return worker
+        try:
+            return Worker(self.memory)
+        except BaseException:
+            self._idle.put(None)
+            raise
+
     def close(self) -> None:
         """End every process that is idle."""
         while not self._idle.empty():
-            self._idle.get().stop()
+            if worker := self._idle.get():
+                worker.stop()
 
 
-def _size(path: Path, files: Sequence[str] = ()) -> int:
-    """Bytes on disk of a file, or of a folder's files (of those named, else of those directly inside)."""
+def files_of(module: str, path: Path) -> list[Path]:
+    """Every file that a path is read from, as the format of that module says: beside a header its voxels, too.
+
+    Where the format does not say it, or can not: the file itself, or all that lies below a folder.
+    """
+    card = next((c for c in catalogue.cards("hilum.io").values() if c["module"] == module), {})
+    if card.get("files"):
+        # what can not be looked at is refused by its reader, with a reason
+        with contextlib.suppress(HilumError), reading(path):
+            named: list[Path] = importlib.import_module(module).files_of(path)
+            return named
+    return [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+
+
+def _size(path: Path, files: Sequence[str] = (), module: str = "") -> int:
+    """Bytes on disk: of a file, with what belongs to it; of a folder those named, else those directly inside."""
     total = 0
-    for one in [path / name for name in files] or (list(path.iterdir()) if path.is_dir() else [path]):
+    named = [path / name for name in files]
+    for one in named or (list(path.iterdir()) if path.is_dir() else files_of(module, path)):
         # what can not be looked at is refused by its reader, with a reason
         with contextlib.suppress(OSError):
             total += one.stat().st_size
@@ -209,8 +240,6 @@ if hasattr(os, "register_at_fork"):
 def decode(module: str, function: str, path: Path, options: dict[str, Any]) -> Any:
     """`module.function(path, **options)`, guarded: in a decoding process where the system allows it."""
     if os.environ.get("HILUM_DECODE") == "inline" or not hasattr(socket, "send_fds"):
-        import importlib
-
         with reading(path):
             return getattr(importlib.import_module(module), function)(path, **options)
     if not path.exists():

@@ -22,7 +22,7 @@ from hilum.io._dicom import even, pixels
 from hilum.io._dicom.choose import choose
 from hilum.io._dicom.file import header as read_header
 from hilum.io._dicom.frames import Slice, not_an_image
-from hilum.io._dicom.series import Volume, looks_like_dicom, triage
+from hilum.io._dicom.series import Volume, candidates, looks_like_dicom, triage
 from hilum.io._dicom.write import CT_OFFSET, checked, one_slice
 from hilum.io._guard import cropped, full_only, labels_of, reading, same
 
@@ -32,6 +32,7 @@ CARD = {
     "writes": ["image"],
     "magic": [[128, b"DICM"]],
     "accepts": ["D21"],
+    "files": True,
     "about": "a folder with one CT or MR series, or one DICOM picture",
 }
 BRIDGED = ("D21", "HIL-D21")
@@ -84,12 +85,19 @@ def _known(accept: Collection[str], files: Sequence[str] | None) -> None:
         raise HilumError("HIL-IO-07", f"The file {outside[0]!r} lies outside the folder", "Name files inside it")
 
 
+def files_of(path: Path) -> list[Path]:
+    """Every file that is looked at: the file, or the DICOM files directly inside a folder, all below where none is."""
+    return list(candidates(path, _inside(path), [])) if path.is_dir() else [path]
+
+
+def _inside(path: Path) -> list[str] | None:
+    """The names of the DICOM files directly inside a folder; None where there is none."""
+    return sorted(file.name for file in path.iterdir() if looks_like_dicom(file)) or None if path.is_dir() else None
+
+
 def _looked(path: Path, accept: Collection[str], files: Sequence[str] | None) -> Any:
     """What lies at the path; of a folder the files directly inside, or all below where none does."""
-    if files is None and path.is_dir():
-        inside = sorted(file.name for file in path.iterdir() if looks_like_dicom(file))
-        files = inside or None
-    return triage(path, accept, files, keep=True)
+    return triage(path, accept, _inside(path) if files is None else files, keep=True)
 
 
 def read_labels(path: Path) -> Image:

@@ -26,6 +26,7 @@ CARD = {
     "reads": "image",
     "writes": ["image", "mask"],
     "magic": [[0, b"ObjectType = Image"]],
+    "files": True,
     "about": "MetaImage volumes in patient millimetres (written: .mha)",
 }
 
@@ -60,6 +61,12 @@ def read_labels(path: Path) -> Image:
     path = Path(path)
     with reading(path):
         return labels_of(_read(path, labels=True))
+
+
+def files_of(path: Path) -> list[Path]:
+    """The file, and that of its voxels where it is a header beside them; refused as by `read`."""
+    name = _fields(path, lines(path, "ElementDataFile")[0])["ElementDataFile"]
+    return [path] if name.upper() == "LOCAL" else [path, beside(path, name)]
 
 
 def _read(path: Path, labels: bool) -> Image:

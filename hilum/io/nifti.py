@@ -27,6 +27,7 @@ CARD = {
     "reads": "image",
     "writes": ["image", "mask"],
     "magic": [[344, b"n+1"], [4, b"n+2"], [0, b"\x1f\x8b"]],
+    "files": True,
     "about": "NIfTI volumes in patient millimetres, single file or .hdr with .img (written: .nii and .nii.gz)",
 }
 
@@ -58,6 +59,11 @@ def read_labels(path: Path) -> Image:
     path = Path(path)
     with reading(path):
         return labels_of(_read(path, labels=True))
+
+
+def files_of(path: Path) -> list[Path]:
+    """The file, and the .img beside a .hdr; refused (HIL-N13) where that one is missing."""
+    return [path, _picture(path)] if path.name.lower().endswith((".hdr", ".hdr.gz")) else [path]
 
 
 def _read(path: Path, labels: bool) -> Image:

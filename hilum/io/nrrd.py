@@ -27,6 +27,7 @@ CARD = {
     "reads": "image",
     "writes": ["image", "mask"],
     "magic": [[0, b"NRRD000"]],
+    "files": True,
     "about": "NRRD volumes in patient millimetres (written: .nrrd)",
 }
 
@@ -74,6 +75,12 @@ def read_labels(path: Path) -> Image:
     path = Path(path)
     with reading(path):
         return labels_of(_read(path, labels=True))
+
+
+def files_of(path: Path) -> list[Path]:
+    """The file, and that of its voxels where it is a header beside them; refused as by `read`."""
+    name = _fields(path, lines(path, "")[0]).get("data file")
+    return [path] if name is None else [path, beside(path, name)]
 
 
 def _read(path: Path, labels: bool) -> Image:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from hilum.core.errors import HilumError
+from hilum.core.extras import install
 from hilum.core.image import Array, Image
 from hilum.io import _buffer
 from hilum.io._guard import labels_of, reading
@@ -129,9 +130,7 @@ def _opened(path: Path) -> Any:
         return others.OpenSlide(path)
     if others.available():
         raise HilumError("HIL-I07", f"{path} is no slide that OpenSlide knows", "Export it as tiled TIFF")
-    raise HilumError(
-        "HIL-I09", f"{path} is a slide of a kind that needs OpenSlide", "Install it: pip install 'hilum[slides]'"
-    )
+    raise HilumError("HIL-I09", f"{path} is a slide of a kind that needs OpenSlide", install("slides"))
 
 
 def _steps(shapes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:

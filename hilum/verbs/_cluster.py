@@ -5,19 +5,30 @@ and tells nobody that it is used. Scheduler and workers exchange pickled objects
 of your own, on a network that you trust. Model, inputs and the folder of results must have the same paths everywhere.
 """
 
+import contextlib
 import functools
+import hashlib
+import json
 import math
-from collections.abc import Iterator, Sequence
+import socket
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from hilum.core.errors import HilumError
+from hilum.core.extras import install
 from hilum.core.image import Case
+from hilum.verbs import _record
 
 LOCAL = "local:"
 RETRIES = 1
 # Of a case whose process was lost; one that loses it again is given up.
+LOOKS = 2
+# At the record of the folder: the caller writes it anew after each case, which some network disks tell late.
+_alone = threading.Lock()
+# The predictor of a process, its clock and what it tried last are for one case at a time.
 
 
 def check(address: str) -> None:
@@ -29,10 +40,7 @@ def check(address: str) -> None:
     try:
         import distributed  # noqa: F401
     except ImportError as error:
-        raise HilumError(
-            "HIL-INFER-12", "--cluster needs Dask, which is not installed",
-            'Install it with: pip install "hilum[cluster]"',
-        ) from error  # fmt: skip
+        raise HilumError("HIL-INFER-12", "--cluster needs Dask, which is not installed", install("cluster")) from error
 
 
 def run(cases: Sequence[Case], address: str, settings: dict[str, Any]) -> Iterator[tuple[Case, Any]]:
@@ -51,33 +59,61 @@ def run(cases: Sequence[Case], address: str, settings: dict[str, Any]) -> Iterat
 def one(case: Case, settings: dict[str, Any]) -> dict[str, Any]:
     """In a worker: predict and write one case; {"done": row} or {"error": [code, seen, remedy]}.
 
-    settings: model, key (of its files), runtime, memory (bytes or None), wide, maps, roi, folder, format, processes (on
-    this machine), cases (about, of each).
+    settings: model, files (`digest` of its files), runtime, memory (bytes or None), wide, maps, roi, folder, key (of
+    the record there), format, processes (on this machine), cases (about, of each). One case at a time, whatever the
+    threads of the worker: they share a predictor. Another model or folder than the caller's is refused (HIL-INFER-21).
     """
     from hilum.verbs import _flow
     from hilum.verbs.predict import READ, finishing
 
-    try:
-        predictor = _predictor(
-            *(settings[k] for k in ("model", "key", "runtime", "memory", "wide", "maps", "roi", "processes"))
-        )
-        predictor.expect(settings["cases"])
-        finish = finishing(Path(settings["folder"]), settings["format"])
-        ((_, outcome),) = _flow.run([case], READ, predictor.told, finish, ahead=False)
-    except HilumError as error:
-        outcome = error
+    with _alone:
+        try:
+            folder = Path(settings["folder"])
+            _check_folder(folder, settings["key"])
+            predictor = _predictor(
+                *(settings[k] for k in ("model", "files", "runtime", "memory", "wide", "maps", "roi", "processes"))
+            )
+            predictor.expect(settings["cases"])
+            finish = finishing(folder, settings["format"])
+            ((_, outcome),) = _flow.run([case], READ, predictor.told, finish, ahead=False)
+        except HilumError as error:
+            outcome = error
     if isinstance(outcome, HilumError):
         return {"error": [outcome.code, outcome.seen, outcome.remedy]}
     return {"done": outcome}
 
 
+def digest(hashes: Mapping[str, str]) -> str:
+    """One hash for the files of a model, of their own ({name: SHA-256}, as `Run.hashes` has them)."""
+    return hashlib.sha256(json.dumps(dict(sorted(hashes.items()))).encode()).hexdigest()
+
+
+def _check_folder(folder: Path, key: str) -> None:
+    """Refuse a folder without the caller's record, which is written before the first case is sent (HIL-INFER-21)."""
+    for _ in range(LOOKS):
+        with contextlib.suppress(OSError, ValueError):
+            record = json.loads((folder / _record.NAME).read_text(encoding="utf-8"))
+            if isinstance(record, dict) and record.get("key") == key:
+                return
+    raise _elsewhere(f"{folder} is another folder here: it does not hold the {_record.NAME} of this call")
+
+
+def _elsewhere(seen: str) -> HilumError:
+    return HilumError(
+        "HIL-INFER-21", f"On the worker {socket.gethostname()}, {seen}",
+        "Model, inputs and --out must lie at the same paths on every machine, best on a disk that all share",
+    )  # fmt: skip
+
+
 @functools.lru_cache(maxsize=1)
 def _predictor(
-    model: str, key: str, runtime: str, memory: int | None, wide: bool, maps: bool, roi: tuple[str, ...], processes: int
-) -> Any:
+    model: str, files: str, runtime: str, memory: int | None, wide: bool, maps: bool, roi: tuple[str, ...],
+    processes: int,
+) -> Any:  # fmt: skip
     """Opened once in a process; the processors of a machine are shared between its processes.
 
-    key: of the model's files. A worker that outlives a call opens a model that has changed anew.
+    files: `digest` of the caller's. A worker that outlives a call opens a model that has changed anew, and one that has
+    another model at that path refuses it (HIL-INFER-21).
     """
     import torch
 
@@ -85,8 +121,11 @@ def _predictor(
     from hilum.planning import machine
     from hilum.trust.system import trusted
 
+    run = Run(Path(model))
+    if digest(run.hashes()) != files:
+        raise _elsewhere(f"{model} is another model than the caller's")
     torch.set_num_threads(max(1, machine.cores() // processes))
-    return trusted(Run(Path(model)), runtime, memory, wide, maps, roi)
+    return trusted(run, runtime, memory, wide, maps, roi)
 
 
 @contextmanager

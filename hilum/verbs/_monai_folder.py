@@ -59,7 +59,7 @@ def facts(folder: Path) -> dict[str, Any]:
         return {}
     many = [f"{name} {i}" if names.count(name) > 1 else name for i, name in enumerate(names)]
     found = {"channels": many, "data": str(told.get("name", folder.name))}
-    if sorted(outputs) != list(range(len(outputs))) or "background" not in outputs[0].lower():
+    if not outputs or sorted(outputs) != list(range(len(outputs))) or "background" not in outputs[0].lower():
         return found
     return found | {"classes": {number: outputs[number] for number in sorted(outputs) if number}}
 

@@ -115,7 +115,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _checkpoint(folder: Path, fold: str | None) -> tuple[Path, list[str]]:
-    """The weights of one fold, and a sentence where other folds are left out."""
+    """The weights of one fold, and sentences where they are not the last ones, and where other folds are left out."""
     known = {p.name.removeprefix("fold_"): p for p in sorted(folder.glob("fold_*")) if p.is_dir()}
     wanted = fold or ("0" if "0" in known else next(iter(known), "0"))
     if wanted not in known:
@@ -123,9 +123,15 @@ def _checkpoint(folder: Path, fold: str | None) -> tuple[Path, list[str]]:
         raise HilumError("HIL-INFER-36", f"{folder} has no fold_{wanted}", remedy)
     for name in ("checkpoint_final.pth", "checkpoint_best.pth"):
         if (known[wanted] / name).is_file():
+            words: list[str] = []
+            if name == "checkpoint_best.pth":
+                words += [
+                    f"Fold {wanted} has no checkpoint_final.pth: {name} was taken, and its training may not be done."
+                ]
             others = [n for n in known if n != wanted]
-            words = f"Fold {wanted} was taken alone; nnU-Net would average it with {', '.join(others)}."
-            return known[wanted] / name, [words] if others else []
+            if others:
+                words += [f"Fold {wanted} was taken alone; nnU-Net would average it with {', '.join(others)}."]
+            return known[wanted] / name, words
     raise HilumError("HIL-INFER-36", f"{known[wanted]} has no checkpoint_final.pth", "Finish the training")
 
 

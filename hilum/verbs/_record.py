@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -116,10 +117,13 @@ def unopened(
 ) -> None:
     """Keep which inputs could not be opened, and forget it of those that were named again and could.
 
-    A row has "input" then: what a file is called says nothing of cases, one of which may have that name.
+    A row has "input" then, its whole path, for the next call may name it otherwise or from another folder: what a file
+    is called says nothing of cases, one of which may have that name.
     """
-    kept = [f for f in record["failed"] if f.get("input") not in named]
-    rows = [{"case": name, "input": name, "code": error.code, "why": str(error)} for name, error in lost]
+    again = {os.path.abspath(name) for name in named}
+    kept = [f for f in record["failed"] if "input" not in f or os.path.abspath(f["input"]) not in again]
+    places = [(os.path.abspath(name), error) for name, error in lost]
+    rows = [{"case": place, "input": place, "code": error.code, "why": str(error)} for place, error in places]
     if kept + rows != record["failed"]:
         record["failed"] = kept + rows
         write_json(folder / NAME, record)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,17 +12,21 @@ from hilum.core import catalogue, resident
 from hilum.core.errors import HilumError
 from hilum.core.findings import Result
 from hilum.core.image import Case
-from hilum.core.plan import Plan
+from hilum.core.plan import Plan, checked
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
 from hilum.core.sizes import parse_size
-from hilum.data.dataset import open_dataset
+from hilum.data.dataset import Settings, left_aside, open_dataset
+from hilum.data.layouts._files import stem
 from hilum.infer import export
 from hilum.infer.runtimes import _choose
 from hilum.io import _names, _source
-from hilum.tasks import _pairs
+from hilum.io._dicom import seg_write
+from hilum.tasks import _instances, _pairs
 from hilum.trust.system import trusted
 from hilum.verbs import _cluster, _flow, _lists, _record
+
+log = logging.getLogger(__name__)
 
 ORDERS = ("arrival", "doubt")
 SAID = ("set", "doubt", "disagreement", "unlike", "measured")
@@ -57,7 +62,7 @@ def predict(
     that agree with torch where there is enough to compute, and torch where there is not, or under a limit of memory.
     wide: also masks that miss little. maps: also where a mask is doubtful. order: of worklist.csv, "arrival" or
     "doubt". roi: of a system of networks, the classes that are wanted. cluster: "local:N" processes, or a Dask
-    scheduler. accept: rows of faults that are known and meant (D21).
+    scheduler. accept: codes of faults that are known and meant (D21).
     The same call into the same folder goes on where it stopped, further inputs join those that are there. A bad input
     costs that input only.
     """
@@ -68,11 +73,13 @@ def predict(
     if cluster is not None:
         _cluster.check(cluster)
     _choose.check(runtime)
+    accept = tuple(checked(Settings, {"accept": list(accept)}, "--accept").accept)
     limit = None if memory is None else parse_size(memory)
     run, folder = Run(Path(model)), Path(out)
     run.check_hashes()
     _check_further(run, wide, maps)
-    _check_way(run, limit, wide)
+    _check_way(run, limit, wide, roi)
+    _check_form(run, format, roi)
     if cluster is not None:
         # a worker may stand in another folder
         inputs = [Path(path).absolute() for path in inputs]
@@ -80,7 +87,8 @@ def predict(
     _check_place(folder, inputs)
     cases, lost = _cases(run.plan, inputs, fixed, moving, accept)
     asked = [format, runtime, wide, maps, *roi, *accept]
-    key = hashlib.sha256(json.dumps([run.hashes(), *asked]).encode()).hexdigest()
+    hashes = run.hashes()
+    key = hashlib.sha256(json.dumps([hashes, *asked]).encode()).hexdigest()
     with _record.opened(folder, key, run) as record:
         _record.unopened(record, [str(path) for path in inputs], lost, folder)
         _apart([*record["done"], *(c.id for c in cases if c.id not in record["done"])])
@@ -88,6 +96,7 @@ def predict(
         left = [case for case in cases if case.id in stamps]
         progress("predict", len(cases) - len(left), len(cases))
         settings = {"runtime": runtime, "memory": limit, "wide": wide, "maps": maps, "roi": tuple(roi), "key": key}
+        settings["files"] = _cluster.digest(hashes)
         flow = _outcomes(run, left, settings, cluster, folder, format, progress)
         for number, (case, outcome) in enumerate(flow, len(cases) - len(left) + 1):
             _record.noted(record, case.id, stamps[case.id], outcome, folder)
@@ -117,7 +126,7 @@ def _outcomes(
     format: str,
     progress: Progress,
 ) -> Iterator[tuple[Case, Any]]:
-    """Each case with what became of it, in order. settings: runtime, memory in bytes, wide, maps, roi and the key.
+    """Each case with what became of it, in order. settings: runtime, memory in bytes, wide, maps, roi, key and files.
 
     Where memory is not limited, the first is read while the networks are loaded.
     """
@@ -147,7 +156,7 @@ def _check_place(folder: Path, inputs: Sequence[Path | str]) -> None:
             raise HilumError("HIL-INFER-20", seen, "Give an --out beside it")
 
 
-def _check_way(run: Run, limit: int | None, wide: bool) -> None:
+def _check_way(run: Run, limit: int | None, wide: bool, roi: Sequence[str] = ()) -> None:
     """Refuse a generator, and a limit of memory where scores of all voxels are held: it would not be kept."""
     task = run.plan.task
     how = catalogue.card("hilum.tasks", task)["infer"]
@@ -162,13 +171,30 @@ def _check_way(run: Run, limit: int | None, wide: bool) -> None:
             "HIL-INFER-19", f"A {task} model computes an image whole, so that --memory can not be kept",
             "Leave --memory out; the plan's patch says how large its images are",
         )  # fmt: skip
-    known = run.calibration if limit is not None else None
-    if known is not None and (wide or known.opinions.kind != "one"):
-        what = "Wide masks are" if wide else f"The answer of {run.path} is the mean of several opinions, which is"
-        raise HilumError(
-            "HIL-INFER-19", f"{what} found in the scores of all voxels, so that --memory can not be kept",
-            "Leave --wide out" if wide else "Leave --memory out, or calibrate it with --opinions one",
-        )  # fmt: skip
+    for part in _parts(run, roi) if limit is not None else []:
+        known = part.calibration
+        if known is not None and (wide or known.opinions.kind != "one"):
+            what = "Wide masks are" if wide else f"The answer of {part.path} is the mean of several opinions, which is"
+            raise HilumError(
+                "HIL-INFER-19", f"{what} found in the scores of all voxels, so that --memory can not be kept",
+                "Leave --wide out" if wide else "Leave --memory out, or calibrate it with --opinions one",
+            )  # fmt: skip
+
+
+def _parts(run: Run, roi: Sequence[str]) -> list[Run]:
+    """The networks that answer: the run itself, or of a system those that find a class which is wanted."""
+    if run.system is None:
+        return [run]
+    return [run.part(g.name) for g in run.system.groups if not roi or any(c.name in roi for c in g.classes)]
+
+
+def _check_form(run: Run, form: str, roi: Sequence[str]) -> None:
+    """Refuse DICOM for masks that no SEG can hold, before they are computed: the same as when one is written."""
+    if form == "dicom" and run.plan.task == "segment":
+        # a wrong name among those wanted is told by who looks for it
+        wanted = [c for c in run.plan.classes if not roi or c.name in roi] or run.plan.classes
+        numbered = _instances.numbered(run.plan.data.get("labels"))
+        seg_write.check_classes(str(run.path), {c.value: c.name for c in wanted}, numbered)
 
 
 def _check_further(run: Run, wide: bool, maps: bool) -> None:
@@ -225,7 +251,9 @@ def _cases(
             raise HilumError("HIL-INFER-07", "A pair needs --fixed and --moving and no other input", "Give both")
         files = {"fixed": _source.open(Path(fixed)), "moving": _source.open(Path(moving))}
         sides = {role: source.accepting(accept) for role, source in files.items()}
-        return [Case(f"{Path(fixed).name.split('.')[0]}__{Path(moving).name.split('.')[0]}", "", sides)], []
+        # of folders the whole name: those of series are often called by numbers with dots
+        name = "__".join(_names.plain(stem(source.path)) for source in files.values())
+        return [Case(name, "", sides)], []
     if not inputs:
         raise HilumError("HIL-INFER-07", "No input was given", "Name files or folders after the run")
     found: dict[str, Case] = {}
@@ -238,6 +266,8 @@ def _cases(
                 raise
             lost.append((str(path), error))
             continue
+        for words in left_aside(dataset):
+            log.warning("%s: %s", path, words)
         for case in _pairs_or_cases(dataset, plan.task):
             if case.id in found:
                 raise HilumError("HIL-DATA-04", f"Two inputs are called {case.id!r}", "Predict them into two folders")

@@ -31,7 +31,7 @@ def quantise(model: Path | str, data: Path | str, *, progress: Progress = quiet)
     data: what the run was trained on. Returned: windows (that gave the ranges), cases (judged, of the validation part),
     headline (metric), full and eight (its means), difference with low and high (95 %, eight less full), same (share of
     voxels with the same class); of a system {"networks": {group: the same}}. Refused: bundles, one network of a system
-    and other data (HIL-TRUST-20), other tasks (HIL-INFER-15).
+    and other data (HIL-TRUST-20), other tasks and ensembles (HIL-INFER-15).
     """
     run = Run(Path(model))
     writable(run, "Quantise")
@@ -52,6 +52,7 @@ def of_one(run: Run, data: Path | str, progress: Progress) -> dict[str, Any]:
             "HIL-INFER-15", f"{run.path} is not a run of masks by class ({predictor.plan.task})",
             "Eight bits are made and measured for those only; use --runtime auto",
         )  # fmt: skip
+    check_one(run)
     units = own_data(run, data, "HIL-TRUST-20", "Give the same, unchanged data", progress)
     parts = {part: [case for case, own in units if own == part] for part in ("train", "val")}
     if not parts["val"]:
@@ -64,6 +65,14 @@ def of_one(run: Run, data: Path | str, progress: Progress) -> dict[str, Any]:
     run.put({f"graphs/{name}": content for name, content in files.items()})
     run.record("quantise", found)
     return found
+
+
+def check_one(run: Run) -> None:
+    """Refuse an ensemble: a graph holds one network, and the others would be asked for theirs (HIL-INFER-15)."""
+    known = run.calibration
+    if known is not None and known.opinions.kind == "ensemble":
+        seen = f"An answer of {run.path} is the mean of several networks, and a graph of eight bits holds one"
+        raise HilumError("HIL-INFER-15", seen, "Use --runtime auto, or calibrate it with --opinions one")
 
 
 def taken_up(run: Run) -> None:

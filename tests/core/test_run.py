@@ -94,6 +94,19 @@ def test_m05_a_damaged_zip_is_refused(folder: Path, tmp_path: Path) -> None:
     assert refused(path) == "HIL-M05"
 
 
+@pytest.mark.parametrize("name", ["manifest.json", "signature.json", "split.csv"])
+def test_m05_a_member_that_is_there_twice_is_refused(name: str, folder: Path, tmp_path: Path) -> None:
+    """Alike or not, and whether the manifest lists it or can not: a reader may see either of them."""
+    (folder / "signature.json").write_text("{}")
+    path = zipped(folder, tmp_path / "a.hilum")
+    Run(path).check_hashes()
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr(name, (folder / name).read_bytes())
+    with pytest.raises(HilumError, match=name) as error:
+        Run(path).check_hashes()
+    assert error.value.code == "HIL-M05"
+
+
 @pytest.mark.parametrize("name", ["plan.json", "card.json", "split.csv", "weights/net.safetensors"])
 def test_m05_a_member_that_swells_is_refused_before_it_is_read(name: str, folder: Path, tmp_path: Path) -> None:
     """Of a few kilobytes many megabytes, with a manifest that fits."""

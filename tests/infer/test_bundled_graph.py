@@ -81,7 +81,7 @@ def test_m10_a_golden_pair_without_its_input_is_refused(good: Path, tmp_path: Pa
 def test_it_is_not_looked_at_where_the_packages_are_missing(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     found = bundles.verify(good)
-    assert found["graphs"] == {bundled_graph.NAME: None} and "hilum[onnx]" in found["unverified"][bundled_graph.NAME]
+    assert found["graphs"] == {bundled_graph.NAME: None} and "the extra onnx" in found["unverified"][bundled_graph.NAME]
 
 
 def test_m03_weights_outside_of_the_file_are_refused(good: Path, tmp_path: Path) -> None:

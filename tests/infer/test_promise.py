@@ -17,6 +17,7 @@ from hilum.core.run import Run
 from hilum.infer import promise, streamed, windows
 from hilum.infer.predictor import Predictor
 from hilum.planning.planner import Prepared
+from hilum.trust.trusted import Trusted
 
 MB = 1 << 20
 
@@ -68,6 +69,43 @@ def test_what_is_promised_is_what_is_held(classes: int) -> None:
     assert held == pytest.approx(peak, rel=0.2) and total >= held
     # windows begin every 20 planes: 12 of 32 move on
     assert ring == min(classes, 16) * 128 * 128 * 4 * (32 + 12)
+
+
+def test_maps_and_pieces_are_counted() -> None:
+    """A map on the image's grid has four bytes a voxel, and another reader holds it twice while it checks the file."""
+    image = np.zeros((1, 40, 50, 60), dtype=np.uint8)
+    tiles = windows.tiling((20, 25, 30), [16, 16, 16], 0.0)
+
+    def labels(**words: Any) -> int:
+        return promise.of(lambda: promise.Tried(0, 0.0), tiles, 2, 0, image, **words).labels
+
+    own, grid = 40 * 50 * 60, 20 * 25 * 30
+    # of a mask: itself, and twice what is checked
+    assert labels() == promise.WRITERS + 4 * grid + 3 * own
+    assert labels(maps=1, pictures=1) == promise.WRITERS + 4 * grid + (1 + 4 + 2 * 4) * own
+    # what is asked of a network of a system is no picture
+    assert labels(maps=1) == promise.WRITERS + 4 * grid + (1 + 4 + 2) * own
+    assert labels(single=True) == labels() + 3 * grid
+
+
+def test_a_prediction_counts_its_maps_and_pieces(
+    trained: Callable[[str], Run], ready: Callable[[str], Prepared], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[int, int, bool]] = []
+
+    def of(*words: Any) -> promise.Promise:
+        told.append((words[5], words[7], words[8]))
+        return promise.Promise(0, 0, 0, 0, 0, 0.0)
+
+    monkeypatch.setattr(promise, "of", of)
+    case = ready("segment").dataset.cases[0]
+    run = trained("segment")
+    plain, drawing = Trusted(run), Trusted(run, maps=True)
+    plain.task.keep_largest(())
+    drawing.task.keep_largest([c.name for c in drawing.plan.classes][:1])
+    plain(case)
+    drawing(case)
+    assert told == [(0, 0, False), (1, 1, True)]
 
 
 def test_mirrored_looks_are_counted_in_time_and_memory() -> None:

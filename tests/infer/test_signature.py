@@ -1,6 +1,7 @@
 """A signature says who made a bundle: every way in which it does not is refused by its own sentence (M05)."""
 
 import base64
+import errno
 import hashlib
 import json
 import os
@@ -183,6 +184,41 @@ def test_a_private_key_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch:
     assert seen == [[]] and not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_key_is_written_where_the_file_system_has_no_hard_links(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("cryptography")
+
+    def refused(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "link", refused)
+    private, public = signature.make_pair("radiology", tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["radiology.key", "radiology.yaml"]
+    made, keys = signature.sign(b"manifest", private), signature.read_keys(public)
+    assert signature.check(made, b"manifest", keys, Path("x")) == "radiology"
+    if os.name == "posix":
+        assert stat.S_IMODE(private.stat().st_mode) == 0o600
+    # a name that somebody took meanwhile stays his
+    before = private.read_bytes()
+    with pytest.raises(FileExistsError):
+        signature._write_private(private, b"another")
+    assert private.read_bytes() == before and len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_key_that_can_not_be_linked_for_another_reason_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "link", full)
+    with pytest.raises(OSError, match="No space"):
+        signature._write_private(tmp_path / "a.key", b"words")
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_is_no_key_is_refused(pair: Pair, tmp_path: Path) -> None:
     (tmp_path / "text.key").write_text("words")
     for path in (tmp_path / "text.key", tmp_path / "nothing.key", pair[1]):
@@ -212,6 +248,6 @@ def test_what_is_no_key_is_refused(pair: Pair, tmp_path: Path) -> None:
 
 def test_a_missing_package_is_one_sentence(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.asymmetric", None)
-    with pytest.raises(HilumError, match=r"hilum\[sign\]") as error:
+    with pytest.raises(HilumError, match=r"\.\[sign\]") as error:
         signature.sign(b"", pair[0])
     assert error.value.code == "HIL-INFER-31"

@@ -1,5 +1,7 @@
 """Sizes and intensities of structures, against numpy."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -69,3 +71,26 @@ def test_values_that_are_no_numbers_are_left_out() -> None:
 def test_channels_without_fitting_names_are_numbered() -> None:
     mask, image = case(channels=2)
     assert [r["channel"] for r in structures.table(mask, image, ["image"]).rows[:2]] == ["0", "1"]
+
+
+def test_percentiles_of_few_and_of_whole_numbers_are_those_of_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(structures, "BLOCK", 7)
+    rng = np.random.default_rng(2)
+    for values in (np.array([4]), np.array([9.5, -3]), rng.integers(-900, 900, 101), rng.integers(0, 9, 40)):
+        row = structures.table(Mask(np.ones((1, len(values)), np.uint8), {1: "a"}), Image(values[None, None])).rows[0]
+        wanted = [values.mean(), values.std(), np.median(values), *np.percentile(values, [5, 95])]
+        assert [row[k] for k in ("mean", "sd", "median", "p05", "p95")] == pytest.approx(wanted, abs=1e-5)
+
+
+def test_a_large_structure_is_not_copied_as_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(structures, "BLOCK", 1 << 14)
+    image = Image(np.random.default_rng(0).random((1, 1024, 1024), dtype=np.float32))
+    mask = Mask(np.ones((1024, 1024), np.uint8), {1: "liver"})
+    structures.table(*case())
+    tracemalloc.start()
+    row = structures.table(mask, image).rows[0]
+    held = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert row["voxels"] == 1 << 20 and row["median"] == pytest.approx(0.5, abs=0.01)
+    # its values once, and where they are
+    assert held < 2 * image.array.nbytes

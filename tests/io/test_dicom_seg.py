@@ -272,7 +272,7 @@ def test_the_second_reader_sees_every_kind_of_fault(tmp_path: Path, image: Image
     [
         (Mask(labels(), {3: "a" * 65, 7: "b"}), "binary", "class name"),
         (Mask(labels(), {3: "a"}), "labelmap", "no class name"),
-        (Mask(labels(), CLASSES, instances=True), "binary", "Name classes"),
+        (Mask(labels(), CLASSES, instances=True), "binary", "numbered objects"),
         (Mask(overlapping(), CLASSES, stacked=True), "labelmap", "overlapping"),
         (Mask(labels(), CLASSES), "fractional", "fractions"),
         (Mask(overlapping() * np.float32(1.5), CLASSES, stacked=True), "fractional", "within 0..1"),
@@ -401,3 +401,17 @@ def test_a_wrong_thickness_does_not_make_a_giant_grid(tmp_path: Path, image: Ima
     data.save_as(path)
     with pytest.raises(HilumError, match="HIL-D43"):
         dicom_seg.read(path)
+
+
+@pytest.mark.parametrize("beside", [0.12, -0.5])
+def test_n14_in_a_stack_of_many_slices_a_mask_beside_them_is_refused_all_the_same(beside: float) -> None:
+    """What the reader allows grows with the slices, and a mask that lay a whole pixel off passed."""
+    affine, moved = np.diag([0.5, 0.4, 1.0, 1.0]), np.diag([0.5, 0.4, 1.0, 1.0])
+    assert origin.tolerances(affine, 1000)[0] == pytest.approx(0.1)
+    assert origin.tolerances(np.diag([1.0, 2.0, 1.0, 1.0]), 1000)[0] == pytest.approx(0.25)
+    assert origin.tolerances(AFFINE, SHAPE[2])[0] == origin.OFF_MM
+    source = origin.Origin([], affine, (8, 8, 1000))
+    origin.fits("m.dcm", (8, 8, 1000), moved, source)
+    moved[0, 3] = beside
+    with pytest.raises(HilumError, match="HIL-N14"):
+        origin.fits("m.dcm", (8, 8, 1000), moved, source)

@@ -13,8 +13,9 @@ from hilum.core import geometry
 from hilum.core.errors import HilumError
 from hilum.core.findings import Mask
 from hilum.core.image import Image
-from hilum.io import nifti
+from hilum.io import _guard, nifti
 from hilum.io import open as open_path
+from hilum.io._volume import voxels
 
 OBLIQUE = np.array([[0.0, -1.2, 0.3, 5.0], [1.0, 0.0, 0.0, -7.5], [0.0, 0.3, 1.2, 90.25], [0, 0, 0, 1]])
 
@@ -616,6 +617,24 @@ def test_nan_and_a_shear_within_tolerance_are_written(tmp_path: Path) -> None:
     affine[0, 2] = 0.0015
     nifti.write(tmp_path / "a.nii.gz", Image(array[None], affine))
     np.testing.assert_array_equal(nifti.read(tmp_path / "a.nii.gz").array[0], array)
+
+
+def test_a_volume_with_nan_is_compared_with_another_reader_without_copies_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_guard, "COMPARED", 1 << 16)
+    array = np.zeros((128, 128, 128), dtype=np.float32)
+    array[:, :, ::2], array[:3], array[3, 0, 0] = 1.5, np.nan, np.inf
+    path = tmp_path / "a.nii"
+    nifti.write(path, Image(array[None], np.eye(4)))
+    tracemalloc.start()
+    voxels.second(path, path, array, np.eye(4), zeroed=True)
+    held = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert held < array.nbytes / 4
+    array[90, 5, 5] = 7
+    with pytest.raises(HilumError, match="HIL-IO-05"):
+        voxels.second(path, path, array, np.eye(4), zeroed=True)
 
 
 @pytest.mark.parametrize(

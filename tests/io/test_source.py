@@ -11,7 +11,7 @@ import hilum.io
 from hilum.core.catalogue import cards, load
 from hilum.core.errors import HilumError
 from hilum.core.image import Image, Source
-from hilum.io import _source, dicom, is_image, is_series, nifti, raster
+from hilum.io import _source, _workers, dicom, is_image, is_series, metaimage, nifti, nrrd, raster
 
 VOLUME = Image(np.arange(60, dtype=np.int16).reshape(1, 3, 4, 5), np.diag([-1.0, -1.0, 2.0, 1.0]))
 
@@ -143,3 +143,81 @@ def test_a_file_that_can_not_be_opened_does_not_hide_a_series(tmp_path: Path, mo
 
     monkeypatch.setattr(_source, "_marked", marked)
     assert _source.is_series(tmp_path)
+
+
+MHD = "ObjectType = Image\nNDims = 3\nDimSize = 2 2 2\nElementType = MET_UCHAR\nElementSpacing = 1 1 1\n"
+NHDR = "NRRD0004\ntype: uchar\ndimension: 3\nsizes: 2 2 2\nencoding: raw\nspacings: 1 1 1\n"
+PAIRS = [
+    ("metaimage", "a.mhd", MHD + "ElementDataFile = a.raw\n", "a.raw"),
+    ("metaimage", "a.mhd", MHD + "CompressedData = True\nElementDataFile = a.zraw\n", "a.zraw"),
+    ("nrrd", "a.nhdr", NHDR + "data file: ./a.raw\n", "a.raw"),
+    ("nifti", "a.hdr", "looked at by its name only", "a.img"),
+    ("nifti", "a.hdr.gz", "looked at by its name only", "a.img.gz"),
+]
+
+
+@pytest.mark.parametrize(("form", "name", "text", "voxels"), PAIRS)
+def test_voxels_beside_their_header_are_files_of_the_source(
+    form: str, name: str, text: str, voxels: str, tmp_path: Path
+) -> None:
+    """A file of voxels that changed was not noticed, and large ones had the time of a header."""
+    source = _source.FileSource(tmp_path / name, form)
+    # what is not there yet is told by the reader
+    assert source.files == (tmp_path / name,)
+    (tmp_path / name).write_text(text)
+    assert source.files == (tmp_path / name,)
+    (tmp_path / voxels).write_bytes(bytes(3_000_000))
+    assert source.files == (tmp_path / name, tmp_path / voxels)
+    module = cards("hilum.io")[form]["module"]
+    assert _workers._size(tmp_path / name, (), module) == len(text) + 3_000_000
+
+
+@pytest.mark.parametrize("name", ["a.mha", "a.nrrd", "a.nii.gz", "a.nii"])
+def test_a_volume_in_one_file_is_that_file(name: str, tmp_path: Path) -> None:
+    form = {"a.mha": metaimage, "a.nrrd": nrrd}.get(name, nifti)
+    form.write(tmp_path / name, VOLUME)
+    (tmp_path / "a.raw").write_bytes(b"of another one")
+    assert hilum.io.open(tmp_path / name).files == (tmp_path / name,)
+
+
+@pytest.mark.parametrize("file", ["http://there/a.raw", "../a.raw", "LIST", "slice%03d.raw 1 7 1"])
+def test_a_header_that_leads_elsewhere_names_no_other_file(file: str, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "a.raw").write_bytes(bytes(8))
+    (tmp_path / "in" / "a.mhd").write_text(f"{MHD}ElementDataFile = {file}\n")
+    assert _source.FileSource(tmp_path / "in" / "a.mhd", "metaimage").files == (tmp_path / "in" / "a.mhd",)
+
+
+def test_what_lies_beside_the_slices_is_no_file_of_the_series(tmp_path: Path) -> None:
+    """A note, or what a system leaves in folders, made another case of it."""
+    dicom.write_series(tmp_path / "s", VOLUME)
+    slices = tuple(sorted((tmp_path / "s").iterdir()))
+    (tmp_path / "s" / slices[0].name).rename(tmp_path / "s" / "1.2.840")
+    slices = (*slices[1:], tmp_path / "s" / "1.2.840")
+    for name in (".DS_Store", "note.txt", "DICOMDIR", ".hidden.dcm"):
+        (tmp_path / "s" / name).write_text("beside")
+    # a series below is not looked at where files lie directly inside
+    dicom.write_series(tmp_path / "s" / "deeper", VOLUME)
+    source = hilum.io.open(tmp_path / "s")
+    assert source.files == slices and source.read().shape == VOLUME.shape  # type: ignore[union-attr]
+    above = _source.FileSource(tmp_path, "dicom")
+    assert set(slices) < set(above.files) and all(dicom.looks_like_dicom(file) for file in above.files)
+    assert _source.FileSource(slices[0], "dicom").files == (slices[0],)
+    gone = tmp_path / "gone.dcm"
+    assert _source.FileSource(gone, "dicom").files == (gone,)
+
+
+@pytest.mark.parametrize("ending", [".dcm", ""])
+def test_one_dicom_file_among_pictures_makes_no_series(tmp_path: Path, ending: str) -> None:
+    """Five hundred pictures beside it were passed over."""
+    dicom.write_series(tmp_path / "s", VOLUME)
+    folder = tmp_path / "p"
+    folder.mkdir()
+    min((tmp_path / "s").iterdir()).rename(folder / f"stray{ending}")
+    for name in ("0.png", "notes.csv", "scan.h5"):
+        (folder / name).write_bytes(b"beside")
+    assert is_series(folder), "one preview beside one slice"
+    (folder / "1.png").write_bytes(b"picture")
+    assert not is_series(folder)
+    with pytest.raises(HilumError, match=r"fewer than other images.*HIL-IO-01"):
+        hilum.io.open(folder)

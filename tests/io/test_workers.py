@@ -148,6 +148,20 @@ def test_python_files_in_the_current_folder_are_not_run(
         own.close()
 
 
+def test_a_second_process_is_started_when_the_first_is_busy(pool: _workers.Pool, tmp_path: Path) -> None:
+    own = _workers.Pool(2, memory=3 << 30)
+    try:
+        for value in (1, 2):
+            assert own.decode("bad_codec", "numbers", tmp_path, {"value": value}).array.max() == value
+        assert own._idle.queue[0] is None, "one that is free does all"
+        first = own._taken()
+        assert own.decode("bad_codec", "numbers", tmp_path, {"value": 3}).array.max() == 3
+        own._idle.put(first)
+        assert len({w.process.pid for w in own._idle.queue}) == 2
+    finally:
+        own.close()
+
+
 def test_a_process_that_ended_while_idle_costs_no_file(pool: _workers.Pool, tmp_path: Path) -> None:
     worker = pool._idle.queue[0]
     assert os.getpgid(worker.process.pid) != os.getpgid(0)  # Ctrl-C does not reach it

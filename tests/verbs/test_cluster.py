@@ -1,17 +1,24 @@
 """Cases on several processes: the same files and the same record as on one."""
 
+import json
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from hilum.core.errors import HilumError
 from hilum.core.image import Case, Image
 from hilum.core.run import Run
 from hilum.io import nifti
+from hilum.trust import system
 from hilum.verbs import _cluster
+from hilum.verbs import predict as verb
 from hilum.verbs.predict import predict
 
 pytest.importorskip("distributed")
@@ -30,7 +37,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(HilumError) as error:
         _cluster.check("local:2")
-    assert error.value.code == "HIL-INFER-12" and "hilum[cluster]" in str(error.value)
+    assert error.value.code == "HIL-INFER-12" and '-e ".[cluster]"' in str(error.value)
 
 
 class Killed:
@@ -45,6 +52,78 @@ class Killed:
 def test_a_lost_process_costs_its_case_only() -> None:
     found = _cluster._outcome(Case("a", "", {}), Killed())
     assert isinstance(found, HilumError) and found.code == "HIL-INFER-17"
+
+
+class Busy:
+    """A predictor that notes how many cases are in it at a time."""
+
+    def __init__(self) -> None:
+        self.inside, self.most = 0, 0
+        self._counting = threading.Lock()
+
+    def expect(self, cases: int) -> None:
+        assert cases == 1
+
+    def told(self, case: Case) -> tuple[str, dict[str, Any]]:
+        with self._counting:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+        time.sleep(0.2)
+        with self._counting:
+            self.inside -= 1
+        return case.id, {}
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> dict[str, Any]:
+    """What a worker is given, for a folder of results that is there."""
+    (tmp_path / "predictions.json").write_text(json.dumps({"key": "of this call", "done": {}}))
+    given = dict.fromkeys(("wide", "maps"), False) | {"runtime": "torch", "memory": None, "roi": ()}
+    return given | {
+        "model": "nowhere", "files": "", "folder": str(tmp_path), "key": "of this call", "format": "nifti",
+        "processes": 1, "cases": 1,
+    }  # fmt: skip
+
+
+def test_threads_of_a_worker_do_not_share_a_predictor(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that Dask starts by itself has several, and the clock and the memory of a case are one's own."""
+    busy = Busy()
+    monkeypatch.setattr(_cluster, "_predictor", lambda *_: busy)
+    monkeypatch.setattr(verb, "finishing", lambda *_: lambda case, told, reading: {"told": told[0]})
+    with ThreadPoolExecutor(2) as threads:
+        found = list(threads.map(lambda name: _cluster.one(Case(name, "", {}), settings), "ab"))
+    assert found == [{"done": {"told": "a"}}, {"done": {"told": "b"}}] and busy.most == 1
+
+
+@pytest.mark.parametrize("text", [None, "", "[]", '{"key": "of another call"}'])
+def test_a_worker_that_has_another_folder_there_is_refused(
+    text: str | None, settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its results would lie on a disk that nobody looks at, and be noted as done."""
+    monkeypatch.setattr(_cluster, "_predictor", lambda *_: pytest.fail("a model was opened"))
+    (tmp_path / "predictions.json").unlink()
+    if text is not None:
+        (tmp_path / "predictions.json").write_text(text)
+    code, seen, _ = _cluster.one(Case("a", "", {}), settings)["error"]
+    assert code == "HIL-INFER-21" and str(tmp_path) in seen and "predictions.json" in seen
+
+
+def test_a_worker_that_has_another_model_there_is_refused(
+    trained: Callable[[str], Run], settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = trained("segment")
+    opened: list[Run] = []
+    monkeypatch.setattr(system, "trusted", lambda run, *_: opened.append(run) or Busy())
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    words = settings | {"model": str(run.path), "files": _cluster.digest(run.hashes() | {"plan.json": "0"})}
+    code, seen, _ = _cluster.one(Case("a", "", {}), words)["error"]
+    assert code == "HIL-INFER-21" and str(run.path) in seen and not opened
+    _cluster._predictor.cache_clear()
+    _cluster._predictor(str(run.path), _cluster.digest(run.hashes()), "torch", None, False, False, (), 1)
+    assert [one.path for one in opened] == [run.path]
+    _cluster._predictor.cache_clear()
 
 
 def test_results_are_the_same(trained: Callable[[str], Run], data: Callable[[str], Path], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ from hilum.core.progress import quiet
 from hilum.core.run import Run
 from hilum.data.phantoms import heads
 from hilum.evaluation.evaluator import Evaluation
+from hilum.evaluation.provenance import state
 from hilum.tasks._task import Judged
-from hilum.verbs.evaluate import _asked, _case_rows, evaluate
+from hilum.verbs.evaluate import SYSTEM, _asked, _believed, _case_rows, evaluate
 
 
 def test_a_classification_keeps_probabilities_also_of_what_is_missing() -> None:
@@ -73,3 +75,22 @@ def test_a_run_that_can_not_be_written_to_is_refused_before_the_work(
     with pytest.raises(HilumError, match="HIL-EVAL-04"):
         evaluate(trained("classify").path, data("classify"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_of_a_system_the_report_says_what_is_not_judged() -> None:
+    predictor: Any = SimpleNamespace(run=SimpleNamespace(calibration=None, system=object()))
+    nothing: Any = None
+    done = Evaluation([], [], headline="dice")
+    assert _believed(predictor, done, nothing, nothing) is None and done.notes == [SYSTEM]
+    alone: Any = SimpleNamespace(run=SimpleNamespace(calibration=None, system=None))
+    done = Evaluation([], [], headline="dice")
+    assert _believed(alone, done, nothing, nothing) is None and done.notes == []
+
+
+def test_the_run_and_its_figures_say_what_was_judged(
+    trained: Callable[[str], Run], data: Callable[[str], Path], tmp_path: Path
+) -> None:
+    shutil.copytree(trained("classify").path, tmp_path / "run")
+    found = evaluate(tmp_path / "run", data("classify"), tmp_path / "out")
+    run = Run(tmp_path / "run")
+    assert found["state"] == state(run) == run.ledger()[-1]["state"]

@@ -236,7 +236,7 @@ def test_with_a_name_and_facts_a_monai_bundle_gives_weights_classes_and_channels
     assert plan.data["terms"] == "unknown"
 
 
-@pytest.mark.parametrize("outputs", [{"0": "core", "1": "whole"}, {"0": "background", "2": "spleen"}])
+@pytest.mark.parametrize("outputs", [{"0": "core", "1": "whole"}, {"0": "background", "2": "spleen"}, {}])
 def test_outputs_of_a_monai_bundle_that_are_no_classes_are_left_to_the_facts(
     monai: Path, tmp_path: Path, outputs: dict[str, str]
 ) -> None:

@@ -341,6 +341,17 @@ def test_folds_and_trainers_are_told(results: Callable[..., Path], tmp_path: Pat
     assert any("average it with 1" in words for words in done["notes"])
 
 
+def test_the_best_weights_of_an_unfinished_fold_are_taken_and_told(
+    results: Callable[..., Path], tmp_path: Path
+) -> None:
+    fold = results(original(), plans()) / "fold_0"
+    done = import_model(fold.parent, tmp_path / "final", orientation="RAS")
+    assert not any("checkpoint_best" in words for words in done["notes"])
+    (fold / "checkpoint_final.pth").rename(fold / "checkpoint_best.pth")
+    done = import_model(fold.parent, tmp_path / "best", orientation="RAS")
+    assert any("Fold 0 has no checkpoint_final.pth: checkpoint_best.pth" in words for words in done["notes"])
+
+
 @pytest.mark.parametrize("masked", [False, True])
 def test_z_scores_are_those_of_nnunet(masked: bool, results: Callable[..., Path], tmp_path: Path) -> None:
     net = original()

@@ -13,6 +13,7 @@ from hilum.core.errors import HilumError
 from hilum.core.findings import Mask
 from hilum.core.image import Image
 from hilum.io import dicom, nifti, raster
+from hilum.verbs import inspect as verb
 from hilum.verbs.inspect import inspect
 
 AFFINE = np.diag([1.0, 1.0, 2.0, 1.0])
@@ -63,6 +64,14 @@ def test_each_problem_is_named_with_its_remedy(folder: Path) -> None:
     assert [(p["first"], p["second"], p["how"]) for p in found["look_alikes"]] == [("c0", "c1", "the same pixels")]
     assert any("HIL-T09" in remark and "c0 and c1" in remark for remark in found["remarks"])
     assert found["tasks"][0] == "segment"
+
+
+def test_headers_are_looked_through_for_patients_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    honest = verb.patients_of
+    monkeypatch.setattr(verb, "patients_of", lambda dataset: (asked.append(1), honest(dataset))[1])
+    inspect(folder)
+    assert asked == [1]
 
 
 def test_the_page_shows_pictures_and_stands_alone(folder: Path, tmp_path: Path, hilum: Any) -> None:

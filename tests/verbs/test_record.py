@@ -145,6 +145,21 @@ def test_an_input_that_came_is_no_failed_one_any_more(run: Path, images: Path, t
     assert "No result" not in (out / "worklist.csv").read_text()
 
 
+def test_an_input_that_came_is_no_failed_one_however_it_is_named(
+    run: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, late = tmp_path / "out", tmp_path / "late.nii.gz"
+    monkeypatch.chdir(tmp_path)
+    given = ["images/head_000.nii.gz", "late.nii.gz"]
+    assert [f["input"] for f in predict.predict(run, list(given), out)["failed"]] == [str(late)]
+    # the same one, given otherwise, is no second one
+    assert len(predict.predict(run, [given[0], "./late.nii.gz"], out)["failed"]) == 1
+    late.write_bytes((images / "head_001.nii.gz").read_bytes())
+    monkeypatch.chdir(images)
+    assert predict.predict(run, ["head_000.nii.gz", "../late.nii.gz"], out)["failed"] == []
+    assert "late" in kept(out)["done"]
+
+
 def test_a_later_case_may_not_be_called_like_an_earlier_one(run: Path, images: Path, tmp_path: Path) -> None:
     out, nested = tmp_path / "out", tmp_path / "deep" / "p1"
     nested.mkdir(parents=True)
@@ -190,7 +205,8 @@ def test_a_cluster_is_given_whole_paths(
     (own / "calibration.json").write_text(json.dumps(changed, indent=3))
     Run(own).write_manifest()
     predict.predict(own, ["images"], tmp_path / "other", cluster="tcp://there:1")
-    assert seen[0]["key"] != seen[1]["key"]
+    assert seen[0]["key"] != seen[1]["key"] and seen[0]["files"] != seen[1]["files"]
+    assert seen[1]["files"] == _cluster.digest(Run(own).hashes())
 
 
 def test_memory_can_not_be_kept_where_scores_of_all_voxels_are(run: Path, images: Path, tmp_path: Path) -> None:
@@ -256,6 +272,29 @@ def test_t11_a_slice_or_a_channel_that_changes_is_seen(tmp_path: Path) -> None:
     stamps.check()
     parts[1].write_bytes(b"another")
     with pytest.raises(HilumError, match=r"a_0001.*HIL-T11"):
+        stamps.check()
+
+
+def test_t11_voxels_beside_their_header_are_looked_at_and_a_note_beside_slices_is_not(tmp_path: Path) -> None:
+    from hilum.learn._guards import Stamps
+
+    series, header = tmp_path / "series", tmp_path / "a.mhd"
+    series.mkdir()
+    (series / "1.dcm").write_bytes(b"one")
+    header.write_text(
+        "NDims = 3\nDimSize = 2 2 2\nElementType = MET_UCHAR\nElementSpacing = 1 1 1\nElementDataFile = a.raw\n"
+    )
+    (tmp_path / "a.raw").write_bytes(bytes(8))
+    items = {"image": _source.FileSource(header, "metaimage"), "label": _source.FileSource(series, "dicom")}
+    case = Case("a", "", items)
+    before, stamps = _record.stamp(case), Stamps([case])
+    (series / ".DS_Store").write_bytes(b"left by a system")
+    (series / "note.txt").write_text("looked at on Monday")
+    assert _record.stamp(case) == before
+    stamps.check()
+    (tmp_path / "a.raw").write_bytes(bytes(9))
+    assert _record.stamp(case) != before
+    with pytest.raises(HilumError, match=r"a\.raw has changed.*HIL-T11"):
         stamps.check()
 
 

@@ -70,7 +70,7 @@ def test_a_missing_package_is_told_with_its_remedy(few: dict[str, Any], monkeypa
     assert rows["nnunet"]["flops"] > 0
     show.networks(list(rows.values()))
     out = capsys.readouterr().out
-    assert "needs monai" in out and "pip install --upgrade monai" in out
+    assert "needs monai" in out and '-e ".[monai]"' in out
 
 
 def test_a_network_that_is_broken_is_not_hidden(few: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hilum.core import catalogue
 from hilum.core.errors import HilumError, near
+from hilum.core.extras import install
 from hilum.core.strongest import strongest
 from hilum.infer._lanes import ALONE, Pace, answers
 from hilum.infer.runtimes._stored import Stored
@@ -69,7 +70,7 @@ def check(name: str) -> None:
     if lacking:
         raise HilumError(
             "HIL-INFER-12", f"The runtime {name} needs {' and '.join(lacking)}, which is not installed",
-            f'Install it with: pip install "hilum[{card(name)["extra"]}]"',
+            install(card(name)["extra"]),
         )  # fmt: skip
 
 

@@ -31,6 +31,8 @@ ANONYMISED = ("PatientIdentityRemoved", "DeidentificationMethod", "LongitudinalT
 UTF8 = "ISO_IR 192"
 OFF_MM = 0.1
 # How far a mask may lie from its slices; where the reader of series allows more (`tolerances`), so far.
+PIXEL = 0.25
+# Of the smaller side of a pixel: farther than that no mask may lie beside its slices.
 GROUPS = "PerFrameFunctionalGroupsSequence"
 # What an enhanced file has, also one of a single frame.
 
@@ -166,9 +168,13 @@ def _affine(turned: Any, spacing: Any, thick: Any, positions: Array) -> Array:
 
 
 def tolerances(affine: Array, count: int) -> tuple[float, float]:
-    """How many mm slices may lie off their grid, (beside it, along it): what the reader of series takes for even."""
-    step = geometry.spacing(affine)[2]
-    return max(OFF_MM, geometry.SHEAR_TOLERANCE * step * (count - 1)), max(OFF_MM, OFF_GRID * step + SAME_PLACE_MM)
+    """How many mm slices may lie off their grid, (beside it, along it): what the reader of series takes for even.
+
+    Beside it no more than PIXEL: in a stack of many slices the reader's way of counting would let a whole pixel pass.
+    """
+    *pixel, step = geometry.spacing(affine)
+    beside = min(max(OFF_MM, geometry.SHEAR_TOLERANCE * step * (count - 1)), PIXEL * min(pixel))
+    return beside, max(OFF_MM, OFF_GRID * step + SAME_PLACE_MM)
 
 
 def apart(affine: Array, offsets: Array) -> tuple[float, float]:

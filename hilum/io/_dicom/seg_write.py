@@ -2,6 +2,7 @@
 
 import hashlib
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,19 +42,28 @@ def _frames(path: Path, mask: Mask, source: Origin, kind: str) -> tuple[Array, l
     if kind not in KINDS:
         raise HilumError("HIL-IO-04", f"{path.name}: there is no DICOM SEG of the kind {kind!r}", "Use binary")
     fits(path.name, mask.array.shape[-3:], mask.affine, source)
-    values = sorted(mask.classes)
-    if mask.instances or not values or min(values) < 1:
-        raise HilumError(
-            "HIL-IO-04", f"{path.name}: classes {dict(mask.classes)} as segments", "Name classes from 1 up"
-        )
-    for name in mask.classes.values():
-        if not 0 < len(str(name).strip()) <= LONGEST or "\\" in str(name) or str(name) != str(name).strip():
-            raise HilumError("HIL-IO-04", f"{path.name}: the class name {name!r}", "Use 1 to 64 plain characters")
+    values = check_classes(path.name, mask.classes, mask.instances)
     if mask.stacked and (mask.array.ndim != 4 or len(mask.array) != len(values)):
         raise HilumError("HIL-IO-04", f"{path.name}: {mask.array.shape} for {len(values)} classes", "One layer a class")
     frames = _fractions(path, mask) if kind == "fractional" else _numbers(path, mask, values, kind)
     # a multi-frame source has its frames in an order of its own
     return frames[np.argsort(source.frames)] if source.frames else frames, values
+
+
+def check_classes(what: str, classes: Mapping[int, str], instances: bool = False) -> list[int]:
+    """The class values in order, as they become segments 1..K; refused (HIL-IO-04) what no SEG can say of them.
+
+    what: whose classes they are, for the sentence. instances: whether values number objects.
+    """
+    values = sorted(classes)
+    if instances:
+        raise HilumError("HIL-IO-04", f"{what}: numbered objects are no segments of a DICOM SEG", "Write NIfTI instead")
+    if not values or min(values) < 1:
+        raise HilumError("HIL-IO-04", f"{what}: classes {dict(classes)} as segments", "Name classes from 1 up")
+    for name in classes.values():
+        if not 0 < len(str(name).strip()) <= LONGEST or "\\" in str(name) or str(name) != str(name).strip():
+            raise HilumError("HIL-IO-04", f"{what}: the class name {name!r}", "Use 1 to 64 plain characters")
+    return values
 
 
 def _fractions(path: Path, mask: Mask) -> Array:

@@ -116,7 +116,7 @@ def triage(
     with python_warnings.catch_warnings():
         # pydicom speaks about values that break its rules; what matters for geometry is checked here
         python_warnings.simplefilter("ignore")
-        for file in _candidates(path, files, bad):
+        for file in candidates(path, files, bad):
             try:
                 header = read_header(file)
                 kind = _named(file, header, series_of)
@@ -139,7 +139,7 @@ def _named(file: Path, header: Any, series_of: dict[Path, str]) -> str | None:
         return not_an_image(header)
 
 
-def _candidates(
+def candidates(
     path: Path, files: Sequence[str | Path] | None, bad: list[tuple[Path, HilumError]]
 ) -> Iterator[Path]:  # fmt: skip
     """Files that are DICOM by name or content; links to folders are set aside, they may run in circles."""

@@ -121,10 +121,8 @@ def second(path: Path, part: Path, array: Array, affine: Array, zeroed: bool = F
 
     SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
     seen = SimpleITK.ReadImage(str(part))
-    if zeroed and array.dtype.kind == "f":
-        array = np.nan_to_num(array, nan=0, posinf=0, neginf=0)
-    # a view: the values are not copied again
-    same(path, array, SimpleITK.GetArrayViewFromImage(seen).transpose())
+    # a view, compared some slices at a time: neither side is copied whole
+    same(path, array, SimpleITK.GetArrayViewFromImage(seen).transpose(), zeroed=zeroed)
     far = geometry.corner_distance(affine, array.shape, from_itk(seen), array.shape)
     # ITK knows right angles only, so a shear within our tolerance looks like a move to it, counted from the first voxel
     allowed = geometry.corner_distance(affine, array.shape, right_angled(affine, array.shape), array.shape)

@@ -65,7 +65,7 @@ def test_a_missing_package_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(importlib.util, "find_spec", lambda n, *a: None if n == "openvino" else real(n, *a))
     with pytest.raises(HilumError) as error:
         _choose.check("openvino")
-    assert error.value.code == "HIL-INFER-12" and "hilum[openvino]" in str(error.value)
+    assert error.value.code == "HIL-INFER-12" and '-e ".[openvino]"' in str(error.value)
 
 
 def test_a_network_that_can_not_be_converted_is_refused_by_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
