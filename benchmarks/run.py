@@ -54,10 +54,10 @@ CELLS: dict[str, tuple[str, str, float, list[str], str]] = {
 }
 # The right column comes from other splits (a part kept aside): it says what is easy, it is not a paired peer.
 SHOWN = {
-    "hippocampus_mri segment": "Medical Segmentation Decathlon task 4, CC BY-SA 4.0",
     "nuclei segment (foreground)": "Data Science Bowl 2018 stage 1, CC0",
 }
-# Cells whose report, with pictures of the data, may be shipped, and whom to credit.
+# Cells whose report, with pictures of the data, is copied into results/, and whom to credit; that of images of patients
+# stays in the cache.
 HEADLINES = {"accuracy": ["accuracy", "macro_f1", "auroc"], "dice": ["dice", "hd95_mm", "folding_percent"]}
 HEADLINES["psnr_db"] = ["psnr_db", "ssim"]
 

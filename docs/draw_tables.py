@@ -169,7 +169,7 @@ def runtimes() -> str:
     for name in _choose.names():
         card = _choose.card(name)
         how = "as the reference, but for rounding" if card["exact"] else "less exact"
-        rows.append([f"`{name}`", card["about"], how, f"`hilum[{card['extra']}]`" if card["needs"] else "-"])
+        rows.append([f"`{name}`", card["about"], how, f"the extra `{card['extra']}`" if card["needs"] else "-"])
     return table(["`--runtime`", "what computes", "result", "needs"], rows)
 
 

@@ -8,6 +8,7 @@ import draw_network
 from read_code import docstring, meanings, options_of, table
 
 from hilum.core import catalogue
+from hilum.core.extras import command
 
 DIFFERS = re.compile(r"Differs from|A reconstruction|Filled in|Follows the released|(Where p|P)aper and")
 # How a paragraph of a network's docstring begins that says what is not as published.
@@ -61,7 +62,7 @@ def _facts(card: dict[str, Any]) -> list[list[Any]]:
     rows += [["last layer", card["head"]]] if "head" in card else []
     rows += [["weights of its outputs in training", card["supervision"]]] if "supervision" in card else []
     rows += [["weights without a gradient", reason] for reason in dict.fromkeys(card.get("dead", {}).values())]
-    rows += [["needs", f"`pip install {card['package']}`"]] if "package" in card else []
+    rows += [["needs", f"`{command(card['package'])}`, in Hilum's folder"]] if "package" in card else []
     return [*rows, ["licence of the code", card["licence"]]]
 
 

@@ -33,7 +33,7 @@ class Peer:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the issue's table.
+    """One line of training.md.
 
     data: a folder below HILUM_DATA, or a file in benchmarks/datasets. kind: how results are judged (judge.py).
     seeds: of weights and batches; with `draws` also of the split. without: a class whose cases are left out.

@@ -9,7 +9,7 @@ import typer
 from hilum.core.findings import INTENDED_USE
 
 Sign = Annotated[
-    Path | None, typer.Option("--sign", help="The private key that signs it; see hilum keys. Needs hilum[sign].")
+    Path | None, typer.Option("--sign", help="The private key that signs it; see hilum keys. Needs the extra sign.")
 ]
 
 
@@ -49,7 +49,7 @@ def verify(
     path: Annotated[Path, typer.Argument(help="A .hilum file.")],
     key: Annotated[
         Path | None,
-        typer.Option(help="Trusted public keys, file or folder: one of them must have signed. Needs hilum[sign]."),
+        typer.Option(help="Trusted public keys, file or folder: one of them must have signed. Needs the extra sign."),
     ] = None,
     replaces: Annotated[
         Path | None, typer.Option(help="The bundle it comes in place of: says where that is a step back.")

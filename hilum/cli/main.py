@@ -37,12 +37,13 @@ Sets = Annotated[
     ),
 ]
 Accept = Annotated[
-    list[str] | None, typer.Option(help="A fault that is known and meant, by its row: D21 (a slice is missing).")
+    list[str] | None, typer.Option(help="A fault that is known and meant, by its code, as D21 (a slice is missing).")
 ]
 Memory = Annotated[
     str | None, typer.Option(help="The most memory to plan for on processors, such as 4GB; else most of what is free.")
 ]
-Out = Annotated[Path, typer.Option(help="Where to write; must not exist or be empty.")]
+Out = Annotated[Path, typer.Option(help="A new or empty folder.")]
+Again = Annotated[Path, typer.Option(help="A new or empty folder, or that of the same call.")]
 
 
 def _settings(pairs: list[str] | None) -> dict[str, Any]:
@@ -55,7 +56,9 @@ def _settings(pairs: list[str] | None) -> dict[str, Any]:
 def inspect(
     path: Annotated[Path, typer.Argument(help="A data folder, a study or one image.")],
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
-    html: Annotated[Path | None, typer.Option(help="Write a page with pictures to this file.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page with pictures to this file, which must not exist.")
+    ] = None,
     accept: Accept = None,
 ) -> None:
     """What is there: cases, roles, geometry, range, labels, problems and remedies, and the tasks it fits.
@@ -74,7 +77,7 @@ def inspect(
 def plan(
     data: Data,
     task: Task,
-    out: Out,
+    out: Annotated[Path, typer.Option(help="The plan, such as plan.json; must not exist.")],
     net: Annotated[str | None, typer.Option(help="A network, or name:key=value.")] = None,
     minutes: Minutes = None,
     steps: Steps = None,
@@ -109,7 +112,7 @@ def plan(
 def train(
     data: Data,
     task: Task,
-    out: Out,
+    out: Annotated[Path, typer.Option(help="A new or empty folder; with --resume that of the run.")],
     plan: Annotated[Path | None, typer.Option(help="A plan.json; else one is made.")] = None,
     net: Annotated[str | None, typer.Option(help="A network, or name:key=value.")] = None,
     minutes: Minutes = None,
@@ -126,7 +129,10 @@ def train(
         str | None, typer.Option(help="tensorboard, mlflow, or both with a comma: the curve there too, in the run.")
     ] = None,
     accept: Annotated[
-        list[str] | None, typer.Option(help="T04: resume with other versions than the run began with.")
+        list[str] | None,
+        typer.Option(
+            help="A fault that is known and meant, by its code: T04 (other versions than the run began with)."
+        ),
     ] = None,
     groups: Annotated[
         str | None,
@@ -177,7 +183,7 @@ def compare(
     data: Data,
     task: Task,
     nets: Annotated[str, typer.Option(help="Networks, separated by commas; options as name:key=value.")],
-    out: Out,
+    out: Again,
     seeds: Annotated[int, typer.Option(help="Runs per network.")] = 1,
     minutes: Minutes = None,
     steps: Steps = None,
@@ -210,7 +216,7 @@ def compare(
 @app.command()
 def predict(
     model: Model,
-    out: Out,
+    out: Again,
     inputs: Annotated[list[Path] | None, typer.Argument(help="Images, folders, or CSVs with columns of roles.")] = None,
     fixed: Annotated[Path | None, typer.Option(help="For registration: the image that stays.")] = None,
     moving: Annotated[Path | None, typer.Option(help="For registration: the image that moves.")] = None,
@@ -398,6 +404,10 @@ def demo(out: Annotated[Path | None, typer.Option(help="Default: hilum-demo, or 
     with show.bars() as progress:
         found = verb(out, progress=progress)
     show.demonstrated(found)
+
+
+for each in app.registered_commands:
+    each.epilog = INTENDED_USE
 
 
 def main() -> None:

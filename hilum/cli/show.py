@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hilum.core.extras import install
 from hilum.core.progress import Progress, quiet
 
 
@@ -146,7 +147,7 @@ def evaluated(found: dict[str, Any], out: Path) -> None:
 
 def compared(found: dict[str, Any], out: Path) -> None:
     """The comparison and what it supports."""
-    columns = ["net", found["headline"], "low", "high", "difference", "p holm"]
+    columns = ["net", found["headline"], "low", "high", "cases", "difference", "p holm"]
     columns += ["seeds", "steps", "seconds", "parameters"]
     rows = [{c: row.get(c) for c in columns} for row in found["rows"]]
     _table(rows, f"{found['task']} on {found['data']}, {found['headline']} ({found['better']} is better)")
@@ -250,7 +251,7 @@ def networks(rows: list[dict[str, Any]]) -> None:
     if any(row["reconstruction"] for row in rows):
         print("reconstruction: what was published leaves gaps; the head of hilum/zoo/NAME.py says how they are filled.")
     for package in sorted({row["needs"] for row in rows if row["needs"]}):
-        print(f"needs {package}: pip install --upgrade {package}")
+        print(f"needs {package}. {install(package)}.")
     for row in rows:
         if row.get("not_measured"):
             print(f"{row['name']} was not measured: {row['not_measured']}")

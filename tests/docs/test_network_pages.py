@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import Tensor, cat, nn
 
+from hilum.core import catalogue
+
 IMAGE = (32, 32)
 
 
@@ -116,3 +118,13 @@ def test_the_first_sentence_on_each_option_is_found() -> None:
         "gate": '"a" or "b"',
         "query_dim": "of the decoder",
     }
+
+
+def test_every_option_of_a_network_has_a_whole_meaning() -> None:
+    reading = importlib.import_module("read_code")
+    for name, card in catalogue.cards("hilum.zoo").items():
+        if card["module"].startswith("hilum."):
+            options, text = reading.options_of(card["module"])
+            said = reading.meanings(options, text)
+            assert options.keys() <= said.keys(), name
+            assert all(words and not words.endswith(",") for words in said.values()), name
