@@ -33,6 +33,8 @@ SAID = ("set", "doubt", "disagreement", "unlike", "measured")
 # Of what a result knows about itself.
 SHOWN = 3
 # Reasons that are named where nothing gave a result.
+FEW = 3
+# Letters of a name that may stand in a sentence that is not about it.
 READ = ("image", "fixed", "moving")
 # Roles whose images are read while another case is computed.
 
@@ -110,7 +112,9 @@ def predict(
 
 def _none(record: dict[str, Any]) -> HilumError:
     """That no input gave a result, with why."""
-    whys = [f["why"] if f["case"] in f["why"] else f"{f['case']}: {f['why']}" for f in record["failed"]]
+    # a name of a letter or two stands in any sentence by chance
+    named = [len(f["case"]) > FEW and f["case"] in f["why"] for f in record["failed"]]
+    whys = [f["why"] if n else f"{f['case']}: {f['why']}" for f, n in zip(record["failed"], named, strict=True)]
     more = f"; and {len(whys) - SHOWN} more" if len(whys) > SHOWN else ""
     return HilumError(
         "HIL-INFER-06", f"None of {len(whys)} inputs gave a result ({'; '.join(whys[:SHOWN])}{more})", "Mend it"

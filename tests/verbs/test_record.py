@@ -121,6 +121,14 @@ def test_every_reason_is_said_where_nothing_came_of_it(run: Path, tmp_path: Path
         predict.predict(run, [tmp_path / "in"], tmp_path / "out")
 
 
+def test_a_short_name_is_said_though_its_letters_stand_in_every_sentence(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "in" / f"{name}.nii.gz").write_bytes(b"nothing")
+    with pytest.raises(HilumError, match=r"None of 2 inputs gave a result \(a: .*; b: "):
+        predict.predict(run, [tmp_path / "in"], tmp_path / "out")
+
+
 def test_an_input_that_is_not_there_takes_no_result_away(run: Path, images: Path, tmp_path: Path) -> None:
     """Its last name is that of a case of another folder, which was found and is not touched."""
     out, first = tmp_path / "out", images / "head_000.nii.gz"
