@@ -35,6 +35,7 @@ class Cell:
     scores: {case: {class: probability}} and truth: {case: class}, of a classification; else empty.
     voxels: {metric: {case: value or None}} of the probabilities of masks near foreground (`evaluation.voxels`).
     missing: cases without a result.
+    Its fields are plain data: benchmarks keep cells as JSON and make them again from it.
     """
 
     net: str
@@ -49,7 +50,7 @@ class Cell:
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
     truth: dict[str, str] = field(default_factory=dict)
     voxels: dict[str, dict[str, float | None]] = field(default_factory=dict)
-    missing: frozenset[str] = frozenset()
+    missing: tuple[str, ...] = ()
 
 
 def compared(cells: Sequence[Cell], every_pair: bool = True) -> dict[str, Any]:

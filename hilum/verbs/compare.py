@@ -152,7 +152,7 @@ def _cell(folder: Path, net: str, seed: int) -> Cell:
         scores={r["case"]: {k[2:]: float(v) for k, v in r.items() if k.startswith("p ")} for r in judged},
         truth={r["case"]: r["truth"] for r in judged},
         voxels=_of_voxels(rows),
-        missing=frozenset(r["case"] for r in rows if r.get("missing")),
+        missing=tuple(r["case"] for r in rows if r.get("missing")),
     )
 
 

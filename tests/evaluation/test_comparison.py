@@ -254,11 +254,18 @@ def test_of_several_seeds_each_one_is_charged_for_its_own_false_alarms():
     assert (row["lowest seed"], row["highest seed"]) == (pytest.approx(4.5 / 7), pytest.approx(5.5 / 7))
 
 
+def test_a_cell_can_be_kept_as_json():
+    one = cell("failed", 0, [0.8, None], missing=("c1",))
+    kept = Cell(**json.loads(json.dumps(dataclasses.asdict(one), allow_nan=False)))
+    loud = cell("loud", 0, [0.8, 0.0])
+    assert compared([kept, loud])["rows"] == compared([one, loud])["rows"]
+
+
 def test_lower_is_better_and_a_failed_answer_is_no_right_one():
     far = [cell("calm", 0, [2.0, None, None], metric="hd95_mm", better="lower"),
            cell("loud", 0, [2.0, 90.0, None], metric="hd95_mm", better="lower")]  # fmt: skip
     assert [r["hd95_mm"] for r in compared(far)["rows"]] == [1.0, 46.0]
-    failed = cell("failed", 0, [0.8, None], missing=frozenset({"c1"}))
+    failed = cell("failed", 0, [0.8, None], missing=("c1",))
     found = compared([failed, cell("loud", 0, [0.8, 0.0])])
     assert [r["dice"] for r in found["rows"]] == [0.4, 0.4]
     assert found["notes"][0] == "In such cases an answer that failed counts as the worst dice there is: 1 of failed."
