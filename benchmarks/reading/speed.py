@@ -93,7 +93,7 @@ def read_once(reader: str, path: Path, tiny: Path) -> None:
     """The child's side of `memory`."""
     read = READERS[reader]
     kept = read(tiny)
-    print(*([w.process.pid for w in list(_workers.pool()._idle.queue)] if reader == "hilum" else []), flush=True)
+    print(*([w.process.pid for w in list(_workers.pool()._idle.queue) if w] if reader == "hilum" else []), flush=True)
     sys.stdin.readline()
     kept = read(path)
     print("done", flush=True)

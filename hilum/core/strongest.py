@@ -9,6 +9,6 @@ if TYPE_CHECKING:
 def strongest(scores: "Tensor", dim: int = 0) -> "Tensor":
     """Which entry along `dim` is the largest, as int64; of equal ones the first. Without that dimension.
 
-    The same as argmax, which on a processor takes PyTorch ten times as long along any dimension but the last (2.13).
+    The same as argmax, which takes PyTorch 2.13 far longer on processors along any dimension but the last.
     """
     return scores.max(dim).indices

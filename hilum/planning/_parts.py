@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from hilum.data.dataset import Dataset
 from hilum.data.groups import Looks
-from hilum.data.leaks import Leak, Leaks, find, leaks
+from hilum.data.leaks import Leaks, find, leaks
 from hilum.data.splits import Known, again, given, split
 from hilum.tasks._pairs import connected
 
@@ -26,8 +26,8 @@ def kept(
 ) -> tuple[Dataset, dict[str, str], Leaks]:
     """The same with the groups and parts of a run; what would be a leak by what is known today is warned of."""
     own, parts = again(_linked(dataset), seed, known)
-    searched = dataset.parts or grouping != "similarity"
-    pairs: tuple[Leak, ...] = find(dataset, parts, seen) if searched else ()
+    # its parts are of another day: groups by similarity may be others now
+    pairs = find(dataset, parts, seen)
     found = Leaks(pairs, len(seen))
     if not pairs:
         return own, parts, found

@@ -1,7 +1,6 @@
 """The planned patch brought to a size that another network than the planned one takes."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from hilum.core import catalogue
 from hilum.core.errors import HilumError
@@ -47,17 +46,12 @@ def _refused(plan: Plan) -> str | None:
 
 def _divisor(plan: Plan) -> list[int] | None:
     """What the network divides each side by; None where it can not be built."""
-    import torch
-
-    role = _build.predicting(plan)
-    steps = catalogue.card("hilum.zoo", plan.networks[role].name)["divisor"]
+    steps = catalogue.card("hilum.zoo", plan.networks[_build.predicting(plan)].name)["divisor"]
     large = plan.model_copy(update={"patch": [LARGE * steps] * plan.dims})
     try:
-        with torch.device("meta"), torch.random.fork_rng(devices=[]):
-            net: Any = _build.build(_task.load(large), role)
+        return _build.divisor(_task.load(large))
     except HilumError:
         return None
-    return list(getattr(net, "divisor", [steps] * plan.dims))
 
 
 def _sizes(patch: list[int], divisor: list[int]) -> Iterator[list[int]]:

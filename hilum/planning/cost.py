@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hilum.core import catalogue
+from hilum.core.errors import HilumError
 from hilum.core.plan import Plan
 from hilum.tasks import _build, _task
 
@@ -60,7 +61,9 @@ def _counted(text: str) -> Step:
         # a critic sees real, made and mixed images, and its gradient is followed once more
         image = batch.get("real", next(v for v in batch.values() if hasattr(v, "shape")))
         more = _forward(other, (image,), None, batch)
-        rounds = int(plan.learning.get("critic_steps", 3))
+        rounds = plan.learning.get("critic_steps", 3)
+        if not isinstance(rounds, int) or rounds < 1:
+            raise HilumError("HIL-PLAN-03", f"learning.critic_steps is {rounds!r}", "Give a whole number from 1 on")
         flops += flops * rounds / BACKWARD + more[0] * 2 * rounds
         saved, largest = saved + 4 * more[1], max(largest, more[2])
     weights = 4 * sum(parameters(net) for net in (main, *nets.values()))

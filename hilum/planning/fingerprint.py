@@ -24,7 +24,7 @@ IMAGES = ("image", "fixed", "kspace")
 # Roles of what a case is known by.
 SAMPLES = 10_000
 # Intensities kept per case and channel; their percentiles stand for the data set's.
-UNHASHED = ("truth", "low")
+UNHASHED = ("truth", "low", "files")
 # Of a case's row: came after the first runs, which would not know their data any more. See `_truth` of the first.
 LINES = 32
 # About so many planes along each axis show how dark an image is.
@@ -77,6 +77,8 @@ def case_facts(case: Case) -> tuple[dict[str, Any], Array | None, Array | None, 
     image: Image = to_ras(item)
     facts = {"shape": list(image.shape), "spacing": [round(s, 6) for s in image.spacing], "channels": len(image.array)}
     row |= facts | {"physical": image.affine is not None, "modality": image.meta.get("modality", "")}
+    if "channel_files" in item.meta:
+        row["files"] = item.meta["channel_files"]
     inside = np.ones(image.shape, dtype=bool)
     label = to_ras(_labels.stored(case)) if "label" in case.items else None
     if label is not None:
@@ -127,12 +129,16 @@ def _check_boxes(dataset: Dataset, rows: list[dict[str, Any]]) -> None:
 
 
 def _check_channels(rows: list[dict[str, Any]], usual: int, folder: Path) -> None:
-    """Refuse images of another number of channels (HIL-T10), all listed; a picture may be grey or colour."""
+    """Refuse images of another number of channels (HIL-T10), all listed; a picture may be grey or colour.
+
+    Not where channels have files of their own: then one of them alone is no grey picture of the three.
+    """
+    apart = any("files" in row for row in rows)
     odd = [
         f"{row['id']} ({row['channels']})"
         for row in rows
         if row["channels"] != usual
-        and not ({row["channels"], usual} == {1, 3} and len(row["shape"]) == 2 and not row["physical"])
+        and (apart or {row["channels"], usual} != {1, 3} or len(row["shape"]) != 2 or row["physical"])
     ]
     if odd:
         raise HilumError(

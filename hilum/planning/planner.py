@@ -111,9 +111,8 @@ def make_plan(
     fixed = _fixed(ready, task, minutes, steps, seed)
 
     def build(budget: _task.Budget) -> Plan:
-        ruled = _by_rules(ready, task, budget, fixed)
+        ruled = _by_rules(ready, task, budget, fixed, "plan.normalisation" not in settings)
         plan = edit(ruled, net, settings)
-        _learnable(plan)
         return plan if plan.networks == ruled.networks or "plan.patch" in settings else _patch.taken(plan)
 
     gflops = None if machine is None or minutes is None else machine.get("gflops")
@@ -190,14 +189,14 @@ def _fixed(ready: Prepared, task: str, minutes: float | None, steps: int | None,
     }
 
 
-def _by_rules(ready: Prepared, task: str, budget: _task.Budget, fixed: dict[str, Any]) -> Plan:
-    """The plan that the task's rules make of a budget."""
+def _by_rules(ready: Prepared, task: str, budget: _task.Budget, fixed: dict[str, Any], guessed: bool) -> Plan:
+    """The plan that the task's rules make of a budget. guessed: whether intensities stay as they are guessed here."""
     part = _task.kind(task).rules(ready.facts, budget)
     regime = part.get("regime", catalogue.card("hilum.tasks", task)["regime"])
     roles = catalogue.card("hilum.learn", regime)["defaults"]
     part["networks"] = {role: {"name": name} for role, name in roles.items()} | part["networks"]
     notes = part.pop("notes", [])
-    if "normalisation" not in part:
+    if guessed and "normalisation" not in part:
         notes = [*_intensity.notes(ready.facts), *notes]
     data = fixed | {"regime": regime} | part
     if notes:
@@ -207,18 +206,12 @@ def _by_rules(ready: Prepared, task: str, budget: _task.Budget, fixed: dict[str,
 
 def _checked(plan: Plan) -> Plan:
     """The plan with the task's options written out, all that it names being known."""
-    made = _learnable(plan)
-    made.check_trainable()
-    return plan.model_copy(update={"options": made.options.model_dump()})
-
-
-def _learnable(plan: Plan) -> _task.Task:
-    """The task of a plan whose networks and learning settings are known ones: what a step costs is counted by them."""
+    catalogue.card("hilum.learn", plan.regime)
     made = _task.load(plan)
+    made.check_trainable()
     for role, wanted in plan.networks.items():
         _build.check(made, wanted, role)
-    checked(catalogue.load("hilum.learn", plan.regime).Learning, plan.learning, "plan.json learning")
-    return made
+    return plan.model_copy(update={"options": made.options.model_dump()})
 
 
 def _on(

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
-from hilum.data.splits import Known, again
+from hilum.data.splits import Known
 from hilum.learn._versions import differences
 from hilum.planning.fingerprint import hashed
 from hilum.planning.planner import Prepared, look
@@ -42,9 +41,9 @@ def same_data(run: Run, ready: Prepared) -> list[tuple[Case, str]] | None:
     """
     if not run.has("split.csv") or run.plan.data.get("fingerprint") != ready.facts["hash"] or corrected(run, ready):
         return None
-    dataset, parts = again(ready.dataset, run.plan.split_seed, split_of(run))
-    units = replace(ready, dataset=dataset, parts=parts).units(run.plan)
-    return units if {c.id: part for c, part in units} == {row["case"]: row["part"] for row in run.split()} else None
+    units = ready.units(run.plan)
+    # in their order, by which batches are drawn
+    return units if [(c.id, part) for c, part in units] == [(row["case"], row["part"]) for row in run.split()] else None
 
 
 def split_rows(units: list[tuple[Case, str]]) -> list[dict[str, Any]]:
@@ -88,7 +87,7 @@ def other_data(
 ) -> HilumError:
     """The refusal of data that are not the run's, which says what is more, gone, changed or elsewhere."""
     words = [*_of_cases(run, ready), *_of_truth(run, ready), *_of_split(run, ready), *_of_settings(run, ready)]
-    told = "; ".join(words) or "what is known of its images as a whole differs"
+    told = "; ".join(words) or "its cases or pairs are ordered otherwise, or listed twice"
     seen = f"{data} is not what {run.path} was trained on: {told}"
     return HilumError(code, seen, remedy)
 

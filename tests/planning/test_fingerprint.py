@@ -135,6 +135,16 @@ def test_t10_cases_of_another_number_of_channels_are_all_named(usual: Image, odd
     assert "2 of 6 cases" in error.value.seen and "leave_out" in error.value.remedy
 
 
+def test_t10_one_file_of_three_channels_is_no_grey_picture_of_them() -> None:
+    apart = replace(picture(0, 3), meta={"channel_files": 3})
+    cases = [Case(name, "", {"image": picture(1) if name == "b" else apart}) for name in "abcd"]
+    with pytest.raises(HilumError, match=r"1 of 4 cases.*than 3: b \(1\).*HIL-T10"):
+        facts_of(cases)
+    grey = [Case(name, "", {"image": apart if name == "b" else picture(1)}) for name in "abcd"]
+    with pytest.raises(HilumError, match=r"1 of 4 cases.*than 1: b \(3\).*HIL-T10"):
+        facts_of(grey)
+
+
 def test_t10_boxes_beyond_their_image_are_all_named() -> None:
     def case(name: str, *rows: list[float]) -> Case:
         return Case(name, "", {"image": picture(0)}, boxes=np.array(rows) if rows else np.zeros((0, 0)))

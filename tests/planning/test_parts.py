@@ -30,6 +30,8 @@ def test_t09_a_patient_in_two_parts_of_a_run_is_told_and_the_run_kept() -> None:
     assert told.startswith("HIL-T09: the run keeps its parts") and "a (train) and d (test): the same patient" in told
     same = {name: (group, "train" if name == "d" else part) for name, (group, part) in known.items()}
     assert kept(data, 0, "patient", looks(data), same)[2].warnings == ()
+    # one case without a patient makes it a grouping by similarity; the others' are known all the same
+    assert kept(data, 0, "similarity", looks(data), known)[2].warnings == found.warnings
 
 
 def test_t08_the_way_of_grouping_is_known_where_there_are_too_few_groups() -> None:

@@ -220,7 +220,8 @@ def test_a_guess_stands_in_the_plan(ready: Ready) -> None:
     (note,) = [n for n in make_plan(guessed, "segment", steps=1).data["notes"] if n.startswith("Taken for CT")]
     assert "image" in note and "`modality`" in note
     stated = replace(seen, facts=guessed.facts | {"modality": "CT"})
-    for plan in (make_plan(stated, "segment", steps=1), make_plan(seen, "segment", steps=1)):
+    by_hand = make_plan(guessed, "segment", steps=1, settings={"plan.normalisation": [{"scheme": "zscore"}]})
+    for plan in (make_plan(stated, "segment", steps=1), make_plan(seen, "segment", steps=1), by_hand):
         assert not any(n.startswith("Taken for CT") for n in plan.data.get("notes", []))
 
 

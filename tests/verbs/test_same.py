@@ -68,6 +68,19 @@ def test_a_run_of_pairs_and_one_of_raw_data_know_their_data(
     assert [(c.id, c.group, part) for c, part in units] == [(r["case"], r["group"], r["part"]) for r in run.split()]
 
 
+def test_pairs_in_another_order_or_listed_twice_are_other_data(
+    trained: Callable[[str], Run], data: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Batches are drawn by the place of a pair in the list."""
+    moved = tmp_path / "data"
+    shutil.copytree(data("register"), moved)
+    head, *rows = (moved / "pairs.csv").read_text(encoding="utf-8").splitlines()
+    for told in ([head, *rows[::-1]], [head, *rows, rows[0]]):
+        (moved / "pairs.csv").write_text("\n".join(told) + "\n", encoding="utf-8")
+        with pytest.raises(HilumError, match="ordered otherwise, or listed twice"):
+            own_data(trained("register"), moved, "HIL-TRUST-20", "Give the same data")
+
+
 def test_truth_that_was_corrected_is_told_by_name(
     trained: Callable[[str], Run], data: Callable[[str], Path], tmp_path: Path
 ) -> None:
