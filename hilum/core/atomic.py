@@ -62,11 +62,17 @@ def _publish(part: Path, path: Path) -> None:
 
 @contextlib.contextmanager
 def writing_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`; on success, synced, it becomes `path`, which must be absent or empty."""
-    path = Path(path)
+    """Yield a temporary folder beside `path`; on success, synced, it becomes `path`, which must be absent or empty.
+
+    A place that can not be replaced (a mount, a folder that is not empty) is an OSError before anything is made.
+    """
+    path = Path(path).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=path.parent))
     try:
+        if path.is_dir():
+            path.rmdir()
+            path.mkdir()
         yield part
         # a name that outlives a power cut must not stand for files that do not
         for inner in (*part.rglob("*"), part):

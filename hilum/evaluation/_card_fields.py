@@ -92,7 +92,7 @@ def _counts(parts: Mapping[str, Any], key: str) -> str:
 
 def _reference(known: Known) -> Lines:
     classes = ", ".join(f"{c.name} ({c.value})" for c in known.plan.classes)
-    spread = known.raters.get("sentence") if known.raters.get("cases") else None
+    spread = known.raters.get("sentence") if known.raters.get("cases") and known.apart != _parts.OTHER else None
     asked = ("method", "reason for it", "annotators", "annotation of the test part")
     lines = (("classes", classes or "none"), *((name, NOT_KNOWN) for name in asked))
     return (*lines, ("spread between raters", spread or NOT_KNOWN))
@@ -209,7 +209,7 @@ def _performance(known: Known) -> Lines:
     other = NOT_KNOWN
     if counts and part == "all":
         other = "data that shares no image with the run's; whether it is of another origin is not on record"
-    missing = f"{given['missing']} of {given['cases']} cases{LOST if given['missing'] else ''}" if given else NOT_KNOWN
+    missing = f"{given['missing']} of {given['cases']} cases{LOST if given['missing'] else ''}" if counts else NOT_KNOWN
     size = NOT_KNOWN
     if counts:
         size = f"part {part}: {given['cases']} cases in {given['groups']} independent groups; see the table"

@@ -30,8 +30,7 @@ def filled(cells: Sequence["Cell"]) -> tuple[list["Cell"], list[str]]:
     card = _names.card(headline)
     if card["level"] != "case" or card["takes"] not in TAKES:
         return list(cells), []
-    low, high = card["range"]
-    best, worst = (high, low) if card["better"] == "higher" else (low, high)
+    worst, best = _names.ends(headline)
     known = {case for cell in cells for case, value in cell.values.items() if value is not None}
     given: list[dict[str, float]] = []
     for cell in cells:

@@ -84,19 +84,6 @@ def pairwise(
     return {(a, b): compared(masks[a], masks[b], names, spacing) for a, b in combinations(sorted(masks), 2)}
 
 
-def levelled(
-    first: Sequence[float | None], second: Sequence[float | None], best: float | None
-) -> tuple[list[float | None], list[float | None]]:
-    """Two sides of the same cases (n,); where one alone has no value it has the best one there is.
-
-    A measure of masks has no value where neither of two readings marks anything: they agree. Left out, such a case
-    would cost the side that marks something there nothing.
-    """
-    sides = list(zip(first, second, strict=True))
-    one = [best if a is None and b is not None else a for a, b in sides]
-    return one, [best if b is None and a is not None else b for a, b in sides]
-
-
 def soft_labels(masks: Sequence[Array], classes: int) -> Array:
     """Mean of the readers' one-hot masks, (1 + classes, *space) float32: the share that names background, 1, 2, ...
 

@@ -130,7 +130,7 @@ def _missed(predictor: Predictor, case: Case) -> Judged:
     except HilumError:
         worst = None
     names = predictor.task.metrics
-    ends = {n: {"": _worst(n)} for n in names if _names.card(n)["level"] == "case"}
+    ends = {n: {"": _names.ends(n)[0]} for n in names if _names.card(n)["level"] == "case"}
     return worst or Judged(case.id, case.group, ends)
 
 
@@ -220,14 +220,6 @@ def set_function(name: str) -> Callable[[list[Any]], float | None]:
     if card["takes"] == "scores":
         return lambda records: measured(np.stack([r[0] for r in records]), np.array([r[1] for r in records]))
     return lambda records: measured(records)
-
-
-def _worst(name: str) -> float | None:
-    """The worst value a metric can take, None when it has no end."""
-    card = _names.card(name)
-    low, high = card["range"]
-    worst: float | None = low if card["better"] == "higher" else high
-    return worst
 
 
 def _numbers(estimate: Estimate) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from hilum.core.plan import Plan
 from hilum.evaluation import agreement
 from hilum.evaluation.agreement import Values
 from hilum.evaluation.bootstrap import Estimate, Paired, interval, interval_of_set, paired
+from hilum.metrics import _names
 from hilum.tasks import _labels
 from hilum.tasks._task import Task
 
@@ -238,8 +239,17 @@ def _ends(measure: str) -> Sequence[float | None]:
 
 def _best(measure: str) -> float | None:
     """The value of two readings that are alike."""
-    low, high = _ends(measure)
-    return high if _better(measure) == "higher" else low
+    return 1.0 if measure == "agreement" else _names.ends(measure)[1]
+
+
+def _means(sides: Sequence[Sequence[float | None]], best: float | None) -> list[float | None]:
+    """The mean of each side's pairs of one case. Where some pair marks something, one that marks nothing is alike.
+
+    A measure of masks has no value of a pair in which neither marks anything: they agree. Left out, such a case would
+    cost who marks something there nothing.
+    """
+    some = any(value is not None for side in sides for value in side)
+    return [_mean(best if value is None and some else value for value in side) for side in sides]
 
 
 def _rows(readings: Sequence[Reading]) -> list[dict[str, Any]]:
@@ -249,10 +259,9 @@ def _rows(readings: Sequence[Reading]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for measure, classes in shape.items():
         for key in [None, *(name for name in classes if name)]:
-            model = [_mean(_value(v, measure, key) for v in r.model.values()) for r in readings]
-            pairs = [_mean(_value(v, measure, key) for v in r.pairs.values()) for r in readings]
-            sides = agreement.levelled(model, pairs, _best(measure))
-            found = beside(*sides, groups, _better(measure), _ends(measure))
+            told = [[[_value(v, measure, key) for v in s.values()] for s in (r.model, r.pairs)] for r in readings]
+            model, pairs = zip(*(_means(sides, _best(measure)) for sides in told), strict=True)
+            found = beside(model, pairs, groups, _better(measure), _ends(measure))
             row: dict[str, Any] = {"measure": measure, "class": key or "all", "better": _better(measure)}
             row |= {"model": _plain(found.model), "raters": _plain(found.raters)}
             row |= {"difference": _plain(found.difference), "within": found.within, "sentence": found.sentence}
@@ -267,9 +276,9 @@ def _each(readings: Sequence[Reading], raters: Sequence[str]) -> list[dict[str, 
         for rater in raters:
             own = [r for r in readings if rater in r.model]
             groups, ends = [r.group for r in own], _ends(measure)
-            model = [_value(r.model[rater], measure, None) for r in own]
-            others = [_mean(_value(v, measure, None) for pair, v in r.pairs.items() if rater in pair) for r in own]
-            sides = agreement.levelled(model, others, _best(measure))
+            told = [[[r.model[rater]], [v for pair, v in r.pairs.items() if rater in pair]] for r in own]
+            values = [[[_value(v, measure, None) for v in side] for side in sides] for sides in told]
+            sides = list(zip(*(_means(two, _best(measure)) for two in values), strict=True)) or [(), ()]
             one, other = (_plain(interval(side, groups, ends=ends)) for side in sides)
             row = {"measure": measure, "rater": rater, "better": _better(measure)}
             rows.append(row | {"model": one, "others": other})

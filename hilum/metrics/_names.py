@@ -30,6 +30,13 @@ def card(name: str) -> dict[str, Any]:
     return catalogue.card("hilum.metrics", split(name)[0])
 
 
+def ends(name: str) -> tuple[float | None, float | None]:
+    """The worst and the best value that the metric can take; None where its range has no such end."""
+    own = card(name)
+    low, high = own["range"]
+    return (low, high) if own["better"] == "higher" else (high, low)
+
+
 def function(name: str) -> Callable[..., float | None]:
     """The metric's `measure`, with the arguments that the suffix sets."""
     base, arguments = split(name)

@@ -25,8 +25,6 @@ from hilum.verbs import _record
 LOCAL = "local:"
 RETRIES = 1
 # Of a case whose process was lost; one that loses it again is given up.
-LOOKS = 2
-# At the record of the folder: the caller writes it anew after each case, which some network disks tell late.
 _alone = threading.Lock()
 # The predictor of a process, its clock and what it tried last are for one case at a time.
 
@@ -88,13 +86,16 @@ def digest(hashes: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(dict(sorted(hashes.items()))).encode()).hexdigest()
 
 
+@functools.lru_cache(maxsize=1)
 def _check_folder(folder: Path, key: str) -> None:
-    """Refuse a folder without the caller's record, which is written before the first case is sent (HIL-INFER-21)."""
-    for _ in range(LOOKS):
-        with contextlib.suppress(OSError, ValueError):
-            record = json.loads((folder / _record.NAME).read_text(encoding="utf-8"))
-            if isinstance(record, dict) and record.get("key") == key:
-                return
+    """Refuse a folder without the caller's record, which is written before the first case is sent (HIL-INFER-21).
+
+    Looked at once in a process: the record grows with the cases.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        record = json.loads((folder / _record.NAME).read_text(encoding="utf-8"))
+        if isinstance(record, dict) and record.get("key") == key:
+            return
     raise _elsewhere(f"{folder} is another folder here: it does not hold the {_record.NAME} of this call")
 
 

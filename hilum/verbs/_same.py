@@ -58,6 +58,11 @@ def split_rows(units: list[tuple[Case, str]]) -> list[dict[str, Any]]:
     return rows
 
 
+def finished(run: Run) -> bool:
+    """Whether a training wrote all that it writes; the ledger's event comes last."""
+    return run.has("manifest.json") and any(event["event"] == "train" for event in run.ledger())
+
+
 def writable(run: Run, verb: str) -> None:
     """Refuse a bundle, and one network of a system, which answers for its files (HIL-TRUST-20). verb: what is asked."""
     if run.is_bundle:

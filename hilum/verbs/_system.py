@@ -18,7 +18,7 @@ from hilum.tasks import _build, _task
 from hilum.trust import learned
 from hilum.verbs import calibrate, quantise
 from hilum.verbs import train as single
-from hilum.verbs._same import look_again, other_data, same_data, split_rows
+from hilum.verbs._same import finished, look_again, other_data, same_data, split_rows
 from hilum.verbs.plan import complete, planned
 
 Units = list[tuple[Case, str]]
@@ -195,9 +195,7 @@ def _one(folder: Path, plan: Plan, ready: Prepared, words: dict[str, Any], progr
 
 def _done(run: Run, group: Group) -> bool:
     """Whether the network was trained to its end and calibrated."""
-    if not (run.path / "parts" / group.name / "manifest.json").is_file():
-        return False
-    return any(e["event"] == "train" for e in run.part(group.name).ledger())
+    return (run.path / "parts" / group.name / "manifest.json").is_file() and finished(run.part(group.name))
 
 
 def _named(progress: Progress, group: str) -> Progress:

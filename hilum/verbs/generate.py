@@ -20,10 +20,10 @@ def generate(
     The folder appears when all is in it: images without the note that they were generated are never there.
     """
     predictor = Predictor(Run(Path(model)))
-    results = predictor.generate(count, seed)
     files: list[str] = []
     note = "These images were generated: they show no patient."
     with writing_folder(free_folder(Path(out))) as folder:
+        results = predictor.generate(count, seed)
         for number, result in enumerate(results):
             files += export.export(result, Case(f"generated_{number:04d}", "", {}), folder)
             progress("generate", number + 1, count)

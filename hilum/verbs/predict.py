@@ -113,7 +113,7 @@ def predict(
 def _none(record: dict[str, Any]) -> HilumError:
     """That no input gave a result, with why."""
     # a name of a letter or two stands in any sentence by chance
-    named = [len(f["case"]) > FEW and f["case"] in f["why"] for f in record["failed"]]
+    named = ["input" in f or (len(f["case"]) > FEW and f["case"] in f["why"]) for f in record["failed"]]
     whys = [f["why"] if n else f"{f['case']}: {f['why']}" for f, n in zip(record["failed"], named, strict=True)]
     more = f"; and {len(whys) - SHOWN} more" if len(whys) > SHOWN else ""
     return HilumError(

@@ -29,7 +29,7 @@ from hilum.planning.planner import Prepared, check_budget, edit, fitted, look
 from hilum.prepare import augment
 from hilum.tasks import _build, _task
 from hilum.trust import learned
-from hilum.verbs._same import look_again, other_data, same_data, split_rows
+from hilum.verbs._same import finished, look_again, other_data, same_data, split_rows
 from hilum.verbs.plan import complete, planned
 
 log = logging.getLogger(__name__)
@@ -121,10 +121,10 @@ def _resumed(data: Path | str, task: str, out: Path, words: dict[str, Any], prog
 
 def _over(run: Run, made: Plan) -> bool:
     """Whether the run was trained to its last step and all was written that follows; the ledger's event comes last."""
-    if not run.has("manifest.json") or all(event["event"] != "train" for event in run.ledger()):
+    # an edited plan is another one, which is refused where the state is gone on from
+    if not finished(run) or "plan.json" in run.differing():
         return False
     tree = _checkpoint.load(run.path / "checkpoint.safetensors")
-    # more steps in plan.json than were trained are another plan, which is refused where the state is gone on from
     return bool(tree["memory"].get("stopped")) or int(tree["step"]) >= (made.steps or 1)
 
 

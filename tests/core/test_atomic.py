@@ -66,6 +66,20 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["out"] and (tmp_path / "out" / "a").read_text() == "1"
 
 
+def test_the_folder_one_stands_in_can_be_written_and_what_can_not_is_told_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with atomic.writing_folder(Path(".")) as part:
+        (part / "a").write_text("1")
+    assert (tmp_path / "here" / "a").read_text() == "1"
+    worked = False
+    with pytest.raises(OSError), atomic.writing_folder(tmp_path / "here"):
+        worked = True
+    assert not worked and [p.name for p in tmp_path.iterdir()] == ["here"]
+
+
 def test_t01_what_a_folder_holds_is_on_the_disk_before_it_appears(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -143,10 +143,3 @@ def test_what_one_does_not_judge_counts_for_neither():
     first, second = square(4, 12), square(4, 12)
     second[:8] = -1
     assert agreement.compared(first, second, ["x"], (1.0, 1.0))["dice"] == {"x": 1.0}
-
-
-def test_a_side_without_a_value_agrees_where_the_other_has_one():
-    assert agreement.levelled([0.5, None, 0.0, None], [0.4, 0.2, None, None], 1) == (
-        [0.5, 1, 0.0, None], [0.4, 0.2, 1, None],
-    )  # fmt: skip
-    assert agreement.levelled([None], [0.3], None) == ([None], [0.3])

@@ -381,7 +381,7 @@ def test_figures_are_held_against_what_the_model_is_now(tmp_path):
         lines, claim, made = judged(changed, metrics)
         assert lines["this evaluation in the ledger"] == f"no. {_parts.OTHER}"
         assert lines["results"] == lines["internal data"] == NOT_KNOWN
-        assert claim["32"] == claim["37"] == NOT_KNOWN
+        assert lines["cases without a result"] == claim["12"] == claim["32"] == claim["37"] == NOT_KNOWN
         assert f"**{_parts.OTHER}**" in model_card.markdown(made) and _parts.OTHER in model_card.page(made).html()
     # judged now, but this state is in no event
     lines, _, _ = judged(run, METRICS | {"state": state(run)})

@@ -235,3 +235,16 @@ def test_a_false_lesion_where_all_raters_mark_nothing_costs_the_model(tmp_path):
     # where the model marks nothing either there is nothing to compare
     quiet = measured(Echo(truth | {f"case_{number}": empty for number in range(4)}), grouped(tmp_path))
     assert [row["difference"]["n"] for row in quiet["rows"]] == [4] * len(quiet["rows"])
+
+
+def test_of_three_raters_the_two_that_mark_nothing_agree(tmp_path):
+    """A false lesion cost nothing beside a third rater that marked something else."""
+    truth = written(tmp_path, cases=4, names=("anna", "ben", "cleo"))
+    empty, lesion = np.zeros((SIDE, SIDE), np.uint8), disc(1, 1, 1)
+    for name in ("anna", "ben"):
+        for case in truth:
+            save(tmp_path / f"labels@{name}" / f"{case}.png", empty)
+    loud, quiet = (measured(Echo(dict.fromkeys(truth, mask)), grouped(tmp_path)) for mask in (lesion, empty))
+    for found, own in ((loud, 0), (quiet, 2 / 3)):
+        assert found["rows"][0]["model"]["mean"] == pytest.approx(own, abs=1e-6)
+        assert found["rows"][0]["raters"]["mean"] == pytest.approx(1 / 3, abs=1e-6)

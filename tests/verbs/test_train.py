@@ -36,8 +36,9 @@ def test_a_finished_run_that_is_resumed_keeps_its_calibration_and_its_ensemble(f
     run.check_hashes()
 
 
-def test_t04_a_finished_run_is_not_made_longer_by_its_plan(finished: Path, data: Folder) -> None:
+@pytest.mark.parametrize("steps", [1, 3])
+def test_t04_a_finished_run_is_not_made_another_by_its_plan(steps: int, finished: Path, data: Folder) -> None:
     plan = Plan.read(finished / "plan.json")
-    plan.model_copy(update={"steps": 3}).write(finished / "plan.json")
-    with pytest.raises(HilumError, match=r"steps: 2, now 3.*HIL-T04"):
+    plan.model_copy(update={"steps": steps}).write(finished / "plan.json")
+    with pytest.raises(HilumError, match=rf"steps: 2, now {steps}.*HIL-T04"):
         train(data("classify"), "classify", finished, resume=True)
