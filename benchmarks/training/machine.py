@@ -14,7 +14,7 @@ from typing import Any
 
 REPOSITORY = Path(__file__).parents[2]
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
-PACKAGES = ("torch", "numpy", "scipy", "scikit-image", "scikit-learn")
+PACKAGES = ("torch", "numpy", "scipy", "scikit-image", "scikit-learn", "monai")
 
 
 def hardware() -> dict[str, Any]:

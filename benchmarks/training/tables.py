@@ -29,7 +29,7 @@ Table = list[dict[str, Any]]
 
 def write(results: Path, scale: float) -> None:
     """Both files, from the cells in results/training_cells whose key is still that of rows.py."""
-    summary, single, commands = Table(), Table(), []
+    summary, single, commands, peers = Table(), Table(), [], []
     for row in ROWS:
         found = [c for seed in row.seeds if (c := _read(results, Cell(row, seed, scale)))]
         if not found:
@@ -37,12 +37,14 @@ def write(results: Path, scale: float) -> None:
             continue
         summary += _summary(row, found)
         single += [line for cell in found for line in _single(row, cell)]
+        peers += _peers(row, found[0])
         commands += [f"- `{found[0]['command']}`" + (f" (without {row.without})" if row.without else "")]
     _judged(summary)
     text = [
         f"# Training, figures of {datetime.now(UTC):%Y-%m-%d}" + ("" if scale == 1 else f" (SMOKE TEST, x {scale:g})"),
         "", *ABOUT, "", *_lines(summary), "", "## Every cell", "", *CELLS, "", *_lines(single), "", "Commands of the "
         "first seed; made by `benchmarks/training/figures.py`:", "", *commands, "",
+        "Peers, in the first seed (scripts in `benchmarks/training/peers`):", "", *peers, "",
     ]  # fmt: skip
     write_text(results / "training.md", "\n".join(text))
     write_json(results / "training.json", {"recipe": RECIPE, "summary": summary, "cells": single})
@@ -59,7 +61,9 @@ ABOUT = [
     "Not equal is what was chosen on the validation part of these very data. On hippocampus_mri Hilum's width and",
     "strength of augmentation were, of MONAI's DynUNet only optimiser, rate and flips, at the width that its users",
     "take (filters from 32). With first stages of 32 channels Hilum reached Dice 0.860 there in the steps of 12",
-    "minutes, DynUNet 0.852 (`training_trials.md`). The test part was read for none of these choices.",
+    "minutes, DynUNet 0.852 (`training_trials.md`). Of chest_xray and breast_ultrasound side, width, mixup and weight",
+    "decay were chosen there too; HOG + SVM and the peer for lesions are chosen and fitted on training and validation",
+    "parts together. The test part was read for none of these choices.",
     "",
     "Minutes: of training, from the data (reading, caching, validating included) to the weights, equal for Hilum and",
     "MONAI; importing Python packages, and Hilum's search for patients and leaks, are outside of both and are seen in",
@@ -70,7 +74,9 @@ ABOUT = [
 CELLS = [
     "load: of the machine at the start and at most, the system's own threads included; others: processors that other",
     "programs used on average. A row is only quiet where others is near 0. overlap: of the windows in which Hilum",
-    "predicts; a quarter is planned today, a half was when the first cells were measured.",
+    "predicts; a quarter is planned today, a half was when the first cells were measured. train s: of the training",
+    "alone; the steps are frozen after a short timing, so a machine that is busy at another time than then makes it",
+    "longer or shorter than the minutes: both cells of nuclei instances are such.",
 ]
 
 
@@ -192,13 +198,33 @@ def _single(row: Row, cell: dict[str, Any]) -> Table:
         headline |= {f"pooled {k}": v for k, v in own.get("pooled", {}).items()}
         line["values"] = ", ".join(f"{k} {'-' if v is None else f'{v:.4f}'}" for k, v in headline.items())
         busy = own["machine"]
-        line |= {"min": f"{cell['minutes']:g}", "steps": own.get("steps"), "wall s": f"{busy['seconds']:.0f}"}
+        line |= {"min": f"{cell['minutes']:g}", "steps": own.get("steps"), "train s": _trained(own)}
+        line |= {"wall s": f"{busy['seconds']:.0f}"}
         line |= {"load": f"{busy['load_start']:.1f} to {busy['load_most']:.1f}", "others": busy["others"]}
         line["overlap"] = own.get("plan", {}).get("options", {}).get("overlap")
         flags = [f for f in cell["hardware"]["flags"] if f in ("avx512_bf16", "amx_bf16")] or ["no bf16"]
         line |= {"hardware": f"{cell['hardware']['processors']} ({', '.join(flags)})", "commit": cell["commit"]}
         out.append(line | {"date": cell["date"][:10], "torch": cell["versions"]["torch"]})
     return out
+
+
+def _trained(own: dict[str, Any]) -> str | None:
+    """Seconds of a training alone, of systems that say it."""
+    seconds = own.get("timing", {}).get("seconds", own.get("train_seconds"))
+    return None if seconds is None else f"{seconds:.0f}"
+
+
+def _peers(row: Row, cell: dict[str, Any]) -> list[str]:
+    """What every peer of a row was given and chose, and its versions."""
+    lines = []
+    for name, own in cell["systems"].items():
+        if name == "hilum":
+            continue
+        words = [f"{key} `{json.dumps(own[key])}`" for key in ("settings", "chosen") if own.get(key)]
+        versions = own.get("versions") or {p: cell["versions"][p] for p in ("scikit-image", "scikit-learn")}
+        words += [f"{package} {found}" for package, found in versions.items()]
+        lines.append(f"- {row.name}, {name}: {', '.join(words)}")
+    return lines
 
 
 def _lines(rows: Table) -> list[str]:
