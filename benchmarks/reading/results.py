@@ -11,7 +11,10 @@ from typing import Any
 from hilum.core.atomic import write_json, write_text
 
 HERE = Path(__file__).parents[1]
-PACKAGES = ("numpy", "nibabel", "pydicom", "SimpleITK", "pillow", "highdicom", "nilearn", "dipy", "scikit-image")
+PACKAGES = (
+    "torch", "monai", "numpy", "nibabel", "pydicom", "SimpleITK", "pillow", "highdicom", "nilearn", "dipy",
+    "scikit-image",
+)  # fmt: skip
 
 
 def write(
@@ -34,7 +37,8 @@ def write(
     words = " ".join((about or "").split("\n\n")[0].split())
     lines = [f"# {title}, {origin['date']}", "", words, "", *_table(rows), "", *(notes or []), ""]
     versions = ", ".join(f"{k} {v}" for k, v in origin["versions"].items())
-    lines += [f"Commit {origin['commit']}; {origin['hardware']}, load {origin['load']:.1f}; {versions}.", ""]
+    plus = " (+: code was changed since)" * origin["commit"].endswith("+")
+    lines += [f"Commit {origin['commit']}{plus}; {origin['hardware']}, load {origin['load']:.1f}; {versions}.", ""]
     lines += [f"Command: `{command}` ({origin['seconds']} s).", ""]
     write_text(HERE / "results" / f"{name}.md", "\n".join(lines))
     write_json(HERE / "results" / f"{name}.json", origin | {"rows": rows, "notes": notes or [], **(facts or {})})

@@ -7,6 +7,7 @@ with two optimisers (wgan_gp). A moment is a share of the uninterrupted run's du
 moment in four, the first time after it that a new state is being written. The process that trains is killed then; every
 second one is killed once more while it goes on. Then it goes on to its end. Equal: every weight and every row of
 log.csv. Repeat the command to go on where it stopped; moments measured by other code are measured anew.
+Kills are counted, second ones too: the columns add to more than the moments.
 """
 
 import argparse

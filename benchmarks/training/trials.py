@@ -204,6 +204,8 @@ def table(out: Path, hardware: str) -> None:
     lines = [f"# Trials of training settings, {date}", "", about, ""]
     lines += [f"Trained on {hardware}; seconds of a step measured on {machine.hardware()['processors']}.", ""]
     lines += [WARNING, ""]
+    waiting = [name for name in SETS if not any(r["set"] == name for r in rows)]
+    lines += [f"Not run: {', '.join(waiting)}.", ""] if waiting else []
     for name in dict.fromkeys(r["set"] for r in rows):
         here = [r for r in rows if r["set"] == name]
         shown = [m for m in SHOWN if m in here[0]["metrics"]]
@@ -216,6 +218,7 @@ def table(out: Path, hardware: str) -> None:
             values = " | ".join(f"{means[trial][m]:.4f}" for m in shown)
             lines.append(f"| {trial} | {runs[0]['steps']} | {len(runs)} | {values} |")
         lines.append("")
+    lines += [f"Commit {machine.commit()}; commands: `benchmarks/training/trials.py plans`, `run` and `table`.", ""]
     write_text(BENCHMARKS / "results" / "training_trials.md", "\n".join(lines))
     facts = {"date": date, "hardware": hardware, "steps by": machine.hardware(), "rows": rows}
     write_json(BENCHMARKS / "results" / "training_trials.json", facts)

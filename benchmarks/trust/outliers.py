@@ -205,10 +205,13 @@ def main() -> None:
         "trust_outliers", "Images that are unlike the training images", __doc__, lines,
         command=f"benchmarks/trust/outliers.py {names} --most {asked.most} --seed {asked.seed}",
         seconds=time.monotonic() - began,
-        notes=["Targets: joined, of other modalities and of no medicine >= 0.95, of spoilt images of middle strength "
-               ">= 0.80. Limits come from training and validation images alone; but some features were redefined after "
-               "AUROC of spoilt images of these sets had been seen, so those rows are no blind test. "
-               "Patients are unknown in most of the sets; groups of similar images are resampled together."],
+        notes=[
+            " ".join((__doc__ or "").split("Nothing is trained. ")[1].split()), "",
+            "Targets: joined, of other modalities and of no medicine >= 0.95, of spoilt images of middle strength "
+            ">= 0.80. Limits come from training and validation images alone; but some features were redefined after "
+            "AUROC of spoilt images of these sets had been seen, so those rows are no blind test. "
+            "Patients are unknown in most of the sets; groups of similar images are resampled together.",
+        ],
         facts={"machine": watch.facts, "processors": machine.hardware(), "packages": machine.versions(), "runs": runs},
     )  # fmt: skip
 
