@@ -1,5 +1,6 @@
 """What the OpenVINO runtimes share: a network becomes a compiled model of one precision."""
 
+import sys
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -12,6 +13,10 @@ from hilum.infer.windows import Look
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+
+# OpenVINO and nncf tell their makers over the network that they are used, from import on; without this package they do
+# not. Where the program around us has loaded it already, it stays.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 FLOATS = ("openvino.xml", "openvino.bin")
 # The graph in float32 that a bundle may hold, below graphs/.

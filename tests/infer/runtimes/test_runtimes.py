@@ -1,6 +1,8 @@
 """Every runtime gives what PyTorch in float32 gives, or says why it can not."""
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,12 @@ def test_it_gives_what_torch_gives(name: str, dims: int) -> None:
 def test_every_card_is_whole(name: str) -> None:
     card = _choose.card(name)
     assert card["about"] and isinstance(card["exact"], bool) and (card.get("extra") or not card["needs"])
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_bfloat16_is_native_where_the_processor_says_so(there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: there, raising=False)
+    assert [n for n in NAMES if not _choose.native(n)] == ([] if there else ["torch-bf16", "openvino-bf16"])
 
 
 def test_the_reference_comes_first() -> None:
@@ -189,3 +197,17 @@ def test_the_pace_is_remembered_with_the_runtime(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(_choose, "_timed", None)
     again = _choose.chosen("auto", own, x, stored=stored, work=1000)
     assert (again.name, again.pace, again.seconds) == (first.name, first.pace, first.seconds)
+
+
+def test_openvino_and_nncf_do_not_report_that_they_are_used() -> None:
+    pytest.importorskip("openvino")
+    code = (
+        "import hilum.infer.runtimes._openvino\n"
+        "import openvino\n"
+        "from openvino.tools.ovc import telemetry_utils\n"
+        "assert telemetry_utils.tm.__name__ == 'openvino.tools.ovc.telemetry_stub', telemetry_utils.tm\n"
+        "from nncf.telemetry import wrapper\n"
+        "assert isinstance(wrapper.telemetry, wrapper.NNCFTelemetryStub), wrapper.telemetry\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
