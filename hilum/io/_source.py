@@ -9,7 +9,7 @@ from typing import Any
 
 from hilum.core import catalogue
 from hilum.core.errors import HilumError
-from hilum.core.image import Image, Measurement, Table
+from hilum.core.image import Extent, Image, Measurement, Table
 from hilum.io import _names, _workers
 from hilum.io._guard import full_only, reading
 
@@ -56,6 +56,19 @@ class FileSource:
         """What a function of the format's module says of this file: `levels` of a slide, `count` of k-space slices."""
         with reading(self.path):
             return _workers.decode(catalogue.card("hilum.io", self.format)["module"], function, self.path, options)
+
+    def extent(self) -> Extent | None:
+        """What the header says of a volume; None where the format, or the file, does not say it."""
+        if not catalogue.card("hilum.io", self.format).get("extent"):
+            return None
+        # warnings change nothing here
+        options = {name: value for name, value in self.options.items() if name != "said"}
+        try:
+            found = self.ask("extent", **options)
+        except HilumError:
+            # its reader says what is wrong with it
+            return None
+        return None if found is None else Extent(**found)
 
     def read(self, region: tuple[slice, ...] | None = None, level: int = 0) -> Image | Measurement | Table:
         """The image (or measurement, or table); any failure is a HilumError that names the file."""

@@ -6,6 +6,7 @@ slice by slice (HU for CT). What can not be placed without guessing is refused; 
 """
 
 import hashlib
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +34,7 @@ CARD = {
     "magic": [[128, b"DICM"]],
     "accepts": ["D21"],
     "files": True,
+    "extent": True,
     "about": "a folder with one CT or MR series, or one DICOM picture",
 }
 BRIDGED = ("D21", "HIL-D21")
@@ -88,6 +90,26 @@ def _known(accept: Collection[str], files: Sequence[str] | None) -> None:
 def files_of(path: Path) -> list[Path]:
     """Every file that is looked at: the file, or the DICOM files directly inside a folder, all below where none is."""
     return list(candidates(path, _inside(path), [])) if path.is_dir() else [path]
+
+
+def extent(
+    path: Path,
+    series: str | None = None,
+    volume: str | None = None,
+    accept: Collection[str] = (),
+    files: Sequence[str] | None = None,
+) -> dict[str, Any] | None:
+    """`Extent` of what `read` will give, by its fields, from headers alone; None of a picture, and of what it refuses.
+
+    Arguments, and what is no volume to choose, as of `read`.
+    """
+    _known(accept, files)
+    one = choose(_looked(path, accept, files), series, volume)
+    if one.refusal is not None or one.stack is None:
+        return None
+    stack = one.stack
+    kind = np.dtype(np.float32) if stack.even is not None else _kind(stack.slices)
+    return {"shape": (1, *stack.shape), "affine": stack.affine, "size": math.prod(stack.shape) * kind.itemsize}
 
 
 def _inside(path: Path) -> list[str] | None:
@@ -190,10 +212,15 @@ def _volume(path: Path, one: Volume, region: tuple[slice, ...] | None) -> Image:
     return cropped(image, rest)
 
 
+def _kind(slices: Sequence[Slice]) -> np.dtype[Any]:
+    """The smallest kind that holds every slice."""
+    kinds = {id(one.header): pixels.kind(one.header) for one in slices}
+    return pixels.common(kinds.values())
+
+
 def _decoded(slices: Sequence[Slice], record: pixels.Record) -> Array:
     """(k, rows, columns) in the smallest kind that holds every slice."""
-    kinds = {id(one.header): pixels.kind(one.header) for one in slices}
-    planes = _buffer.empty((len(slices), *slices[0].size), pixels.common(kinds.values()))
+    planes = _buffer.empty((len(slices), *slices[0].size), _kind(slices))
     for number, frame in enumerate(_planes(slices, record)):
         planes[number] = frame
     return planes

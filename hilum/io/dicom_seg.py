@@ -24,7 +24,7 @@ CARD = {
     "reads": "mask",
     "recognises": True,
     "writes": ["mask"],
-    "about": "DICOM SEG, segmentations that archives and viewers understand",
+    "about": "DICOM SEG, segmentations of a series in the form that archives and viewers read",
 }
 
 

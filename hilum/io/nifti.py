@@ -7,11 +7,13 @@ patient) are neither read nor written.
 """
 
 import gzip
+import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from hilum.core import geometry
 from hilum.core.atomic import writing
 from hilum.core.errors import HilumError
 from hilum.core.findings import Mask
@@ -19,8 +21,8 @@ from hilum.core.image import Array, Image
 from hilum.io._guard import cropped, full_only, labels_of, reading, same
 from hilum.io._volume.nifti_header import LONG, SHORT, Header, made, newer, parse
 from hilum.io._volume.stream import Stream, is_gzip
-from hilum.io._volume.upright import upright
-from hilum.io._volume.voxels import blocks, fill, plain, second
+from hilum.io._volume.upright import shear, upright
+from hilum.io._volume.voxels import blocks, fill, plain, scaled_kind, second
 
 CARD = {
     "extensions": [".nii", ".nii.gz", ".hdr", ".hdr.gz"],
@@ -28,6 +30,7 @@ CARD = {
     "writes": ["image", "mask"],
     "magic": [[344, b"n+1"], [4, b"n+2"], [0, b"\x1f\x8b"]],
     "files": True,
+    "extent": True,
     "about": "NIfTI volumes in patient millimetres, single file or .hdr with .img (written: .nii and .nii.gz)",
 }
 
@@ -64,6 +67,19 @@ def read_labels(path: Path) -> Image:
 def files_of(path: Path) -> list[Path]:
     """The file, and the .img beside a .hdr; refused (HIL-N13) where that one is missing."""
     return [path, _picture(path)] if path.name.lower().endswith((".hdr", ".hdr.gz")) else [path]
+
+
+def extent(path: Path) -> dict[str, Any] | None:
+    """`Extent` of what `read` will give, by its fields; None of a sheared volume, whose upright grid is another one.
+
+    Refused as by `read` is what the header alone shows, and a claim that the file can not hold (HIL-N01, N03).
+    """
+    with _voxels(path) as (header, stream, _):
+        stream.check(math.prod(header.shape) * header.kind.itemsize)
+    if shear(header.affine) > geometry.SHEAR_TOLERANCE:
+        return None
+    size = math.prod(header.shape) * scaled_kind(header.kind, header.slope, header.inter).itemsize
+    return {"shape": (1, *header.shape), "affine": header.affine, "size": size}
 
 
 def _read(path: Path, labels: bool) -> Image:

@@ -65,6 +65,7 @@ def test_hilum_data_names_the_folder_of_folders(folder: Path, tmp_path: Path, mo
         ("- a\n- b\n", "HIL-DATA-03"),
         ("accept: [leaks]\n", "HIL-PLAN-03"),
         ("accept: [D24]\n", "HIL-PLAN-03"),
+        ("accept: [T04]\n", "HIL-PLAN-03"),
         ("modality: MRX\n", "HIL-DATA-17"),
         ("a: [\n", "HIL-DATA-03"),
         ("a: !!python/object/apply:os.getcwd []\n", "HIL-DATA-03"),
@@ -80,8 +81,13 @@ def test_accepted_codes_are_written_with_or_without_hil() -> None:
 
 
 def test_a_code_that_nothing_asks_for_is_refused_with_those_that_can_be_accepted(folder: Path) -> None:
-    with pytest.raises(HilumError, match=r"--accept.*'D12' can not be accepted; these can: D21 \(a slice.*T04.*T09"):
+    with pytest.raises(HilumError, match=r"--accept: 'HIL-D12' can not .* here; this can: D21 \(a slice is missing"):
         open_dataset(folder, accept=["HIL-D12"])
+    with pytest.raises(HilumError, match=r"T09 is accepted in a dataset\.yaml"):
+        open_dataset(folder, accept=["T09"])
+    written(folder / "dataset.yaml", "accept: [T04]\n")
+    with pytest.raises(HilumError, match=r"D21 .*, T09 .*; T04 is accepted by --accept of train"):
+        open_dataset(folder)
 
 
 def test_what_can_be_accepted_is_asked_for_somewhere() -> None:

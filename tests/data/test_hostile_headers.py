@@ -33,6 +33,7 @@ def say(folder: Path, tags: Callable[[int], dict[str, Any]]) -> None:
             data = pydicom.dcmread(file)
             for keyword, value in tags(number).items():
                 setattr(data, keyword, value)
+            data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
             data.save_as(file)
 
 

@@ -11,7 +11,9 @@ import pytest
 from hilum.core.errors import HilumError
 from hilum.core.image import Image, Measurement
 from hilum.data.dataset import Dataset, has_role, left_aside, open_dataset
+from hilum.data.layouts._files import Channels
 from hilum.io import dicom, kspace, nifti, raster
+from hilum.io import open as open_path
 
 RNG = np.random.default_rng(0)
 
@@ -469,3 +471,11 @@ def test_what_was_made_of_images_does_not_make_them_class_folders(tmp_path: Path
     (tmp_path / "made" / "a2.png").unlink()
     (tmp_path / "made" / "a2-old.png").rename(tmp_path / "made" / "a22.png")
     assert refused(tmp_path).code == "HIL-DATA-10", "a10 and a22 are other names"
+
+
+def test_channels_say_together_how_large_they_are(tmp_path: Path) -> None:
+    files = [nii(tmp_path / f"a_000{number}.nii.gz") for number in (0, 1)]
+    both = Channels(tuple(open_path(file) for file in files))
+    told, seen = both.extent(), both.read()
+    assert told is not None and (told.shape, told.size) == (seen.array.shape, seen.array.nbytes)
+    assert Channels((*both.sources, open_path(png(tmp_path / "b.png")))).extent() is None

@@ -34,6 +34,7 @@ def edit(folder: Path, number: int, **tags: Any) -> None:
     data = pydicom.dcmread(path)
     for keyword, value in tags.items():
         setattr(data, keyword, value)
+    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
     data.save_as(path)
 
 
@@ -84,7 +85,7 @@ def test_d22_exact_copies_are_dropped_and_others_refused(tmp_path: Path) -> None
     shutil.copy(folder / "0003.dcm", folder / "copy.dcm")
     seen = dicom.read(folder)
     assert seen.shape == (8, 6, 5) and "HIL-D22" in seen.warnings[0]
-    edit(folder, 3, InstanceNumber=99)
+    edit(folder, 3, SOPInstanceUID="1.2.3")
     with pytest.raises(HilumError, match="HIL-D22"):
         dicom.read(folder)
 
@@ -108,6 +109,8 @@ def test_d24_a_tilted_gantry_is_put_upright_and_said(tmp_path: Path) -> None:
     assert [words[:7] for words in seen.warnings] == ["HIL-D24"] and seen.shape == (8, 10, 5)
     for k in range(5):
         np.testing.assert_array_equal(seen.array[0, :, k : k + 6, k], image().array[0, :, :, k])
+    told = dicom.extent(folder)
+    assert told is not None and (told["shape"], told["size"]) == (seen.array.shape, seen.array.nbytes)
 
 
 def test_d24_a_mask_is_not_written_for_slices_that_were_resampled(tmp_path: Path) -> None:

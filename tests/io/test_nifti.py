@@ -172,6 +172,8 @@ def test_scaling_is_applied_once(tmp_path: Path, slope: float, inter: float, dty
     wanted = volume() * slope + inter if slope else volume()
     assert seen.array.dtype == dtype
     np.testing.assert_array_equal(seen.array[0], wanted)
+    told = nifti.extent(tmp_path / "a.nii")
+    assert told is not None and told["size"] == seen.array.nbytes
 
 
 def test_n12_n13_big_endian_and_extensions_are_read(tmp_path: Path) -> None:
@@ -390,6 +392,12 @@ def test_n06_a_tilted_volume_is_resampled_upright(tmp_path: Path) -> None:
     np.testing.assert_allclose(seen.array[0][inside], wanted[inside], atol=0.01)
     outside = ((stored < -1) | (stored > high + 1)).any(axis=0)
     assert outside.any() and np.allclose(seen.array[0][outside], values.min(), atol=1e-3)
+
+
+def test_a_tilted_volume_does_not_say_how_large_it_will_be(tmp_path: Path) -> None:
+    """Its upright grid is another one."""
+    (tmp_path / "a.nii").write_bytes(raw(affine=tilted(0.4)))
+    assert nifti.extent(tmp_path / "a.nii") is None
 
 
 def test_n06_tilted_labels_keep_their_values(tmp_path: Path) -> None:

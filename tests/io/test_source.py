@@ -26,6 +26,7 @@ def test_every_card_is_kept() -> None:
         module = load("hilum.io", name)
         assert card["reads"] in ("image", "measurement", "table", "mask", "field", "scores")
         assert hasattr(module, "read") and (not card.get("recognises") or hasattr(module, "recognises"))
+        assert not card.get("extent") or hasattr(module, "extent")
         assert all(extension.startswith(".") for extension in card["extensions"])
         assert not card["writes"] or hasattr(module, "write") or hasattr(module, "write_series")
 
@@ -41,6 +42,25 @@ def test_by_name_by_content_and_by_folder(tmp_path: Path) -> None:
         assert source.format == form and isinstance(source, Source)
         assert isinstance(source.read(), Image)
     assert is_series(tmp_path / "c") and not is_series(tmp_path) and not is_series(tmp_path / "a.nii.gz")
+
+
+def test_how_large_a_volume_will_be_is_told_by_its_header(tmp_path: Path) -> None:
+    nifti.write(tmp_path / "a.nii.gz", VOLUME)
+    dicom.write_series(tmp_path / "c", VOLUME)
+    for name in ("a.nii.gz", "c"):
+        source = hilum.io.open(tmp_path / name)
+        told, seen = source.extent(), source.read()
+        assert told is not None and isinstance(seen, Image) and seen.affine is not None
+        assert (told.shape, told.size) == (seen.array.shape, seen.array.nbytes)
+        np.testing.assert_allclose(told.affine, seen.affine)
+
+
+def test_where_a_header_does_not_say_it_or_lies_nothing_is_told(tmp_path: Path) -> None:
+    raster.write(tmp_path / "b.png", Image(VOLUME.array[..., 0].astype(np.uint8)))
+    nifti.write(tmp_path / "a.nii", VOLUME)
+    (tmp_path / "a.nii").write_bytes((tmp_path / "a.nii").read_bytes()[:400])
+    for name in ("b.png", "a.nii"):
+        assert hilum.io.open(tmp_path / name).extent() is None
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,17 @@ class Header(FileDataset):
             # What the library says would quote the value, which may name a patient
             raise HilumError("HIL-D09", f"{self.filename!s}: {key} can not be understood", "Export it again") from error
 
+    def check_identity(self) -> None:
+        """Refuse a file whose meta group names another object, or another class, than its data set does (HIL-D32)."""
+        for keyword in ("SOPClassUID", "SOPInstanceUID"):
+            both = (self.file_meta.get(f"MediaStorage{keyword}"), self.get(keyword))
+            meta, own = (str(found or "").strip(" \0") for found in both)
+            if meta and own and meta != own:
+                raise HilumError(
+                    "HIL-D32", f"{self.filename!s}: the meta group names another {keyword} than the data set",
+                    "Export it again; whoever changes one of the two must change both",
+                )  # fmt: skip
+
     def without_bad_numbers(self) -> None:
         """Leave out decimal and whole numbers written as text that are none, with a warning.
 

@@ -124,6 +124,7 @@ def triage(
                     others.append((file, kind))
                     continue
                 with reading(file):
+                    header.check_identity()
                     found = slices_of(file, header)
                 images += found if keep else [replace(one, header=None) for one in found]
             except HilumError as error:
@@ -232,8 +233,7 @@ def _of_series(
             bad.append((one.file, error))
     if len(placed) == 1 and placed[0].facts["Modality"] not in VOLUMES:
         pictures, placed = [*pictures, placed[0]], []
-    pictures, copies = splitting.without_copies(pictures)
-    said = (f"HIL-D22: {copies} files are exact copies of others and were left out",) if copies else ()
+    pictures, said = splitting.without_copies(pictures)
     found = [_picture(patient, one, len(pictures) + len(placed) > 1, said) for one in pictures]
     parts = splitting.split(path, placed) if placed else []
     alone = len(parts) + len(pictures) == 1

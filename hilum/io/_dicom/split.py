@@ -55,11 +55,11 @@ class Part:
 def split(path: Path, slices: Sequence[Slice]) -> list[Part]:
     """The volumes of one series (placed slices), each with what sets it apart.
 
-    Exact copies are left out (HIL-D22). Parted: localisers and orientations (D25), frames of reference, sizes, spacing
-    and bit depth (D26), echoes, times, b-values (D30). Overlapping slices that no tag tells apart: refusal D22 or D30.
+    Copies are left out, see `without_copies`. Parted: localisers and orientations (D25), frames of reference, sizes,
+    spacing and bit depth (D26), echoes, times, b-values (D30). Overlapping slices that no tag tells apart: refusal D22
+    or D30.
     """
-    kept, copies = without_copies(slices)
-    warnings = (f"HIL-D22: {copies} files are exact copies of others and were left out",) if copies else ()
+    kept, warnings = without_copies(slices)
     parts = [Part(tuple(kept), warnings=warnings)]
     parts = _each(parts, _scout, "HIL-D25", lambda value: "localiser" if value else "")
     parts = [replace(part, localiser="localiser" in part.words) for part in parts]
@@ -76,21 +76,37 @@ def split(path: Path, slices: Sequence[Slice]) -> list[Part]:
     return [piece for part in parts for piece in _apart(path, part)]
 
 
-def without_copies(slices: Sequence[Slice]) -> tuple[list[Slice], int]:
-    """The slices without files that are byte for byte a copy of another, and how many files were left out."""
+def without_copies(slices: Sequence[Slice]) -> tuple[list[Slice], tuple[str, ...]]:
+    """The slices of each object once, and sentences on files that were left out.
+
+    Left out: byte for byte a copy of another (HIL-D22); the same object at the same place with other content, as where
+    it was sent again: the first by name is kept (HIL-D32). Without a place (pictures) both are kept, and it is said.
+    """
     # two files of many frames meet once for each frame
     copies = functools.cache(_same_bytes)
-    seen: dict[Hashable, list[Slice]] = defaultdict(list)
-    kept, dropped = [], set()
+    seen: dict[Hashable, list[tuple[Hashable, Slice]]] = defaultdict(list)
+    kept, dropped, again = [], set[Path](), dict[Path, Path]()
     for one in sorted(slices, key=lambda s: (s.file.name, str(s.file), s.frame)):
         place = tuple(np.round(one.position / SAME_PLACE_MM).tolist()) if one.position is not None else ()
-        key = (one.facts["SOPInstanceUID"], one.frame) if one.facts["SOPInstanceUID"] else (*place, one.frame)
-        if any(copies(one.file, other.file) for other in seen[key]):
+        uid = one.facts["SOPInstanceUID"]
+        known = seen[(uid, one.frame) if uid else (*place, one.frame)]
+        if any(copies(one.file, other.file) for _, other in known):
             dropped.add(one.file)
             continue
-        seen[key].append(one)
+        first = next((other.file for there, other in known if uid and there == place), None)
+        if first is not None:
+            again[one.file] = first
+        if first is not None and place:
+            continue
+        known.append((place, one))
         kept.append(one)
-    return kept, len(dropped)
+    words = [f"HIL-D22: {len(dropped)} files are exact copies of others and were left out"] * bool(dropped)
+    words += [
+        f"HIL-D32: {file.name} holds the same object as {first.name} with other content"
+        + (" and was left out" if file not in {one.file for one in kept} else "")
+        for file, first in again.items()
+    ]
+    return kept, tuple(words)
 
 
 def _same_bytes(a: Path, b: Path) -> bool:

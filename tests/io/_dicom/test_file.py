@@ -366,9 +366,9 @@ def nested(levels: int, defined: bool, implicit: bool = False) -> bytes:
 @pytest.mark.parametrize("levels", [65, 400, 10000])
 def test_d08_deep_nesting_is_refused_quickly(tmp_path: Path, levels: int, defined: bool) -> None:
     path = with_element(tmp_path / "a", nested(levels, defined))
-    start = time.monotonic()
+    start = time.process_time()
     assert "64" in str(refused(path, "HIL-D08"))
-    assert time.monotonic() - start < 2
+    assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize("defined", [True, False])

@@ -70,6 +70,7 @@ def edit(file: Path, **tags: Any) -> None:
             delattr(data, keyword)
         else:
             setattr(data, keyword, value)
+    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
     data.save_as(file)
 
 
@@ -169,11 +170,10 @@ def test_d22_the_same_bytes_twice_are_one(tmp_path: Path) -> None:
     assert len(found.volumes) == 1 and "2 files" in found.volumes[0].warnings[0]
 
 
-@pytest.mark.parametrize("tags", [{"SOPInstanceUID": "1.2.3"}, {"InstanceNumber": 99}], ids=["other uid", "same uid"])
-def test_d22_other_slices_at_one_place_are_refused(tmp_path: Path, tags: dict[str, Any]) -> None:
+def test_d22_other_slices_at_one_place_are_refused(tmp_path: Path) -> None:
     folder = stack(tmp_path / "s", heights(0, 2, 4))
     shutil.copy(folder / "s-001", folder / "twin")
-    edit(folder / "twin", **tags)
+    edit(folder / "twin", SOPInstanceUID="1.2.3")
     error = refusal(folder)
     assert error.code == "HIL-D22" and "s-001 and twin" in error.seen
 
@@ -562,6 +562,49 @@ def test_d31_what_is_no_image_is_kept_and_listed(tmp_path: Path, sop: str, kind:
     assert dicom.read(folder).shape == (8, 6, 3)
     error = refusal(folder / "other")
     assert error.code == "HIL-D31" and kind in error.seen
+
+
+# D32
+
+
+@pytest.mark.parametrize(
+    ("keyword", "other"), [("SOPInstanceUID", "1.2.3.4"), ("SOPClassUID", "1.2.840.10008.5.1.4.1.1.2")]
+)
+def test_d32_a_file_that_names_itself_in_two_ways_is_set_aside(tmp_path: Path, keyword: str, other: str) -> None:
+    folder = stack(tmp_path / "s", heights(0, 2, 4))
+    data = pydicom.dcmread(folder / "s-002")
+    setattr(data, keyword, other)
+    data.save_as(folder / "s-002")
+    found = triage(folder)
+    assert [(file.name, error.code) for file, error in found.quarantined] == [("s-002", "HIL-D32")]
+    seen = dicom.read(folder)
+    assert seen.shape == (8, 6, 2) and codes(seen.warnings) == ["HIL-D32"]
+    assert keyword in seen.warnings[0] and other not in seen.warnings[0]
+    error = refusal(folder / "s-002")
+    assert error.code == "HIL-D32" and keyword in error.seen
+    setattr(data.file_meta, f"MediaStorage{keyword}", other)
+    data.save_as(folder / "s-002")
+    assert dicom.read(folder).shape == (8, 6, 3) and triage(folder).quarantined == ()
+
+
+def test_d32_of_an_object_that_was_sent_again_with_other_content_the_first_is_kept(tmp_path: Path) -> None:
+    folder = stack(tmp_path / "s", heights(0, 2, 4))
+    plain = dicom.read(folder)
+    shutil.copy(folder / "s-001", folder / "twin")
+    edit(folder / "twin", InstanceNumber=99)
+    seen = dicom.read(folder)
+    assert codes(seen.warnings) == ["HIL-D32"] and "twin holds the same object as s-001" in seen.warnings[0]
+    np.testing.assert_array_equal(seen.array, plain.array)
+
+
+def test_d32_pictures_that_are_one_object_with_other_content_are_all_kept(tmp_path: Path) -> None:
+    folder = stack(tmp_path / "s", heights(0))
+    edit(folder / "s-000", Modality="CR", ImagePositionPatient=None, ImageOrientationPatient=None)
+    shutil.copy(folder / "s-000", folder / "twin")
+    edit(folder / "twin", PhotometricInterpretation="MONOCHROME1")
+    found = triage(folder).volumes
+    assert [one.kind for one in found] == ["picture"] * 2
+    assert all("HIL-D32: twin holds the same object as s-000 with other content" in one.warnings for one in found)
 
 
 # files that can not be read
