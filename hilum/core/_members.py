@@ -1,12 +1,15 @@
 """The members of a bundle (a zip file from somebody else), read no further than such files ever are large."""
 
 import hashlib
+import json
+import stat
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from hilum.core.errors import HilumError
 
@@ -20,6 +23,37 @@ SWELL = 100
 FREE = {True: 64 << 20, False: 1 << 20}
 # Bytes, of numbers and of all else, up to which it may be any number of times: a small golden pair may be zeros.
 BLOCK = 1 << 20
+MOST = 10_000
+# Members of a bundle: a system of fifty networks with all that there can be has a few hundred.
+PACKED = (".zip", ".hilum")
+
+
+def admitted(path: Path) -> zipfile.ZipFile:
+    """The archive at the path, whose list of members was looked through; BadZipFile where it is none.
+
+    Refused (HIL-M05): very many members, and one that is encrypted, a link, packed itself, or lies outside by its name.
+    Nothing here unpacks them; whoever made such a bundle hoped for somebody who does.
+    """
+    archive = zipfile.ZipFile(path)
+    members = archive.infolist()
+    faults = [f"it holds {len(members)} members, more than {MOST}"] if len(members) > MOST else []
+    faults = faults or [words for words in map(_fault, members) if words]
+    if faults:
+        archive.close()
+        raise HilumError("HIL-M05", f"{path.name}: {faults[0]}", "Do not use it, and ask its maker for another")
+    return archive
+
+
+def _fault(member: zipfile.ZipInfo) -> str:
+    """What no member of a bundle is, "" where it is not that."""
+    steps = member.filename.replace("\\", "/").split("/")
+    faults = {
+        "is encrypted": bool(member.flag_bits & 1),
+        "is a link": stat.S_ISLNK(member.external_attr >> 16),
+        "is packed itself": member.filename.lower().endswith(PACKED),
+        "lies outside of it by its name": ".." in steps or not steps[0] or ":" in steps[0],
+    }
+    return next((f"{member.filename!r} {words}" for words, found in faults.items() if found), "")
 
 
 def read(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
@@ -35,6 +69,21 @@ def digest(archive: zipfile.ZipFile, name: str, path: Path) -> str:
         while block := stream.read(BLOCK):
             total.update(block)
     return total.hexdigest()
+
+
+def twice(content: bytes) -> list[str]:
+    """Names that the header of a safetensors file, which was read without complaint, has more than once.
+
+    Of two entries of one name the last one counts here; what looks the file through elsewhere may see the other one.
+    """
+    found: list[str] = []
+
+    def noted(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found.extend(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        return dict(pairs)
+
+    json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")].decode(), object_pairs_hook=noted)
+    return found
 
 
 @contextmanager

@@ -63,6 +63,15 @@ class Image:
 
 
 @dataclass(frozen=True)
+class Extent:
+    """What the header of a volume says before it is read: shape (C, *space), affine (4, 4) RAS+ mm, bytes once read."""
+
+    shape: tuple[int, ...]
+    affine: Array
+    size: int
+
+
+@dataclass(frozen=True)
 class Measurement:
     """Raw data before reconstruction: k-space or a sinogram.
 

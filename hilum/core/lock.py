@@ -23,6 +23,21 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
+@contextlib.contextmanager
+def waiting(folder: Path) -> Iterator[None]:
+    """Hold the folder itself, once whoever holds it is done; no file is made. For moments, and besides `locked`.
+
+    Where the file system can not lock a folder, as some in a network, it is not held.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 def _taken(path: Path) -> int:
     """An open, locked handle on the file that lies at `path`."""
     while True:

@@ -16,6 +16,7 @@ from hilum.core import _members
 from hilum.core.atomic import UNFINISHED, json_text, sha256, write_all, write_text
 from hilum.core.calibration import Calibration
 from hilum.core.errors import HilumError
+from hilum.core.lock import waiting
 from hilum.core.plan import Plan, checked
 from hilum.core.system import NAME as SYSTEM
 from hilum.core.system import SystemPlan
@@ -55,7 +56,7 @@ class Run:
             raise HilumError("HIL-RUN-01", f"There is no run or bundle at {path}", "Check the path")
         if self.path.is_file():
             try:
-                self._zip = zipfile.ZipFile(self.path)
+                self._zip = _members.admitted(self.path)
             except (zipfile.BadZipFile, OSError) as error:
                 raise HilumError(
                     "HIL-RUN-02", f"{path} is not a Hilum bundle ({error})", "Give a run folder or a .hilum file"
@@ -132,22 +133,32 @@ class Run:
             return None
         return self.path.parent.parent if self.path.parent.name == "parts" else within.resolve()
 
-    def weights(self, role: str) -> dict[str, Any]:
-        """{name: tensor} of one network, from safetensors: tensors only, nothing in it can run."""
-        from safetensors import SafetensorError
-        from safetensors.torch import load
-
+    def check_one(self) -> None:
+        """Refuse a system where the weights of one network are wanted (HIL-RUN-03)."""
         if self.has(SYSTEM):
             raise HilumError(
                 "HIL-RUN-03", f"{self.path} is a system, whose weights lie with its networks",
                 f"Give one of these: {self.path}/parts/NAME",
             )  # fmt: skip
+
+    def weights(self, role: str) -> dict[str, Any]:
+        """{name: tensor} of one network, from safetensors: tensors only, nothing in it can run."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        self.check_one()
+        content = self.read(f"weights/{role}.safetensors")
         try:
-            return load(self.read(f"weights/{role}.safetensors"))
-        except SafetensorError as error:
+            tensors: dict[str, Any] = load(content)
+        except (SafetensorError, KeyError) as error:
+            # KeyError: a type of numbers that torch does not have
             raise HilumError(
                 "HIL-M04", f"The weights of {role!r} in {self.path} are damaged ({error})", "Copy again"
             ) from error
+        if twice := _members.twice(content):
+            seen = f"The weights of {role!r} in {self.path} hold {twice[0]!r} twice"
+            raise HilumError("HIL-M04", seen, "Use the original files")
+        return tensors
 
     def arrays(self, name: str) -> dict[str, Any]:
         """{name: array} of one safetensors file; damaged ones are refused (HIL-M05)."""
@@ -156,7 +167,7 @@ class Run:
 
         try:
             return load(self.read(name))
-        except SafetensorError as error:
+        except (SafetensorError, KeyError) as error:
             raise HilumError("HIL-M05", f"{name} in {self.path} is damaged ({error})", "Copy it again") from error
 
     @property
@@ -196,12 +207,13 @@ class Run:
             raise HilumError("HIL-M05", f"{self.path} differs from its manifest in {', '.join(wrong)}", "Copy it again")
 
     def _check_format(self) -> None:
-        """Refuse a plan or a card of a newer form, which this Hilum would misread (HIL-M09)."""
+        """Refuse a plan or a card of another form than are known here, which this Hilum would misread (HIL-M09)."""
         for name in ("plan.json", "card.json"):
             found = self.json(name).get("format", FORMAT) if self.has(name) else FORMAT
-            if isinstance(found, int) and found > FORMAT:
+            # "2", 2.0 and true are no forms that any Hilum wrote
+            if type(found) is not int or not 1 <= found <= FORMAT:
                 raise HilumError(
-                    "HIL-M09", f"{name} of {self.path} has the form {found}, this Hilum reads {FORMAT}",
+                    "HIL-M09", f"{name} of {self.path} has the form {found!r}, this Hilum reads {FORMAT}",
                     "Use it with the newer Hilum that wrote it, or have it written anew by this one",
                 )  # fmt: skip
 
@@ -259,13 +271,15 @@ class Run:
     def record(self, event: str, facts: Mapping[str, Any]) -> None:
         """Append one event to the ledger of a run folder; each line holds the hash of the line before."""
         path = self.path / "ledger.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        before = hashlib.sha256(lines[-1].encode("utf-8")).hexdigest() if lines else ""
-        when = datetime.now(UTC).isoformat(timespec="seconds")
-        row = {"event": event, "when": when, **facts, "before": before}
-        # written anew and not appended to: a disk that is full, or power that goes, must not leave half a line
-        lines.append(json.dumps(row, ensure_ascii=False, allow_nan=False))
-        write_text(path, "".join(f"{line}\n" for line in lines))
+        # two that end together: the second one must see the line of the first
+        with waiting(self.path):
+            when = datetime.now(UTC).isoformat(timespec="seconds")
+            lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+            before = hashlib.sha256(lines[-1].encode("utf-8")).hexdigest() if lines else ""
+            row = {"event": event, "when": when, **facts, "before": before}
+            # written anew and not appended to: a disk that is full, or power that goes, must not leave half a line
+            lines.append(json.dumps(row, ensure_ascii=False, allow_nan=False))
+            write_text(path, "".join(f"{line}\n" for line in lines))
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -23,6 +23,29 @@ KEPT = 16
 # Runtimes ready at a time, by network and size of what it looks at: of images of many sizes not all.
 AIR = -500.0
 # HU: a window of CT with nothing above it holds air alone, around the body or enclosed in it (`windows.outside`).
+EIGHT = "openvino-int8"
+# The runtime of eight bits, whose graphs `hilum quantise` makes.
+
+
+def by_class(task: _task.Task) -> bool:
+    """Whether a task finds masks of which nothing but the strongest class is kept."""
+    return bool(task.CARD["infer"] == "windows" and task.reduce == "argmax")
+
+
+def check_eight(run: Run, task: _task.Task) -> None:
+    """Refuse a run of which no graph of eight bits can be made or used (HIL-INFER-15).
+
+    Made and measured are those of masks by class. Of an ensemble a graph holds one network, and the others would be
+    asked for theirs.
+    """
+    remedy = "Eight bits are made and measured for those only; use --runtime auto"
+    if not by_class(task):
+        seen = f"{run.path} is not a run of masks by class ({task.plan.task})"
+        raise HilumError("HIL-INFER-15", seen, remedy)
+    known = run.calibration
+    if known is not None and known.opinions.kind == "ensemble":
+        seen = f"An answer of {run.path} is the mean of several networks, and a graph of eight bits holds one"
+        raise HilumError("HIL-INFER-15", seen, "Use --runtime auto, or calibrate it with --opinions one")
 
 
 class Asked:
@@ -33,10 +56,13 @@ class Asked:
 
     def __init__(self, run: Run, runtime: str = "torch", limit: int | None = None) -> None:
         _choose.check(runtime)
+        promise.check_limit(limit)
         self.run, self.limit, self.runtime = run, limit, runtime
         run.check_hashes()
         self.plan: Plan = run.plan
         self.task = _task.load(self.plan)
+        if runtime == EIGHT:
+            check_eight(run, self.task)
         # one that was cut short is learned anew by what opens the run here; who relies on it refuses it (`Trusted`)
         with suppress(HilumError):
             self.task.keep_largest(() if run.calibration is None else run.calibration.single)

@@ -15,16 +15,20 @@ from hilum.core.errors import HilumError
 from hilum.core.findings import INTENDED_USE
 from hilum.core.origin import trained_by
 from hilum.core.run import FORMAT, Run
-from hilum.infer import bundled_graph, signature
+from hilum.infer import bundled_graph, bundled_runtimes, signature
 from hilum.infer.network import network
+from hilum.infer.runtimes import _choose
 from hilum.tasks import _build, _task
 
 TOLERANCE = 1e-3
 # Largest difference of the golden output, relative to its largest value, that another CPU or version may show.
-TOLERANCES = {"torch": TOLERANCE, "onnx": TOLERANCE, "openvino": TOLERANCE, "openvino-int8": 0.75}
+TOLERANCES = {
+    "torch": TOLERANCE, "torch-channels-last": TOLERANCE, "onnx": TOLERANCE, "openvino": TOLERANCE, "torch-bf16": 0.5,
+    "openvino-bf16": 0.5, "openvino-int8": 0.75,
+}  # fmt: skip
 # The same by runtime: the golden pair is PyTorch's, and other runtimes round otherwise. Of eight bits it is the root of
 # the mean square, whose ranges fit real images and not the noise of the golden input: graphs that were well had 0.2 to
-# 0.3, those of other networks above 1.
+# 0.3, those of other networks above 1. Of bfloat16 it is that too: it has as many bits, but for each number by itself.
 GOLDEN_SEED = 0
 COPIED = ("features.safetensors", "calibration.json", "outlier.safetensors", "seen.json")
 # Taken from the run as they are. seen.json: hashes of the images and their part, so that none learned from is judged.
@@ -123,7 +127,7 @@ def seal(path: Path, files: dict[str, bytes], key: Path | None) -> None:
 def _card(run: Run, role: str, public: bool) -> dict[str, Any]:
     """What card.json says."""
     plan = run.plan
-    asked = _conditions(str(plan.data.get("terms", "unknown"))) if public else None
+    asked = _conditions(_applying(run)) if public else None
     events = [e["when"] for e in run.ledger() if e["event"] in ("train", "calibrate", "import")]
     card: dict[str, Any] = {
         "format": FORMAT,
@@ -144,6 +148,16 @@ def _card(run: Run, role: str, public: bool) -> dict[str, Any]:
     return card if asked is None else card | {"conditions": asked}
 
 
+def _applying(run: Run) -> str:
+    """The terms that its plan states, and whatever else those of its data ask for: a plan is easily edited."""
+    parts = terms.parts(str(run.plan.data.get("terms", "unknown")))
+    facts: dict[str, Any] = run.json("fingerprint.json") if run.has("fingerprint.json") else {}
+    own = facts.get("settings", {}).get("terms")
+    more = [] if own is None else terms.parts(str(own))
+    parts += [part for part in more if part not in parts and terms.kind(part) != "public domain"]
+    return "; ".join(parts)
+
+
 def _conditions(stated: str) -> list[str]:
     """What the terms ask of whoever makes the model public; terms that forbid it are refused (HIL-INFER-10)."""
     against = terms.objection(stated)
@@ -162,7 +176,8 @@ def verify(path: Path, keys: Path | None = None) -> dict[str, Any]:
     keys: the trusted public keys, a file or a folder; with them a bundle that none of them signed is refused (HIL-M05).
     Returns the card, files, signed (whether a signature is there), signed_by (the trusted key's name, None where none
     was asked for), golden_difference (relative to the largest output), graphs: {file: the same of it}, None where it
-    was not compared, and unverified: {file: why}.
+    was not compared, unverified: {file: why}, and runtimes: {name: the same} of those without a graph of their own that
+    this machine has.
     """
     bundle = Run(path)
     bundle.check_hashes()
@@ -184,7 +199,7 @@ def verify(path: Path, keys: Path | None = None) -> dict[str, Any]:
         "signed_by": signer,
         "golden_difference": worst,
     }
-    return told | _graphs(bundle, stored, card)
+    return told | _graphs(bundle, stored, card) | {"runtimes": _runtimes(bundle, stored, card)}
 
 
 def _graphs(bundle: Run, stored: Mapping[str, Any], card: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -211,9 +226,18 @@ def _graphs(bundle: Run, stored: Mapping[str, Any], card: Mapping[str, Any]) -> 
     return {"graphs": found, "unverified": why}
 
 
+def _runtimes(bundle: Run, stored: Mapping[str, Any], card: Mapping[str, Any]) -> dict[str, float]:
+    """runtimes, as `verify` has them."""
+    found: dict[str, float] = {}
+    for name, given in bundled_runtimes.outputs(bundle, stored, GOLDEN_SEED).items():
+        first = {n: t for n, t in stored.items() if n in given}
+        found[name] = _same(first, given, card, name, f"{bundle.path} by {name}")
+    return found
+
+
 def _same(stored: Mapping[str, Any], now: Mapping[str, Any], card: Mapping[str, Any], runtime: str, what: str) -> float:
     """The difference from the golden output; more than is allowed for that runtime is refused (HIL-M10)."""
-    worst, allowed = difference(stored, now, what, runtime == "openvino-int8"), tolerance(card, runtime)
+    worst, allowed = difference(stored, now, what, not _choose.card(runtime)["exact"]), tolerance(card, runtime)
     if not worst <= allowed:
         raise HilumError(
             "HIL-M10", f"{what}: the golden output differs by {worst:.2e} (allowed {allowed:.0e})", "Do not use it"
@@ -228,7 +252,7 @@ def _stored(bundle: Run) -> dict[str, Any]:
 
     try:
         return load(bundle.read("golden.safetensors"))
-    except SafetensorError as error:
+    except (SafetensorError, KeyError) as error:
         seen = f"The golden pair of {bundle.path} is damaged ({error})"
         raise HilumError("HIL-M05", seen, "Export the bundle again") from error
 

@@ -63,7 +63,14 @@ def of_floats(bundle: Run, golden: Mapping[str, Any]) -> dict[str, Any] | None:
     return _of_openvino(bundle, golden, FLOATS, "Bundle the run anew")
 
 
-def _of_openvino(bundle: Run, golden: Mapping[str, Any], names: tuple[str, str], remedy: str) -> dict[str, Any] | None:
+def of_half(bundle: Run, golden: Mapping[str, Any]) -> dict[str, Any] | None:
+    """As `of_floats`, computed in bfloat16."""
+    return _of_openvino(bundle, golden, FLOATS, "Bundle the run anew", "bf16")
+
+
+def _of_openvino(
+    bundle: Run, golden: Mapping[str, Any], names: tuple[str, str], remedy: str, precision: str = "f32"
+) -> dict[str, Any] | None:
     """The graph's output, with the network's head after it where the graph makes features."""
     if importlib.util.find_spec("openvino") is None:
         return None
@@ -81,7 +88,7 @@ def _of_openvino(bundle: Run, golden: Mapping[str, Any], names: tuple[str, str],
             seen = f"{names[0]} of {bundle.path} takes {takes}, not {tuple(window.shape)}"
             raise HilumError("HIL-M07", seen, remedy)
         with torch.inference_mode():
-            out = _openvino.look(made, "f32")(window)
+            out = _openvino.look(made, precision)(window)
             if head is not None:
                 out = head(out[0].flatten(1)).reshape(1, -1, *out.shape[2:])
     except HilumError:

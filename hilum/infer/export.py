@@ -18,10 +18,19 @@ from hilum.core.image import Array, Case, Image, Table
 from hilum.core.run import write_rows
 from hilum.io import dicom_registration, dicom_seg, dicom_sr, nifti, raster
 
+MEASURED = "_measurements"
+# What the report of numbers is called, after the case.
+
 
 def stem(case: str) -> str:
     """What the files of a case begin with."""
     return case.replace("/", "_")
+
+
+def endings(kinds: Sequence[str], form: str) -> list[str]:
+    """What the names of a case's files may go on with, before their extension. kinds: names of its findings."""
+    own = [f"_{kind}" for kind in kinds] if len(kinds) > 1 else [""]
+    return [*own, *[MEASURED] * (form == "dicom")]
 
 
 def export(result: Result, case: Case, folder: Path, form: str = "nifti") -> list[str]:
@@ -57,7 +66,7 @@ def _written(result: Result, case: Case, folder: Path, form: str, written: list[
             rows += [dicom_sr.Measured(r.name, r.value, r.unit) for r in finding.rows if r.kind == "quantity"]
     files = _slices(case, "image") if rows else []
     if files:
-        report = folder / f"{name}_measurements.dcm"
+        report = folder / f"{name}{MEASURED}.dcm"
         dicom_sr.write(report, rows, files, segs)
         written.append(report)
 

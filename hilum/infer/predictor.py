@@ -15,7 +15,7 @@ from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
 from hilum.core.strongest import strongest
 from hilum.infer import promise, streamed, watched, windows
-from hilum.infer._asked import Asked
+from hilum.infer._asked import Asked, by_class
 from hilum.infer._pooled import Last
 from hilum.infer.near import Near
 
@@ -58,7 +58,7 @@ class Predictor(Asked):
     @property
     def streams(self) -> bool:
         """Whether masks can be found plane by plane: where nothing but the strongest class is kept."""
-        return self.task.CARD["infer"] == "windows" and self.task.reduce == "argmax"
+        return by_class(self.task)
 
     def answer(self, case: Case, progress: Progress = quiet, maps: Mapping[str, streamed.Map] | None = None) -> Opinion:
         """What is found, in as little memory as can be. maps: of scores, made on the way where masks are streamed."""
@@ -80,6 +80,11 @@ class Predictor(Asked):
 
         return self._told(case, whole)
 
+    def fits(self, case: Case) -> None:
+        """Refuse a case that needs more than the limit by its header alone, before it is read (HIL-INFER-01)."""
+        if self.task.CARD["infer"] == "windows":
+            promise.fits(case.items.get("image"), self.plan, self.limit)
+
     def _told(self, case: Case, compute: Callable[[dict[str, Any]], tuple[Any, dict[str, Any]]]) -> Opinion:
         """A case checked, prepared, computed and decoded. compute: prepared -> what is decoded, and what is kept."""
         if self.task.CARD["infer"] == "sampler":
@@ -91,6 +96,7 @@ class Predictor(Asked):
         for role in self.task.CARD["predicts_from"]:
             if not any(r in case.items for r in role.split("|")):
                 raise HilumError("HIL-DATA-08", f"Case {case.id} has no {role}", f"It has: {', '.join(case.items)}")
+        self.fits(case)
         self._began, self._last = resident.peak(), Last()
         wanted = self.anatomy is not None
         looks = {r: watched.Watched(case.items[r], self.clock, wanted) for r in watched.ROLES if r in case.items}
@@ -129,11 +135,10 @@ class Predictor(Asked):
             # with dropout on, no two looks are alike
             air = None if self._drops() else self._air()
             with self.clock("merge"):
-                left = None if self.limit is None else max(0, self.limit - resident.now())
                 look = self._scores(chosen, head, tiles)
                 merged = windows.merged(
-                    look, image, self.plan.patch, options.overlap, options.mirror, left, progress, air,
-                    self._pace(chosen, tiles), self._waiting,
+                    look, image, self.plan.patch, options.overlap, options.mirror, self.limit, progress, air,
+                    self._pace(chosen, tiles), self._waiting, resident.now(),
                 )  # fmt: skip
             streamed.check_numbers(merged)
             streamed.check_varies(*merged.flatten(1).aminmax(dim=1), image)

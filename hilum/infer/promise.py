@@ -1,21 +1,27 @@
-"""What a streamed prediction will hold and take, told after the image is read and one window tried, before the rest."""
+"""What a streamed prediction will hold and take, told after the image is read and one window tried, before the rest.
 
+What is too large by its header alone is refused before it is read.
+"""
+
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hilum.core import resident
 from hilum.core.errors import HilumError
-from hilum.core.image import Array
+from hilum.core.image import Array, Extent
+from hilum.core.plan import Plan
 from hilum.core.sizes import size_words
 from hilum.core.strongest import strongest
 from hilum.infer._lanes import ALONE, Pace, answers
 from hilum.infer.near import REACH
 from hilum.infer.streamed import CHUNK, Head, at_a_time
 from hilum.infer.windows import BYTES, Look, Tiling, looked_at, ring_memory
+from hilum.prepare.grid import shape_at
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,11 +72,42 @@ class Promise:
         if limit is not None and self.total > limit:
             parts = sorted(((v, k) for k, v in asdict(self).items() if k not in ("seconds", "tried")), reverse=True)[:3]
             words = ", ".join(f"{name} {size_words(size)}" for size, name in parts)
-            raise HilumError(
-                "HIL-INFER-01",
-                f"Predicting this image needs {size_words(self.total)} ({words}), --memory allows {size_words(limit)}",
-                "Allow more memory, crop the image, or train with a smaller patch or coarser spacing",
-            )
+            raise _too_large(f"{size_words(self.total)} ({words})", limit)
+
+
+def _too_large(need: str, limit: int) -> HilumError:
+    """need: how much it would hold, in words."""
+    return HilumError(
+        "HIL-INFER-01", f"Predicting this image needs {need}, --memory allows {size_words(limit)}",
+        "Allow more memory, crop the image, or train with a smaller patch or coarser spacing",
+    )  # fmt: skip
+
+
+def check_limit(limit: int | None) -> None:
+    """Refuse a limit where the system does not tell what a process holds (HIL-INFER-19): nothing would keep it."""
+    if limit is not None and resident.now() == 0:
+        raise HilumError(
+            "HIL-INFER-19", "This system does not tell what memory a process holds, so that --memory can not be kept",
+            "Leave --memory out",
+        )  # fmt: skip
+
+
+def fits(item: Any, plan: Plan, limit: int | None) -> None:
+    """Refuse, by its header alone, an image that would hold more than the limit (HIL-INFER-01).
+
+    item: what `Case.items` holds; where it does not say its `extent` nothing is refused. Counted is what is surely held
+    at a time: the image as read, and once more in float32 on the network's grid.
+    """
+    ask = getattr(item, "extent", None)
+    seen: Extent | None = None if limit is None or ask is None else ask()
+    if limit is None or seen is None or len(seen.shape) != 1 + plan.dims:
+        # another number of axes is refused by the task
+        return
+    spacing = None if plan.spacing is None else tuple(plan.spacing)
+    grid = len(plan.channels) * math.prod(shape_at(seen.shape[1:], seen.affine, spacing)) * BYTES
+    if seen.size + grid > limit:
+        parts = f"as read {size_words(seen.size)}, on the network's grid {size_words(grid)}"
+        raise _too_large(f"at least {size_words(seen.size + grid)} ({parts})", limit)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 CHUNK = 1 << 20
 # Scores held at a time: as many as stay near the processor.
+ROUNDING = 1e-5
+# Share of a score by which one value may differ between voxels once it was weighted, summed and divided in float32.
 PLANES, SMALL = 8, 1 << 16
 # Handed to the collector at a time; of small planes as many as hold so many voxels.
 Map = Callable[["Tensor"], "Tensor"]
@@ -86,23 +88,20 @@ def found(
     image: (C, *space), what was looked at. count: classes with the background; further channels are left out. head:
     makes scores of the channels, where they are features. Refused (HIL-M10): what is no number, one answer everywhere.
     """
-    import torch
-
     shape = image.shape[1:]
     labels = np.zeros(shape, dtype=np.uint8 if count <= 256 else np.int16)
     pictures = {name: np.zeros(shape, dtype=np.float32) for name in maps or {}}
-    keeper, likeliest = Collector(shape[1:], seed), _Likeliest()
-    ends: list[tuple[Tensor, Tensor]] = []
+    keeper, likeliest, reach = Collector(shape[1:], seed), _Likeliest(), _Reach()
     for start, values in planes:
         check_numbers(values)
         size = values.shape[1]
         flat = values.reshape(len(values), -1)
-        ends.append(flat.aminmax(dim=1))
         here = np.empty(flat.shape[1], dtype=labels.dtype)
         for low in range(0, flat.shape[1], max(1, CHUNK // count)):
             part = slice(low, low + max(1, CHUNK // count))
             scores = (flat[:, part] if head is None else head(flat[:, part]))[:count]
             here[part] = strongest(scores).numpy()
+            reach.see(scores)
             if not keeper.found:
                 likeliest.see(scores)
             for name, picture in pictures.items():
@@ -113,8 +112,7 @@ def found(
             keeper.add(labels[start + some.start : start + some.stop], values[:, some].numpy())
         # let go before the next planes are made
         del values, flat
-    least, most = (torch.stack(side) for side in zip(*ends, strict=True))
-    check_varies(least.amin(dim=0), most.amax(dim=0), image)
+    reach.check(image)
     return Found(labels, _near(keeper, likeliest, head, count), pictures)
 
 
@@ -144,6 +142,28 @@ class _Likeliest:
             self.margin, self.scores = float(margin[best]), scores[:, best].numpy().copy()
 
 
+class _Reach:
+    """The least and the most score of every class, looked at until one of them is known to vary."""
+
+    def __init__(self) -> None:
+        self._ends: tuple[Tensor, Tensor] | None = None
+        self._varies = False
+
+    def see(self, scores: "Tensor") -> None:
+        """scores: (K, n)."""
+        if self._varies:
+            return
+        low, high = scores.aminmax(dim=1)
+        if self._ends is not None:
+            low, high = low.minimum(self._ends[0]), high.maximum(self._ends[1])
+        self._ends, self._varies = (low, high), not _alike(low, high)
+
+    def check(self, image: Array) -> None:
+        """As `check_varies`, of all that was seen."""
+        if self._ends is not None:
+            check_varies(*self._ends, image)
+
+
 def _near(keeper: Collector, likeliest: _Likeliest, head: Head | None, count: int) -> Near:
     import torch
 
@@ -156,9 +176,17 @@ def _near(keeper: Collector, likeliest: _Likeliest, head: Head | None, count: in
 
 
 def check_varies(low: "Tensor", high: "Tensor", image: Array) -> None:
-    """Refuse answers that are the same everywhere though the image is not (M10). low, high: (K,), of each channel."""
-    if bool((low == high).all()) and image[0].min() < image[0].max() and image[0].size > 1:
+    """Refuse answers that are the same everywhere though the image is not (M10). low, high: (K,), of each score.
+
+    image: (C, *space), of which any channel may be the one that varies.
+    """
+    if _alike(low, high) and any(channel.min() < channel.max() for channel in image):
         raise HilumError("HIL-M10", "The model gives one value everywhere, whatever it sees", "Train again")
+
+
+def _alike(low: "Tensor", high: "Tensor") -> bool:
+    """Whether each score is the same everywhere, but for the rounding of its mean over windows."""
+    return bool((high - low <= ROUNDING * low.abs().maximum(high.abs())).all())
 
 
 def check_numbers(outputs: Any) -> None:

@@ -57,7 +57,7 @@ def write(
 def verify(path: Path, keys: Path | None = None) -> dict[str, Any]:
     """Hashes and signature of the whole, the golden pair of every network; as `infer.bundle.verify` of one.
 
-    golden_difference: the largest of all networks. graphs and unverified: of each, as files below its parts/NAME/.
+    golden_difference: the largest of all networks. graphs, unverified and runtimes: of each, below its parts/NAME/.
     """
     bundle = Run(path)
     bundle.check_hashes()
@@ -65,7 +65,7 @@ def verify(path: Path, keys: Path | None = None) -> dict[str, Any]:
     if keys is not None:
         given = bundle.read(signature.NAME) if signed else None
         signer = signature.check(given, bundle.read("manifest.json"), signature.read_keys(keys), path)
-    worst, told = 0.0, dict[str, dict[str, Any]](graphs={}, unverified={})
+    worst, told = 0.0, dict[str, dict[str, Any]](graphs={}, unverified={}, runtimes={})
     for group in _system(bundle).groups:
         with _alone(bundle.part(group.name)) as own:
             seen = bundles.verify(own)

@@ -12,6 +12,7 @@ import numpy as np
 from hilum.core.errors import HilumError
 from hilum.core.image import Array
 from hilum.core.progress import Progress, quiet
+from hilum.core.sizes import size_words
 from hilum.infer._lanes import ALONE, Pace, Waiting, answers
 from hilum.prepare.patches import cut, window_starts
 
@@ -272,21 +273,22 @@ def merged(
     air: float | None = -math.inf,
     pace: Pace = ALONE,
     waiting: Waiting = nullcontext,
+    held: int = 0,
 ) -> "Tensor":
     """Image (C, *space) -> mean answers (K, *space), all held at once. Options as for `planes`.
 
-    limit: bytes allowed for the merging, refused when more is needed (HIL-INFER-01).
+    limit: bytes allowed, refused when the merging needs more beside those `held` already (HIL-INFER-01).
     """
     import torch
 
     tiles, total = tiling(image.shape[1:], patch, overlap), None
     for start, part in planes(look, image, tiles, mirror, air, progress, pace, waiting):
         if total is None:
-            need = memory(tiles.shape, len(part), patch, len(image))
+            need = held + memory(tiles.shape, len(part), patch, len(image))
             if limit is not None and need > limit:
                 raise HilumError(
                     "HIL-INFER-01",
-                    f"Merging windows needs {need / 1e9:.2f} GB, --memory allows {limit / 1e9:.2f} GB",
+                    f"Merging the windows needs {size_words(need)}, --memory allows {size_words(limit)}",
                     "Allow more memory or crop the image",
                 )
             total = torch.empty((len(part), *tiles.shape))

@@ -60,6 +60,13 @@ class Placed:
         return out
 
 
+def shape_at(shape: tuple[int, ...], affine: Array, spacing: tuple[float, ...] | None) -> tuple[int, ...]:
+    """The shape that `place` gives a volume (*space) with this affine at `spacing`."""
+    order, _ = geometry.axes_to_ras(affine)
+    steps = geometry.spacing(affine)
+    return target_shape(tuple(shape[o] for o in order), tuple(steps[o] for o in order), spacing)
+
+
 def place(
     image: Image, spacing: tuple[float, ...] | None, shape: tuple[int, ...] | None = None
 ) -> tuple[Array, Placed]:

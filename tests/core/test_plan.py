@@ -100,9 +100,18 @@ def test_edited_refuses_paths_that_lead_nowhere(path: str, value: Any) -> None:
     assert error.value.code in ("HIL-PLAN-02", "HIL-PLAN-03")
 
 
-def test_m06_nothing_in_a_plan_is_ever_evaluated() -> None:
-    made = plan(options={"x": "__import__('os').system('true')", "y": "${HOME}", "z": "@file"})
-    assert json.loads(made.text())["options"]["y"] == "${HOME}"
+def test_m06_nothing_in_a_plan_is_ever_evaluated(tmp_path: Path) -> None:
+    canary, secret = tmp_path / "canary", tmp_path / "secret.json"
+    secret.write_text("[1, 2]")
+    call = f"__import__('os').system('touch {canary}')"
+    options = {"x": call, "y": "${HOME}", "z": f"@{secret}", "$import": f"$(touch {canary})", "_target_": "os.abort"}
+    made = plan(options=options)
+    made.write(tmp_path / "plan.json")
+    assert made.options == Plan.read(tmp_path / "plan.json").options == options
+    assert json.loads(made.text())["options"] == options
+    for name, text in options.items():
+        assert plan().edited(dict([parse_setting(f"options.{name}={text}")])).options[name] == text
+    assert not canary.exists()
 
 
 def test_settings_are_key_value_with_json_values() -> None:

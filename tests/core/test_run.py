@@ -3,14 +3,19 @@
 import hashlib
 import json
 import os
+import stat
+import time
 import tracemalloc
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from hilum.core.atomic import sha256
+from hilum.core import _members
+from hilum.core.atomic import sha256, write_text
 from hilum.core.errors import HilumError
+from hilum.core.lock import locked
 from hilum.core.run import Run, new_folder, write_rows
 
 PLAN = {
@@ -65,6 +70,21 @@ def test_m05_an_added_or_a_lost_file_is_refused(folder: Path) -> None:
     assert refused(folder) == "HIL-M05"
 
 
+@pytest.mark.parametrize("form", ["2", '"2"', '"1"', "1.0", "2.0", "true", "null", "0", "[1]"])
+@pytest.mark.parametrize("name", ["plan.json", "card.json"])
+def test_m09_a_form_that_is_not_known_here_is_refused(name: str, form: str, folder: Path) -> None:
+    """A newer one, and what is no whole number: it may mean anything."""
+
+    def put(stated: str) -> None:
+        (folder / name).write_text(f'{json.dumps(PLAN)[:-1]}, "format": {stated}}}')
+        Run(folder).write_manifest()
+
+    put(form)
+    assert refused(folder) == "HIL-M09"
+    put("1")
+    Run(folder).check_hashes()
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{", "{}", '"x"'])
 def test_m05_a_manifest_that_is_none_is_refused(text: str, folder: Path) -> None:
     (folder / "manifest.json").write_text(text)
@@ -105,6 +125,57 @@ def test_m05_a_member_that_is_there_twice_is_refused(name: str, folder: Path, tm
     with pytest.raises(HilumError, match=name) as error:
         Run(path).check_hashes()
     assert error.value.code == "HIL-M05"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("weights/net.bin", "is encrypted"),
+        ("weights/net.bin", "is a link"),
+        ("../d35.json", "lies outside"),
+        ("weights/../../d35.json", "lies outside"),
+        ("/hilum-d35.json", "lies outside"),
+        ("..\\d35.json", "lies outside"),
+        ("C:\\d35.json", "lies outside"),
+        ("more/inner.zip", "is packed itself"),
+        ("INNER.HILUM", "is packed itself"),
+    ],
+)
+def test_d35_a_hostile_member_is_refused_and_nothing_is_unpacked(
+    name: str, words: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The manifest lists it and fits, as an attacker would write it."""
+    content = zipped(folder, tmp_path / "inner.zip").read_bytes() if "packed" in words else b"/etc/passwd"
+    manifest = json.loads((folder / "manifest.json").read_text()) | {name: hashlib.sha256(content).hexdigest()}
+    files = {one: (folder / one).read_bytes() for one in Run(folder).hashes()}
+    path, member = tmp_path / "a.hilum", zipfile.ZipInfo(name)
+    member.external_attr = ((stat.S_IFLNK if "link" in words else stat.S_IFREG) | 0o777) << 16
+    with zipfile.ZipFile(path, "w") as archive:
+        for one, held in (files | {"manifest.json": json.dumps(manifest).encode()}).items():
+            archive.writestr(one, held)
+        archive.writestr(member, content)
+        # said in the list of members, which is written last
+        member.flag_bits |= int("encrypted" in words)
+    # a name that leads upwards would lead from here to where it is seen
+    monkeypatch.chdir(folder)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(HilumError, match=words) as error:
+        Run(path).check_hashes()
+    assert error.value.code == "HIL-M05" and repr(name) in error.value.seen
+    assert sorted(tmp_path.rglob("*")) == before and not Path("/hilum-d35.json").exists()
+
+
+def test_d35_more_members_than_any_bundle_has_are_refused(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = zipped(folder, tmp_path / "a.hilum")
+    Run(path).check_hashes()
+    monkeypatch.setattr(_members, "MOST", 20)
+    with zipfile.ZipFile(path, "a") as archive:
+        for number in range(20):
+            archive.writestr(f"more/{number}", b"")
+    with pytest.raises(HilumError, match=r"24 members, more than 20.*HIL-M05"):
+        Run(path)
 
 
 @pytest.mark.parametrize("name", ["plan.json", "card.json", "split.csv", "weights/net.safetensors"])
@@ -180,12 +251,56 @@ def test_m01_a_pickle_is_not_weights(folder: Path) -> None:
     assert error.value.code == "HIL-M04"
 
 
+def laid(header: str, size: int) -> bytes:
+    """A safetensors file with that header, of zeros."""
+    return len(header).to_bytes(8, "little") + header.encode() + bytes(size)
+
+
+def test_m04_a_weight_that_is_there_twice_is_refused(folder: Path) -> None:
+    entry = '"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}'
+    (folder / "weights" / "net.safetensors").write_bytes(laid(f"{{{entry}, {entry}}}", 8))
+    with pytest.raises(HilumError) as error:
+        Run(folder).weights("net")
+    assert error.value.code == "HIL-M04"
+    (folder / "weights" / "net.safetensors").write_bytes(laid(f"{{{entry}}}", 8))
+    assert list(Run(folder).weights("net")) == ["a"]
+
+
+def test_numbers_of_a_type_that_is_not_known_are_refused(folder: Path) -> None:
+    content = laid('{"a": {"dtype": "F8_E8M0", "shape": [4], "data_offsets": [0, 4]}}', 4)
+    (folder / "weights" / "net.safetensors").write_bytes(content)
+    (folder / "outlier.safetensors").write_bytes(content)
+    with pytest.raises(HilumError, match="HIL-M04"):
+        Run(folder).weights("net")
+    with pytest.raises(HilumError, match="HIL-M05"):
+        Run(folder).arrays("outlier.safetensors")
+
+
 def test_the_ledger_grows_and_remembers(folder: Path) -> None:
     run = Run(folder)
     assert run.ledger() == []
     for number in range(3):
         run.record("evaluate", {"part": "test", "look": number})
     assert [e["look"] for e in run.ledger()] == [0, 1, 2]
+
+
+def test_events_that_end_together_are_all_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both had read the same ledger, and the later one wrote over the event of the other."""
+
+    def slowly(path: Path, text: str) -> None:
+        time.sleep(0.02)
+        write_text(path, text)
+
+    def record(number: int) -> None:
+        Run(folder).record("evaluate", {"look": number})
+
+    monkeypatch.setattr("hilum.core.run.write_text", slowly)
+    before = {path.name for path in folder.iterdir()}
+    # as while it is trained
+    with locked(folder), ThreadPoolExecutor(4) as pool:
+        list(pool.map(record, range(8)))
+    assert sorted(event["look"] for event in Run(folder).ledger()) == list(range(8))
+    assert {path.name for path in folder.iterdir()} == before | {"ledger.jsonl"}
 
 
 @pytest.mark.parametrize("damage", ["change", "remove", "swap", "no json", "no object"])

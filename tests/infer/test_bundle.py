@@ -8,6 +8,7 @@ import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from hilum.core.findings import INTENDED_USE
 from hilum.core.run import Run
 from hilum.infer import bundle
 from hilum.infer.predictor import open_predictor
+from hilum.infer.runtimes import _choose, torch_channels_last
 from hilum.planning.planner import Prepared
 
 TASKS = list(catalogue.cards("hilum.tasks"))
@@ -157,32 +159,71 @@ def test_m04_weights_that_are_no_numbers_are_refused(good: Path, tmp_path: Path)
     assert refused(pack(changed_weights(unpack(good), broken), tmp_path / "a.hilum", honest=True)) == "HIL-M04"
 
 
-def laid(header: str, body: bytes = bytes(12), length: int | None = None) -> bytes:
+def laid(header: str, body: bytes, length: int | None = None) -> bytes:
     """A safetensors file with that header."""
     return struct.pack("<Q", len(header) if length is None else length) + header.encode() + body
 
 
-A = '"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}'
+def lying(kind: str, honest: bytes) -> bytes:
+    """The real weights with one lie in their header; what the lie leaves alone fits the network and its values."""
+    (length,) = struct.unpack("<Q", honest[:8])
+    text, body = honest[8 : 8 + length].decode(), honest[8 + length :]
+    header: dict[str, Any] = json.loads(text)
+    if kind in ("long header", "longer header"):
+        return laid(text, body, length=100 << 20 if kind == "long header" else (1 << 63) + 5)
+    if kind == "twice":
+        # the last of both is the real one
+        other = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
+        return laid(f"{{{json.dumps(min(header))}: {json.dumps(other)}, {text[1:]}", body)
+    if kind == "tail":
+        return laid(text, body + bytes(8))
+    if kind == "hole":
+        moved = {n: e | {"data_offsets": [at + 8 for at in e["data_offsets"]]} for n, e in header.items()}
+        return laid(json.dumps(moved), bytes(8) + body)
+    name = max((n for n, e in header.items() if e["dtype"] == "F32"), key=lambda n: header[n]["data_offsets"][0])
+    entry = header[name]
+    (first, last), shape = entry["data_offsets"], entry["shape"]
+    changes: dict[str, dict[str, Any]] = {
+        "overlap": {"data_offsets": [first - 4, last - 4]},
+        "negative": {"data_offsets": [first - last, 0]},
+        "unknown type": {"dtype": "F99"},
+        "type of no tensor": {"dtype": "F8_E8M0", "shape": [4 * shape[0], *shape[1:]]},
+        "same size": {"dtype": "I32"},
+        "shape": {"shape": [2 * shape[0], *shape[1:]]},
+        "overflow": {"shape": [1 << 62, 4]},
+    }
+    return laid(json.dumps(header | {name: entry | changes[kind]}), body)
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        laid("{}", length=100 << 20),
-        laid("{}", length=(1 << 63) + 5),
-        laid(f'{{{A}, "b": {{"dtype": "F32", "shape": [2], "data_offsets": [4, 12]}}}}'),
-        laid(f"{{{A.replace('[0, 8]', '[4, 12]')}}}"),
-        laid(f"{{{A.replace('[0, 8]', '[-8, 0]')}}}"),
-        laid(f"{{{A}, {A}}}", bytes(8)),
-        laid(f"{{{A.replace('F32', 'F99')}}}", bytes(8)),
-        laid(f"{{{A.replace('[2]', '[4]')}}}", bytes(8)),
-        laid(f"{{{A.replace('[2]', '[4611686018427387904, 4]')}}}", bytes(8)),
-    ],
-    ids=["long header", "longer header", "overlap", "hole", "negative", "twice", "dtype", "shape", "overflow"],
-)
-def test_m04_a_safetensors_file_that_lies_is_refused(content: bytes, good: Path, tmp_path: Path) -> None:
-    path = pack(unpack(good) | {"weights/net.safetensors": content}, tmp_path / "a.hilum", honest=True)
-    assert refused(path) in ("HIL-M04", "HIL-M07")
+LIES = (
+    "long header", "longer header", "twice", "tail", "hole", "overlap", "negative", "unknown type", "type of no tensor",
+    "same size", "shape", "overflow",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", LIES)
+def test_m04_a_safetensors_file_that_lies_is_refused(kind: str, good: Path, tmp_path: Path) -> None:
+    files = unpack(good)
+    content = lying(kind, files["weights/net.safetensors"])
+    path = pack(files | {"weights/net.safetensors": content}, tmp_path / "a.hilum", honest=True)
+    assert refused(path) == "HIL-M04"
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64, torch.int32])
+def test_m04_weights_of_another_type_are_not_converted(kind: torch.dtype, good: Path, tmp_path: Path) -> None:
+    def converted(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {n: t.to(kind) if t.is_floating_point() else t for n, t in tensors.items()}
+
+    path = pack(changed_weights(unpack(good), converted), tmp_path / "a.hilum", honest=True)
+    with pytest.raises(HilumError, match=rf"stored as {kind}, the network's is torch\.float32") as error:
+        bundle.verify(path)
+    assert error.value.code == "HIL-M04"
+
+
+def test_a_golden_pair_of_a_type_that_torch_lacks_is_refused(good: Path, tmp_path: Path) -> None:
+    content = laid('{"out.0": {"dtype": "F8_E8M0", "shape": [8], "data_offsets": [0, 8]}}', bytes(8))
+    path = pack(unpack(good) | {"golden.safetensors": content}, tmp_path / "a.hilum", honest=True)
+    assert refused(path) == "HIL-M05"
 
 
 @pytest.mark.parametrize("kind", ["missing", "extra", "renamed", "shape"])
@@ -262,3 +303,33 @@ def test_an_unfinished_run_is_not_bundled(trained: Trained, tmp_path: Path) -> N
     with pytest.raises(HilumError) as error:
         bundle.write(Run(tmp_path / "run"), tmp_path / "a.hilum")
     assert error.value.code == "HIL-M05" and not (tmp_path / "a.hilum").exists()
+
+
+@pytest.mark.parametrize("task", ["segment", "classify"])
+def test_runtimes_without_a_graph_of_their_own_are_compared_too(
+    task: str, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.hilum"
+    bundle.write(trained(task), path)
+    monkeypatch.setattr(_choose, "native", lambda name: True)
+    found = bundle.verify(path)["runtimes"]
+    assert set(found) == {"torch-channels-last", "torch-bf16"}
+    assert all(value <= bundle.TOLERANCES[name] for name, value in found.items())
+    monkeypatch.setattr(_choose, "native", lambda name: name != "torch-bf16")
+    assert list(bundle.verify(path)["runtimes"]) == ["torch-channels-last"]
+
+
+def test_a_network_of_several_images_is_run_by_the_reference_alone(trained: Trained, tmp_path: Path) -> None:
+    bundle.write(trained("register"), tmp_path / "a.hilum")
+    assert bundle.verify(tmp_path / "a.hilum")["runtimes"] == {}
+
+
+def test_m10_a_runtime_that_computes_something_else_is_refused(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_channels_last, "prepare", lambda net, *_: lambda window: 2 * net(window))
+    with pytest.raises(HilumError, match="by torch-channels-last") as error:
+        bundle.verify(good)
+    assert error.value.code == "HIL-M10"
+
+
+def test_every_runtime_has_a_tolerance() -> None:
+    assert set(bundle.TOLERANCES) == set(_choose.names())

@@ -206,3 +206,10 @@ def test_m10_a_graph_with_one_output_is_compared_by_its_numbers() -> None:
         assert error.value.code == "HIL-M10"
         found = _choose.chosen("auto", net.eval(), x, stored=stored, work=1e9)
         assert "off" in found.left["openvino"]
+
+
+def test_the_graph_in_float32_is_compared_in_bfloat16_too(floats: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_choose, "native", lambda name: True)
+    assert bundles.verify(floats)["runtimes"]["openvino-bf16"] < bundles.TOLERANCES["openvino-bf16"]
+    monkeypatch.setattr(_choose, "native", lambda name: not name.endswith("bf16"))
+    assert list(bundles.verify(floats)["runtimes"]) == ["torch-channels-last"]

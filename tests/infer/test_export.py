@@ -200,3 +200,15 @@ def test_a_field_that_reads_back_differently_is_not_released(
     with pytest.raises(HilumError, match="HIL-IO-05"):
         export(Result({"field": field}), VOLUME, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_files_may_be_called_is_known_before(tmp_path: Path) -> None:
+    image = series(tmp_path / "s")
+    mask = Mask(np.ones(image.shape, np.uint8), {1: "brain"}, image.affine)
+    case = Case("x", "", {"image": image})
+    every: list[dict[str, Any]] = [{"mask": mask}, {"mask": mask, "scores": Scores((Score("ill", 0.25),))}]
+    for findings in every:
+        for form in ("nifti", "dicom"):
+            files = export(Result(findings), case, tmp_path / form / str(len(findings)), form)
+            stems = {name.split(".")[0].removeprefix("x") for name in files}
+            assert stems == set(module.endings(list(findings), form))

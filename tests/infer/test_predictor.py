@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from hilum.core import catalogue
+from hilum.core import catalogue, resident
 from hilum.core.errors import HilumError
 from hilum.core.image import Case, Image
 from hilum.core.run import Run
@@ -134,6 +134,8 @@ def test_what_a_runtime_can_not_compute_is_refused_by_sentence(
 
 
 def test_memory_is_refused_before_it_is_taken(trained: Trained, ready: Callable[[str], Prepared]) -> None:
+    if not resident.now():
+        pytest.skip("this system does not tell what a process holds")
     with pytest.raises(HilumError) as error:
         Predictor(trained("segment"), limit=1000)(ready("segment").dataset.cases[0])
     assert error.value.code == "HIL-INFER-01"

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 
 from hilum.core import resident
 from hilum.core.errors import HilumError
+from hilum.core.image import Case, Extent, Image
 from hilum.core.run import Run
 from hilum.infer import promise, streamed, windows
 from hilum.infer.predictor import Predictor
@@ -168,6 +170,8 @@ def test_too_little_memory_is_refused_with_what_it_would_take(
     roomy = Predictor(trained("segment"))
     roomy(case)
     assert roomy.promised is not None and roomy.promised.total > 0 and roomy.promised.seconds > 0
+    if not resident.now():
+        pytest.skip("this system does not tell what a process holds")
     tight = Predictor(trained("segment"), limit=roomy.promised.process // 2)
     with pytest.raises(HilumError) as error:
         tight(case)
@@ -195,3 +199,58 @@ def test_what_a_prediction_cost_is_told(trained: Callable[[str], Run], ready: Ca
     assert cost["runtime"] in cost["tried"] and "torch" in cost["tried"]
     again = predictor.told(ready("segment").dataset.cases[1])[1]
     assert again["runtime"] == cost["runtime"], "measured once"
+
+
+class Large:
+    """A volume of many gigabytes, of which the header alone may be looked at."""
+
+    path = Path("large.nii.gz")
+
+    def extent(self) -> Extent:
+        return Extent((1, 2000, 2000, 1000), np.eye(4), 8 * 10**9)
+
+    def read(self, region: Any = None, level: int = 0) -> Image:
+        pytest.fail("it was read")
+
+
+def test_what_is_too_large_by_its_header_is_refused_before_it_is_read(trained: Callable[[str], Run]) -> None:
+    if not resident.now():
+        pytest.skip("this system does not tell what a process holds")
+    predictor, case = Predictor(trained("segment"), limit=2 << 30), Case("a", "a", {"image": Large()})
+    asks: list[Callable[[Case], Any]] = [predictor.fits, predictor, predictor.opinion]
+    for ask in asks:
+        with pytest.raises(HilumError, match=r"at least .* \(as read 7\.5 GB, .*--memory allows 2\.0 GB") as error:
+            ask(case)
+        assert error.value.code == "HIL-INFER-01"
+
+
+def test_what_fits_by_its_header_is_not_refused(trained: Callable[[str], Run]) -> None:
+    plan = trained("segment").plan
+    promise.fits(Large(), plan, 1 << 50)
+    promise.fits(Large(), plan, None)
+    flat = plan.model_copy(update={"dims": 2, "spacing": [1.0, 1.0]})
+    # that it has another number of axes is told once it is read
+    promise.fits(Large(), flat, 1)
+    promise.fits(Image(np.zeros((1, 4, 5, 6)), np.eye(4)), plan, 1)
+
+
+def test_a_limit_that_nothing_would_keep_is_refused(
+    trained: Callable[[str], Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = trained("segment")
+    monkeypatch.setattr(resident, "now", lambda: 0)
+    with pytest.raises(HilumError, match="does not tell") as error:
+        Predictor(run, limit=1 << 50)
+    assert error.value.code == "HIL-INFER-19"
+    Predictor(run)
+
+
+def test_scores_of_all_voxels_are_held_to_the_limit_as_it_was_given(
+    trained: Callable[[str], Run], ready: Callable[[str], Prepared]
+) -> None:
+    if not resident.now():
+        pytest.skip("this system does not tell what a process holds")
+    predictor = Predictor(trained("segment"), limit=64 * MB)
+    with pytest.raises(HilumError, match=r"Merging the windows needs .*, --memory allows 64 MB") as error:
+        predictor.opinion(ready("segment").dataset.cases[0])
+    assert error.value.code == "HIL-INFER-01"

@@ -22,6 +22,9 @@ def under(terms: str | None, trained: Trained, folder: Path) -> Run:
     plan = run.plan
     data = {key: value for key, value in plan.data.items() if key != "terms"}
     plan.model_copy(update={"data": data if terms is None else data | {"terms": terms}}).write(folder / "plan.json")
+    facts = run.json("fingerprint.json")
+    facts["settings"]["terms"] = terms or "unknown"
+    (folder / "fingerprint.json").write_text(json.dumps(facts))
     run.write_manifest()
     return run
 
@@ -44,6 +47,15 @@ def test_terms_that_allow_it_travel_with_their_conditions(terms: str, trained: T
         assert json.loads(archive.read("card.json")) == card
     assert card["terms_of_weights"] == terms and card["conditions"][0].startswith(f"{terms}: ")
     assert bundle.verify(path)["conditions"] == card["conditions"]
+
+
+def test_a_plan_that_says_more_than_the_data_allow_does_not_make_them_free(trained: Trained, tmp_path: Path) -> None:
+    run = under("research", trained, tmp_path / "run")
+    run.plan.edited({"data.terms": "CC0"}).write(run.path / "plan.json")
+    run.write_manifest()
+    with pytest.raises(HilumError, match="allows research only") as error:
+        bundle.write(run, tmp_path / "model.hilum", public=True)
+    assert error.value.code == "HIL-INFER-10"
 
 
 def test_without_public_nothing_is_asked(trained: Trained, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from hilum.core.calibration import Opinions
 from hilum.core.errors import HilumError
 from hilum.core.run import Run
 from hilum.infer import bundle as bundles
@@ -57,6 +58,25 @@ def test_without_a_graph_the_remedy_is_named(trained: Callable[[str], Run], read
     with pytest.raises(HilumError) as error:
         Predictor(trained("segment"), runtime="openvino-int8")(ready("segment").dataset.cases[0])
     assert error.value.code == "HIL-INFER-14" and "hilum quantise" in str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["another task", "an ensemble"])
+def test_where_no_graph_can_be_made_that_is_said_before_anything_is_computed(
+    kind: str, trained: Callable[[str], Run], tmp_path: Path
+) -> None:
+    """The remedy would else be what is refused."""
+    run = trained("classify")
+    if kind == "an ensemble":
+        shutil.copytree(trained("segment").path, tmp_path / "run")
+        run = Run(tmp_path / "run")
+        known = run.calibration
+        assert known is not None
+        made = known.model_copy(update={"opinions": Opinions(kind="ensemble", count=2)})
+        (run.path / "calibration.json").write_text(made.model_dump_json())
+        run.write_manifest()
+    with pytest.raises(HilumError) as error:
+        Predictor(run, runtime="openvino-int8")
+    assert error.value.code == "HIL-INFER-15" and "hilum quantise" not in str(error.value)
 
 
 def test_m05_a_changed_graph_is_refused(eight: Run, tmp_path: Path) -> None:

@@ -137,3 +137,30 @@ def test_m10_one_answer_everywhere_is_refused() -> None:
         streamed.found(in_parts(flat, [2, 4]), like(6, 5, 4), 3)
     assert error.value.code == "HIL-M10"
     assert not streamed.found(in_parts(flat, [2, 4]), np.ones((1, 6, 5, 4)), 3).labels.any(), "nothing to be seen"
+
+
+def test_m10_any_channel_may_be_the_one_that_varies() -> None:
+    image = np.concatenate([np.zeros((1, 6, 5, 4), np.float32), like(6, 5, 4)])
+    with pytest.raises(HilumError) as error:
+        streamed.found(in_parts(torch.ones(3, 6, 5, 4), [2, 4]), image, 3)
+    assert error.value.code == "HIL-M10"
+
+
+@pytest.mark.parametrize("classes", [3, 300])
+def test_m10_a_dead_last_layer_is_refused_however_many_classes_it_has(classes: int) -> None:
+    """Of many classes features are averaged, which do vary; the mean of one score over windows varies by rounding."""
+    net, image = Net(classes), like(20, 14, 18)
+    nn.init.zeros_(net.head.weight)
+    head = streamed.linear_head(net)
+    assert head is not None and head.late == (classes > 4)
+    look: windows.Look = net.features if head.late else net
+    planes = windows.planes(look, image, windows.tiling((20, 14, 18), [8, 8, 8], 0.5))
+    with pytest.raises(HilumError) as error:
+        streamed.found(planes, image, classes, head if head.late else None)
+    assert error.value.code == "HIL-M10"
+
+
+def test_m10_scores_that_vary_in_few_voxels_are_an_answer() -> None:
+    scores = torch.ones(3, 6, 5, 4)
+    scores[2, 5, 4, 3] = 1.001
+    assert streamed.found(in_parts(scores, [2, 4]), like(6, 5, 4), 3).labels.sum() == 2

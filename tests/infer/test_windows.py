@@ -229,3 +229,11 @@ def test_whoever_takes_planes_can_train_and_need_not_come_back() -> None:
     weight = torch.ones(3, requires_grad=True)
     (weight * 2).sum().backward()
     assert weight.grad is not None
+
+
+def test_what_is_held_already_counts_and_the_limit_is_told_as_it_was_given() -> None:
+    allowed, held = 100 << 20, 200 << 20
+    with pytest.raises(HilumError, match=r"needs 200 MB, --memory allows 100 MB") as error:
+        windows.merged(Constant(), noise((1, 40, 30)), [16, 16], 0.5, limit=allowed, held=held)
+    assert error.value.code == "HIL-INFER-01"
+    windows.merged(Constant(), noise((1, 40, 30)), [16, 16], 0.5, limit=allowed)

@@ -78,3 +78,11 @@ def test_image_and_labels_land_on_each_other() -> None:
 def test_a_fixed_shape_wins_over_the_spacing() -> None:
     array, placed = grid.place(image_in("LPS"), (1.0, 1.0, 1.0), (8, 8, 8))
     assert array.shape == (2, 8, 8, 8) and placed.shape == (8, 8, 8) and array.dtype == np.float32
+
+
+@pytest.mark.parametrize("word", ["RAS", "LPS", "PIR", "ASL", "ILP"])
+def test_the_shape_is_known_before_the_image_is_there(word: str) -> None:
+    image = image_in(word)
+    assert image.affine is not None
+    for spacing in (None, (0.7, 1.1, 3.0)):
+        assert grid.shape_at(image.shape, image.affine, spacing) == grid.place(image, spacing)[1].shape

@@ -84,6 +84,13 @@ def missing(name: str) -> list[str]:
     return [p for p in card(name)["needs"] if importlib.util.find_spec(p) is None]
 
 
+def native(name: str) -> bool:
+    """Whether this processor has the numbers that a runtime computes in; else it is slow, or no other than float32."""
+    import torch
+
+    return not card(name).get("half", False) or bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
+
+
 def usual_pace(name: str) -> Pace:
     """Several looks at a time where the card of a runtime says so: that leaves processors less to wait for."""
     import torch

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 CARD = {
     "order": 6, "about": "OpenVINO, bfloat16", "needs": ["openvino"], "exact": False, "extra": "openvino",
-    "stored": ["openvino.xml", "openvino.bin"],
+    "stored": ["openvino.xml", "openvino.bin"], "half": True,
 }  # fmt: skip
 
 

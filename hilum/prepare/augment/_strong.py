@@ -40,8 +40,8 @@ LONG = 1.5
 # From this ratio of axes a picture is not turned freely (nnU-Net).
 PASSES, LEAST = (10.0, 30.0), 0.15
 # Passes over the training images: up to the first the least share of the usual probabilities, from the second on all.
-# With 13 passes none was better than strong, with 38 and 50 strong was better than little; between and below is a
-# choice, and some is kept for other scanners' sake (benchmarks/results/training_trials.md).
+# With 13 passes none at all was better than strong, with 25 and 36 strong was better than little; between and below is
+# a choice, and some is kept for other scanners' sake (benchmarks/results/training_trials.md).
 
 
 def strong(
