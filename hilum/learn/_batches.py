@@ -74,14 +74,15 @@ def check_count(plan: Plan, cases: int) -> int:
 def check(task: Task, store: Store, cases: Sequence[Case], plan: Plan) -> Iterator[tuple[Batch, list[str]]]:
     """The validation batches of a round, the same in every round; together they deal out the cases.
 
-    Where there are more cases than these batches hold, evenly chosen ones.
+    Where there are more cases than these batches hold, evenly chosen ones. What can not lie in one batch makes several.
     """
     count = check_count(plan, len(cases))
     cases = evenly(cases, count * plan.batch)
     for number in range(count):
-        seen = Seen(store)
-        rng = np.random.default_rng([plan.seed, CHECK, number])
-        yield task.check(seen, cases[number::count], number, rng), seen.ids  # type: ignore[arg-type]
+        for few in task.alike(store, cases[number::count]):
+            seen = Seen(store)
+            rng = np.random.default_rng([plan.seed, CHECK, number])
+            yield task.check(seen, few, number, rng), seen.ids  # type: ignore[arg-type]
 
 
 def _one_thread() -> None:

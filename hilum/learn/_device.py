@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from torch import Tensor, nn
 
+ACCELERATORS = ("auto", "cpu", "cuda")
+
 
 def frozen(plan: Plan, accelerator: str) -> Plan:
     """The plan with `auto` precision and layout decided, by rule and not by timing: the same machine, the same run.
@@ -30,10 +32,17 @@ def frozen(plan: Plan, accelerator: str) -> Plan:
     return plan.model_copy(update={"learning": learning})
 
 
+def check(accelerator: str) -> None:
+    """Refuse a word that is none of ACCELERATORS (HIL-LEARN-01): taken for another one it would train elsewhere."""
+    if accelerator not in ACCELERATORS:
+        raise HilumError("HIL-LEARN-01", f"--accelerator is {accelerator!r}", f"Use one of {', '.join(ACCELERATORS)}")
+
+
 def on_cuda(accelerator: str) -> bool:
-    """Whether that accelerator (auto, cpu, cuda) means a CUDA device here."""
+    """Whether that accelerator, one of ACCELERATORS, means a CUDA device here."""
     import torch
 
+    check(accelerator)
     there = torch.cuda.is_available()
     if accelerator == "cuda" and not there:
         raise HilumError("HIL-LEARN-01", "--accelerator is cuda, but no CUDA device is there", "Use --accelerator cpu")

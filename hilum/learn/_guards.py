@@ -6,16 +6,19 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from hilum.core.errors import HilumError
 from hilum.core.image import Case
+from hilum.data.dataset import listed
 
 LARGE = 1e4
 # Normalised intensities beyond this are no z-scores or fractions: the range is wrong.
+FLAT, WILD = "the same everywhere", "out of range after normalisation"
+# What may look wrong with a prepared image.
 AGAIN = 1.0
 # Seconds after which another signal is a second one.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
@@ -98,8 +101,8 @@ def disk(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def memory(what: str) -> Iterator[None]:
-    """Out of memory becomes a sentence (T07)."""
+def memory(what: str, device: str = "cpu") -> Iterator[None]:
+    """Out of memory becomes a sentence (T07). device: where it is computed; on a card --memory plans nothing."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -107,14 +110,14 @@ def memory(what: str) -> Iterator[None]:
         short = isinstance(error, MemoryError) or "out of memory" in words or "can't allocate memory" in words
         if not short:
             raise
+        less = "Lower" if device == "cuda" else "Plan with --memory for less, or lower"
         raise HilumError(
-            "HIL-T07", f"Memory ran out {what}",
-            "Plan with --memory for less, or lower plan.batch or plan.patch; saved steps go on with --resume",
-        ) from error  # fmt: skip
+            "HIL-T07", f"Memory ran out {what}", f"{less} plan.batch or plan.patch; saved steps go on with --resume"
+        ) from error
 
 
-def check_prepared(case: Case, prepared: dict[str, Any]) -> str | None:
-    """Refuse a prepared image that holds values that are no numbers; a sentence where it looks wrong."""
+def check_prepared(case: Case, prepared: dict[str, Any]) -> tuple[str, str] | None:
+    """Refuse a prepared image that holds values that are no numbers. FLAT or WILD and a sentence where it looks odd."""
     import numpy as np
 
     for name, array in prepared.items():
@@ -128,11 +131,26 @@ def check_prepared(case: Case, prepared: dict[str, Any]) -> str | None:
         if name != "image" or array.size < 2:
             continue
         if (array == array.flat[0]).all():
-            return f"The image of case {case.id} is the same everywhere: there is nothing to learn from it"
+            return FLAT, f"The image of case {case.id} is the same everywhere: there is nothing to learn from it"
         most = float(np.abs(array).max())
-        if most > LARGE:
-            return f"The image of case {case.id} reaches {most:.3g} after normalisation: its range differs from others'"
+        # raw data have units of their own, and every batch is divided by what it shows
+        if most > LARGE and array.dtype.kind == "f":
+            reached = f"The image of case {case.id} reaches {most:.3g} after normalisation"
+            return WILD, f"{reached}: its range differs from others'"
     return None
+
+
+def check_images(odd: Mapping[str, str], train: Sequence[Case]) -> list[str]:
+    """Sentences on images that look wrong, for the plan. odd: {case: FLAT or WILD}. Refused: over half of `train`."""
+    found = {kind: [name for name, own in odd.items() if own == kind] for kind in (FLAT, WILD)}
+    words = [f"images that are {kind}: {listed(names)}" for kind, names in found.items() if names]
+    wrong = sum(case.id in odd for case in train)
+    if 2 * wrong > len(train):
+        raise HilumError(
+            "HIL-LEARN-08", f"{wrong} of {len(train)} training cases are nothing to learn from ({'; '.join(words)})",
+            "Look at them with: hilum inspect; mend them or leave them out, or change plan.normalisation",
+        )  # fmt: skip
+    return [f"HIL-LEARN-08: {sentence}" for sentence in words]
 
 
 def save_bad_batch(path: Path, batch: dict[str, Any]) -> None:

@@ -50,11 +50,13 @@ class Training:
         self.fabric = fabric or _device.fabric(self.plan, accelerator)
         self.leads = self.fabric.global_rank == 0
         self.parts = {p: [c for c, part in units if part == p] for p in ("train", "val", "test")}
+        self.cut = _versions.cut(units)
         self.regime = catalogue.load("hilum.learn", plan.regime)
         self.start, self.accept = start, accept
         self.task: Task = self.fresh().task
         self.store = Store(self.task.prepare, plan.store_bytes or LIMIT)
         self.sizes: dict[str, int] = {}
+        self.odd: dict[str, str] = {}
         self.record = Record(folder, self.plan, self.leads, track)
 
     def fresh(self) -> State:
@@ -73,7 +75,7 @@ class Training:
             return self._run(resume)
 
     def _run(self, resume: bool) -> State:
-        with self.record.spend("prepare"), _guards.memory("while preparing the cases"):
+        with self.record.spend("prepare"), _guards.memory("while preparing the cases", self.fabric.device.type):
             self._prepare()
         self.stamps = _guards.Stamps(self.parts["train"] + self.parts["val"])
         if not resume:
@@ -92,7 +94,10 @@ class Training:
         return state
 
     def _try_out(self) -> None:
-        """A dry step, and minutes into steps; the plan is then whole."""
+        """A dry step, and minutes into steps; the plan is then whole, and says which images look wrong."""
+        if words := _guards.check_images(self.odd, self.parts["train"]):
+            told = {"warnings": [*self.plan.data.get("warnings", []), *words]}
+            self.plan = self.plan.model_copy(update={"data": self.plan.data | told})
         _pace.dry_step(self)
         if self.plan.steps is None:
             steps = _pace.steps_for(self, self.plan.minutes or 1.0)
@@ -107,8 +112,9 @@ class Training:
             raise HilumError("HIL-T08", "No case is left in the train part", "Give more cases, or name the parts")
         for number, case in enumerate(cases):
             prepared = self.store(case)
-            self.sizes[case.id] = getattr(prepared.get("image"), "nbytes", 0)
-            if words := _guards.check_prepared(case, prepared):
+            self.sizes[case.id] = self.task.size(prepared)
+            if found := _guards.check_prepared(case, prepared):
+                self.odd[case.id], words = found
                 log.warning("%s", words)
             self.progress("prepare", number + 1, len(cases), case.id)
 
@@ -190,7 +196,7 @@ class Training:
         batches = _batches.ahead(self.task, self.store, self.parts["train"], self.plan, begin, steps)
         last = self.saved_at = time.monotonic()
         self.saving = 0.0
-        with _guards.Signals() as signals, _guards.memory("while training"), closing(batches):
+        with _guards.Signals() as signals, _guards.memory("while training", self.fabric.device.type), closing(batches):
             for k, batch, ids in batches:
                 self.record.spent["wait"] += time.monotonic() - last
                 if k == 0:
@@ -267,7 +273,7 @@ class Training:
         if self.leads:
             with self.record.spend("save"), _guards.disk(self.folder):
                 origin = _versions.origin(self.plan, self.fabric.world_size, self.fabric.device.type)
-                tree = {"step": step, "origin": origin} | state.tree()
+                tree = {"step": step, "origin": origin, "cut": self.cut} | state.tree()
                 _checkpoint.save(self.folder / "checkpoint.safetensors", tree)
         self.saved_at = time.monotonic()
         self.saving = self.saved_at - began
@@ -287,6 +293,7 @@ class Training:
         tree = _checkpoint.load(path)
         here, accepted = self.fabric.device.type, "T04" in self.accept
         _versions.check(tree.get("origin"), self.plan, self.fabric.world_size, accepted, here)
+        _versions.check_cut(tree.get("cut"), self.cut)
         state.restore(tree)
         return int(tree["step"])
 

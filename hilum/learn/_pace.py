@@ -33,7 +33,7 @@ def dry_step(training: "Training") -> None:
     # two, because one image alone is no pair
     largest = training.task.asked(sorted(cases, key=lambda case: training.sizes.get(case.id, 0))[-2:])[-1]
     state, plan = training.fresh(), training.plan
-    with _guards.memory(f"in a first step on {largest.id}, the largest case"):
+    with _guards.memory(f"in a first step on {largest.id}, the largest case", training.fabric.device.type):
         batch, ids = _batches.make(training.task, training.store, [largest], plan, 0)
         training.step(state, batch, 0, ids)
         training.validated(state, [largest])
@@ -113,10 +113,14 @@ def _validation(training: "Training", state: Any) -> float:
 
 
 def _fitting(seconds: float, each: float, once: float, training: "Training") -> int:
-    """The most steps that fit with their rounds of validation; 0 or less where none does."""
-    steps = int(seconds / each)
-    for _ in range(3):
-        steps = int((seconds - _checks(max(1, steps), once, training)) / each)
+    """The most steps that fit with their rounds of validation; 0 where none does."""
+    steps, over = 0, int(seconds / each) + 1
+    while over - steps > 1:
+        middle = (steps + over) // 2
+        if middle * each + _checks(middle, once, training) <= seconds:
+            steps = middle
+        else:
+            over = middle
     return steps
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 LEAST = 0.2
 # Share of the network's (or the encoder's) values that must come from the file; less is another network with a few
 # names in common.
+FOREIGN = (HilumError, RuntimeError, ValueError, IndexError, KeyError, TypeError, AttributeError)
+# What a translator runs into where names or shapes are somebody else's.
 Channels = Literal["mean", "repeat", "fresh"]
 
 
@@ -145,8 +147,7 @@ def _readings(net: "nn.Module", weights: "Mapping[str, Tensor]") -> "Iterator[tu
             continue
         try:
             made = translate(weights)
-        except (HilumError, RuntimeError):
-            # names or shapes of somebody else
+        except FOREIGN:
             continue
         used = {value.data_ptr() for value in made.values() if value is not None}
         left = {key: value for key, value in weights.items() if key not in made and value.data_ptr() not in used}

@@ -1,14 +1,16 @@
-"""What a state was made by: plan, versions and code; and how that differs from what would go on with it (T04)."""
+"""What a state was made by (plan, parts, versions, code), and how that differs from what would go on with it (T04)."""
 
 import functools
 import hashlib
 import json
 import platform
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from hilum.core.errors import HilumError
+from hilum.core.image import Case
 from hilum.core.plan import Plan
 
 PACKAGES = ("hilum", "torch", "numpy", "scipy")
@@ -29,6 +31,21 @@ def origin(plan: Plan, devices: int = 1, device: str = "cpu") -> dict[str, Any]:
     """What is written into every checkpoint. devices: processes that share a batch. device: their kind (cpu, cuda)."""
     versions = here() | {"devices": str(devices)}
     return {"plan": plan.model_dump(mode="json"), "versions": versions, "device": device}
+
+
+def cut(units: Sequence[tuple[Case, str]]) -> str:
+    """A hash of which cases (or pairs) are in which part, in their order, by which batches are drawn."""
+    named = json.dumps([(case.id, part) for case, part in units])
+    return hashlib.sha256(named.encode()).hexdigest()[:16]
+
+
+def check_cut(made: str | None, now: str) -> None:
+    """Refuse to go on with cases in other parts than the state was made with (T04). States of before do not say it."""
+    if made not in (None, now):
+        raise HilumError(
+            "HIL-T04", "split.csv is not the one that the saved state was made with: cases lie in other parts",
+            "Put it back, or train anew into another folder",
+        )  # fmt: skip
 
 
 def check(made: dict[str, Any] | None, plan: Plan, devices: int, accepted: bool, device: str | None = None) -> None:

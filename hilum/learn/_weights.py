@@ -37,6 +37,7 @@ def origin(path: Path | str) -> dict[str, str]:
     if not is_run(path):
         return {"name": path.name, "kind": "file", "sha256": sha256(path), "terms": "unknown"}
     run = Run(path)
+    run.check_one()
     terms = str(run.plan.data.get("terms", "unknown"))
     if run.is_bundle:
         terms = str(run.json("card.json").get("terms_of_weights", terms)) if run.has("card.json") else terms
@@ -44,6 +45,13 @@ def origin(path: Path | str) -> dict[str, str]:
     run.check_hashes()
     digest = run.hashes()[f"weights/{_build.predicting(run.plan)}.safetensors"]
     return {"name": path.resolve().name, "kind": "run", "sha256": digest, "terms": terms}
+
+
+def check(path: Path | str) -> None:
+    """Refuse, before it is planned, what no network can begin with: nothing (HIL-RUN-01), a system (HIL-RUN-03)."""
+    path = Path(path)
+    if is_run(path):
+        Run(path).check_one()
 
 
 def inherited(*terms: str) -> str:
@@ -215,5 +223,9 @@ def _renamed(weights: "dict[str, Tensor]") -> "dict[str, Tensor]":
     if any(NNUNET.match(name) for name in weights):
         from hilum.zoo.nnunet import from_nnunet
 
-        return from_nnunet(weights)
+        try:
+            return from_nnunet(weights)
+        except ValueError:
+            # a head without a number is somebody else's: told by the names as they are
+            return weights
     return weights

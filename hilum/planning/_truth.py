@@ -1,6 +1,7 @@
 """What is to be learned of a case, as a digest: a label that was corrected may hold as many voxels as before."""
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,15 @@ def digest(case: Case, label: Image | None = None, target: Array | None = None) 
     if target is not None:
         _add(found, "target", target)
     found.update(repr(_boxes(case)).encode())
+    return found.hexdigest()
+
+
+def of_operator(operator: Mapping[str, Any]) -> str:
+    """Of how raw data were measured, by the coil maps and the sampling mask that a file brings: 32 hex digits."""
+    found = hashlib.blake2b(digest_size=16)
+    for name in ("maps", "mask"):
+        if operator.get(name) is not None:
+            _add(found, name, np.asarray(operator[name]))
     return found.hexdigest()
 
 

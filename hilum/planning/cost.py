@@ -39,7 +39,8 @@ class Step:
 def step(plan: Plan) -> Step:
     """One training step of the plan, of every network of its regime, in float32. Counted once per plan."""
     # what changes no tensor would only fill the cache
-    plain = {"data": {"labels": plan.data.get("labels")}, "machine": {}, "minutes": None, "store_bytes": None}
+    data = {name: plan.data.get(name) for name in ("labels", "coils")}
+    plain = {"data": data, "machine": {}, "minutes": None, "store_bytes": None}
     return _counted(plan.model_copy(update=plain).text())
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ IMAGES = ("image", "fixed", "kspace")
 # Roles of what a case is known by.
 SAMPLES = 10_000
 # Intensities kept per case and channel; their percentiles stand for the data set's.
-UNHASHED = ("truth", "low", "files")
+UNHASHED = ("truth", "low", "files", "values", "coils", "operator", "even")
 # Of a case's row: came after the first runs, which would not know their data any more. See `_truth` of the first.
 LINES = 32
 # About so many planes along each axis show how dark an image is.
@@ -70,9 +70,9 @@ def case_facts(case: Case) -> tuple[dict[str, Any], Array | None, Array | None, 
         raise HilumError("HIL-DATA-08", f"Case {case.id} has no image", "Add one or leave the case out")
     item = case.read(role)
     row: dict[str, Any] = {"id": case.id, "class": case.klass, "labels": None, "boxes": None, "hash": _hash(item)}
+    row |= {"even": True} if _even(item) else {}
     if isinstance(item, Measurement):
-        row |= {"shape": list(item.array.shape[-2:]), "spacing": [1.0, 1.0], "channels": 1, "physical": False}
-        return row | {"truth": _truth.digest(case, target=item.target)}, None, None, 0
+        return row | _raw(case, item), None, None, 0
     odd = _warned.no_numbers(case, item)
     image: Image = to_ras(item)
     facts = {"shape": list(image.shape), "spacing": [round(s, 6) for s in image.spacing], "channels": len(image.array)}
@@ -93,6 +93,14 @@ def case_facts(case: Case) -> tuple[dict[str, Any], Array | None, Array | None, 
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(case.id.encode()).digest()[:8], "little"))
     values = np.stack([rng.choice(channel[inside], SAMPLES) for channel in image.array])
     return row, values.astype(np.float32), anatomy.block(image), odd
+
+
+def _raw(case: Case, item: Measurement) -> dict[str, Any]:
+    """What a row says of raw data. shape: of a slice; values: of all slices and coils. The digests are `_truth`'s."""
+    coils = int(item.array.shape[-3]) if item.array.ndim > 2 else 1
+    row: dict[str, Any] = {"shape": list(item.array.shape[-2:]), "spacing": [1.0, 1.0], "channels": 1}
+    row |= {"physical": False, "truth": _truth.digest(case, target=item.target)}
+    return row | {"values": int(item.array.size), "coils": coils, "operator": _truth.of_operator(item.operator)}
 
 
 def _low(channel: Array) -> float:
@@ -153,9 +161,32 @@ def hashed(row: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in row.items() if key not in UNHASHED}
 
 
-def content_hash(case: Case) -> str:
-    """What the image of a case is, whatever it is called: a hash of its shape and values."""
-    return _hash(case.read(next(r for r in IMAGES if r in case.items)))
+def content_hash(case: Case) -> str | None:
+    """What the image of a case is, whatever it is called: a hash of its shape and values.
+
+    None without an image, and of one of one value: black slices are nobody's, and tell no two data sets to be one.
+    """
+    role = next((r for r in IMAGES if r in case.items), None)
+    item = None if role is None else case.read(role)
+    return None if item is None or _even(item) else _hash(item)
+
+
+def seen(rows: Sequence[Mapping[str, Any]], parts: Mapping[str, str]) -> dict[str, str]:
+    """{hash of an image: part} of the cases in a fingerprint, without those of one value. parts: by case.
+
+    An image that lies in two parts, as an accepted leak (HIL-T09), was learned from.
+    """
+    found: dict[str, str] = {}
+    for part in ("test", "val", "train"):
+        found |= {row["hash"]: part for row in rows if parts[row["id"]] == part and not row.get("even")}
+    return found
+
+
+def _even(item: Image | Measurement) -> bool:
+    """Whether every channel of an image, or all of raw data, is of one value."""
+    apart = isinstance(item, Image)
+    first = item.array[(slice(None),) * apart + (slice(1),) * (item.array.ndim - apart)]
+    return bool((item.array == first).all())
 
 
 def _hash(item: Image | Measurement) -> str:

@@ -26,7 +26,7 @@ COPIES = 2
 WORKSPACE = 4.0
 # Of a step, in units of the largest tensor kept for backward: gradients on their way and reordered convolution inputs.
 PREPARING = 3
-# Copies of a case's largest array, in float32, that there are for a moment while the case is prepared.
+# Copies of a case's largest array, in float32 or complex, that there are for a moment while the case is prepared.
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,10 @@ class Memory:
 
 @dataclass(frozen=True)
 class Kept:
-    """Bytes of every case that is prepared for training and validation. largest: of the largest array in float32."""
+    """Bytes of every case that is prepared for training and validation.
+
+    largest: of the largest array, in float32, or complex as it is.
+    """
 
     sizes: tuple[int, ...]
     largest: int = 0
@@ -77,7 +80,8 @@ def kept(ready: Any, plan: Plan) -> Kept:
 
     ready: a planner.Prepared.
     """
-    voxels = {row["id"]: float(np.prod(row["shape"])) for row in ready.facts["cases"]}
+    # of raw data every slice and coil counts, which the facts of older runs do not say
+    voxels = {row["id"]: float(row.get("values") or np.prod(row["shape"])) for row in ready.facts["cases"]}
     task, kinds = _task.load(plan), dict[bool, list[tuple[float, Case]]]()
     for case, part in ready.units(plan):
         if part in ("train", "val"):
@@ -97,13 +101,14 @@ def kept(ready: Any, plan: Plan) -> Kept:
 
 
 def _prepared(task: _task.Task, case: Case, voxels: float) -> tuple[int, int]:
-    """Bytes of the prepared case, and of its largest array if it were float32."""
+    """Bytes of the prepared case, and of its largest array if it were float32; complex ones count as they are."""
     try:
         made = task.prepare(case)
     except HilumError:
         # training names what is wrong with it
         return int(voxels * 16), int(voxels * 4)
-    return held(made), max((4 * a.size for a in made.values() if isinstance(a, np.ndarray)), default=0)
+    arrays = [a for a in made.values() if isinstance(a, np.ndarray)]
+    return held(made), max((a.nbytes if a.dtype.kind == "c" else 4 * a.size for a in arrays), default=0)
 
 
 def predict(

@@ -31,6 +31,8 @@ MOST_MINUTES = 525_600
 # A year; it also refuses what is no number.
 PUBLISHED_MINUTES = 1440
 # A day: from here nnU-Net's own plan sees enough steps on processors too.
+FACTS = ("name", "grouping", "fingerprint", "terms", "warnings", "coils")
+# Of what a plan says of its data, under `data`: these follow from the data, and no setting says otherwise.
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,13 @@ class Prepared:
     def warnings(self) -> list[str]:
         """What the data are warned of and training goes on with; it stands in the plan and in reports."""
         return [*self.leaks.warnings, *self.facts.get("warnings", [])]
+
+    @property
+    def noted(self) -> dict[str, Any]:
+        """What a plan keeps of these data where there is any: `warnings`, and `coils`, the most that raw data have."""
+        coils = max((row.get("coils", 1) for row in self.facts["cases"]), default=1)
+        found: dict[str, Any] = {"warnings": self.warnings} if self.warnings else {}
+        return found | ({"coils": coils} if coils > 1 else {})
 
 
 def look(path: Any, task: str, seed: int, progress: Progress = quiet, known: Known | None = None) -> Prepared:
@@ -172,15 +181,13 @@ def _fixed(ready: Prepared, task: str, minutes: float | None, steps: int | None,
         "terms": facts["settings"]["terms"],
         "fingerprint": facts["hash"],
     }
-    if ready.warnings:
-        about["warnings"] = ready.warnings
     return {
         "task": task,
         "dims": facts["dims"],
         "roles": catalogue.card("hilum.tasks", task)["roles"],
         "channels": facts["channels"],
         "normalisation": normalisation(facts),
-        "data": about,
+        "data": about | ready.noted,
         "minutes": minutes,
         "steps": steps,
         "seed": seed,
@@ -277,6 +284,7 @@ def edit(plan: Plan, net: str | None, settings: dict[str, Any]) -> Plan:
         kept = _kept(known, name)
         changes[f"networks.{role}"] = {"name": name, "options": kept | options}
     for key, value in settings.items():
+        _refuse_fact(key)
         if key == "encoder_weights":
             # a plan that is sent on must not look for files; training takes the word out before it plans
             seen = "encoder_weights names a file, which is no part of a plan"
@@ -289,6 +297,16 @@ def edit(plan: Plan, net: str | None, settings: dict[str, Any]) -> Plan:
         else:
             changes[key if "." in key else f"networks.{role}.options.{key}"] = value
     return plan.edited(changes)
+
+
+def _refuse_fact(key: str) -> None:
+    """Refuse a setting of what follows from the data (HIL-PLAN-02): --public, reports and cards believe it."""
+    if key == "plan.data" or key.split(".")[:2] in [["data", name] for name in FACTS]:
+        raise HilumError(
+            "HIL-PLAN-02", f"{key} is a fact of the data, which no setting changes",
+            "Terms are stated under `terms` in the dataset.yaml (of an import in its facts, or as the licence in the "
+            "dataset.json of nnU-Net); the rest follows from the data",
+        )  # fmt: skip
 
 
 def _kept(known: NetworkPlan | None, name: str) -> dict[str, Any]:

@@ -4,11 +4,14 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
-from hilum.core.image import Case
+from hilum.core.image import Case, Measurement
 from hilum.core.plan import Plan
+from hilum.data.store import Store
 from hilum.learn import _batches
+from hilum.tasks import _task
 
 
 class Kept:
@@ -16,6 +19,9 @@ class Kept:
 
     def __init__(self, batch: int) -> None:
         self.batch = batch
+
+    def alike(self, store: Any, cases: list[Case]) -> list[list[Case]]:
+        return [cases]
 
     def check(self, store: Any, cases: list[Case], number: int, rng: Any) -> list[Case]:
         return cases[: self.batch]
@@ -44,3 +50,23 @@ def test_a_round_of_one_batch_of_one_and_of_few_cases(plan_of: Callable[..., Pla
     plan = plan_of("classify", 4, batch=1)
     assert len(seen(plan, {"a": 5})) == 1
     assert len(seen(plan_of("classify", 200, **{"batch": 4, "learning.rounds": 4}), {"a": 2, "b": 4})) == 6
+
+
+def test_cases_of_another_size_are_validated_in_a_batch_of_their_own(plan_of: Callable[..., Plan]) -> None:
+    """The first case of the batch was taken for them, and they were never validated."""
+    plan = plan_of("reconstruct", 200, **{"batch": 2, "learning.rounds": 4})
+    task, rng = _task.load(plan), np.random.default_rng(0)
+
+    def case(name: str, width: int, coils: int = 2) -> Case:
+        array = rng.normal(size=(1, coils, 16, width)).astype(np.complex64)
+        return Case(name, name, {"kspace": Measurement(array, ("slice", "coil", "ky", "kx"), {})})
+
+    mixed = [case("a", 16), case("b", 20), case("c", 16, coils=3), case("d", 16)]
+    found = list(_batches.check(task, Store(task.prepare), mixed, plan))
+    # they are dealt out as a, c and b, d
+    assert [names for _, names in found] == [["a"], ["c"], ["b"], ["d"]]
+    assert [tuple(batch["kspace"].shape) for batch, _ in found] == [
+        (2, 2, 16, 16), (2, 3, 16, 16), (2, 2, 16, 20), (2, 2, 16, 16),
+    ]  # fmt: skip
+    same = [case(name, 16) for name in "abcd"]
+    assert [names for _, names in _batches.check(task, Store(task.prepare), same, plan)] == [["a", "c"], ["b", "d"]]

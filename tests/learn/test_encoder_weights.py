@@ -276,6 +276,22 @@ def test_a_vision_transformer_that_reads_a_resnet_fills_the_encoder(name: str, m
         )
 
 
+@pytest.mark.parametrize(
+    ("name", "weights"),
+    [
+        ("nnunet", {"decoder.seg_layers.a.weight": torch.ones(2)}),
+        ("transunet", {"embedding/kernel": torch.tensor(1.0)}),
+        ("transunet", {"patch_embed.backbone.stem.conv.weight": torch.ones(1), "pos_embed": torch.ones(3)}),
+    ],
+)
+def test_names_and_shapes_that_no_translator_expects_are_refused_by_sentence(
+    name: str, weights: dict[str, Tensor]
+) -> None:
+    with pytest.raises(HilumError) as error:
+        start(net_of(name), weights, encoder=True)
+    assert error.value.code == "HIL-LEARN-22"
+
+
 def test_a_hybrid_for_another_image_size_is_interpolated() -> None:
     report = start(net_of("transunet"), hybrid("timm", size=4), encoder=True)
     assert list(report.reshaped) == ["encoder.position"]

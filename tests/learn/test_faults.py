@@ -2,8 +2,10 @@
 
 import csv
 import locale
+import os
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -90,6 +92,37 @@ def test_t04_other_versions_and_other_code_are_refused_unless_accepted(
     assert 'now "abc"' in error.value.seen and "--accept T04" in error.value.remedy
     begin(stopped, plan, ready("classify"), accept=["T04"]).run(True)
     assert _checkpoint.load(stopped / "checkpoint.safetensors")["step"] == 8
+
+
+def test_t04_an_edited_split_csv_of_an_unfinished_run_is_refused(
+    trained: Callable[[str], Run], data: Folder, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained("classify").path, run)
+    # a finished one would stay as it is
+    (run / "manifest.json").unlink()
+    rows, events = Run(run).split(), len(Run(run).ledger())
+    swapped = {"train": "val", "val": "train"}
+    run_folder.write_rows(run / "split.csv", [row | {"part": swapped.get(row["part"], row["part"])} for row in rows])
+    with pytest.raises(HilumError, match=r"split\.csv was edited") as error:
+        train(data("classify"), "classify", run, resume=True, accept=["T04"])
+    assert error.value.code == "HIL-T04" and len(Run(run).ledger()) == events
+    run_folder.write_rows(run / "split.csv", rows)
+    train(data("classify"), "classify", run, resume=True)
+
+
+def test_t04_cases_in_other_parts_than_the_state_was_made_with_are_refused(
+    stopped: Path, begin: Begin, ready: Ready
+) -> None:
+    run = begin(stopped, Plan.read(stopped / "plan.json"), ready("classify"))
+    units = [(case, part) for part, cases in run.parts.items() for case in cases]
+    assert _versions.cut(units) != _versions.cut([(case, "train") for case, _ in units])
+    run.cut = _versions.cut(units[:-1])
+    with pytest.raises(HilumError, match=r"split\.csv is not the one") as error:
+        run.run(True)
+    assert error.value.code == "HIL-T04"
+    # states of before do not say it
+    _versions.check_cut(None, run.cut)
 
 
 def test_t04_another_kind_of_device_is_refused_unless_accepted(plan_of: PlanOf, short: tuple[Plan, Path]) -> None:
@@ -224,6 +257,8 @@ def test_t04_is_accepted_as_the_table_of_errors_calls_it(
     monkeypatch.setattr(_versions, "here", lambda: {"torch": "0.1"})
     with pytest.raises(HilumError, match="HIL-T04"):
         train(data("classify"), "classify", run, resume=True)
+    with pytest.raises(HilumError, match=r"T09 is accepted in a dataset\.yaml.*HIL-PLAN-03"):
+        train(data("classify"), "classify", run, resume=True, accept=["T09"])
     train(data("classify"), "classify", run, resume=True, accept=[word])
 
 
@@ -280,6 +315,16 @@ def test_t11_a_signal_saves_nothing_that_was_learned_since_a_file_changed(
     assert _checkpoint.load(out / "checkpoint.safetensors")["step"] == 4
 
 
+def halted(process: BaseProcess) -> None:
+    """Stop the process where it is, and wait until it stands still."""
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGSTOP)
+    stat, end = Path(f"/proc/{process.pid}/stat"), time.monotonic() + 60
+    while stat.read_text().rpartition(")")[2].split()[0] not in "TZ":
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
 def test_t12_two_runs_in_one_folder_and_a_lock_left_by_a_kill(
     data: Folder, planned_run: Made, whole: Made, same: Same, child: Callable[..., BaseProcess], tmp_path: Path
 ) -> None:
@@ -288,13 +333,17 @@ def test_t12_two_runs_in_one_folder_and_a_lock_left_by_a_kill(
     end = time.monotonic() + 120
     while not (out / "checkpoint.safetensors").exists() and time.monotonic() < end:
         time.sleep(0.001)
-    for words in ({"resume": True}, {"plan": plan}):
-        with pytest.raises(HilumError) as error:
-            train(data("classify"), "classify", out, **words)  # type: ignore[arg-type]
-        assert error.value.code == ("HIL-T12" if "resume" in words else "HIL-CORE-03")
-        assert first.is_alive() and ("plan" in words or str(first.pid) in error.value.seen)
-    first.kill()
-    first.join(60)
+    try:
+        # its few steps would be done before the others are refused
+        halted(first)
+        for words in ({"resume": True}, {"plan": plan}):
+            with pytest.raises(HilumError) as error:
+                train(data("classify"), "classify", out, **words)  # type: ignore[arg-type]
+            assert error.value.code == ("HIL-T12" if "resume" in words else "HIL-CORE-03")
+            assert first.is_alive() and ("plan" in words or str(first.pid) in error.value.seen)
+    finally:
+        first.kill()
+        first.join(60)
     assert (out / ".lock").exists()
     train(data("classify"), "classify", out, resume=True)
     same(out, whole("classify"))
@@ -377,18 +426,32 @@ def test_t13_spaces_and_letters_of_all_kinds_in_every_path(
     Run(out).check_hashes()
 
 
+def with_commas(folder: Path, patch: Patch) -> None:
+    """Make a locale with decimal commas, as fresh machines have none, where the system has what it is made of."""
+    made, maker = folder / "de_DE.UTF-8", Path("/usr/bin/localedef")
+    if maker.exists():
+        folder.mkdir()
+        words = [str(maker), "-c", "-i", "de_DE", "-f", "UTF-8", str(made)]
+        subprocess.run(words, capture_output=True, timeout=60, check=False)
+    if (made / "LC_NUMERIC").is_file():
+        # the system looks there first, and no longer into its archive of locales
+        patch.setenv("LOCPATH", str(folder))
+
+
 def test_t13_decimal_commas_of_the_system_stay_outside(
-    planned_run: Made, ready: Ready, begin: Begin, whole: Made, same: Same, tmp_path: Path
+    planned_run: Made, ready: Ready, begin: Begin, whole: Made, same: Same, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     before = locale.setlocale(locale.LC_ALL)
-    for name in ("de_DE.UTF-8", "fr_FR.UTF-8", "de_DE.utf8", "fr_FR.utf8"):
-        try:
-            locale.setlocale(locale.LC_ALL, name)
-            break
-        except locale.Error:
-            continue
-    else:
-        pytest.skip("no locale with decimal commas is installed here")
+    with monkeypatch.context() as patch:
+        with_commas(tmp_path / "locales", patch)
+        for name in ("de_DE.UTF-8", "fr_FR.UTF-8", "de_DE.utf8", "fr_FR.utf8"):
+            try:
+                locale.setlocale(locale.LC_ALL, name)
+                break
+            except locale.Error:
+                continue
+        else:
+            pytest.skip("no locale with decimal commas is here, and none can be made")
     try:
         assert locale.localeconv()["decimal_point"] == ","
         begin(tmp_path / "run", Plan.read(planned_run("classify")), ready("classify")).run(False)

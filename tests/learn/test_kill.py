@@ -6,16 +6,18 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from hilum.core.errors import HilumError
 from hilum.core.run import Run
-from hilum.learn import _checkpoint
+from hilum.learn import _checkpoint, _guards
 from hilum.verbs.train import train
 
 Same = Callable[[Path, Path], None]
@@ -108,7 +110,7 @@ def test_t01_t03_killed_before_and_while_a_state_is_written(
     killed(process)
     early = goes_on(out, "classify", data("classify"), plan)
     shutil.rmtree(out)
-    while True:
+    for _ in range(30):
         # caught between the first byte of a new state and its rename, with an older state there
         process = child(train, data("classify"), "classify", out, plan=plan)
         until(state.exists, process)
@@ -123,6 +125,8 @@ def test_t01_t03_killed_before_and_while_a_state_is_written(
         if caught:
             break
         shutil.rmtree(out)
+    else:
+        pytest.fail("never caught while writing")
     assert list(out.glob(".part-*.safetensors")) and not (out / "weights").exists()
     same(goes_on(out, "classify", data("classify"), plan), whole("classify"))
     same(early, whole("classify"))
@@ -159,3 +163,22 @@ def test_t15_a_signal_before_the_first_step_leaves_nothing(data: Made, planned_r
     _, heard = process.communicate(timeout=PATIENCE)
     assert process.returncode == 143 and "hilum: stopped by signal 15 before" in heard and "Traceback" not in heard
     assert not out.exists()
+
+
+def test_t15_a_second_signal_ends_at_once_and_one_that_is_passed_on_is_no_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before, now = signal.getsignal(signal.SIGTERM), [100.0]
+    # handlers are those of the main thread, in which tests need not run
+    main = threading.current_thread() is threading.main_thread()
+    monkeypatch.setattr(_guards, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    with _guards.Signals() as signals:
+        assert (signal.getsignal(signal.SIGTERM) == signals._note) == main
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signals._note(number, None)
+            now[0] += 0.5
+        assert signals.seen == 15
+        now[0] += 2
+        with pytest.raises(KeyboardInterrupt):
+            signals._note(signal.SIGTERM, None)
+    assert signal.getsignal(signal.SIGTERM) == before

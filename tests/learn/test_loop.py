@@ -12,13 +12,20 @@ from safetensors.torch import load_file
 from hilum.core.errors import HilumError
 from hilum.core.plan import Plan
 from hilum.core.run import Run
-from hilum.learn import _batches, _checkpoint, _loop
+from hilum.learn import _batches, _checkpoint, _judge, _loop, _pace
 from hilum.learn._loop import Training
+from hilum.learn._state import State
 from hilum.planning.planner import Prepared
 from hilum.verbs.train import train
 
 PlanOf = Callable[..., Plan]
 Ready = Callable[[str], Prepared]
+
+
+@pytest.fixture(autouse=True)
+def _every_round_is_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine saves slowly, and slow savings are spared."""
+    monkeypatch.setattr(_loop, "QUICK", float("inf"))
 
 
 class Killed(BaseException):
@@ -45,6 +52,10 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
         for path in sorted((folder / "weights").iterdir())
         for name, tensor in load_file(path).items()
     }
+
+
+def alike(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
 @pytest.mark.parametrize("task", ["classify", "generate"])
@@ -137,12 +148,68 @@ def test_one_process_does_not_look_for_what_several_average(
     assert training.step(state, batch, 0, ids)
 
 
-def test_minutes_become_steps_that_are_written_down(plan_of: PlanOf, ready: Ready, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("keep", "ema", "place"), [("best", 0.0, 1), ("best", 0.5, 1), ("last", 0.0, 2)])
+def test_the_weights_that_are_written_are_those_of_the_planned_round(
+    keep: str, ema: float, place: int, plan_of: PlanOf, ready: Ready, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest, scores, rounds = _judge.rate, iter([0.1, 0.9, 0.3]), list[dict[str, torch.Tensor]]()
+
+    def rate(state: State, losses: Any, counts: Any) -> tuple[dict[str, float], float]:
+        judged = {**state.networks, **state.average}["net"]
+        rounds.append({name: tensor.detach().clone() for name, tensor in judged.state_dict().items()})
+        return honest(state, losses, counts)[0], next(scores)
+
+    monkeypatch.setattr(_judge, "rate", rate)
+    # so few steps are a round each
+    plan = plan_of("classify", 3, **{"learning.keep": keep, "learning.ema": ema})
+    state = begin(tmp_path / "run", plan, ready("classify")).run(False)
+    written = load_file(tmp_path / "run" / "weights" / "net.safetensors")
+    assert [alike(written, copy) for copy in rounds] == [number == place for number in range(3)]
+    assert state.memory["best"]["step"] == 2 and state.memory["best"]["score"] == 0.9
+
+
+@pytest.mark.parametrize(("k", "decay"), [(0, 0.1), (30, 0.5)])
+def test_averages_follow_the_weights_fast_while_they_are_young(
+    k: int, decay: float, plan_of: PlanOf, ready: Ready, tmp_path: Path
+) -> None:
+    # it looks back on two of the forty steps
+    training = begin(tmp_path / "run", plan_of("classify", 40, **{"learning.ema": 0.05}), ready("classify"))
+    state = training.fresh()
+    state.learn()
+    before = {name: tensor.clone() for name, tensor in state.average["net"].state_dict().items()}
+    batch, ids = _batches.make(training.task, training.store, training.parts["train"], training.plan, k)
+    training.step(state, batch, k, ids)
+    learned, average = state.networks["net"].state_dict(), state.average["net"].state_dict()
+    assert not alike(learned, before)
+    for name, old in before.items():
+        wanted = old.lerp(learned[name], 1 - decay) if old.is_floating_point() else learned[name]
+        torch.testing.assert_close(average[name], wanted, msg=name)
+
+
+def test_the_average_is_what_is_written(plan_of: PlanOf, ready: Ready, tmp_path: Path) -> None:
+    plan = plan_of("classify", 4, **{"learning.ema": 0.5, "learning.keep": "last"})
+    state = begin(tmp_path / "run", plan, ready("classify")).run(False)
+    written = load_file(tmp_path / "run" / "weights" / "net.safetensors")
+    assert alike(written, state.average["net"].state_dict())
+    assert not alike(written, state.networks["net"].state_dict())
+
+
+def test_minutes_become_steps_that_are_written_down(
+    plan_of: PlanOf, ready: Ready, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest, asked = _pace.steps_for, list[float]()
+
+    def few(training: Training, minutes: float) -> int:
+        asked.append(minutes)
+        # a busy machine is no reason to refuse; what fits the minutes is test_pace's
+        return min(12, honest(training, 60.0))
+
+    monkeypatch.setattr(_pace, "steps_for", few)
     plan = plan_of("classify", batch=2).model_copy(update={"minutes": 0.1, "steps": None})
     training = begin(tmp_path / "run", plan, ready("classify"))
     training.run(False)
     frozen = Plan.read(tmp_path / "run" / "plan.json")
-    assert frozen.steps is not None and frozen.steps >= 10 and frozen.minutes == 0.1
+    assert asked == [0.1] and frozen.steps == 12 and frozen.minutes == 0.1
     with open(tmp_path / "run" / "log.csv", newline="") as stream:
         assert int(list(csv.DictReader(stream))[-1]["step"]) == frozen.steps
     decided = {"precision": frozen.learning["precision"], "layout": frozen.learning["layout"]}

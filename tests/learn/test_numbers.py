@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from hilum.core.errors import HilumError
+from hilum.core.image import Case
 from hilum.core.plan import Plan
 from hilum.data.store import Store
 from hilum.learn import _batches, _checkpoint, _guards, _judge, _loop
@@ -167,6 +169,14 @@ def test_t07_memory_that_runs_out_is_a_sentence_and_leaves_no_thread(
         assert 2 <= _checkpoint.load(tmp_path / "run" / "checkpoint.safetensors")["step"] <= 4
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_t07_no_memory_is_offered_where_none_is_planned(device: str) -> None:
+    """On a card --memory is refused."""
+    with pytest.raises(HilumError) as error, _guards.memory("here", device):
+        raise MemoryError
+    assert ("--memory" in error.value.remedy) is (device == "cpu") and "plan.batch" in error.value.remedy
+
+
 def test_t07_another_fault_is_not_called_memory() -> None:
     with pytest.raises(RuntimeError, match="shapes"), _guards.memory("here"):
         raise RuntimeError("shapes differ")
@@ -289,6 +299,45 @@ def test_a_wrong_range_and_an_image_without_contrast_are_told_by_case(
     told = [r.message for r in caplog.records]
     assert any(flat.id in m and "the same everywhere" in m for m in told)
     assert any(wild.id in m and "its range differs" in m for m in told)
+    plan = Plan.read(tmp_path / "run" / "plan.json")
+    # report and model card say it too, and the run can be gone on with
+    assert plan.data["warnings"][-2:] == [
+        f"HIL-LEARN-08: images that are the same everywhere: {flat.id}",
+        f"HIL-LEARN-08: images that are out of range after normalisation: {wild.id}",
+    ]
+    again = begin(tmp_path / "run", plan, ready("classify"))
+    again.store = Store(prepare)
+    again.run(True)
+    assert Plan.read(tmp_path / "run" / "plan.json") == plan
+
+
+@pytest.mark.parametrize(("times", "words"), [(0, "are the same everywhere"), (1e6, "are out of range")])
+def test_images_that_mostly_look_wrong_stop_with_a_diagnosis_and_their_cases(
+    times: float, words: str, plan_of: PlanOf, ready: Ready, begin: Begin, tmp_path: Path
+) -> None:
+    training = begin(tmp_path / "run", plan_of("classify", 1), ready("classify"))
+    honest, names = training.task.prepare, [case.id for case in training.parts["train"]]
+    wrong = names[: len(names) // 2 + 1]
+
+    def prepare(case: Any) -> Any:
+        made = honest(case)
+        return made | {"image": made["image"] * times} if case.id in wrong else made
+
+    training.store = Store(prepare)
+    with pytest.raises(HilumError) as error:
+        training.run(False)
+    assert error.value.code == "HIL-LEARN-08" and words in error.value.seen
+    assert f"{len(wrong)} of {len(names)} training cases" in error.value.seen
+    assert all(name in error.value.seen for name in wrong)
+    assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
+
+
+def test_raw_data_in_large_units_are_not_out_of_range() -> None:
+    image = np.linspace(0, 1e6, 9).reshape(1, 3, 3)
+    case = Case("a", "a", {})
+    assert _guards.check_prepared(case, {"image": image.astype(np.complex64)}) is None
+    found = _guards.check_prepared(case, {"image": image.astype(np.float32)})
+    assert found is not None and found[0] == _guards.WILD
 
 
 def decoders() -> list[int]:
@@ -321,3 +370,34 @@ def test_t07_a_decoding_process_that_is_killed_is_replaced_and_leaves_no_zombie(
     assert killed and (tmp_path / "run" / "weights" / "net.safetensors").exists()
     # the one that was asked next was replaced; another one is when its turn comes
     assert any(not Path(f"/proc/{pid}").exists() for pid in killed)
+
+
+def stepped(training: Training) -> list[float]:
+    """Carry the run out; the norm of the whole gradient at each step of an optimiser."""
+    seen: list[float] = []
+
+    def note(optimiser: torch.optim.Optimizer, *_: Any) -> None:
+        found = [w.grad for group in optimiser.param_groups for w in group["params"] if w.grad is not None]
+        seen.append(float(torch.stack([gradient.norm() for gradient in found]).norm()))
+
+    handle = register_optimizer_step_pre_hook(note)
+    try:
+        training.run(False)
+    finally:
+        handle.remove()
+    return seen
+
+
+@pytest.mark.parametrize(("clip", "held"), [(1e-3, True), (1e9, False)])
+def test_a_gradient_is_clipped_to_the_planned_norm(
+    clip: float, held: bool, plan_of: PlanOf, ready: Ready, begin: Begin, tmp_path: Path
+) -> None:
+    words = {"learning.optimiser": "sgd", "learning.momentum": 0.0, "learning.precision": "float32"}
+    plan = plan_of("classify", 3, **words, **{"learning.clip": clip})
+    seen = stepped(begin(tmp_path / "run", plan, ready("classify")))
+    # the first one is the dry step
+    assert len(seen) == 4
+    if held:
+        assert seen == pytest.approx([1e-3] * 4, rel=1e-3)
+    else:
+        assert min(seen) > 2e-3

@@ -15,7 +15,7 @@ from hilum.core.errors import HilumError
 from hilum.core.run import Run
 from hilum.infer import bundle
 from hilum.learn._start import start
-from hilum.learn._weights import inherited, origin, read_weights, seen
+from hilum.learn._weights import check, inherited, origin, read_weights, seen
 from hilum.zoo import nnunet
 
 STATE = {"stem.weight": torch.arange(4.0), "head.bias": torch.ones(2)}
@@ -107,6 +107,12 @@ def test_names_of_nnunet_become_ours(tmp_path: Path) -> None:
     assert same(read_weights(tmp_path / "x.pt"), dict(first.state_dict()))
 
 
+def test_a_head_of_nnunet_that_has_no_number_leaves_the_names_as_they_are(tmp_path: Path) -> None:
+    foreign = {"encoder.stages.0.0.convs.0.conv.weight": torch.ones(2), "decoder.seg_layers.a.weight": torch.ones(2)}
+    save_file(foreign, tmp_path / "x.safetensors")
+    assert same(read_weights(tmp_path / "x.safetensors"), foreign)
+
+
 def test_files_that_are_no_weights_are_refused(tmp_path: Path) -> None:
     for name in ("x.txt", "x.pt", "x.safetensors"):
         (tmp_path / name).write_text("some words in a file")
@@ -156,6 +162,19 @@ def test_origin_names_hash_and_terms(trained: Callable[[str], Run], tmp_path: Pa
     assert origin(tmp_path / "m.hilum") == facts
     save_file(STATE, tmp_path / "x.safetensors")
     assert origin(str(tmp_path / "x.safetensors"))["terms"] == "unknown"
+
+
+def test_a_system_has_no_weights_of_its_own(trained: Callable[[str], Run], tmp_path: Path) -> None:
+    shutil.copytree(trained("classify").path, tmp_path / "system")
+    check(tmp_path / "system")
+    (tmp_path / "system" / "system.json").write_text("{}")
+    for asked in (check, origin):
+        with pytest.raises(HilumError, match="is a system") as error:
+            asked(tmp_path / "system")
+        assert error.value.code == "HIL-RUN-03"
+    with pytest.raises(HilumError) as error:
+        check(tmp_path / "nothing")
+    assert error.value.code == "HIL-RUN-01"
 
 
 def test_terms_of_all_sources_hold_together() -> None:

@@ -12,7 +12,8 @@ from hilum.core.errors import HilumError
 from hilum.core.image import Case, Image, Measurement
 from hilum.data.dataset import Dataset
 from hilum.io import nifti
-from hilum.planning.fingerprint import LATER, case_facts, fingerprint
+from hilum.planning.fingerprint import LATER, case_facts, content_hash, fingerprint, hashed
+from hilum.planning.fingerprint import seen as known
 from hilum.planning.planner import Prepared, look
 from hilum.prepare import anatomy
 
@@ -116,6 +117,26 @@ def test_the_target_of_raw_data_is_truth() -> None:
     assert truth(1.0) == truth(1.0) != truth(2.0)
 
 
+@pytest.mark.parametrize("changed", ["maps", "mask"])
+def test_maps_and_masks_of_raw_data_show_in_their_case_and_leave_the_hash(changed: str) -> None:
+    """Only k-space and target counted, and a run was gone on with though it learned from other coil maps."""
+
+    def facts(what: str) -> dict[str, Any]:
+        maps, mask = np.ones((2, 3, 4, 4), np.complex64), np.ones(4, np.float32)
+        operator: dict[str, Any] = {"name": "fourier", "maps": maps, "mask": mask}
+        if what:
+            operator[what] = operator[what] * (np.arange(4) > 1)
+        raw = Measurement(np.ones((2, 3, 4, 4), np.complex64), ("slice", "coil", "ky", "kx"), operator)
+        return facts_of([Case("a", "", {"kspace": raw})])
+
+    first, second = facts(""), facts(changed)
+    assert facts("") == first and first["hash"] == second["hash"]
+    (row,), (other,) = first["cases"], second["cases"]
+    assert row["operator"] != other["operator"] and row["truth"] == other["truth"]
+    assert (row["shape"], row["values"], row["coils"]) == ([4, 4], 96, 3)
+    assert set(hashed(row)) == {"id", "class", "labels", "boxes", "hash", "shape", "spacing", "channels", "physical"}
+
+
 @pytest.mark.parametrize(
     ("usual", "odd", "refused"),
     [
@@ -174,3 +195,19 @@ def test_ct_is_told_by_whole_images_of_the_training_part() -> None:
     assert facts_of(mixed)["hounsfield"] == [True] and facts_of(mixed, a="test", b="val")["hounsfield"] == [False]
     array = np.concatenate([volume(low=0).array, volume(low=-1000).array])
     assert facts_of([Case("a", "", {"image": Image(array, np.eye(4))})])["hounsfield"] == [False, True]
+
+
+def test_an_image_of_one_value_is_nobody_s_and_one_in_two_parts_was_learned_from() -> None:
+    black = picture(0).like(np.full((1, 16, 12), 3, np.uint8))
+    cases = [Case(name, "", {"image": picture(number)}) for name, number in (("a", 0), ("b", 0), ("c", 1))]
+    parts = {"a": "test", "b": "train", "c": "val", "d": "test"}
+    facts = facts_of([*cases, Case("d", "", {"image": black})], **parts)
+    assert [row.get("even", False) for row in facts["cases"]] == [False, False, False, True]
+    first, _, third = (content_hash(case) for case in cases)
+    assert known(facts["cases"], parts) == {first: "train", third: "val"}
+    assert "even" not in hashed(facts["cases"][3])
+    planes = np.stack([np.zeros((16, 12)), np.ones((16, 12))]).astype(np.uint8)
+    zero = Measurement(np.zeros((1, 4, 4), np.complex64), ("coil", "ky", "kx"), {"name": "fourier"})
+    nobody_s: list[dict[str, Any]] = [{"image": black}, {"image": Image(planes)}, {"kspace": zero}, {}]
+    for items in nobody_s:
+        assert content_hash(Case("e", "", items)) is None

@@ -1,13 +1,18 @@
 """Peak memory is predicted from the plan: what is kept for backward, prepared cases, weights."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from hilum.core.image import Case, Measurement
+from hilum.data.dataset import Dataset
 from hilum.data.store import held
 from hilum.planning import cost, machine, memory
+from hilum.planning.fingerprint import fingerprint
 from hilum.planning.planner import Prepared, make_plan
+from hilum.tasks import _task
 
 Ready = Callable[[str], Prepared]
 
@@ -24,8 +29,6 @@ def test_cases_between_the_smallest_and_the_largest_are_in_proportion(ready: Rea
     kept = memory.kept(seen, plan)
     units = [case for case, part in seen.units(plan) if part in ("train", "val")]
     assert len(kept.sizes) == len(units)
-    from hilum.tasks import _task
-
     real = sum(held(_task.load(plan).prepare(case)) for case in units)
     assert sum(kept.sizes) == pytest.approx(real, rel=0.1)
     assert kept.within(1) == max(kept.sizes) and kept.within(1 << 40) == sum(kept.sizes)
@@ -70,3 +73,31 @@ def test_saved_tensors_of_a_known_network() -> None:
     flops, saved, largest, outputs = cost._forward(net, (x,), None, {})
     assert saved == 4 * (8 * 10 + 8 * 100) and largest == 4 * 8 * 100 and outputs == 4 * 8
     assert flops == 3 * 2 * 8 * (10 * 100 + 100)
+
+
+def raw(name: str, slices: int, coils: int) -> Case:
+    """K-space of 16 x 16 pixels."""
+    array = np.random.default_rng(slices).normal(size=(slices, coils, 16, 16)).astype(np.complex64)
+    return Case(name, name, {"kspace": Measurement(array, ("slice", "coil", "ky", "kx"), {"name": "fourier"})})
+
+
+def test_raw_data_count_with_all_slices_and_coils() -> None:
+    """All files of one matrix size were taken for the first of them, here one slice of one coil, and a step for one
+    coil.
+    """
+    cases = (raw("a", 1, 1), *(raw(name, 5, 3) for name in "bcdefg"))
+    parts = {case.id: "val" if case.id == "g" else "train" for case in cases}
+    data = Dataset("x", Path("x"), "flat", cases)
+    seen = Prepared(data, parts, fingerprint(data, parts), "case")
+    plan = make_plan(seen, "reconstruct", steps=5)
+    task, kept = _task.load(plan), memory.kept(seen, plan)
+    assert sorted(kept.sizes) == sorted(held(task.prepare(case)) for case in cases)
+    assert kept.largest == 8 * 5 * 3 * 16 * 16
+    assert plan.data["coils"] == 3 and task.example(np.random.default_rng(0))["kspace"].shape == (1, 3, 16, 16)
+    one = plan.model_copy(update={"data": {k: v for k, v in plan.data.items() if k != "coils"}})
+    assert cost.step(plan).batch > cost.step(one).batch and cost.step(plan).saved > cost.step(one).saved
+    assert _task.load(one).example(np.random.default_rng(0))["kspace"].shape == (1, 1, 16, 16)
+    # facts of runs of before
+    for row in seen.facts["cases"]:
+        del row["values"], row["coils"]
+    assert len(memory.kept(seen, plan).sizes) == len(cases) and "coils" not in seen.noted

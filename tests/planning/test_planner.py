@@ -115,6 +115,19 @@ def test_edit_keeps_options_of_the_same_network_and_drops_those_of_another(ready
     assert changed.networks["net"].options["depth"] == 34 and changed.learning["rate"] == 0.5 and changed.batch == 3
 
 
+@pytest.mark.parametrize(
+    "key",
+    ["data.terms", "data.warnings", "data.warnings.0", "data.fingerprint", "data.name", "data.grouping", "plan.data"],
+)
+def test_what_follows_from_the_data_is_no_setting(key: str, ready: Ready) -> None:
+    """`--set data.terms=CC0` made any model public, `--set data.warnings=[]` hid an accepted leak."""
+    first = make_plan(ready("classify"), "classify", steps=5)
+    with pytest.raises(HilumError, match=r"a fact of the data.*dataset\.yaml.*HIL-PLAN-02"):
+        edit(first, None, {key: []})
+    assert code(ready("classify"), "classify", steps=5, settings={key: []}) == "HIL-PLAN-02"
+    assert edit(first, None, {"data.ignore": 9}).data["ignore"] == 9
+
+
 def test_t08_one_class_is_refused(tmp_path: Path) -> None:
     folder = pictures(tmp_path / "one", {"ill": 4})
     assert code(look(folder, "classify", 0), "classify") == "HIL-T08"

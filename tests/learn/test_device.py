@@ -1,0 +1,14 @@
+"""Where a run computes: a device that is asked for and not there is refused, and not replaced by another one."""
+
+import pytest
+import torch
+
+from hilum.core.errors import HilumError
+from hilum.learn import _device
+
+
+def test_a_cuda_device_that_is_not_there_is_refused_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(HilumError, match="HIL-LEARN-01"):
+        _device.on_cuda("cuda")
+    assert _device.on_cuda("auto") is False and _device.on_cuda("cpu") is False
