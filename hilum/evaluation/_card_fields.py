@@ -19,7 +19,8 @@ LEVEL = {
 }
 OUTPUT = {
     "segment": "a class for every voxel", "classify": "a probability for every class", "detect": "boxes with scores",
-    "register": "a displacement for every voxel", "reconstruct": "an image", "generate": "images that show no patient",
+    "register": "a displacement for every voxel", "reconstruct": "an image",
+    "generate": "generated images; whether one repeats a training image was not checked",
 }  # fmt: skip
 Lines = tuple[tuple[str, str], ...]
 MEMBER = re.compile(r"weights/[^/]+\.\d+\.safetensors")

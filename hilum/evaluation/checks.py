@@ -10,7 +10,7 @@ from hilum.core.errors import HilumError
 from hilum.core.evenly import evenly
 from hilum.core.findings import Result
 from hilum.core.image import Array, Case
-from hilum.evaluation.bootstrap import interval_of_set, paired
+from hilum.evaluation.bootstrap import FEW, interval_of_set, paired
 from hilum.infer.predictor import Predictor
 from hilum.metrics import balanced_accuracy, dice
 from hilum.tasks import _task
@@ -69,13 +69,14 @@ class Mirrors:
 
 
 def frame_alone(predictor: Predictor, cases: Sequence[Case]) -> dict[str, Any] | None:
-    """Balanced accuracy of a classifier that is shown the frame of every image only; None where it can not be measured.
+    """Balanced accuracy of a classifier that is shown the frame of every image only; None of any other model.
 
-    Returns mean, low, high, chance (1 / classes), cases, answers (how many classes it named), and a sentence. A model
-    that looks at the middle answers at random then, or always alike.
+    Returns mean, low, high, chance (1 / classes), cases, answers (how many classes it named), "gives away" (whether it
+    surely does), and a sentence; of too few groups the last two alone. A model that looks at the middle answers at
+    random then, or always alike.
     """
     plan = predictor.plan
-    if plan.task != "classify" or plan.options.get("control") == "border" or len(cases) < 2:
+    if plan.task != "classify" or plan.options.get("control") == "border" or not cases:
         return None
     blind = copy(predictor)
     blind.plan = plan.edited({"options.control": "border"})
@@ -95,11 +96,18 @@ def frame_alone(predictor: Predictor, cases: Sequence[Case]) -> dict[str, Any] |
 
     found = interval_of_set(records, groups, measured, RESAMPLES)
     if found.mean is None or found.low is None or found.high is None:
-        return None
+        return {"gives away": False, "sentence": _not_judged(found.groups)}
     chance = 1 / len({r[1] for r in records})
     row = {"mean": found.mean, "low": found.low, "high": found.high, "chance": chance, "cases": len(records)}
     row["answers"] = len({int(np.argmax(r[0])) for r in records})
     return row | {"gives away": found.low > chance + MARGIN, "sentence": _words(row)}
+
+
+def _not_judged(groups: int) -> str:
+    return (
+        "Whether the frame of the images alone gives the class away could not be judged: it takes "
+        f"{FEW} independent groups, and these cases make {groups}."
+    )
 
 
 def _words(row: dict[str, Any]) -> str:

@@ -32,7 +32,7 @@ class Ranking:
         words = f"Drawing the {self.groups} groups anew, {first} comes first in {100 * shares[0]:.0f} % of the draws"
         if self.tau is None:
             return f"{words}; all are equal on these cases, so there is no order."
-        firm = "the order is firm" if self.tau >= 0.9 else "the order would change with other cases"
+        firm = f"other cases would {'hardly change the order' if self.tau >= 0.9 else 'change the order'}"
         return f"{words}; Kendall's tau to the order shown is {self.tau:.2f} on average (1: always the same): {firm}."
 
 

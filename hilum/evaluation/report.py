@@ -63,7 +63,8 @@ def write(
     page.bars([_bar(n, m) for n, m in done.metrics.items() if (_range(n) == [0, 1])])
     if plan.task == "classify":
         _confusion(page, done, [c.name for c in plan.classes])
-    known = run.calibration
+    # as it was when the answers were given
+    known = predictor.calibration
     if known is not None and believed is not None:
         trust.section(page, known, believed)
     if beside is not None:
@@ -149,7 +150,7 @@ def _pictures(page: Page, predictor: Trusted, done: Evaluation, cases: list[Case
     if predictor.task.CARD["infer"] == "sampler":
         results = predictor.generate(min(24, max(8, len(cases))), 0)
         shown = [p for i, r in enumerate(results) for p in predictor.task.show(r, Case(f"generated {i}", "", {}))]
-        page.text("Generated images; none shows a patient.").pictures(shown)
+        page.text("Generated images. Whether one repeats a training image was not checked.").pictures(shown)
         return
     if predictor.task.CARD["infer"] == "windows":
         page.legend([(name, colour(value)) for name, value in predictor.task.legend])

@@ -14,6 +14,9 @@ from hilum.physics.noise import add_complex
 from hilum.prepare import intensity
 from hilum.tasks._task import case_rng
 
+SIMULATED = "k-space was simulated from a magnitude image"
+# How the remark on such a case begins.
+
 
 def estimate_maps(kspace: Array, centre: int = 24) -> Array:
     """Coil maps (..., coil, H, W) from the middle of k-space: coarse coil images over their root sum of squares."""
@@ -78,7 +81,7 @@ def simulated(image: Image, phase: float, noise: float, rng: np.random.Generator
         "target": magnitude[None].astype(np.float32),
         "mask": None,
         "seed": int(rng.integers(2**31)),
-        "warnings": (*image.warnings, "k-space was simulated from a magnitude image: its phase and noise are not real"),
+        "warnings": (*image.warnings, f"{SIMULATED}: its phase and noise are not real"),
     }
 
 

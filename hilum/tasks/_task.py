@@ -86,6 +86,9 @@ class Task(ABC):
     # How many more steps a network should see than one that segments.
     varied: ClassVar[bool] = True
     # Whether what is learned from goes through the plan's augmentation.
+    expected: ClassVar[tuple[str, ...]] = ()
+    # How remarks begin that the task itself makes of usual cases: they say nothing odd of an image, and the gate passes
+    # over them.
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -145,6 +148,14 @@ class Task(ABC):
     @abstractmethod
     def losses(self, outputs: Any, batch: Batch) -> "dict[str, Tensor]":
         """Named scalar losses, already weighted; their sum is minimised."""
+
+    def size(self, prepared: Prepared) -> int:
+        """Bytes of a case that one sample may show, by which the largest is found; 0 where there is no single image."""
+        return int(getattr(prepared.get("image"), "nbytes", 0))
+
+    def alike(self, store: Store, cases: Sequence[Case]) -> list[list[Case]]:
+        """The cases by what one validation batch can hold together: all of them, unless overridden."""
+        return [list(cases)]
 
     def check(self, store: Store, cases: Sequence[Case], number: int, rng: np.random.Generator) -> Batch:
         """A validation batch of these few cases, each at least once; the same for the same `rng`. See `sample`."""

@@ -32,6 +32,7 @@ LATENT = 64
 # Length of the random vector an image is made from.
 SHOWN = 9
 # Images on a sheet.
+GENERATED = "This image was generated. Whether it repeats a training image was not checked."
 FINE = 16
 # Grey values in a collection from which on their fractions are nothing that anybody stored.
 
@@ -113,7 +114,7 @@ class Task(_task.Task):
         """reduced: (C, *patch) in -1..1 -> Picture in the collection's grey values."""
         rules = self.plan.normalisation
         rows = [(x.numpy() + 1) / 2 * (r.high - r.low) + r.low for x, r in zip(reduced, rules, strict=True)]
-        image = Image(np.stack(rows).astype(np.float32), None, ("This image was generated: it shows no patient.",))
+        image = Image(np.stack(rows).astype(np.float32), None, (GENERATED,))
         grey = all(r.low >= 0 and r.high - r.low >= FINE and r.high <= np.iinfo(np.uint16).max for r in rules)
         unit = "grey" if grey else ""
         return Result({"picture": Picture(image, unit)}, warnings=image.warnings, meta={"case": case.id})

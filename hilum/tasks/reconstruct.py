@@ -29,6 +29,8 @@ CARD = {
     "metrics": ["psnr_db", "ssim", "nmse"],
     "dims": [2],
 }
+UNDERSAMPLED = "undersampling R="
+# How the remark on full data begins, of which columns are left out here.
 
 
 class Options(Strict):
@@ -51,6 +53,7 @@ class Task(_task.Task):
     Options = Options
     CARD: ClassVar[dict[str, Any]] = CARD
     varied = False
+    expected = (UNDERSAMPLED, _kspace.SIMULATED)
 
     @classmethod
     def rules(cls, fingerprint: dict[str, Any], budget: _task.Budget) -> dict[str, Any]:
@@ -96,7 +99,7 @@ class Task(_task.Task):
         for number in range(self.plan.batch):
             ready = store(self.drawn(cases, part, k, number, rng)) if number else first
             if ready["kspace"].shape[1:] != first["kspace"].shape[1:]:
-                # a batch is of one size: where sizes differ, the first case gives the rest of it
+                # a batch is of one size: where sizes differ, in training alone, the first case gives the rest of it
                 ready = first
             if ready["mask"] is not None:
                 raise HilumError(
@@ -107,6 +110,17 @@ class Task(_task.Task):
             rows.append((ready["kspace"][n], ready["maps"][n], ready["image"][n], flip))
         masks = [self._mask(row[0].shape[-1], rng) for row in rows]
         return _kspace.batch(rows, masks)
+
+    def size(self, prepared: Prepared) -> int:
+        """Of a slice with all its coils: a sample shows no more, however many slices there are."""
+        return int(prepared["kspace"][0].nbytes)
+
+    def alike(self, store: Store, cases: Sequence[Case]) -> list[list[Case]]:
+        """Cases of the same coils, rows and columns, as `sample` makes batches of one size."""
+        sizes: dict[tuple[int, ...], list[Case]] = {}
+        for case in cases:
+            sizes.setdefault(store(case)["kspace"].shape[1:], []).append(case)
+        return list(sizes.values())
 
     def inputs(self, batch: _task.Batch) -> tuple[Any, ...]:
         return batch["kspace"], batch["operator"]
@@ -157,7 +171,7 @@ class Task(_task.Task):
         zero = np.abs(batch["zero_filled"].numpy()) * scale
         warnings = prepared["warnings"]
         if prepared["mask"] is None:
-            warnings = (*warnings, f"undersampling R={self.options.acceleration:g} was simulated from full data")
+            warnings = (*warnings, f"{UNDERSAMPLED}{self.options.acceleration:g} was simulated from full data")
 
         def picture(stack: Array) -> Picture:
             whole = stack[:1] if len(stack) == 1 else stack[None]
@@ -197,9 +211,13 @@ class Task(_task.Task):
         return 2
 
     def example(self, rng: np.random.Generator) -> _task.Batch:
-        shape = (1, *self.plan.patch)
+        """With the most coils that the plan knows of in the data, so that what learning takes can be told by it."""
+        coils = self.plan.data.get("coils")
+        coils = coils if isinstance(coils, int) and coils > 0 else 1
+        shape = (coils, *self.plan.patch)
         kspace = (rng.standard_normal(shape) + 1j * rng.standard_normal(shape)).astype(np.complex64)
-        return _kspace.batch([(kspace, np.ones(shape, np.complex64), kspace[0], False)], [self._mask(shape[-1], rng)])
+        maps = np.full(shape, coils**-0.5, np.complex64)
+        return _kspace.batch([(kspace, maps, kspace[0], False)], [self._mask(shape[-1], rng)])
 
 
 def _beside(truth: Array, zero: Array, made: Array) -> Array:

@@ -70,7 +70,10 @@ class Task(_task.Task):
 
     @classmethod
     def rules(cls, fingerprint: dict[str, Any], budget: _task.Budget) -> dict[str, Any]:
-        """One common box at the median spacing that holds the largest image, a multiple of 16; centres on centres."""
+        """One common box at the median spacing: the 95th percentile of the sizes along each axis, to a multiple of 16.
+
+        Centres on centres. Of larger images the ends are cut off; the field there is that at the edge of the box.
+        """
         spacings = np.array([row["spacing"] for row in fingerprint["cases"]])
         shapes = np.array([row["shape"] for row in fingerprint["cases"]], dtype=np.float64)
         spacing = np.median(spacings, axis=0)

@@ -85,6 +85,13 @@ class Task(_task.Task):
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan)
         _named.parsed(self.options.loss, "segment")
+        zero = [c.name for c in plan.classes if c.value == 0]
+        if zero:
+            # it would be found and then written as if nothing were there
+            raise HilumError(
+                "HIL-PLAN-03", f"The class {zero[0]!r} has the value 0, which is the background of every mask",
+                "Leave the background out of the classes, and give the others values from 1 on",
+            )  # fmt: skip
         self.numbered = _instances.numbered(plan.data.get("labels"))
         if self.numbered:
             _instances.check(plan, self.options.loss)

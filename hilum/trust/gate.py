@@ -21,7 +21,8 @@ class Look:
     """What is known of one result before anybody has judged it.
 
     doubt: in the unit of the gate's measure. classes: of the prediction set, None without one. outlier: how unlike the
-    training images the input is. quality: sentences about its technical quality. warnings: of its images.
+    training images the input is. quality: sentences about its technical quality. warnings: of its images, without those
+    that the task expects of usual ones (`Task.expected`).
     """
 
     doubt: float | None = None

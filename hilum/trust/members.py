@@ -45,8 +45,8 @@ class View:
 def dropout(predictor: Predictor, count: int, seed: int = 0) -> Members:
     """`count` passes with dropout on (Gal & Ghahramani 2016): dropout modules only, norms stay in evaluation mode.
 
-    Refused: a network without dropout, or with a rate of 0 (HIL-TRUST-06), and a count below 2 (HIL-TRUST-08). Windows
-    of one image are dropped from independently.
+    Refused: a network without such modules, or with a rate of 0 (HIL-TRUST-06), and a count below 2 (HIL-TRUST-08).
+    Windows of one image are dropped from independently.
     """
     import torch
     from torch.nn.modules.dropout import _DropoutNd
@@ -54,10 +54,7 @@ def dropout(predictor: Predictor, count: int, seed: int = 0) -> Members:
     _check_task(predictor)
     layers = [m for m in predictor.net.modules() if isinstance(m, _DropoutNd) and m.p > 0]
     if not layers:
-        raise HilumError(
-            "HIL-TRUST-06", f"The network {_name(predictor)} of {predictor.run.path} was trained without dropout",
-            f"Use views of the image or an ensemble of runs, or train again with {_dropping(predictor.plan.task)}",
-        )  # fmt: skip
+        raise _without(predictor)
     if count < 2:
         raise HilumError("HIL-TRUST-08", f"{count} passes with dropout were asked for", "Use 2 or more, usually 20")
 
@@ -172,8 +169,17 @@ def _name(predictor: Predictor) -> str:
     return predictor.plan.networks[_build.predicting(predictor.plan)].name
 
 
-def _dropping(task: str) -> str:
-    """Networks of the zoo with an option `dropout`, as one would ask for them."""
-    names = [n for n, card in catalogue.cards("hilum.zoo").items() if task in card["tasks"]]
+def _without(predictor: Predictor) -> HilumError:
+    """That a network has no dropout to leave on, and what else there is: networks of the zoo that can have some."""
+    plan, name = predictor.plan, _name(predictor)
+    cards = catalogue.cards("hilum.zoo")
+    fit = {n: c for n, c in cards.items() if plan.task in c["tasks"] and plan.dims in c["dims"]}
+    names = [n for n, card in fit.items() if not card.get("own_dropout")]
     able = [n for n in names if "dropout" in inspect.signature(catalogue.load("hilum.zoo", n).Net).parameters]
-    return " or ".join(f"--net {name}:dropout=0.2" for name in able)
+    own = cards.get(name, {}).get("own_dropout")
+    why = "has dropout of its own kind, which can not be left on" if own else "was trained without dropout"
+    again = " or ".join(f"--net {n}:dropout=0.2" for n in able)
+    return HilumError(
+        "HIL-TRUST-06", f"The network {name} of {predictor.run.path} {why}",
+        f"Use views of the image or an ensemble of runs, or train again with {again}",
+    )  # fmt: skip

@@ -13,6 +13,7 @@ import numpy as np
 from hilum.core.calibration import Interval, Wide
 from hilum.core.findings import Mask, Result
 from hilum.core.image import Array, Case
+from hilum.core.plan import ClassPlan
 from hilum.infer.predictor import Opinion
 from hilum.metrics import _names
 from hilum.tasks._labels import judged_channels, stored
@@ -64,9 +65,17 @@ def reached(opinion: Opinion, task: Task, channel: int) -> Array:
     return back
 
 
+def wide_names(classes: Sequence[ClassPlan]) -> list[str]:
+    """What the wide mask of each class is called; with its value where two would be called alike."""
+    names = [f"wide_{c.name}".replace("/", "_").replace(" ", "_") for c in classes]
+    folded = [name.lower() for name in names]
+    return [n if folded.count(n.lower()) == 1 else f"{n}_{c.value}" for n, c in zip(names, classes, strict=True)]
+
+
 def wide_masks(opinion: Opinion, task: Task, known: Wide) -> dict[str, Mask]:
     """{"wide_<class>": Mask} of the classes that have a threshold."""
     found: dict[str, Mask] = {}
+    names = wide_names(task.plan.classes)
     for channel, one in enumerate(task.plan.classes, 1):
         threshold = known.thresholds.get(one.name)
         if threshold is not None:
@@ -74,8 +83,7 @@ def wide_masks(opinion: Opinion, task: Task, known: Wide) -> dict[str, Mask]:
             # compared as `false_negative_losses` does, in float32
             inside = chance >= np.float32(threshold)
             values = np.where(inside, one.value, 0).astype(np.min_scalar_type(one.value))
-            name = f"wide_{one.name}".replace("/", "_").replace(" ", "_")
-            found[name] = Mask(values, {one.value: one.name}, opinion.result["mask"].affine)
+            found[names[channel - 1]] = Mask(values, {one.value: one.name}, opinion.result["mask"].affine)
     return found
 
 

@@ -79,8 +79,14 @@ class System(Trusted):
         for part in self.parts.values():
             part.expect(cases)
 
+    def fits(self, case: Case) -> None:
+        """As of every part."""
+        for part in self.parts.values():
+            part.fits(case)
+
     def __call__(self, case: Case, progress: Progress = quiet) -> Result:
         """Everything that the parts find in the case, as one."""
+        self.fits(case)
         image = case.read("image")
         # read once, for every part and for the intensities
         case = replace(case, items={**case.items, "image": image})

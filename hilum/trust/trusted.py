@@ -81,7 +81,8 @@ class Trusted(Several):
         named = (("doubt", uncertain), ("disagreement", apart), ("unlike", unlike))
         meta |= {k: round(v, 6) for k, v in named if v is not None}
         classes = tuple(meta["set"]) if "set" in meta else None
-        look = Look(uncertain, classes, unlike, words, result.warnings)
+        odd = tuple(one for one in result.warnings if not one.startswith(self.task.expected))
+        look = Look(uncertain, classes, unlike, words, odd)
         return replace(result, findings=findings, verdict=decide(look, known.gate), meta=meta)
 
     def _classified(self, scores: Scores, known: Calibration, meta: dict[str, Any]) -> tuple[Scores, float]:

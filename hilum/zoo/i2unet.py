@@ -71,6 +71,7 @@ CARD = {
         },
         "shape": [2, 1, 128, 128],
     },
+    "own_dropout": True,
     "licence": "Apache-2.0",
     "reconstruction": True,
 }

@@ -13,6 +13,8 @@ Cutting: `level` is the head that answers in eval mode (the paper's fast mode), 
 computed; `pruned(level)` is a smaller network with copies of what it needs. `average` answers with the mean of the
 heads' probabilities (the accurate mode), as logits: of a softmax over the channels, or with one channel of a sigmoid.
 So every channel has to be a class: with numbered objects the task segment refuses it.
+A trained run becomes a faster one by: hilum import RUN/weights/net.safetensors --facts RUN/plan.json --set level=2
+--out FAST.
 The answer is head(features(x)), but for a lower `level`, whose own head gives it, and for `average`, where several do.
 
 Differs from the paper: follows the released Keras code, which has no norm and dropout 0.5 after each of the two

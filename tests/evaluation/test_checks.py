@@ -9,6 +9,7 @@ from PIL import Image as Picture
 
 from hilum.core.findings import Mask, Result
 from hilum.core.run import Run
+from hilum.evaluation.bootstrap import Estimate
 from hilum.evaluation.checks import Mirrors, _words, frame_alone
 from hilum.infer.predictor import Predictor
 from hilum.planning.planner import look
@@ -74,3 +75,14 @@ def test_a_model_that_answers_alike_shows_nothing_about_the_frame() -> None:
     row = {"mean": 1 / 3, "low": 1 / 3, "high": 1 / 3, "chance": 1 / 3, "cases": 9}
     assert "neither" in _words(row | {"answers": 1}) and "no sign" not in _words(row | {"answers": 1})
     assert "no sign" in _words(row | {"answers": 2})
+
+
+def test_of_few_groups_it_is_said_that_the_frame_was_not_judged(
+    trained: Trained, data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = trained("classify")
+    cases = [c for c, _ in look(data("classify"), "classify", 0).units(run.plan)][:3]
+    monkeypatch.setattr("hilum.evaluation.checks.interval_of_set", lambda *_: Estimate(0.5, None, None, 3, 3))
+    found = frame_alone(Predictor(run), cases)
+    assert found is not None and found["gives away"] is False
+    assert found["sentence"].endswith("could not be judged: it takes 6 independent groups, and these cases make 3.")

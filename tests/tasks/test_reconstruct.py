@@ -112,3 +112,11 @@ def test_an_undersampled_scan_is_no_truth(plan_of: PlanOf) -> None:
     assert task.judge(result, undersampled(True)).values["nmse"][""] == 0
     with pytest.raises(HilumError, match="two axes"):
         task.prepare(undersampled(False, two_axes=True), truth=False)
+
+
+def test_the_example_has_the_coils_of_the_plan_and_one_without(plan_of: PlanOf) -> None:
+    for coils, wanted in ((5, 5), (None, 1), (0, 1), ("many", 1)):
+        made = _task.load(plan_of("reconstruct", **{"data.coils": coils})).example(np.random.default_rng(0))
+        assert made["kspace"].shape == (1, wanted, 16, 16) and made["operator"].coils == wanted
+        power = (made["operator"].maps.abs() ** 2).sum(dim=1)
+        torch.testing.assert_close(power, torch.ones_like(power))

@@ -62,6 +62,14 @@ def test_a_run_of_an_hour_mirrors_no_class_onto_the_other_side(
     assert any("left to right" in note for note in made["notes"]) == bool(options)
 
 
+def test_the_background_is_no_class(plan_of: PlanOf) -> None:
+    """Its voxels would be found, and written as the 0 of everything else."""
+    classes = [{"value": 1, "name": "spleen"}, {"value": 0, "name": "liver"}]
+    with pytest.raises(HilumError, match="'liver' has the value 0") as error:
+        _task.load(plan_of("segment", classes=classes))
+    assert error.value.code == "HIL-PLAN-03"
+
+
 def test_outside_the_image_nothing_is_learned(plan_of: PlanOf) -> None:
     task = _task.load(plan_of("segment", augment=[], spacing=[1.0, 1.0, 1.0], patch=[16, 16, 16]))
     image = Image(np.random.default_rng(0).normal(0, 1, (1, 8, 20, 20)).astype(np.float32), np.eye(4))

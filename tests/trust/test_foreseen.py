@@ -135,7 +135,10 @@ def test_a_signal_that_is_worth_nothing_is_not_used_and_that_is_said() -> None:
     assert known is None and np.isnan(honest).all() and "so it is not used" in words
     flat = [dict.fromkeys(foreseen.NAMES, 20.0) for _ in truth]
     assert foreseen.learned("psnr_db", flat, truth, names(40), 5, 0)[0] is None
-    # chance alone is rarely taken for a signal: out of fold, what is not there does harm
+
+
+def test_chance_alone_is_taken_for_a_signal_no_more_often_than_a_coin_falls_on_one_side() -> None:
+    """The bar is a rank correlation above 0 out of fold, which is no test of significance: it keeps out what harms."""
     taken = sum(
         foreseen.learned("psnr_db", table(40, s)[0], table(40, s + 100)[1], names(40), 5, 0)[0] is not None
         for s in range(20)

@@ -148,6 +148,23 @@ def test_without_validation_cases_nothing_is_learned(slices: tuple[Path, Path], 
     assert result.verdict.decision == "person" and "doubt" not in result.meta
 
 
+@pytest.mark.parametrize("task", ["classify", "generate"])
+def test_a_run_of_which_nothing_can_be_learned_is_refused_and_stays_as_it_is(
+    task: str, trained: Trained, data: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise HilumError("HIL-N01", "The file is cut", "Copy it again")
+
+    # the run is shared, and trained before anything fails
+    run = trained(task)
+    before = run.hashes(), run.ledger()
+    # no case gives a result; a generator is not even asked
+    monkeypatch.setattr(learned, "_look", fail)
+    with pytest.raises(HilumError, match="HIL-TRUST-21"):
+        calibrate(run.path, data(task))
+    assert (run.hashes(), run.ledger()) == before
+
+
 def test_m05_a_calibration_for_other_classes_is_refused(slices: tuple[Path, Path], tmp_path: Path) -> None:
     shutil.copytree(slices[1], tmp_path / "run")
     path = tmp_path / "run" / "calibration.json"

@@ -1,5 +1,6 @@
 """Several opinions: on the network's grid, the same for the same seed, mapped back exactly, and nothing left behind."""
 
+import inspect
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +10,9 @@ import pytest
 import torch
 from scipy.special import softmax
 from torch import nn
+from torch.nn.modules.dropout import _DropoutNd
 
+from hilum.core import catalogue
 from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.core.run import Run
@@ -110,6 +113,25 @@ def test_a_network_without_dropout_is_refused_and_those_that_can_are_named(train
         assert found == "HIL-TRUST-06" and f"--net {name}:dropout=" in words and "ensemble" in words
     assert code(dropout, dropping(trained("classify"), 0.0), 5)[0] == "HIL-TRUST-06"
     assert code(dropout, dropping(trained("classify")), 1)[0] == "HIL-TRUST-08"
+
+
+def test_dropout_of_a_kind_of_its_own_is_not_left_on_and_not_advised(trained: Trained) -> None:
+    predictor = Predictor(trained("segment"))
+    predictor.plan = predictor.plan.edited({"networks.net": {"name": "i2unet", "options": {"dropout": 0.2}}})
+    found, words = code(dropout, predictor, 5)
+    assert found == "HIL-TRUST-06" and "of its own kind" in words and "trained without" not in words
+    assert "--net nnunet:dropout=0.2" in words and "--net i2unet" not in words
+
+
+def test_every_other_network_with_that_option_has_dropout_that_can_be_left_on() -> None:
+    for name, card in catalogue.cards("hilum.zoo").items():
+        net = catalogue.load("hilum.zoo", name).Net
+        if "dropout" not in inspect.signature(net).parameters:
+            continue
+        with torch.device("meta"):
+            made = net(**card["tiny"]["kwargs"] | {"dropout": 0.2})
+        usual = any(isinstance(m, _DropoutNd) and m.p == 0.2 for m in made.modules())
+        assert usual != card.get("own_dropout", False), name
 
 
 def test_an_ensemble_of_copies_agrees_with_itself(trained: Trained, ready: Ready) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from hilum.core.findings import Mask, Result
 from hilum.core.image import Image
+from hilum.core.plan import ClassPlan
 from hilum.infer.predictor import Opinion
 from hilum.prepare import grid
 from hilum.trust import promises
@@ -27,6 +28,11 @@ def opinion_of(probability: np.ndarray[Any, Any]) -> Opinion:
     placed = grid.place(Image(p[None], None), None)[1]
     mask = Mask(np.where(p > 0.5, 3, 0), {3: "cell"})
     return Opinion(Result({"mask": mask}), {"placed": placed}, logits)
+
+
+def test_wide_masks_of_classes_that_are_called_nearly_alike_lie_beside_each_other() -> None:
+    classes = [ClassPlan(value=v, name=n) for v, n in ((1, "left lung"), (2, "Left_lung"), (3, "heart"))]
+    assert promises.wide_names(classes) == ["wide_left_lung_1", "wide_Left_lung_2", "wide_heart"]
 
 
 def test_a_wide_mask_holds_what_was_found_and_what_reaches_the_threshold() -> None:

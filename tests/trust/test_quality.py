@@ -143,3 +143,19 @@ def test_a_volume_has_slices_and_millimetres():
     assert seen["size"] == max(image.shape[:2]) and seen["border"] == 0
     noisier, _ = heads.sample(head, "LPS", affine_steps, 0.1, np.random.default_rng(6))
     assert quality.features(noisier)["noise"] > 2 * seen["noise"]
+
+
+def test_m08_a_spacing_far_from_that_of_the_training_images_is_named() -> None:
+    """The same voxels: only what the header says of their size differs."""
+    array = np.random.default_rng(5).normal(100, 20, (1, 24, 20, 12)).astype(np.float32)
+
+    def seen(step: float) -> dict[str, float]:
+        return quality.features(Image(array, np.diag([step, step, 3 * step, 1.0])))
+
+    usual = quality.profile([seen(1 + 0.01 * (number % 5)) for number in range(quality.LEAST)])
+    for step, sign, words in ((2.5, 1, "larger"), (0.4, -1, "smaller")):
+        faults = {name: (z, said) for name, z, said in quality.check(seen(step), usual)}
+        assert faults.keys() == {"spacing", "thickness"} and all(np.sign(z) == sign for z, _ in faults.values())
+        start = f"The image has {words} pixels than all 20 training images (pixel size in mm {step}, usually 1 to 1)"
+        assert faults["spacing"][1].startswith(start)
+    assert quality.check(seen(1.02), usual) == []

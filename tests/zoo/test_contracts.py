@@ -56,7 +56,7 @@ def card(name: str) -> dict[str, Any]:
 FORMS = [(name, dims) for name in NAMES for dims in card(name)["dims"]]
 # Every network for every number of axes that it has.
 SLOW = ("swin_unetr", 3)
-# Over a minute backwards in bfloat16 on processors that emulate it.
+# Over a minute backwards in bfloat16 on processors that emulate it: in that it predicts one image, and does not train.
 
 
 def build(name: str, **changes: Any) -> nn.Module:
@@ -339,13 +339,17 @@ def test_every_output_has_the_weight_that_the_card_gives(name: str) -> None:
     assert len(outputs) == len(shares) and min(shares) > 0
 
 
-@pytest.mark.parametrize(("name", "spatial_dims"), [form for form in FORMS if form != SLOW])
+@pytest.mark.parametrize(("name", "spatial_dims"), FORMS)
 def test_bfloat16_autocast_is_finite(name: str, spatial_dims: int) -> None:
-    """Predicting, and in training forward and backward: outputs and every gradient."""
+    """Predicting, and in training forward and backward: outputs and every gradient. SLOW only predicts."""
     net, inputs = in_dims(name, spatial_dims), make_inputs(name, spatial_dims=spatial_dims)
+    predicts_only = (name, spatial_dims) == SLOW
     with torch.autocast("cpu", torch.bfloat16):
         with torch.no_grad():
-            assert all(part.isfinite().all() for part in tensors(net.eval()(*inputs)))
+            seen = tuple(x[:1] for x in inputs) if predicts_only else inputs
+            assert all(part.isfinite().all() for part in tensors(net.eval()(*seen)))
+        if predicts_only:
+            return
         outputs = tensors(net.train()(*inputs))
     assert all(part.isfinite().all() for part in outputs)
     torch.stack([part.float().square().mean() for part in outputs]).sum().backward()

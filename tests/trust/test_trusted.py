@@ -1,0 +1,45 @@
+"""What keeps a result from being accepted: odd images do, and what the task itself did to usual ones does not."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hilum.core.calibration import Calibration, Foreseen, Gate
+from hilum.core.image import Case, Image
+from hilum.core.run import Run
+from hilum.data.phantoms import kspace
+from hilum.trust.trusted import Trusted
+
+
+@pytest.fixture
+def open_gate(trained: Callable[[str], Run], tmp_path: Path) -> Trusted:
+    """A tiny reconstruction whose gate accepts whatever nothing else speaks against."""
+    folder = tmp_path / "run"
+    shutil.copytree(trained("reconstruct").path, folder)
+    gate = Gate(error=0.1, measure="error", wrong="PSNR below 30 dB", accept=1.0, person=1.0, groups=9, rate=1.0)
+    expected = Foreseen(metric="psnr_db", base=30.0, parts={}, groups=9)
+    known = Calibration(cases=9, groups=9, gate=gate, foreseen=expected)
+    Run(folder).put({"calibration.json": known.model_dump_json().encode()})
+    return Trusted(Run(folder))
+
+
+def test_simulated_undersampling_keeps_no_result_from_being_accepted(open_gate: Trusted) -> None:
+    full = kspace.measure(np.random.default_rng(3), 32, 2, 1, 0.01)
+    result = open_gate(Case("full", "full", {"kspace": full}))
+    assert result.warnings == ("undersampling R=4 was simulated from full data",)
+    assert result.verdict.decision == "accept"
+    image = Image(np.random.default_rng(0).random((1, 32, 32)).astype(np.float32))
+    result = open_gate(Case("image", "image", {"image": image}))
+    assert len(result.warnings) == 2 and result.verdict.decision == "accept"
+
+
+def test_what_a_reader_says_of_raw_data_still_counts(open_gate: Trusted) -> None:
+    echo = "HIL-IO-08: a partial echo"
+    full = replace(kspace.measure(np.random.default_rng(3), 32, 2, 1, 0.01), warnings=(echo,))
+    result = open_gate(Case("full", "full", {"kspace": full}))
+    assert len(result.warnings) == 2
+    assert result.verdict.decision == "flag" and result.verdict.reasons == (echo,)
