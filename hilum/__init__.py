@@ -1,4 +1,4 @@
-"""Hilum: medical images in, findings with their doubt stated, out as objects a hospital understands.
+"""Hilum: medical images in, findings with their doubt stated, out as standard objects (DICOM, NIfTI).
 
 The verbs are the public API: ``hilum.inspect``, ``plan``, ``train``, ``evaluate``, ``compare``, ``predict``,
 ``bundle``, and ``demo``, ``generate``, ``verify``, ``keys``, ``import_model``, ``resample``, ``calibrate``,

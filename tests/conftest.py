@@ -1,9 +1,11 @@
-"""What the tests share: tiny phantoms, tiny plans for every task, and one tiny trained run for each."""
+"""What the tests share: tiny phantoms, tiny plans for every task, one tiny trained run for each, and no network."""
 
 import io
+import ipaddress
 import os
+import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -136,3 +138,51 @@ def hilum() -> Command:
 def _one_thread() -> None:
     """Sums in one order, and no more than one core."""
     torch.set_num_threads(1)
+
+
+def _here(host: Any) -> bool:
+    """Whether that host is this machine."""
+    name = host.decode() if isinstance(host, bytes) else host
+    if not name or name in ("localhost", socket.gethostname()):
+        return True
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_network() -> Iterator[list[str]]:
+    """What the tests of this process, not of its children, asked of other machines: it is refused, and there is none.
+
+    Refusing alone would not do: much that reports home does so in a thread, and swallows every error.
+    """
+    attempts: list[str] = []
+    lookup = socket.getaddrinfo
+
+    def refuse(target: object) -> None:
+        attempts.append(str(target))
+        raise OSError(f"a test asked the network for {target}")
+
+    def guarded(honest: Callable[..., Any]) -> Callable[..., Any]:
+        def connect(door: socket.socket, address: Any) -> Any:
+            # a datagram socket sends nothing when it connects: Dask learns its own address so
+            inet = door.family in (socket.AF_INET, socket.AF_INET6) and door.type != socket.SOCK_DGRAM
+            if inet and not _here(address[0]):
+                refuse(address)
+            return honest(door, address)
+
+        return connect
+
+    def getaddrinfo(host: Any, *rest: Any, **words: Any) -> Any:
+        if not _here(host):
+            refuse(host)
+        return lookup(host, *rest, **words)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("connect", "connect_ex"):
+            patch.setattr(socket.socket, name, guarded(getattr(socket.socket, name)))
+        patch.setattr(socket, "getaddrinfo", getaddrinfo)
+        yield attempts
+    assert attempts == []

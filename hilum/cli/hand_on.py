@@ -70,6 +70,8 @@ def verify(
     for name, value in card.get("graphs", {}).items():
         why = card["unverified"].get(name)
         print(f"{name} says the same within {value:.1e}." if why is None else f"{name} was not compared: {why}.")
+    for name, value in card.get("runtimes", {}).items():
+        print(f"By {name} it says the same within {value:.1e}.")
     for words in card["remarks"]:
         print(f"Look: {words}")
     print(INTENDED_USE)

@@ -15,7 +15,7 @@ from hilum.core.errors import HilumError, Stopped
 from hilum.core.findings import INTENDED_USE
 
 app = typer.Typer(
-    help="Medical images in, findings with their doubt stated, out as objects a hospital understands."
+    help="Medical images in, findings with their doubt stated, out as standard objects (DICOM, NIfTI)."
     f"\n\n{INTENDED_USE}",
     no_args_is_help=True,
     add_completion=False,
@@ -305,7 +305,7 @@ def calibrate(
     """Learn anew, on the validation part, which answers of a run are accepted, flagged or sent to a person.
 
     `hilum train` has done so with the defaults.
-    Example: hilum calibrate run images/ --error 0.05 --opinions views
+    Example: hilum calibrate run my_images --error 0.05 --opinions views
     """
     from hilum.cli import show
     from hilum.verbs.calibrate import calibrate as verb
@@ -321,7 +321,7 @@ def calibrate(
 def quantise(model: Annotated[Path, typer.Argument(help="A run or a system of masks.")], data: Data) -> None:
     """Make a graph of eight bits for --runtime openvino-int8, and measure on the validation part what it costs.
 
-    Example: hilum quantise run images/
+    Example: hilum quantise run my_images
     """
     from hilum.cli import show
     from hilum.verbs.quantise import quantise as verb

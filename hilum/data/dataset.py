@@ -24,11 +24,11 @@ BESIDE = {"dataset.yaml", "dataset.json", "boxes.csv", "pairs.csv", "cases.csv"}
 LISTED = 50
 # Names written out in a sentence.
 ACCEPTED = {
-    "D21": "a slice is missing",
-    "T04": "other versions when a run is resumed",
-    "T09": "the same patient or image in two parts",
+    "D21": ("a slice is missing", "in a dataset.yaml, or by --accept of inspect and predict"),
+    "T04": ("other versions when a run is resumed", "by --accept of train"),
+    "T09": ("the same patient or image in two parts", "in a dataset.yaml"),
 }
-# Faults that can be accepted, by their codes; accepting another would change nothing.
+# Faults that can be accepted, by their codes, and where: elsewhere, as another code, it would change nothing.
 
 
 class Settings(Strict):
@@ -78,13 +78,27 @@ class Settings(Strict):
     @field_validator("accept")
     @classmethod
     def _row(cls, value: list[str]) -> list[str]:
-        """Codes that can be accepted, like T09, with or without HIL-."""
-        rows = [row.upper().removeprefix("HIL-") for row in value]
-        odd = [row for row in rows if row not in ACCEPTED]
-        if odd:
-            known = ", ".join(f"{code} ({words})" for code, words in ACCEPTED.items())
-            raise ValueError(f"{odd[0]!r} can not be accepted; these can: {known}")
-        return rows
+        """Codes that can be accepted of data, like T09, with or without HIL-."""
+        return _rows(value, ("D21", "T09"))
+
+
+def _rows(codes: Iterable[str], known: Sequence[str]) -> list[str]:
+    """The codes without HIL-; ValueError says of one that is not known here what is, and where that one is."""
+    rows = {code: code.upper().removeprefix("HIL-") for code in codes}
+    for code, row in rows.items():
+        if row not in known:
+            here = ", ".join(f"{one} ({ACCEPTED[one][0]})" for one in known)
+            there = f"; {row} is accepted {ACCEPTED[row][1]}" if row in ACCEPTED else ""
+            raise ValueError(f"{code!r} can not be accepted here; this can: {here}{there}")
+    return list(rows.values())
+
+
+def accepted(codes: Iterable[str], known: Sequence[str] = ("D21",)) -> list[str]:
+    """What --accept names, without HIL-; a code that would change nothing there is refused (HIL-PLAN-03)."""
+    try:
+        return _rows(codes, known)
+    except ValueError as error:
+        raise HilumError("HIL-PLAN-03", f"--accept: {error}", "Leave it out, or name another") from error
 
 
 @dataclass(frozen=True)
@@ -119,8 +133,8 @@ def open_dataset(
 ) -> Dataset:
     """Read a folder, a dataset.yaml or a CSV. roles: what the task needs; a case that lacks one is listed.
 
-    accept: codes of faults that are known and meant, besides those of the settings. channels: what a model takes, where
-    the settings do not say.
+    accept: codes of faults that are known and meant (D21), besides those of the settings. channels: what a model takes,
+    where the settings do not say.
     """
     path = Path(path)
     if not path.exists():
@@ -130,8 +144,7 @@ def open_dataset(
         path = path.resolve()
     folder, settings = _settings(path)
     if accept:
-        every = settings.model_dump() | {"accept": [*settings.accept, *accept]}
-        settings = checked(Settings, every, "--accept")
+        settings = settings.model_copy(update={"accept": [*settings.accept, *accepted(accept)]})
     if channels and not settings.channels:
         settings = settings.model_copy(update={"channels": list(channels)})
     layout = _layout(folder, settings)

@@ -73,7 +73,7 @@ def one(case: Case, settings: dict[str, Any]) -> dict[str, Any]:
             )
             predictor.expect(settings["cases"])
             finish = finishing(folder, settings["format"])
-            ((_, outcome),) = _flow.run([case], READ, predictor.told, finish, ahead=False)
+            ((_, outcome),) = _flow.run([case], READ, predictor.told, finish, ahead=False, before=predictor.fits)
         except HilumError as error:
             outcome = error
     if isinstance(outcome, HilumError):
@@ -156,14 +156,33 @@ def _client(address: str) -> Iterator[tuple[Any, int]]:
 
 
 def _outcome(case: Case, future: Any) -> Any:
-    """What the worker gave; a worker that was lost twice costs this case only (HIL-INFER-17)."""
+    """What the worker gave. A worker that was lost twice, or that can not run what was sent (HIL-INFER-17), costs this
+    case only; so does a scheduler that gave the case up, or ended (HIL-INFER-16)."""
+    from distributed import CancelledError
     from distributed.scheduler import KilledWorker
 
     try:
         found = future.result()
+    except (HilumError, OSError):
+        raise
     except KilledWorker:
         return HilumError(
             "HIL-INFER-17", f"The process that predicted {case.id} was ended, and again on the second try",
             "Most often memory ran out: use fewer processes, or --memory",
         )  # fmt: skip
+    except CancelledError as error:
+        return HilumError(
+            "HIL-INFER-16", f"The scheduler ended, or gave up {case.id} ({_words(error)})",
+            "Start it again with: dask scheduler; the same call then goes on where it stopped",
+        )  # fmt: skip
+    except Exception as error:  # whatever unpickling or running it elsewhere runs into
+        return HilumError(
+            "HIL-INFER-17", f"{case.id} could not be predicted elsewhere ({type(error).__name__}: {_words(error)})",
+            "Install the same Hilum, of the same versions, on every machine, that of the scheduler too",
+        )  # fmt: skip
     return HilumError(*found["error"]) if "error" in found else found["done"]
+
+
+def _words(error: Exception) -> str:
+    """What an error says, in one line."""
+    return " ".join(str(error).split())[:300]

@@ -33,6 +33,10 @@ class Held:
             return self._thing
         return self._source.read(region, level)
 
+    def extent(self) -> Any:
+        """None, for it is there already."""
+        return None
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._source, name)
 
@@ -51,6 +55,7 @@ def run(
     finish: Callable[[Case, T, float], Outcome],
     ahead: bool = True,
     first: "Future[tuple[Case, float]] | None" = None,
+    before: Callable[[Case], None] | None = None,
 ) -> Iterator[tuple[Case, Outcome]]:
     """Each case with what `finish` gave, or the HilumError that cost it, in order (HIL-INFER-18: none of Hilum's own).
 
@@ -58,11 +63,12 @@ def run(
 
     roles: of the items to read in advance. work: on the case read; one at a time, in the caller's thread. finish: is
     given what the work gave and the seconds of reading, in a thread of its own, one at a time and in order. ahead: off,
-    everything happens in turn and at most one case is in memory. first: the first case, as `begun` gives it.
+    everything happens in turn and at most one case is in memory. first: the first case, as `begun` gives it. before:
+    asked of each case that is read in turn, and may refuse it while nothing is held.
     """
     if not ahead or len(cases) < 2:
         for case in cases:
-            yield case, _all(case, roles, work, finish, first)
+            yield case, _all(case, roles, work, finish, first, before)
             first = None
         return
     with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
@@ -122,9 +128,12 @@ def _all(
     work: Callable[[Case], T],
     finish: Callable[[Case, T, float], Outcome],
     coming: "Future[tuple[Case, float]] | None",
+    before: Callable[[Case], None] | None,
 ) -> Outcome:
     """Read (where it is not on its way), work and finish in turn."""
     try:
+        if before is not None:
+            before(case)
         ready, seconds = read(case, roles) if coming is None else coming.result()
         return finish(ready, work(ready), seconds)
     except Exception as error:

@@ -52,7 +52,8 @@ def read(folder: Path, orientation: str | None, configuration: str | None, fold:
 
     orientation: axis codes of the training files ("LAS"). configuration: "3d_fullres", ...; else the checkpoint's own.
     fold: "0" or "all"; else 0, or the first there is. Refused: code in the checkpoint (HIL-M01), networks and systems
-    that are not ours (HIL-INFER-36), an orientation that is needed and not given (HIL-INFER-35).
+    that are not ours (HIL-INFER-36), an orientation that is needed and not given, or given against what the plans say
+    (HIL-INFER-35).
     """
     plans, dataset = _json(folder / "plans.json"), _json(folder / "dataset.json")
     source, notes = _checkpoint(folder, fold)
@@ -76,8 +77,12 @@ def read(folder: Path, orientation: str | None, configuration: str | None, fold:
             "HIL-INFER-36", f"plans.json and dataset.json of {folder} are not what nnU-Net v2 writes ({why})",
             "Copy the results folder again",
         ) from error  # fmt: skip
-    weights = from_nnunet(checkpoint["network_weights"], deep_supervision=False)
-    return Foreign(plan, reordered(weights, order), source, notes)
+    try:
+        weights = reordered(from_nnunet(checkpoint["network_weights"], deep_supervision=False), order)
+    except WRONG as error:
+        seen = f"network_weights of {source} are not those of nnU-Net ({type(error).__name__}: {error})"
+        raise HilumError("HIL-INFER-36", seen, "Give nnU-Net's checkpoint_final.pth") from error
+    return Foreign(plan, weights, source, notes)
 
 
 def _facts(
@@ -159,9 +164,15 @@ def _axes(
                 "HIL-INFER-36", "The network is 2-D and reads slices of volumes; Hilum's 2-D networks read pictures",
                 "Import 3d_fullres or 3d_lowres",
             )  # fmt: skip
+        if given is not None:
+            seen = f"--orientation is {given!r}, but the network is of pictures, which lie as they are stored"
+            raise HilumError("HIL-INFER-35", seen, "Leave it out")
         return [forward[1:].index(axis) for axis in (1, 2)], [], []
     words = []
     if "WithReorient" in reader:
+        if given is not None and given.upper() != "RAS":
+            seen = f"--orientation is {given!r}, but {reader} of the plans turned every training image to RAS"
+            raise HilumError("HIL-INFER-35", seen, "Leave it out")
         given = "RAS"
     elif given is not None:
         words = [f"The training images were taken to lie as {given.upper()}."]

@@ -92,7 +92,7 @@ def other_data(
 ) -> HilumError:
     """The refusal of data that are not the run's, which says what is more, gone, changed or elsewhere."""
     words = [*_of_cases(run, ready), *_of_truth(run, ready), *_of_split(run, ready), *_of_settings(run, ready)]
-    told = "; ".join(words) or "its cases or pairs are ordered otherwise, or listed twice"
+    told = "; ".join(words) or "its cases or pairs are ordered otherwise or listed twice, or split.csv was edited"
     seen = f"{data} is not what {run.path} was trained on: {told}"
     return HilumError(code, seen, remedy)
 
@@ -113,13 +113,22 @@ def _of_truth(run: Run, ready: Prepared) -> list[str]:
     if not changed:
         return []
     what = "case" if len(changed) == 1 else f"{len(changed)} cases:"
-    return [f"the truth of {what} {_named(changed)} has changed (label, validity mask, boxes or target)"]
+    parts = "label, validity mask, boxes, target, coil maps or sampling mask"
+    return [f"the truth of {what} {_named(changed)} has changed ({parts})"]
 
 
 def corrected(run: Run, ready: Prepared) -> list[str]:
-    """Names of cases whose truth is another one than the run was made with, so far as it kept that."""
-    before, now = ({row["id"]: row.get("truth") for row in facts["cases"]} for facts in _facts(run, ready))
-    return sorted(name for name, own in before.items() if own and now.get(name) and own != now[name])
+    """Names of cases whose truth is another one than the run was made with, so far as it kept that.
+
+    With the truth of raw data goes what they were measured with, as it decides what is to be learned.
+    """
+    before, now = ({row["id"]: row for row in facts["cases"]} for facts in _facts(run, ready))
+    both = {name: (before[name], now[name]) for name in before.keys() & now.keys()}
+    return sorted(
+        name
+        for name, (own, new) in both.items()
+        if any(own.get(key) and new.get(key) and own[key] != new[key] for key in ("truth", "operator"))
+    )
 
 
 def _of_split(run: Run, ready: Prepared) -> list[str]:

@@ -12,6 +12,7 @@ from hilum.core.plan import Plan
 from hilum.core.progress import Progress
 from hilum.core.run import Run, free_folder, write_rows
 from hilum.core.system import NAME, Group, SystemPlan
+from hilum.infer._asked import check_eight
 from hilum.planning import groups
 from hilum.planning.planner import Prepared, check_budget, look
 from hilum.tasks import _build, _task
@@ -97,7 +98,7 @@ def quantised(run: Run, data: Path | str, progress: Progress) -> dict[str, Any]:
     run.check_hashes()
     for part in _parts(run):
         # before the first of them is changed
-        quantise.check_one(part)
+        check_eight(part, _task.load(part.plan))
     found = {p.path.name: quantise.of_one(p, data, _named(progress, p.path.name)) for p in _parts(run)}
     run.record("quantise", {"groups": list(found)})
     return found
@@ -169,7 +170,10 @@ def _trained(
     parts = [run.part(g.name) for g in made.groups]
     if run.has("manifest.json") and run.ledger():
         return run
-    whole = run.plan.model_copy(update={"steps": sum(p.plan.steps or 0 for p in parts)})
+    # every network saw the same images: what looked wrong with them stands in the plan of each
+    told = {name: value for name, value in parts[0].plan.data.items() if name == "warnings"}
+    steps = sum(p.plan.steps or 0 for p in parts)
+    whole = run.plan.model_copy(update={"steps": steps, "data": run.plan.data | told})
     whole.write(run.path / "plan.json")
     write_json(run.path / "seen.json", parts[0].json("seen.json"))
     run.write_manifest()

@@ -92,19 +92,19 @@ def _cells(
 
 
 def _place(cells: Path, name: str, asked: list[Any], rows: list[dict[str, Any]]) -> Path:
-    """Where a cell lies: what was asked and the truth decide it, as corrected labels may leave the fingerprint alone.
+    """Where a cell lies: by what was asked and the truth, of raw data also maps and masks. The fingerprint misses them.
 
-    One that was finished before the truth was kept lies by what was asked.
+    One that was finished before the truth, or maps and masks, were kept lies by what was kept then.
     """
 
     def place(words: list[Any]) -> Path:
         key = hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:16]
         return cells / f"{name}-{key}"
 
-    before = place(asked)
-    if (before / "done" / "metrics.json").is_file():
-        return before
-    return place([*asked, [[row["id"], row["truth"]] for row in rows]])
+    truth = [*asked, [[row["id"], row["truth"]] for row in rows]]
+    measured = [row["operator"] for row in rows if "operator" in row]
+    places = [place(words) for words in (asked, truth, [*truth, measured] if measured else truth)]
+    return next((cell for cell in places if (cell / "done" / "metrics.json").is_file()), places[-1])
 
 
 def _check(nets: list[str], seeds: int, folder: Path) -> None:

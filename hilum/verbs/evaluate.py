@@ -21,8 +21,7 @@ from hilum.evaluation.evaluator import Evaluation, judge_all, judge_generated
 from hilum.evaluation.promises import Promises
 from hilum.evaluation.provenance import state
 from hilum.evaluation.voxels import Voxels
-from hilum.infer.predictor import Predictor
-from hilum.planning.fingerprint import IMAGES, content_hash
+from hilum.planning.fingerprint import content_hash
 from hilum.tasks import _task
 from hilum.tasks._labels import read_as
 from hilum.tasks._task import Judged
@@ -67,17 +66,19 @@ def evaluate(
             "HIL-EVAL-04", f"{run.path} can not be written to, and a run counts how often it was judged",
             "Copy the run, or judge a bundle of it",
         )  # fmt: skip
+    # before anything is judged: a calibration that ends meanwhile is of other answers than these
+    judged = state(run)
     predictor = trusted(run, wide=len(run.plan.classes) <= WIDE)
     asked = _asked(run, data, part, progress)
     if asked.labels:
         # of the task alone: it tells how truth is read, and nothing of what is predicted
         predictor.task.plan = predictor.plan.edited(asked.labels)
     free_folder(Path(out))
-    return _judged(predictor, asked, Path(out), progress)
+    return _judged(predictor, asked, Path(out), judged, progress)
 
 
-def _judged(predictor: Trusted, asked: Asked, folder: Path, progress: Progress) -> dict[str, Any]:
-    """Evaluate what was asked for into `folder`, which is made when there is something to write."""
+def _judged(predictor: Trusted, asked: Asked, folder: Path, judged: str, progress: Progress) -> dict[str, Any]:
+    """Evaluate what was asked for into `folder`, which is made when there is something to write. judged: of `state`."""
     cases, part = asked.cases, asked.part
     kept, read, sure = Promises(predictor.task, predictor.calibration), raters.Raters(predictor.task), Voxels(predictor)
     if predictor.task.CARD["infer"] == "sampler":
@@ -91,7 +92,7 @@ def _judged(predictor: Trusted, asked: Asked, folder: Path, progress: Progress) 
         predictor.keep = False
         kept.judged(done.judged, done.results)
         done.alarms += [words for words in (mirrors.sentence(),) if words is not None]
-    content = _recorded(predictor.run, asked, done)
+    content = _recorded(predictor.run, asked, done, judged)
     believed = _believed(predictor, done, kept, sure)
     frame = checks.frame_alone(predictor, cases)
     if frame is not None:
@@ -110,8 +111,8 @@ def _judged(predictor: Trusted, asked: Asked, folder: Path, progress: Progress) 
     return content
 
 
-def _recorded(run: Run, asked: Asked, done: Evaluation) -> dict[str, Any]:
-    """What metrics.json will hold. The run counts that it was judged."""
+def _recorded(run: Run, asked: Asked, done: Evaluation, judged: str) -> dict[str, Any]:
+    """What metrics.json will hold. The run counts that it was judged. judged: in which state, of `state`."""
     content: dict[str, Any] = {
         "task": run.plan.task,
         "part": asked.part,
@@ -119,7 +120,7 @@ def _recorded(run: Run, asked: Asked, done: Evaluation) -> dict[str, Any]:
         "groups": len({c.group for c in asked.cases}),
         "missing": len(done.missing),
         # of what was judged: a run can be calibrated anew, and a file can be shown with another run
-        "state": state(run),
+        "state": judged,
         "metrics": done.metrics,
     }
     if not run.is_bundle:
@@ -129,9 +130,9 @@ def _recorded(run: Run, asked: Asked, done: Evaluation) -> dict[str, Any]:
     return content
 
 
-def _believed(predictor: Predictor, done: Evaluation, kept: Promises, sure: Voxels) -> dict[str, Any] | None:
+def _believed(predictor: Trusted, done: Evaluation, kept: Promises, sure: Voxels) -> dict[str, Any] | None:
     """What trust.json says; None for a run that has learned nothing about its own answers, and for a system."""
-    known = predictor.run.calibration
+    known = predictor.calibration
     if predictor.run.system is not None:
         done.notes.append(SYSTEM)
     if known is None:
@@ -155,8 +156,8 @@ def _asked(run: Run, data: Path | str, part: str | None, progress: Progress) -> 
     roles = catalogue.card("hilum.tasks", plan.task)["roles"]
     dataset = open_dataset(data)
     seen: dict[str, str] = run.json("seen.json") if run.has("seen.json") else {}
-    pictured = [c for c in dataset.cases if any(role in c.items for role in IMAGES)] if seen else []
-    shared = {c.id: seen[h] for c in pictured if (h := content_hash(c)) in seen}
+    hashes = {c.id: content_hash(c) for c in dataset.cases} if seen else {}
+    shared = {name: seen[own] for name, own in hashes.items() if own is not None and own in seen}
     labelled = [c for c in dataset.cases if all(any(has_role(c, r) for r in role.split("|")) for role in roles)]
     if shared or not labelled:
         dataset = open_dataset(data, roles)
@@ -206,11 +207,12 @@ def _own(
             # what it learned, and where its gate stands, came from the truth before
             raise other_data(run, ready, data, "HIL-T09", "Give the run's own, unchanged data, or train anew")
         return same_data(run, ready)
-    if len(shared) != len(dataset.cases):
+    if any(content_hash(c) is not None for c in dataset.cases if c.id not in shared):
         return None
-    # a bundle carries no names: the part is known by the image
+    # a bundle carries no names: the part is known by the image, and of one of one value not: it is no test case then
+    parts = {c.id: shared.get(c.id, "train") for c in dataset.cases}
     grouped, _ = group_cases(dataset, progress)
-    return _task.kind(plan.task).units(grouped, shared, plan.split_seed)
+    return _task.kind(plan.task).units(grouped, parts, plan.split_seed)
 
 
 def _case_rows(

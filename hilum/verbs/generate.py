@@ -21,7 +21,10 @@ def generate(
     """
     predictor = Predictor(Run(Path(model)))
     files: list[str] = []
-    note = "These images were generated: they show no patient."
+    note = (
+        "These images were generated. Whether one repeats a training image was not checked: treat them as the data "
+        "that the model learned from."
+    )
     with writing_folder(free_folder(Path(out))) as folder:
         results = predictor.generate(count, seed)
         for number, result in enumerate(results):

@@ -12,17 +12,18 @@ from hilum.core import catalogue, resident
 from hilum.core.errors import HilumError
 from hilum.core.findings import Result
 from hilum.core.image import Case
-from hilum.core.plan import Plan, checked
+from hilum.core.plan import Plan
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
 from hilum.core.sizes import parse_size
-from hilum.data.dataset import Settings, left_aside, open_dataset
+from hilum.data.dataset import accepted, left_aside, open_dataset
 from hilum.data.layouts._files import stem
-from hilum.infer import export
+from hilum.infer import export, promise
 from hilum.infer.runtimes import _choose
 from hilum.io import _names, _source
 from hilum.io._dicom import seg_write
 from hilum.tasks import _instances, _pairs
+from hilum.trust import promises
 from hilum.trust.system import trusted
 from hilum.verbs import _cluster, _flow, _lists, _record
 
@@ -75,13 +76,15 @@ def predict(
     if cluster is not None:
         _cluster.check(cluster)
     _choose.check(runtime)
-    accept = tuple(checked(Settings, {"accept": list(accept)}, "--accept").accept)
+    accept = tuple(accepted(accept))
     limit = None if memory is None else parse_size(memory)
     run, folder = Run(Path(model)), Path(out)
     run.check_hashes()
     _check_further(run, wide, maps)
     _check_way(run, limit, wide, roi)
-    _check_form(run, format, roi)
+    _check_form(run, format, roi, limit)
+    # of a cluster every worker looks for itself
+    promise.check_limit(limit if cluster is None else None)
     if cluster is not None:
         # a worker may stand in another folder
         inputs = [Path(path).absolute() for path in inputs]
@@ -93,7 +96,8 @@ def predict(
     key = hashlib.sha256(json.dumps([hashes, *asked]).encode()).hexdigest()
     with _record.opened(folder, key, run) as record:
         _record.unopened(record, [str(path) for path in inputs], lost, folder)
-        _apart([*record["done"], *(c.id for c in cases if c.id not in record["done"])])
+        known = [*record["done"], *(c.id for c in cases if c.id not in record["done"])]
+        _apart(known, export.endings(_kinds(run, wide, maps), format))
         stamps = _record.left(record, cases, folder)
         left = [case for case in cases if case.id in stamps]
         progress("predict", len(cases) - len(left), len(cases))
@@ -143,7 +147,7 @@ def _outcomes(
             return predictor.told(case, progress)
 
         if cluster is None:
-            flow = _flow.run(cases, READ, told, finishing(folder, format), ahead, first)
+            flow = _flow.run(cases, READ, told, finishing(folder, format), ahead, first, predictor.fits)
         else:
             places = {"model": str(run.path.absolute()), "folder": str(folder.absolute()), "format": format}
             flow = _cluster.run(cases, cluster, settings | places)
@@ -192,9 +196,19 @@ def _parts(run: Run, roi: Sequence[str]) -> list[Run]:
     return [run.part(g.name) for g in run.system.groups if not roi or any(c.name in roi for c in g.classes)]
 
 
-def _check_form(run: Run, form: str, roi: Sequence[str]) -> None:
-    """Refuse DICOM for masks that no SEG can hold, before they are computed: the same as when one is written."""
+def _check_form(run: Run, form: str, roi: Sequence[str], limit: int | None = None) -> None:
+    """Refuse DICOM for masks that no SEG can hold, before they are computed: the same as when one is written.
+
+    And under a limit of memory (HIL-INFER-19): its writer holds bits and a description of every slice of every class,
+    and how many these are is known once they are found.
+    """
     if form == "dicom" and run.plan.task == "segment":
+        if limit is not None:
+            raise HilumError(
+                "HIL-INFER-19",
+                "What a DICOM SEG takes while it is written and read back is not predicted: --memory can not be kept",
+                "Leave --memory out, or use --format nifti",
+            )
         # a wrong name among those wanted is told by who looks for it
         wanted = [c for c in run.plan.classes if not roi or c.name in roi] or run.plan.classes
         numbered = _instances.numbered(run.plan.data.get("labels"))
@@ -203,6 +217,13 @@ def _check_form(run: Run, form: str, roi: Sequence[str]) -> None:
 
 def _check_further(run: Run, wide: bool, maps: bool) -> None:
     """Refuse wide masks and maps of doubt where the run can not give them (HIL-TRUST-22)."""
+    if (wide or maps) and run.system is not None:
+        asked = " and ".join(["--wide"] * wide + ["--maps"] * maps)
+        place = "RUN" if run.is_bundle else run.path
+        raise HilumError(
+            "HIL-TRUST-22", f"{run.path} is a system of networks, which has no wide masks or maps of doubt of its own",
+            f"Leave {asked} out, or ask one network of a calibrated system alone: {place}/parts/NAME",
+        )  # fmt: skip
     known = run.calibration if wide or maps else None
     if wide and (known is None or known.wide is None or not any(known.wide.thresholds.values())):
         why = "no threshold keeps what was asked for" if known is not None and known.wide else "none was learned"
@@ -226,6 +247,9 @@ def finishing(folder: Path, form: str) -> Callable[[Case, Any, float], dict[str,
         began = time.perf_counter()
         files = export.export(result, case, folder, form)
         cost["bytes"]["measured"] = max(cost["bytes"]["measured"], resident.peak())
+        if form == "dicom":
+            # what its writer holds was left out of it
+            cost["bytes"].pop("predicted", None)
         seconds = cost["seconds"] | {
             "read": round(cost["seconds"].get("read", 0.0) + reading, 4),
             "write": round(time.perf_counter() - began, 4),
@@ -279,17 +303,29 @@ def _cases(
     return list(found.values()), lost
 
 
-def _apart(names: Sequence[str]) -> None:
-    """Refuse cases whose files would be called alike, or like the sheets beside them (HIL-DATA-04)."""
+def _kinds(run: Run, wide: bool, maps: bool) -> list[str]:
+    """Names of the findings in a case; of a single one only that it is one matters."""
+    if run.system is not None:
+        return ["mask", "structures"]
+    wides = promises.wide_names(run.plan.classes) if wide else []
+    return ["mask", *wides, *["doubt", "disagreement"] * maps]
+
+
+def _apart(names: Sequence[str], endings: Sequence[str] = ("",)) -> None:
+    """Refuse cases whose files would be called alike, or like the sheets beside them (HIL-DATA-04).
+
+    endings: of what the files of a case are called, as `export.endings` has them.
+    """
     known: dict[str, str] = {_names.folded(sheet): f"the sheet {sheet}" for sheet in _lists.NAMES}
     for name in names:
-        place = _names.folded(export.stem(name))
-        if place in known:
-            raise HilumError(
-                "HIL-DATA-04", f"Results of {name!r} and {known[place]} would be called {export.stem(name)!r} both",
-                "Rename one, or predict them into two folders",
-            )  # fmt: skip
-        known[place] = repr(name)
+        own = {_names.folded(export.stem(name) + ending): export.stem(name) + ending for ending in endings}
+        for place, called in own.items():
+            if place in known:
+                raise HilumError(
+                    "HIL-DATA-04", f"Results of {name!r} and {known[place]} would be called {called!r} both",
+                    "Rename one, or predict them into two folders",
+                )  # fmt: skip
+        known |= dict.fromkeys(own, repr(name))
 
 
 def _pairs_or_cases(dataset: Any, task: str) -> list[Case]:

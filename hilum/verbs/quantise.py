@@ -14,6 +14,7 @@ from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
 from hilum.evaluation.bootstrap import paired
 from hilum.infer import quantise as eight
+from hilum.infer._asked import EIGHT, check_eight
 from hilum.infer.predictor import Predictor
 from hilum.infer.runtimes._stored import Stored
 from hilum.tasks._task import headline_value
@@ -21,7 +22,6 @@ from hilum.verbs._same import own_data, writable
 
 JUDGED = 50
 # Most validation cases that both forms are judged on.
-NAME = "openvino-int8"
 OWN = re.compile(r"graphs/openvino_int8\.(xml|bin|json)")
 
 
@@ -47,12 +47,7 @@ def of_one(run: Run, data: Path | str, progress: Progress) -> dict[str, Any]:
     """The same of one network, by itself or of a system."""
     taken_up(run)
     predictor = Predictor(run)
-    if not predictor.streams:
-        raise HilumError(
-            "HIL-INFER-15", f"{run.path} is not a run of masks by class ({predictor.plan.task})",
-            "Eight bits are made and measured for those only; use --runtime auto",
-        )  # fmt: skip
-    check_one(run)
+    check_eight(run, predictor.task)
     units = own_data(run, data, "HIL-TRUST-20", "Give the same, unchanged data", progress)
     parts = {part: [case for case, own in units if own == part] for part in ("train", "val")}
     if not parts["val"]:
@@ -67,14 +62,6 @@ def of_one(run: Run, data: Path | str, progress: Progress) -> dict[str, Any]:
     return found
 
 
-def check_one(run: Run) -> None:
-    """Refuse an ensemble: a graph holds one network, and the others would be asked for theirs (HIL-INFER-15)."""
-    known = run.calibration
-    if known is not None and known.opinions.kind == "ensemble":
-        seen = f"An answer of {run.path} is the mean of several networks, and a graph of eight bits holds one"
-        raise HilumError("HIL-INFER-15", seen, "Use --runtime auto, or calibrate it with --opinions one")
-
-
 def taken_up(run: Run) -> None:
     """A run whose quantising was cut off between its files can be quantised again; until then it is without."""
     if run.resumable(OWN):
@@ -87,7 +74,7 @@ class Small(Predictor):
     """A predictor by a graph that is not in its run yet: {file name: bytes}."""
 
     def __init__(self, run: Run, graph: Mapping[str, bytes]) -> None:
-        super().__init__(run, NAME)
+        super().__init__(run, EIGHT)
         self._graph = graph
 
     def _stored(self, net: Any, window: Any) -> Stored:

@@ -15,19 +15,20 @@ from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.core.lock import NAME as LOCK
 from hilum.core.lock import locked
-from hilum.core.plan import Plan, checked
+from hilum.core.plan import Plan
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run, free_folder, new_folder, write_rows
 from hilum.core.sizes import parse_size
 from hilum.core.system import NAME as SYSTEM
-from hilum.data.dataset import Settings
+from hilum.data.dataset import accepted
 from hilum.learn import _checkpoint, _device, _guards, _track, _versions, _weights
 from hilum.learn._launch import launch
 from hilum.learn._start import Beginning
-from hilum.planning import machine
+from hilum.planning import fingerprint, machine
 from hilum.planning.planner import Prepared, check_budget, edit, fitted, look
 from hilum.prepare import augment
 from hilum.tasks import _build, _task
+from hilum.tasks._labels import read_as
 from hilum.trust import learned
 from hilum.verbs._same import finished, look_again, other_data, same_data, split_rows
 from hilum.verbs.plan import complete, planned
@@ -69,10 +70,11 @@ def train(
     or steps are then those of all together, and the run is a system.
     """
     _track.check(track)
+    _device.check(accelerator)
     out = Path(out)
     begin, rest = _beginning(start, settings)
-    rows = checked(Settings, {"accept": list(accept)}, "--accept").accept
-    words: dict[str, Any] = {"accelerator": accelerator, "devices": devices, "accept": rows, "track": track}
+    words: dict[str, Any] = {"accelerator": accelerator, "devices": devices, "track": track}
+    words |= {"accept": accepted(accept, ("T04",))}
     if resume:
         given = (plan, net, minutes, steps, seed, settings, memory, start, groups)
         if any(value not in (None, {}) for value in given):
@@ -105,6 +107,8 @@ def train(
     if resume:
         return _resumed(data, task, out, words, progress)
     free_folder(out)
+    if begin is not None:
+        _weights.check(begin.path)
     made, ready = _new(data, task, plan, net, minutes, steps, seed, rest, memory, accelerator, devices, progress)
     made = _from(begin, made)
     return carried_out(out, made, ready.units(made), ready, words, progress, begin)
@@ -146,7 +150,7 @@ def carried_out(
         if ready is not None:
             _begin(out, made, ready, units, begin)
         else:
-            _goes_on(out, made, words)
+            _goes_on(out, made, units, words)
         launch(out, made, units, progress, resume=resume, start=begin, **words)
         return _finished(out, made, units, resume, words, progress)
 
@@ -173,12 +177,14 @@ def held(out: Path, resume: bool, begun: str = "checkpoint.safetensors") -> Iter
             out.rmdir()
 
 
-def _goes_on(out: Path, made: Plan, words: dict[str, Any]) -> None:
+def _goes_on(out: Path, made: Plan, units: list[tuple[Case, str]], words: dict[str, Any]) -> None:
     """Write down what made the state that is gone on from: with --accept T04 it may be other versions than end it."""
-    origin = _checkpoint.load(out / "checkpoint.safetensors").get("origin")
+    saved = _checkpoint.load(out / "checkpoint.safetensors")
+    origin = saved.get("origin")
     # one that is refused is no part of the run's history
     device = "cuda" if _device.on_cuda(words["accelerator"]) else "cpu"
     _versions.check(origin, made, words["devices"], "T04" in words["accept"], device)
+    _versions.check_cut(saved.get("cut"), _versions.cut(units))
     assert origin is not None
     Run(out).record("resume", {"made_by": {k: v for k, v in origin["versions"].items() if k != "devices"}})
 
@@ -241,7 +247,7 @@ def _begin(
     task = _task.load(made)
     task.check_trainable()
     _build.trial(task)
-    seen = {row["hash"]: ready.parts[row["id"]] for row in ready.facts["cases"]}
+    seen = fingerprint.seen(ready.facts["cases"], ready.parts)
     if begin is not None:
         seen = _weights.seen(begin.path, seen)
         report = begin(_build.build(task, _build.predicting(made)))
@@ -295,18 +301,29 @@ def _new(
         raise HilumError(
             "HIL-PLAN-05", f"{plan} is for {made.dims}-D images, {data} holds {ready.facts['dims']}-D ones", "Plan anew"
         )
-    # a plan may come from another data set; the run says what it really saw
-    here = {"name": ready.facts["data"], "grouping": ready.grouping, "fingerprint": ready.facts["hash"]}
-    here |= {"terms": ready.facts["settings"]["terms"]}
-    here |= {"warnings": ready.warnings} if ready.warnings else {}
-    kept = {k: v for k, v in made.data.items() if k != "warnings"}
-    made = complete(made.model_copy(update={"data": kept | here}))
+    made = _of_these(made, ready, settings or {})
     if made.learning.get("start") is not None:
         # whatever the plan's own run began with, this one begins afresh unless --start says otherwise
         made = made.edited({"learning.start": None})
     most = None if memory is None else parse_size(memory)
     on_card = machine.facts(wanted=accelerator)["accelerator"] is not None
     return fitted(made, ready, most, on_card=on_card, devices=devices), ready
+
+
+def _of_these(made: Plan, ready: Prepared, settings: dict[str, Any]) -> Plan:
+    """A plan that may come from another data set, as one of these data: the run says what it really saw.
+
+    Labels of other data are read as these name them, but for what `settings` say. For its own data a plan may have been
+    edited by hand, and holds.
+    """
+    if made.data.get("fingerprint") != ready.facts["hash"]:
+        read = read_as(ready.dataset.settings, made)
+        made = made.edited({key: value for key, value in read.items() if key not in settings})
+    here = {"name": ready.facts["data"], "grouping": ready.grouping, "fingerprint": ready.facts["hash"]}
+    here |= {"terms": ready.facts["settings"]["terms"]}
+    here |= ready.noted
+    kept = {k: v for k, v in made.data.items() if k not in ("warnings", "coils")}
+    return complete(made.model_copy(update={"data": kept | here}))
 
 
 def _again(data: Path | str, task: str, out: Path, progress: Progress) -> tuple[Plan, list[tuple[Case, str]]]:

@@ -13,6 +13,7 @@ import pytest
 import typer
 
 from hilum.cli.main import app
+from hilum.core import resident
 from hilum.core.run import Run
 from hilum.data.phantoms import heads
 from hilum.verbs.bundle import bundle
@@ -384,6 +385,8 @@ def test_missing_input(refused: Any, trained: Any, tmp_path: Path) -> None:
     ("amount", "code"), [("lots", "HIL-PLAN-03"), ("-2GB", "HIL-PLAN-03"), ("0.001MB", "HIL-INFER-06")]
 )
 def test_memory(amount: str, code: str, refused: Any, data: Any, trained: Any) -> None:
+    if code == "HIL-INFER-06" and not resident.now():
+        pytest.skip("this system does not tell what a process holds")
     image = data("segment") / "images" / "head_000.nii.gz"
     refused(code, "predict", trained("segment").path, image, "--memory", amount)
 

@@ -46,10 +46,17 @@ def test_pages_and_pictures_of_networks_are_up_to_date(build: Any) -> None:
 
 
 def test_every_page_renders_and_says_what_it_is_for(build: Any) -> None:
-    for page in build.pages():
+    for page in [*build.pages(), *build.measured()]:
         made = build.rendered(page)
         assert INTENDED_USE in made and "http://" not in made and "src=" not in made.replace('src="data:', "")
         assert ".md" not in "".join(re.findall(r'href="([^":]+)"', made))
+
+
+def test_tables_of_results_are_found_from_every_page_of_the_site(build: Any) -> None:
+    home, deep = build.DOCS / "index.md", build.DOCS / "how-to" / "register-two-images.md"
+    assert 'href="measured/training.html"' in build.rendered(home)
+    assert 'href="../measured/first_figures.html"' in build.rendered(deep)
+    assert 'href="../index.html"' in build.rendered(build.RESULTS / "training.md")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

@@ -4,7 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,38 @@ def test_a_lost_process_costs_its_case_only() -> None:
     assert isinstance(found, HilumError) and found.code == "HIL-INFER-17"
 
 
+class Failing:
+    """A future that gives an error of Dask's, or of a machine without Hilum."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def result(self) -> Any:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (RuntimeError("Error during deserialization of the task graph."), "HIL-INFER-17", "same Hilum"),
+        (ModuleNotFoundError("No module named 'hilum'"), "HIL-INFER-17", "No module named 'hilum'"),
+        (AttributeError("module has no attribute 'one'"), "HIL-INFER-17", "same Hilum"),
+        (CancelledError("scheduler-connection-lost"), "HIL-INFER-16", "scheduler-connection-lost"),
+    ],
+)
+def test_other_machines_without_this_hilum_and_a_scheduler_that_ends_are_told(
+    error: Exception, code: str, words: str
+) -> None:
+    found = _cluster._outcome(Case("a", "", {}), Failing(error))
+    assert isinstance(found, HilumError) and found.code == code and words in str(found)
+
+
+@pytest.mark.parametrize("error", [HilumError("HIL-T12", "Seen", "Wait"), OSError(28, "no space")])
+def test_what_ends_every_case_is_raised(error: Exception) -> None:
+    with pytest.raises(type(error)):
+        _cluster._outcome(Case("a", "", {}), Failing(error))
+
+
 class Busy:
     """A predictor that notes how many cases are in it at a time."""
 
@@ -63,6 +95,9 @@ class Busy:
 
     def expect(self, cases: int) -> None:
         assert cases == 1
+
+    def fits(self, case: Case) -> None:
+        """Every case does."""
 
     def told(self, case: Case) -> tuple[str, dict[str, Any]]:
         with self._counting:

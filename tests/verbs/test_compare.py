@@ -163,3 +163,13 @@ def test_corrected_truth_is_another_cell_and_one_of_before_it_was_kept_stays(tmp
     assert _place(tmp_path, "resnet-0", asked, rows) == place, "one that was cut off is begun anew"
     (before / "done" / "metrics.json").write_text("{}")
     assert _place(tmp_path, "resnet-0", asked, rows) == before
+
+
+def test_other_coil_maps_are_another_cell(tmp_path: Path) -> None:
+    asked, row = ["dccnn", 0, None, 2, {}], {"id": "a", "truth": "1", "hash": "x"}
+    first, second = (_place(tmp_path, "dccnn-0", asked, [row | {"operator": word}]) for word in "12")
+    assert first != second
+    before = _place(tmp_path, "dccnn-0", asked, [row])
+    (before / "done").mkdir(parents=True)
+    (before / "done" / "metrics.json").write_text("{}")
+    assert _place(tmp_path, "dccnn-0", asked, [row | {"operator": "1"}]) == before, "one of before they were kept"

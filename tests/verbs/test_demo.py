@@ -9,12 +9,15 @@ import pytest
 
 from hilum.core.errors import HilumError
 from hilum.io import dicom_seg, dicom_sr
+from hilum.learn import _pace
 from hilum.verbs.demo import _folder, demo
 from hilum.verbs.verify import verify
 
 
 def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    # a busy machine would find too few steps in so few minutes
+    monkeypatch.setattr(_pace, "steps_for", lambda training, minutes: 12)
     found = demo(minutes=0.4, cases=8)
     folder = Path(found["folder"])
     assert folder == Path("hilum-demo")

@@ -1,5 +1,6 @@
 """cases.csv: one row per case; a classification keeps every probability. Other data are read as they are meant."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,12 +11,16 @@ import numpy as np
 import pytest
 
 from hilum.core.errors import HilumError
-from hilum.core.image import Case
+from hilum.core.image import Case, Image
 from hilum.core.progress import quiet
 from hilum.core.run import Run
-from hilum.data.phantoms import heads
-from hilum.evaluation.evaluator import Evaluation
+from hilum.data.dataset import open_dataset
+from hilum.data.phantoms import heads, slices
+from hilum.evaluation.evaluator import Evaluation, judge_all
 from hilum.evaluation.provenance import state
+from hilum.infer import bundle
+from hilum.io import raster
+from hilum.planning.fingerprint import _hash
 from hilum.tasks._task import Judged
 from hilum.verbs.evaluate import SYSTEM, _asked, _believed, _case_rows, evaluate
 
@@ -78,11 +83,11 @@ def test_a_run_that_can_not_be_written_to_is_refused_before_the_work(
 
 
 def test_of_a_system_the_report_says_what_is_not_judged() -> None:
-    predictor: Any = SimpleNamespace(run=SimpleNamespace(calibration=None, system=object()))
+    predictor: Any = SimpleNamespace(calibration=None, run=SimpleNamespace(system=object()))
     nothing: Any = None
     done = Evaluation([], [], headline="dice")
     assert _believed(predictor, done, nothing, nothing) is None and done.notes == [SYSTEM]
-    alone: Any = SimpleNamespace(run=SimpleNamespace(calibration=None, system=None))
+    alone: Any = SimpleNamespace(calibration=None, run=SimpleNamespace(system=None))
     done = Evaluation([], [], headline="dice")
     assert _believed(alone, done, nothing, nothing) is None and done.notes == []
 
@@ -94,3 +99,47 @@ def test_the_run_and_its_figures_say_what_was_judged(
     found = evaluate(tmp_path / "run", data("classify"), tmp_path / "out")
     run = Run(tmp_path / "run")
     assert found["state"] == state(run) == run.ledger()[-1]["state"]
+
+
+def test_a_calibration_that_ends_meanwhile_is_not_taken_for_what_was_judged(
+    trained: Callable[[str], Run], data: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(trained("classify").path, tmp_path / "run")
+    run = Run(tmp_path / "run")
+    before = state(run)
+
+    def judged(*words: Any) -> Evaluation:
+        done = judge_all(*words)
+        run.put({"calibration.json": b"{}\n"})
+        return done
+
+    monkeypatch.setattr("hilum.verbs.evaluate.judge_all", judged)
+    found = evaluate(run.path, data("classify"), tmp_path / "out")
+    assert found["state"] == run.ledger()[-1]["state"] == before != state(run)
+    assert (tmp_path / "out" / "trust.json").is_file()
+
+
+def test_a_black_slice_does_not_make_other_data_those_of_the_run(trained: Callable[[str], Run], tmp_path: Path) -> None:
+    """Every hospital has some. Runs from before they were left out know them."""
+    slices.make(tmp_path / "other", 4, seed=77, size=32)
+    raster.write(tmp_path / "other" / "healthy" / "black.png", Image(np.zeros((1, 32, 32), np.uint8)))
+    black = next(c for c in open_dataset(tmp_path / "other").cases if c.id.endswith("black"))
+    shutil.copytree(trained("classify").path, tmp_path / "run")
+    run = Run(tmp_path / "run")
+    (run.path / "seen.json").write_text(json.dumps(run.json("seen.json") | {_hash(black.read("image")): "train"}))
+    found = _asked(run, tmp_path / "other", None, quiet)
+    assert (found.part, len(found.cases)) == ("all", 5)
+
+
+def test_a_black_slice_of_a_bundle_s_own_data_is_in_no_judged_part(
+    trained: Callable[[str], Run], data: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """A bundle knows its data by the images alone."""
+    bundle.write(trained("classify"), tmp_path / "model.hilum")
+    run, own = Run(tmp_path / "model.hilum"), Path(shutil.copytree(data("classify"), tmp_path / "data"))
+    before = [case.id for case in _asked(run, own, None, quiet).cases]
+    raster.write(own / "healthy" / "black.png", Image(np.zeros((1, 32, 32), np.uint8)))
+    assert [case.id for case in _asked(run, own, None, quiet).cases] == before
+    raster.write(own / "healthy" / "more.png", Image(np.eye(32, dtype=np.uint8)[None]))
+    with pytest.raises(HilumError, match="HIL-T09"):
+        _asked(run, own, None, quiet)

@@ -119,6 +119,7 @@ def test_what_was_read_ahead_is_not_read_again() -> None:
     held = _flow.Held(disk, disk.read())
     assert held.path == disk.path and held.read((slice(0, 1), slice(0, 1))).array.max() == 5
     assert held.read() is held.read() and disk.readings == 2
+    assert held.extent() is None
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
@@ -135,3 +136,14 @@ def test_a_first_case_that_can_not_be_read_costs_itself_only() -> None:
     with _flow.begun(given, ["image"]) as first:
         (_, broken), (_, whole) = _flow.run(given, ["image"], work, lambda case, value, seconds: value, first=first)
     assert broken.code == "HIL-N01" and whole == 4
+
+
+def test_what_refuses_a_case_is_asked_before_it_is_read() -> None:
+    def before(case: Case) -> None:
+        if case.id == "2":
+            raise HilumError("HIL-INFER-01", "too large", "Crop it")
+
+    given = [case for case in cases(5) if case.id in ("0", "2", "4")]
+    found = list(_flow.run(given, ["image"], work, lambda case, value, seconds: value, False, before=before))
+    assert [getattr(outcome, "code", outcome) for _, outcome in found] == [0, "HIL-INFER-01", 4]
+    assert [case.items["image"].readings for case in given] == [1, 0, 1]

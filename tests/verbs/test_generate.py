@@ -1,4 +1,4 @@
-"""Generated images and the note that they are of no patient appear together, or not at all."""
+"""Generated images and the note that they were generated appear together, or not at all."""
 
 import json
 from collections.abc import Callable

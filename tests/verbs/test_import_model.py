@@ -19,7 +19,7 @@ from hilum.infer import bundle
 from hilum.infer.predictor import open_predictor
 from hilum.verbs import _monai_folder
 from hilum.verbs.import_model import import_model
-from hilum.zoo import nnunet, resnet, unet
+from hilum.zoo import nnunet, resnet, unet, unetpp
 
 FACTS: dict[str, Any] = {
     "classes": {3: "nucleus"},
@@ -97,6 +97,22 @@ def test_a_plan_of_another_run_serves_as_facts(weights: Path, facts: Path, tmp_p
     assert Run(tmp_path / "second").plan == Run(tmp_path / "first").plan
 
 
+def test_a_trained_unetpp_is_pruned_by_its_own_plan_with_another_level(facts: Path, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    net = unetpp.Net(1, 2, 2, widths=[4, 8, 16], dropout=0.0).eval()
+    save_file(net.state_dict(), tmp_path / "whole.safetensors")
+    whole = tmp_path / "whole"
+    import_model(tmp_path / "whole.safetensors", whole, net="unetpp:widths=[4,8,16]:dropout=0.0", facts=facts)
+    import_model(
+        whole / "weights" / "net.safetensors", tmp_path / "fast", facts=whole / "plan.json", settings={"level": 1}
+    )
+    x = torch.randn(1, 1, 16, 16)
+    fast = open_predictor(tmp_path / "fast").net
+    with torch.no_grad():
+        torch.testing.assert_close(fast(x), net.pruned(1)(x))
+        assert not torch.equal(fast(x), net(x))
+
+
 def test_m07_weights_that_do_not_fill_the_network_are_refused(weights: Path, facts: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     refused("HIL-LEARN-22", weights, out, net="nnunet:features=[4,12]:strides=[1,2]", facts=facts)
@@ -104,6 +120,9 @@ def test_m07_weights_that_do_not_fill_the_network_are_refused(weights: Path, fac
     extra = network().state_dict() | {"backdoor": torch.ones(2)}
     save_file(extra, tmp_path / "x.safetensors")
     refused("HIL-LEARN-22", tmp_path / "x.safetensors", out, net=NET, facts=facts)
+    # a name that the translator of nnU-Net's names stumbles over
+    save_file(network().state_dict() | {"decoder.seg_layers.a.weight": torch.ones(2)}, tmp_path / "y.safetensors")
+    refused("HIL-LEARN-22", tmp_path / "y.safetensors", out, net=NET, facts=facts)
 
 
 def test_what_is_missing_is_asked_for(weights: Path, facts: Path, tmp_path: Path) -> None:
@@ -127,6 +146,7 @@ def test_what_is_missing_is_asked_for(weights: Path, facts: Path, tmp_path: Path
         ({"normalisation": {"scheme": "$eval(1)"}}, "HIL-PLAN-03"),
         ({"task": "http://somewhere/task.json"}, "HIL-CORE-02"),
         ({"classes": {1: "a", 2: "a"}}, "HIL-PLAN-03"),
+        ({"classes": {0: "background", 1: "a"}}, "HIL-PLAN-03"),
         ({"options": {"loss": "__import__"}}, "HIL-CORE-02"),
     ],
 )
@@ -184,16 +204,25 @@ def test_m01_and_m03_files_that_hold_code_or_a_graph_are_refused(facts: Path, tm
 
 
 def test_m02_no_loader_that_runs_code_is_used_anywhere() -> None:
-    """Foreign pickles are read by Hilum's own reader; torch.load, pickle and joblib are called nowhere."""
+    """Foreign pickles are read by Hilum's own reader; torch.load, pickle and joblib are called nowhere.
+
+    Nor is a module imported that unpickles, under whatever name it were then called; NumPy is told not to.
+    """
     import ast
 
     import hilum
 
     banned = {"torch.load", "pickle.load", "pickle.loads", "joblib.load", "torch.jit.load", "torch.hub.load", "eval"}
     banned |= {"exec", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "marshal.loads", "torch.export.load"}
+    modules = {"pickle", "_pickle", "dill", "joblib", "cloudpickle", "marshal", "shelve"}
     for path in Path(next(iter(hilum.__path__))).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             assert not (isinstance(node, ast.Call) and ast.unparse(node.func) in banned), (path, node.lineno)
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+            assert not modules & {name.split(".")[0] for name in names}, (path, names)
+            if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+                assert isinstance(node.value, ast.Constant) and node.value.value is False, (path, node.value.lineno)
 
 
 @pytest.fixture

@@ -236,6 +236,16 @@ def test_axis_order_of_every_orientation_is_a_permutation_and_its_flips() -> Non
         assert error.value.code == "HIL-INFER-35"
 
 
+def test_an_orientation_that_the_reader_contradicts_is_refused(results: Callable[..., Path], tmp_path: Path) -> None:
+    folder = results(original(), plans() | {"image_reader_writer": "NibabelIOWithReorient"})
+    with pytest.raises(HilumError, match="NibabelIOWithReorient") as error:
+        import_model(folder, tmp_path / "run", orientation="LAS")
+    assert error.value.code == "HIL-INFER-35" and not (tmp_path / "run").exists()
+    import_model(folder, tmp_path / "said", orientation="ras")
+    import_model(folder, tmp_path / "left_out")
+    assert Run(tmp_path / "said").plan == Run(tmp_path / "left_out").plan
+
+
 def test_an_unknown_orientation_is_asked_for_unless_mirrored_images_were_learned(
     results: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -315,6 +325,21 @@ def test_m07_weights_of_other_plans_are_refused_whole(results: Callable[..., Pat
     assert error.value.code == "HIL-LEARN-22" and not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    "weights",
+    [{"decoder.seg_layers.a.weight": torch.ones(2)}, {"encoder.stem.convs.0.conv.weight": 3.0}, {3: torch.ones(2)}],
+    ids=["a head without a number", "a number", "no name"],
+)
+def test_weights_that_are_none_of_nnunets_are_refused_by_sentence(
+    weights: dict[Any, Any], results: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = results(original(), plans())
+    torch.save({"network_weights": weights}, folder / "fold_0" / "checkpoint_final.pth")
+    with pytest.raises(HilumError, match="network_weights") as error:
+        import_model(folder, tmp_path / "run", orientation="RAS")
+    assert error.value.code == "HIL-INFER-36" and not (tmp_path / "run").exists()
+
+
 def test_m01_code_in_the_checkpoint_is_refused_and_does_not_run(results: Callable[..., Path], tmp_path: Path) -> None:
     canary = tmp_path / "canary"
 
@@ -391,6 +416,9 @@ def test_a_network_of_pictures_gives_the_same_labels(results: Callable[..., Path
         normalization_schemes=["RGBTo01Normalization"] * 3, use_mask_for_norm=[False] * 3,
     )  # fmt: skip
     folder = results(net, planned, channel_names={"0": "R", "1": "G", "2": "B"}, file_ending=".png")
+    with pytest.raises(HilumError, match="of pictures") as error:
+        import_model(folder, tmp_path / "run", orientation="LPS")
+    assert error.value.code == "HIL-INFER-35"
     import_model(folder, tmp_path / "run")
     picture = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
     PIL.Image.fromarray(picture).save(tmp_path / "a.png")

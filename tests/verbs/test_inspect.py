@@ -66,6 +66,15 @@ def test_each_problem_is_named_with_its_remedy(folder: Path) -> None:
     assert found["tasks"][0] == "segment"
 
 
+def test_a_folder_whose_every_image_is_cut_is_refused_with_the_first_reason(folder: Path, tmp_path: Path) -> None:
+    for path in (folder / "images").iterdir():
+        path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(HilumError) as error:
+        inspect(folder, html=tmp_path / "page.html")
+    assert error.value.code == "HIL-DATA-05" and "None of 6 cases can be read" in error.value.seen
+    assert "c0.nii.gz" in error.value.seen and not (tmp_path / "page.html").exists()
+
+
 def test_headers_are_looked_through_for_patients_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     honest = verb.patients_of

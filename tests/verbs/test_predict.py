@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hilum.core import resident
 from hilum.core.calibration import Opinions
 from hilum.core.errors import HilumError
-from hilum.core.image import Image
+from hilum.core.findings import Result
+from hilum.core.image import Case, Image
 from hilum.core.run import Run
-from hilum.io import dicom, nifti
+from hilum.infer import export
+from hilum.io import _source, dicom, nifti
 from hilum.verbs import predict
 
 VOLUME = Image(np.arange(60, dtype=np.int16).reshape(1, 3, 4, 5), np.diag([-1.0, -1.0, 2.0, 1.0]))
@@ -46,6 +49,19 @@ def test_memory_can_not_be_kept_where_one_network_of_a_system_has_several_opinio
     predict._check_way(run, None, False)
     # the other one alone can
     predict._check_way(run, 10**9, False, ["hip"])
+
+
+@pytest.mark.parametrize(("wide", "maps", "asked"), [(True, False, "--wide"), (True, True, "--wide and --maps")])
+def test_a_system_is_not_told_to_be_calibrated_for_what_its_networks_alone_have(
+    wide: bool, maps: bool, asked: str, system: Path
+) -> None:
+    with pytest.raises(HilumError, match=f"Leave {asked} out") as error:
+        predict._check_further(Run(system), wide, maps)
+    assert error.value.code == "HIL-TRUST-22" and f"{system}/parts/NAME" in error.value.remedy
+    assert "--error" not in error.value.remedy
+    predict._check_further(Run(system), False, False)
+    # that advice can be taken
+    predict._check_further(Run(system / "parts" / "bones"), False, True)
 
 
 def edited(run: Run, folder: Path, change: Callable[[dict[str, Any]], None]) -> Run:
@@ -114,3 +130,64 @@ def test_images_that_are_left_aside_are_told(
     (case,), lost = predict._cases(trained("segment").plan, [tmp_path / "s"], None, None, ())
     assert case.id == "s" and not lost
     assert f"{tmp_path / 's'}: Images that lie beside the cases are not read: preview.png" in caplog.text
+
+
+def test_memory_can_not_be_kept_while_a_seg_is_written(
+    trained: Callable[[str], Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its writer holds hangs on what is found."""
+    monkeypatch.setattr(predict, "_cases", lambda *_: pytest.fail("inputs were looked at"))
+    with pytest.raises(HilumError, match=r"SEG.*--memory.*--format nifti") as error:
+        predict.predict(trained("segment").path, [tmp_path], tmp_path / "out", format="dicom", memory="64GB")
+    assert error.value.code == "HIL-INFER-19" and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("form", ["nifti", "dicom"])
+def test_memory_is_predicted_without_the_writer_of_dicom(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "export", lambda *_: [])
+    cost = {"bytes": {"measured": 1, "predicted": 2}, "seconds": {}}
+    done = predict.finishing(tmp_path, form)(Case("a", "", {}), (Result({}), cost), 0.0)
+    assert ("predicted" in done["cost"]["bytes"]) == (form == "nifti")
+
+
+def test_memory_is_refused_where_the_system_does_not_tell_it(
+    trained: Callable[[str], Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = trained("segment")
+    monkeypatch.setattr(resident, "now", lambda: 0)
+    monkeypatch.setattr(predict, "_cases", lambda *_: pytest.fail("inputs were looked at"))
+    with pytest.raises(HilumError, match="does not tell") as error:
+        predict.predict(run.path, [tmp_path], tmp_path / "out", memory="64GB")
+    assert error.value.code == "HIL-INFER-19" and not (tmp_path / "out").exists()
+
+
+def test_an_image_that_is_too_large_by_its_header_is_not_read(
+    trained: Callable[[str], Run], data: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A NIfTI file and a DICOM series."""
+    if not resident.now():
+        pytest.skip("this system does not tell what a process holds")
+    run, images = trained("segment"), data("segment") / "images"
+    monkeypatch.setattr(_source.FileSource, "read", lambda *_, **__: pytest.fail("it was read"))
+    given: list[Path | str] = [images / "head_000.nii.gz", images / "head_003"]
+    with pytest.raises(HilumError, match=r"None of 2 inputs.*at least .*at least ") as error:
+        predict.predict(run.path, given, tmp_path / "out", memory="1kB")
+    assert error.value.code == "HIL-INFER-06"
+
+
+def test_a_case_may_not_be_called_like_what_lies_beside_another_one(trained: Callable[[str], Run]) -> None:
+    """It was written over, and nobody was told."""
+    run = trained("segment")
+
+    def apart(names: list[str], form: str, wide: bool = False) -> None:
+        predict._apart(names, export.endings(predict._kinds(run, wide, False), form))
+
+    with pytest.raises(HilumError, match=r"x_measurements.*HIL-DATA-04"):
+        apart(["x", "x_measurements"], "dicom")
+    apart(["x", "x_measurements"], "nifti")
+    # then the mask of a case is not called like the case alone
+    apart(["x", "x_measurements", "x_mask"], "dicom", wide=True)
+    with pytest.raises(HilumError, match=r"x_wide_a.*HIL-DATA-04"):
+        predict._apart(["x", "x_wide_a"], ["_mask", "_wide_a_mask"])

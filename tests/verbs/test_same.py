@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import nibabel
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from hilum.verbs._same import own_data, same_data, split_rows
 from hilum.verbs.calibrate import calibrate
 from hilum.verbs.evaluate import _asked
 from hilum.verbs.quantise import quantise
+from hilum.verbs.train import train
 
 
 @pytest.mark.parametrize(("verb", "task"), [(calibrate, "classify"), (calibrate, "segment"), (quantise, "segment")])
@@ -77,7 +79,7 @@ def test_pairs_in_another_order_or_listed_twice_are_other_data(
     head, *rows = (moved / "pairs.csv").read_text(encoding="utf-8").splitlines()
     for told in ([head, *rows[::-1]], [head, *rows, rows[0]]):
         (moved / "pairs.csv").write_text("\n".join(told) + "\n", encoding="utf-8")
-        with pytest.raises(HilumError, match="ordered otherwise, or listed twice"):
+        with pytest.raises(HilumError, match="ordered otherwise or listed twice"):
             own_data(trained("register"), moved, "HIL-TRUST-20", "Give the same data")
 
 
@@ -102,3 +104,24 @@ def test_truth_that_was_corrected_is_told_by_name(
         del row["truth"]
     write_json(run / "fingerprint.json", facts)
     assert own_data(Run(run), moved, "HIL-TRUST-20", "Give the same data"), "a run of before the truth was kept"
+
+
+def test_t04_other_coil_maps_are_told_by_name_and_refuse_to_resume(
+    trained: Callable[[str], Run], data: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Beside the same k-space and target nobody saw them."""
+    run, moved = tmp_path / "run", tmp_path / "data"
+    shutil.copytree(trained("reconstruct").path, run)
+    shutil.copytree(data("reconstruct"), moved)
+    case = next(row["case"] for row in Run(run).split() if row["part"] == "train")
+    (path,) = moved.rglob(f"{case}.h5")
+    with h5py.File(path, "r+") as file:
+        maps = file["sensitivity_maps"]
+        maps[...] = maps[...] * 1j
+    with pytest.raises(HilumError, match=rf"the truth of case {case} has changed.*coil maps.*HIL-T04"):
+        train(moved, "reconstruct", run, resume=True)
+    facts = Run(run).json("fingerprint.json")
+    for row in facts["cases"]:
+        del row["operator"]
+    write_json(run / "fingerprint.json", facts)
+    assert own_data(Run(run), moved, "HIL-T04", "Give the same data"), "a run of before the maps were kept"

@@ -1,17 +1,24 @@
-"""train: what --resume leaves alone."""
+"""train: what --resume leaves alone, how labels of other data are read, and what is refused before the planning."""
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hilum.core.errors import HilumError
 from hilum.core.plan import Plan
+from hilum.core.progress import quiet
 from hilum.core.run import Run
+from hilum.data.dataset import Settings
+from hilum.planning.planner import Prepared
+from hilum.verbs import train as verb
 from hilum.verbs.train import train
 
 Folder = Callable[[str], Path]
+Read = Callable[..., tuple[Any, Any]]
 
 
 @pytest.fixture
@@ -42,3 +49,68 @@ def test_t04_a_finished_run_is_not_made_another_by_its_plan(steps: int, finished
     plan.model_copy(update={"steps": steps}).write(finished / "plan.json")
     with pytest.raises(HilumError, match=rf"steps: 2, now {steps}.*HIL-T04"):
         train(data("classify"), "classify", finished, resume=True)
+
+
+def other(seen: Prepared, **settings: Any) -> Prepared:
+    """The same images as other data, of which a dataset.yaml says this."""
+    dataset = replace(seen.dataset, settings=Settings.model_validate(settings))
+    return replace(seen, dataset=dataset, facts=seen.facts | {"hash": "another"})
+
+
+@pytest.fixture
+def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Read:
+    """read(data, plan, settings): what the plan of a run with that --plan says of labels."""
+
+    def found(seen: Prepared, plan: Plan, settings: dict[str, Any] | None = None) -> tuple[Any, Any]:
+        plan.write(tmp_path / "plan.json")
+        monkeypatch.setattr(verb, "look", lambda *_: seen)
+        # what fits into memory is not asked here
+        monkeypatch.setattr(verb, "fitted", lambda made, *_, **__: made)
+        words = ("data", "segment", tmp_path / "plan.json", None, None, None, 0, settings, None, "cpu", 1, quiet)
+        made, _ = verb._new(*words)
+        return made.data["labels"], made.data["ignore"]
+
+    return found
+
+
+def test_with_a_plan_of_other_data_labels_are_read_by_the_names_of_these(
+    read: Read, plan_of: Callable[..., Plan], ready: Callable[[str], Prepared]
+) -> None:
+    """The same two classes numbered the other way round were learned under each other's name."""
+    plan, seen, swapped = plan_of("segment", 1), ready("segment"), {1: "lesion", 2: "ventricle"}
+    assert read(other(seen, classes=swapped, ignore=9), plan) == ({"ventricle": [2], "lesion": [1]}, 9)
+    assert read(other(seen, classes=swapped, ignore=9), plan, {"data.ignore": 5})[1] == 5
+    assert read(other(seen, ignore=255), plan) == ({}, 255)
+    with pytest.raises(HilumError, match=r"kidney, rib.*HIL-T10"):
+        read(other(seen, classes={1: "kidney", 2: "rib"}), plan)
+
+
+def test_a_plan_that_was_edited_by_hand_for_its_own_data_holds(
+    read: Read, plan_of: Callable[..., Plan], ready: Callable[[str], Prepared]
+) -> None:
+    by_hand = {"ventricle": [1, 2], "lesion": []}
+    plan = plan_of("segment", 1, **{"data.labels": by_hand, "data.ignore": 7})
+    assert read(ready("segment"), plan) == (by_hand, 7)
+
+
+def test_a_system_is_nothing_to_begin_from_and_is_refused_before_the_planning(
+    trained: Callable[[str], Run], data: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(trained("classify").path, tmp_path / "system")
+    (tmp_path / "system" / "system.json").write_text("{}")
+    monkeypatch.setattr(verb, "look", lambda *_: pytest.fail("it was planned"))
+    begun: tuple[dict[str, Any], ...] = (
+        {"start": tmp_path / "system"}, {"settings": {"encoder_weights": str(tmp_path / "system")}},
+    )  # fmt: skip
+    for words in begun:
+        with pytest.raises(HilumError, match=r"is a system.*parts/NAME.*HIL-RUN-03"):
+            train(data("classify"), "classify", tmp_path / "run", **words)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("word", ["gpu", "CPU", "cuda:0", ""])
+def test_an_accelerator_of_another_name_is_refused(word: str, data: Folder, tmp_path: Path) -> None:
+    """It would train elsewhere than was asked."""
+    with pytest.raises(HilumError, match=r"Use one of auto, cpu, cuda.*HIL-LEARN-01"):
+        train(data("classify"), "classify", tmp_path / "run", steps=1, accelerator=word)
+    assert not (tmp_path / "run").exists()

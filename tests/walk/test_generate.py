@@ -59,7 +59,7 @@ def test_generate(walk: Any) -> None:
         assert (folders["a"] / file).read_bytes() == (folders["b"] / file).read_bytes()
         assert (folders["a"] / file).read_bytes() != (folders["c"] / file).read_bytes()
     record = json.loads((folders["a"] / "generated.json").read_text(encoding="utf-8"))
-    assert record["files"] == files and "no patient" in record["note"]
+    assert record["files"] == files and "were generated" in record["note"]
 
 
 def test_bundle(walk: Any) -> None:

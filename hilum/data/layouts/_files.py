@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from hilum.core import geometry
 from hilum.core.errors import HilumError
-from hilum.core.image import Image, Source
+from hilum.core.image import Extent, Image, Source
 from hilum.data.dataset import BESIDE
 from hilum.io import _names, _source, table
 
@@ -27,6 +27,15 @@ class Channels:
     def files(self) -> tuple[Path, ...]:
         """Every file that it is read from."""
         return tuple(file for source in self.sources for file in getattr(source, "files", ()))
+
+    def extent(self) -> Extent | None:
+        """What the headers of all say together; None where one of them does not say it."""
+        told = [source.extent() if isinstance(source, _source.FileSource) else None for source in self.sources]
+        known = [one for one in told if one is not None]
+        if not known or len(known) < len(told):
+            return None
+        shape = (sum(one.shape[0] for one in known), *known[0].shape[1:])
+        return replace(known[0], shape=shape, size=sum(one.size for one in known))
 
     def read(self, region: tuple[slice, ...] | None = None, level: int = 0) -> Image:
         """All files, and meta["channel_files"], how many; refused when one lies elsewhere than the first (N14)."""
