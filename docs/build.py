@@ -20,6 +20,8 @@ from hilum.core.findings import INTENDED_USE
 
 DOCS = Path(__file__).parent
 SITE = DOCS / "_site"
+RESULTS = DOCS.parent / "benchmarks" / "results"
+# Tables of what was measured; in the site they lie in `measured`.
 DRAWN = re.compile(r"(<!-- drawn: ([a-z_]+) -->\n).*?(<!-- /drawn -->)", re.DOTALL)
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 52rem; margin: 2rem auto; padding: 0 1rem; color: #1d2733; }
@@ -53,6 +55,11 @@ def pages() -> list[Path]:
     return sorted(p for p in DOCS.rglob("*.md") if SITE not in p.parents)
 
 
+def measured() -> list[Path]:
+    """Every page of results."""
+    return sorted(RESULTS.glob("*.md"))
+
+
 def filled(text: str) -> str:
     """A page with its drawn parts written anew."""
     return DRAWN.sub(lambda m: f"{m[1]}\n{DRAWERS[m[2]]()}\n\n{m[3]}", text)
@@ -64,16 +71,17 @@ def rendered(page: Path) -> str:
 
     text = re.sub(r"<!--.*?-->\n?", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     body: str = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
+    top = "../" * (len(page.relative_to(DOCS).parts) - 1 if page.is_relative_to(DOCS) else 1)
+    body = re.sub(r'href="[./]+/benchmarks/results/', f'href="{top}measured/', body)
     body = re.sub(r'(href="[^":]+)\.md(#[^"]*)?"', r'\1.html\2"', body)
     body = re.sub(r'src="([^":]+)"', lambda m: f'src="{_inlined(page.parent / m[1])}"', body)
     body = re.sub(r"<h([23])>(.*?)</h\1>", lambda m: f'<h{m[1]} id="{anchor(m[2])}">{m[2]}</h{m[1]}>', body)
     title = next((line[2:] for line in text.splitlines() if line.startswith("# ")), page.stem)
-    home = "../" * (len(page.relative_to(DOCS).parts) - 1) + "index.html"
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{html.escape(title)} - Hilum</title><style>{STYLE}</style></head>\n<body>"
-        f'<nav><a href="{home}">Hilum</a></nav>\n{body}<footer>{INTENDED_USE}</footer></body></html>\n'
+        f'<nav><a href="{top}index.html">Hilum</a></nav>\n{body}<footer>{INTENDED_USE}</footer></body></html>\n'
     )
 
 
@@ -103,8 +111,10 @@ def main() -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
             print(f"filled {path.relative_to(DOCS)}")
-    for page in pages():
-        target = SITE / page.relative_to(DOCS).with_suffix(".html")
+    targets = {page: SITE / page.relative_to(DOCS) for page in pages()}
+    targets |= {page: SITE / "measured" / page.name for page in measured()}
+    for page, place in targets.items():
+        target = place.with_suffix(".html")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(rendered(page), encoding="utf-8")
     print(f"{len(pages())} pages. Open {(SITE / 'index.html').relative_to(DOCS.parent)}")
