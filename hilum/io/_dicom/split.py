@@ -85,7 +85,7 @@ def without_copies(slices: Sequence[Slice]) -> tuple[list[Slice], tuple[str, ...
     # two files of many frames meet once for each frame
     copies = functools.cache(_same_bytes)
     seen: dict[Hashable, list[tuple[Hashable, Slice]]] = defaultdict(list)
-    kept, dropped, again = [], set[Path](), dict[Path, Path]()
+    kept, dropped, left, again = [], set[Path](), set[Path](), dict[Path, str]()
     for one in sorted(slices, key=lambda s: (s.file.name, str(s.file), s.frame)):
         place = tuple(np.round(one.position / SAME_PLACE_MM).tolist()) if one.position is not None else ()
         uid = one.facts["SOPInstanceUID"]
@@ -93,20 +93,25 @@ def without_copies(slices: Sequence[Slice]) -> tuple[list[Slice], tuple[str, ...
         if any(copies(one.file, other.file) for _, other in known):
             dropped.add(one.file)
             continue
-        first = next((other.file for there, other in known if uid and there == place), None)
+        first = next((other.file for there, other in known if uid and there == place and _one_time(one, other)), None)
         if first is not None:
-            again[one.file] = first
+            again[one.file] = f"{one.file.name} as {first.name}"
         if first is not None and place:
+            left.add(one.file)
             continue
         known.append((place, one))
         kept.append(one)
     words = [f"HIL-D22: {len(dropped)} files are exact copies of others and were left out"] * bool(dropped)
-    words += [
-        f"HIL-D32: {file.name} holds the same object as {first.name} with other content"
-        + (" and was left out" if file not in {one.file for one in kept} else "")
-        for file, first in again.items()
-    ]
+    if again:
+        named = next(iter(again.values()))
+        said = f"HIL-D32: {len(again)} files hold the same object as another with other content ({named})"
+        words.append(f"{said}; {len(left)} were left out" if left else said)
     return kept, tuple(words)
+
+
+def _one_time(one: Slice, other: Slice) -> bool:
+    """Whether nothing tells slices at one place apart: else they are of two volumes, whatever they are called."""
+    return all(one.facts.get(name) == other.facts.get(name) for name in STRONG | WEAK)
 
 
 def _same_bytes(a: Path, b: Path) -> bool:

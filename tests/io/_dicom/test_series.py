@@ -593,7 +593,7 @@ def test_d32_of_an_object_that_was_sent_again_with_other_content_the_first_is_ke
     shutil.copy(folder / "s-001", folder / "twin")
     edit(folder / "twin", InstanceNumber=99)
     seen = dicom.read(folder)
-    assert codes(seen.warnings) == ["HIL-D32"] and "twin holds the same object as s-001" in seen.warnings[0]
+    assert codes(seen.warnings) == ["HIL-D32"] and "(twin as s-001); 1 were left out" in seen.warnings[0]
     np.testing.assert_array_equal(seen.array, plain.array)
 
 
@@ -604,7 +604,15 @@ def test_d32_pictures_that_are_one_object_with_other_content_are_all_kept(tmp_pa
     edit(folder / "twin", PhotometricInterpretation="MONOCHROME1")
     found = triage(folder).volumes
     assert [one.kind for one in found] == ["picture"] * 2
-    assert all("HIL-D32: twin holds the same object as s-000 with other content" in one.warnings for one in found)
+    (words,) = {words for one in found for words in one.warnings}
+    assert words == "HIL-D32: 1 files hold the same object as another with other content (twin as s-000)"
+
+
+def test_d32_volumes_whose_files_all_have_one_name_are_told_apart_by_what_they_say(tmp_path: Path) -> None:
+    folder = stack(tmp_path / "s", heights(0, 2, 4), SOPInstanceUID="1.2.3", EchoTime=10.0)
+    stack(folder, heights(0, 2, 4), name="t", SOPInstanceUID="1.2.3", EchoTime=20.0, SeriesInstanceUID=uid("s"))
+    found = triage(folder).volumes
+    assert [len(one.slices) for one in found] == [3, 3] and all("HIL-D32" not in codes(one.warnings) for one in found)
 
 
 # files that can not be read
