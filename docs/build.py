@@ -117,6 +117,9 @@ def main() -> None:
         target = place.with_suffix(".html")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(rendered(page), encoding="utf-8")
+    for page in RESULTS.glob("*.html"):
+        # a table links to it
+        (SITE / "measured" / page.name).write_bytes(page.read_bytes())
     print(f"{len(pages())} pages. Open {(SITE / 'index.html').relative_to(DOCS.parent)}")
 
 

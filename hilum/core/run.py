@@ -136,9 +136,10 @@ class Run:
     def check_one(self) -> None:
         """Refuse a system where the weights of one network are wanted (HIL-RUN-03)."""
         if self.has(SYSTEM):
+            place = "of the run that it was made from: RUN" if self.is_bundle else f"of these: {self.path}"
             raise HilumError(
                 "HIL-RUN-03", f"{self.path} is a system, whose weights lie with its networks",
-                f"Give one of these: {self.path}/parts/NAME",
+                f"Give one {place}/parts/NAME",
             )  # fmt: skip
 
     def weights(self, role: str) -> dict[str, Any]:

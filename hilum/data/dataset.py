@@ -78,19 +78,23 @@ class Settings(Strict):
     @field_validator("accept")
     @classmethod
     def _row(cls, value: list[str]) -> list[str]:
-        """Codes that can be accepted of data, like T09, with or without HIL-."""
-        return _rows(value, ("D21", "T09"))
+        """Codes that can be accepted of data, like T09, with or without HIL-.
+
+        T04, which changes nothing of data, was taken here before, and is part of what runs know their data by.
+        """
+        _rows([code for code in value if code.upper().removeprefix("HIL-") != "T04"], ("D21", "T09"))
+        return _rows(value, tuple(ACCEPTED))
 
 
 def _rows(codes: Iterable[str], known: Sequence[str]) -> list[str]:
     """The codes without HIL-; ValueError says of one that is not known here what is, and where that one is."""
-    rows = {code: code.upper().removeprefix("HIL-") for code in codes}
-    for code, row in rows.items():
+    rows = [(code, code.upper().removeprefix("HIL-")) for code in codes]
+    for code, row in rows:
         if row not in known:
             here = ", ".join(f"{one} ({ACCEPTED[one][0]})" for one in known)
             there = f"; {row} is accepted {ACCEPTED[row][1]}" if row in ACCEPTED else ""
             raise ValueError(f"{code!r} can not be accepted here; this can: {here}{there}")
-    return list(rows.values())
+    return [row for _, row in rows]
 
 
 def accepted(codes: Iterable[str], known: Sequence[str] = ("D21",)) -> list[str]:

@@ -30,7 +30,7 @@ def stem(case: str) -> str:
 def endings(kinds: Sequence[str], form: str) -> list[str]:
     """What the names of a case's files may go on with, before their extension. kinds: names of its findings."""
     own = [f"_{kind}" for kind in kinds] if len(kinds) > 1 else [""]
-    return [*own, *[MEASURED] * (form == "dicom")]
+    return [*own, *[MEASURED] * (form == "dicom" and "mask" in kinds)]
 
 
 def export(result: Result, case: Case, folder: Path, form: str = "nifti") -> list[str]:

@@ -66,7 +66,10 @@ def every(plan: Plan) -> int:
 
 
 def check_count(plan: Plan, cases: int) -> int:
-    """Validation batches of one round: enough to see every case once, but no more than a twentieth of the steps."""
+    """Validation batches of one round: enough to see every case once, but no more than a twentieth of the steps.
+
+    Where cases can not lie in one batch (`Task.alike`), each of these is several.
+    """
     # a batch costs about a third of a step here, because nothing goes backwards
     return max(1, min(-(-cases // plan.batch), every(plan) * 3 // 20))
 

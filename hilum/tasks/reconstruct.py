@@ -117,6 +117,8 @@ class Task(_task.Task):
 
     def alike(self, store: Store, cases: Sequence[Case]) -> list[list[Case]]:
         """Cases of the same coils, rows and columns, as `sample` makes batches of one size."""
+        if len(cases) < 2:
+            return [list(cases)]
         sizes: dict[tuple[int, ...], list[Case]] = {}
         for case in cases:
             sizes.setdefault(store(case)["kspace"].shape[1:], []).append(case)

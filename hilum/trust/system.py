@@ -79,11 +79,6 @@ class System(Trusted):
         for part in self.parts.values():
             part.expect(cases)
 
-    def fits(self, case: Case) -> None:
-        """As of every part."""
-        for part in self.parts.values():
-            part.fits(case)
-
     def __call__(self, case: Case, progress: Progress = quiet) -> Result:
         """Everything that the parts find in the case, as one."""
         self.fits(case)

@@ -1,5 +1,6 @@
 """A predictor whose results carry scaled probabilities, sets and intervals, their doubt, and the gate's verdict."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -81,9 +82,18 @@ class Trusted(Several):
         named = (("doubt", uncertain), ("disagreement", apart), ("unlike", unlike))
         meta |= {k: round(v, 6) for k, v in named if v is not None}
         classes = tuple(meta["set"]) if "set" in meta else None
-        odd = tuple(one for one in result.warnings if not one.startswith(self.task.expected))
-        look = Look(uncertain, classes, unlike, words, odd)
+        look = Look(uncertain, classes, unlike, words, self._odd(result.warnings, case, known))
         return replace(result, findings=findings, verdict=decide(look, known.gate), meta=meta)
+
+    def _odd(self, warnings: Sequence[str], case: Case, known: Calibration) -> tuple[str, ...]:
+        """Warnings without those that the task makes of every case like its training ones (`Task.expected`).
+
+        Raw data are unlike images, of whose quality alone a run that learned from them knows.
+        """
+        images = bool(known.quality)
+        if images if "kspace" in case.items else not images:
+            return tuple(warnings)
+        return tuple(one for one in warnings if not one.startswith(self.task.expected))
 
     def _classified(self, scores: Scores, known: Calibration, meta: dict[str, Any]) -> tuple[Scores, float]:
         """Scaled scores and their doubt; the raw ones and the prediction set go into `meta`."""

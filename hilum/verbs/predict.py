@@ -307,6 +307,8 @@ def _kinds(run: Run, wide: bool, maps: bool) -> list[str]:
     """Names of the findings in a case; of a single one only that it is one matters."""
     if run.system is not None:
         return ["mask", "structures"]
+    if run.plan.task != "segment":
+        return ["finding"]
     wides = promises.wide_names(run.plan.classes) if wide else []
     return ["mask", *wides, *["doubt", "disagreement"] * maps]
 

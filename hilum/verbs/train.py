@@ -317,8 +317,11 @@ def _of_these(made: Plan, ready: Prepared, settings: dict[str, Any]) -> Plan:
     edited by hand, and holds.
     """
     if made.data.get("fingerprint") != ready.facts["hash"]:
-        read = read_as(ready.dataset.settings, made)
-        made = made.edited({key: value for key, value in read.items() if key not in settings})
+        own = ready.dataset.settings
+        told = {key for key in ("data.labels", "data.ignore") if any(f"{s}.".startswith(f"{key}.") for s in settings)}
+        ignored = {} if own.ignore is None else {"data.ignore": own.ignore}
+        read = ignored if "data.labels" in told else read_as(own, made)
+        made = made.edited({key: value for key, value in read.items() if key not in told})
     here = {"name": ready.facts["data"], "grouping": ready.grouping, "fingerprint": ready.facts["hash"]}
     here |= {"terms": ready.facts["settings"]["terms"]}
     here |= ready.noted

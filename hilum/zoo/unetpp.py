@@ -14,7 +14,7 @@ computed; `pruned(level)` is a smaller network with copies of what it needs. `av
 heads' probabilities (the accurate mode), as logits: of a softmax over the channels, or with one channel of a sigmoid.
 So every channel has to be a class: with numbered objects the task segment refuses it.
 A trained run becomes a faster one by: hilum import RUN/weights/net.safetensors --facts RUN/plan.json --set level=2
---out FAST.
+--out FAST. That one knows neither its training images nor its doubt: judge it on images that are new to RUN.
 The answer is head(features(x)), but for a lower `level`, whose own head gives it, and for `average`, where several do.
 
 Differs from the paper: follows the released Keras code, which has no norm and dropout 0.5 after each of the two

@@ -65,7 +65,6 @@ def test_hilum_data_names_the_folder_of_folders(folder: Path, tmp_path: Path, mo
         ("- a\n- b\n", "HIL-DATA-03"),
         ("accept: [leaks]\n", "HIL-PLAN-03"),
         ("accept: [D24]\n", "HIL-PLAN-03"),
-        ("accept: [T04]\n", "HIL-PLAN-03"),
         ("modality: MRX\n", "HIL-DATA-17"),
         ("a: [\n", "HIL-DATA-03"),
         ("a: !!python/object/apply:os.getcwd []\n", "HIL-DATA-03"),
@@ -85,9 +84,13 @@ def test_a_code_that_nothing_asks_for_is_refused_with_those_that_can_be_accepted
         open_dataset(folder, accept=["HIL-D12"])
     with pytest.raises(HilumError, match=r"T09 is accepted in a dataset\.yaml"):
         open_dataset(folder, accept=["T09"])
-    written(folder / "dataset.yaml", "accept: [T04]\n")
-    with pytest.raises(HilumError, match=r"D21 .*, T09 .*; T04 is accepted by --accept of train"):
+    with pytest.raises(HilumError, match=r"T04 is accepted by --accept of train"):
+        open_dataset(folder, accept=["T04"])
+    written(folder / "dataset.yaml", "accept: [D30]\n")
+    with pytest.raises(HilumError, match=r"this can: D21 \(a slice is missing\), T09 \([^)]*\)\)"):
         open_dataset(folder)
+    # as runs of before have it
+    assert Settings(accept=["T09", "T04", "T09"]).accept == ["T09", "T04", "T09"]
 
 
 def test_what_can_be_accepted_is_asked_for_somewhere() -> None:

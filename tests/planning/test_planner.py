@@ -117,7 +117,16 @@ def test_edit_keeps_options_of_the_same_network_and_drops_those_of_another(ready
 
 @pytest.mark.parametrize(
     "key",
-    ["data.terms", "data.warnings", "data.warnings.0", "data.fingerprint", "data.name", "data.grouping", "plan.data"],
+    [
+        "data.terms",
+        "data.warnings",
+        "data.warnings.0",
+        "data.fingerprint",
+        "data.name",
+        "data.grouping",
+        "data.coils",
+        "plan.data",
+    ],
 )
 def test_what_follows_from_the_data_is_no_setting(key: str, ready: Ready) -> None:
     """`--set data.terms=CC0` made any model public, `--set data.warnings=[]` hid an accepted leak."""

@@ -81,6 +81,10 @@ def test_with_a_plan_of_other_data_labels_are_read_by_the_names_of_these(
     assert read(other(seen, classes=swapped, ignore=9), plan) == ({"ventricle": [2], "lesion": [1]}, 9)
     assert read(other(seen, classes=swapped, ignore=9), plan, {"data.ignore": 5})[1] == 5
     assert read(other(seen, ignore=255), plan) == ({}, 255)
+    # what is set by hand is asked of nobody else, but what the data ignore still holds
+    strange = other(seen, classes={1: "kidney"}, ignore=9)
+    assert read(strange, plan, {"data.labels": {"ventricle": [1], "lesion": []}})[1] == 9
+    assert read(other(seen, classes=swapped), plan, {"data.labels.lesion": 2})[0] == {"lesion": 2}
     with pytest.raises(HilumError, match=r"kidney, rib.*HIL-T10"):
         read(other(seen, classes={1: "kidney", 2: "rib"}), plan)
 
