@@ -1,5 +1,6 @@
 """T06, T07, T08 and collapse: what is no number, too much or too little stops by sentence, or goes on by rule."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -344,9 +345,11 @@ def decoders() -> list[int]:
     """The processes that decode files for this one."""
     found = []
     for thread in Path(f"/proc/{os.getpid()}/task").iterdir():
-        for child in (thread / "children").read_text().split():
-            if b"hilum.io._worker" in Path(f"/proc/{child}/cmdline").read_bytes():
-                found.append(int(child))
+        # a thread, or a process, may end while it is looked at
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            for child in (thread / "children").read_text().split():
+                if b"hilum.io._worker" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    found.append(int(child))
     return found
 
 
