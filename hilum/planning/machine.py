@@ -6,6 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from hilum.core import half
+
 CGROUP = Path("/sys/fs/cgroup")
 SECONDS = 0.4
 # Of one measurement, once its first repetitions are done.
@@ -117,11 +119,11 @@ def _best(net: Any, x: Any, half: bool) -> float:
 
 def native_half(device: str = "cpu") -> bool:
     """Whether the hardware says that it has bfloat16."""
-    import torch
-
     if device == "cuda":
+        import torch
+
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
+    return half.on_processors()
 
 
 def halved(precision: str, device: str) -> bool:

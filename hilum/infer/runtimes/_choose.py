@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from hilum.core import catalogue
+from hilum.core import catalogue, half
 from hilum.core.errors import HilumError, near
 from hilum.core.extras import install
 from hilum.core.strongest import strongest
@@ -86,9 +86,7 @@ def missing(name: str) -> list[str]:
 
 def native(name: str) -> bool:
     """Whether this processor has the numbers that a runtime computes in; else it is slow, or no other than float32."""
-    import torch
-
-    return not card(name).get("half", False) or bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
+    return not card(name).get("half", False) or half.on_processors()
 
 
 def usual_pace(name: str) -> Pace:
