@@ -169,7 +169,8 @@ def runtimes() -> str:
     for name in _choose.names():
         card = _choose.card(name)
         how = "as the reference, but for rounding" if card["exact"] else "less exact"
-        rows.append([f"`{name}`", card["about"], how, f"the extra `{card['extra']}`" if card["needs"] else "-"])
+        needs = f"the extra `{card['extra']}`" if card["needs"] else "a CUDA device" if "device" in card else "-"
+        rows.append([f"`{name}`", card["about"], how, needs])
     return table(["`--runtime`", "what computes", "result", "needs"], rows)
 
 

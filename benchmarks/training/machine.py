@@ -5,6 +5,7 @@ import hashlib
 import os
 import platform
 import resource
+import shutil
 import subprocess
 import threading
 import time
@@ -18,12 +19,16 @@ PACKAGES = ("torch", "numpy", "scipy", "scikit-image", "scikit-learn", "monai")
 
 
 def hardware() -> dict[str, Any]:
-    """Processors by name and count, and the instructions that decide the speed of a training."""
+    """Processors by name and count, the instructions that decide the speed of a training, and a CUDA card by name."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     known = next((line.split(":")[1].split() for line in lines if line.startswith("flags")), [])
     name = f"{len(names)} x {names[0]}" if names else platform.processor()
-    return {"processors": name, "flags": [flag for flag in FLAGS if flag in known]}
+    from hilum.planning.machine import accelerator
+
+    card = accelerator()
+    found = {"processors": name, "flags": [flag for flag in FLAGS if flag in known]}
+    return found if card is None else found | {"card": card["name"]}
 
 
 def here() -> str:
@@ -33,6 +38,8 @@ def here() -> str:
 
 def commit() -> str:
     """The commit that is measured, "+" where the code was changed since."""
+    if shutil.which("git") is None:
+        return "unknown"
     git = ["git", "-C", str(REPOSITORY)]
     head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     code = [*git, "status", "--porcelain", "--", "hilum", "benchmarks/training", "benchmarks/datasets"]

@@ -36,10 +36,12 @@ SIZE = learning.Scale(minutes=10.0, seeds=(0,))
 class Cell(learning.Cell):
     """One network at card size."""
 
+    judged = ("--runtime", "torch-cuda")
+
     @property
     def file(self) -> str:
-        what = [RECIPE, super().file, torch.cuda.get_device_name(0) if torch.cuda.is_available() else "no GPU"]
-        return f"card-{self.table.name}-{re.sub(r'[^a-z0-9]+', '_', self.form.label)}-{key(what)}"
+        name = re.sub(r"[^a-z0-9]+", "_", self.form.label)
+        return f"card-{self.table.name}-{name}-{key([RECIPE, super().file])}"
 
     @property
     def words(self) -> list[str]:
@@ -52,6 +54,7 @@ def main() -> None:
     words.add_argument("--only", default="", help="networks whose name begins with this")
     words.add_argument("--table", default="", help="tables whose name holds this")
     words.add_argument("--limit", type=float, default=float("inf"), help="minutes")
+    words.add_argument("--at-once", type=int, default=1, help="cells beside each other")
     words.add_argument("--list", action="store_true", help="say what is done and what is not")
     asked, began = words.parse_args(), time.monotonic()
     results = BENCHMARKS / "results"
@@ -67,7 +70,7 @@ def main() -> None:
     # a polite stop ends the training that runs too
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     left = lambda: asked.limit - (time.monotonic() - began) / 60  # noqa: E731
-    failed = learning.done(results, iter(wanted), SIZE, left, lambda: put(results))
+    failed = learning.done(results, iter(wanted), SIZE, left, lambda: put(results), asked.at_once)
     put(results)
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
@@ -89,7 +92,7 @@ def own_size(form: widths.Form, shape: widths.Shape) -> widths.Found:
 
 
 def put(results: Path) -> None:
-    """Write table C from the cells of this machine's kind of GPU; where there are none the page says so itself."""
+    """Write table C from the cells that are there; where there are none the page says so itself."""
     lines, content = ["## C. How they learn at card size", "", *ABOUT, ""], dict[str, Row]()
     for table in learning.TABLES:
         own = list(ordered(table))
@@ -102,7 +105,8 @@ def put(results: Path) -> None:
         kind = {n: c for n, c in networks().items() if len(table.shape.patch) in c["dims"]}
         lacking = {n: package for n, c in kind.items() if (package := cells.missing(c))}
         patch = " x ".join(map(str, table.shape.patch))
-        told = f"On {torch.cuda.get_device_name(0)}: patch {patch}, batch {table.batch}, {STEPS} steps, one seed."
+        cards = sorted({cell["hardware"].get("card", "processors") for cell in found})
+        told = f"On {' and '.join(cards)}: patch {patch}, batch {table.batch}, {STEPS} steps, one seed."
         budget: Row = {"steps": STEPS, "refused": refused, "slow": {}, "fewest": 0}
         text, content[table.name] = standing.section(table, budget, own, found, lacking, told)
         lines += [f"### {table.name}: {table.about}", "", *text, ""]

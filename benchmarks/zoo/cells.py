@@ -105,9 +105,9 @@ def write(path: Path, content: Row) -> None:
 
 def facts() -> Row:
     """Commit ("+": changed since), hardware, versions and date."""
-    changed = ["git", "-C", str(BENCHMARKS), "status", "--porcelain", "--", "zoo"]
-    dirty = subprocess.run(changed, capture_output=True, text=True).stdout.strip()
     commit = machine.commit()
+    changed = ["git", "-C", str(BENCHMARKS), "status", "--porcelain", "--", "zoo"]
+    dirty = commit != "unknown" and subprocess.run(changed, capture_output=True, text=True).stdout.strip()
     versions = machine.versions()
     try:
         versions["monai"] = version("monai")
@@ -143,7 +143,7 @@ ABOUT = [
 NO_GPU = [
     "## C. How they learn at card size",
     "",
-    "Not run: there was no GPU. `python benchmarks/zoo/card_size.py` runs it where there is one.",
+    "Not run yet: on two processors it would take days. `python benchmarks/zoo/card_size.py` runs it on a GPU.",
 ]
 BESIDE = [
     "Of other data, training and starting weights: they stand beside table B and are not reproduced or refuted by it.",

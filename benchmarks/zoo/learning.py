@@ -2,6 +2,7 @@
 
     HILUM_DATA=... .venv/bin/python benchmarks/zoo/learning.py [--only NAME] [--table NAME] [--limit MINUTES] [--list]
     HILUM_DATA=... .venv/bin/python benchmarks/zoo/learning.py --smoke --only unet    # does it all run?
+    HILUM_DATA=... .venv/bin/python benchmarks/zoo/learning.py --at-once 8            # on a machine with a GPU
 
 Every network has about 2 million parameters: its widths are searched for (widths.py) and written into the table. A cell
 is one network with one seed: `hilum train --net ... --steps N` without its calibration (one.py), and `hilum evaluate`,
@@ -10,7 +11,8 @@ The steps are the same for all networks of a table, and so many that the slowest
 a network that can not make 250 steps in six of them is named and left out. For that the seconds of a step are measured
 once for every network, on a machine that should be quiet, and kept beside the cells. Finished cells
 are taken as they are, on any machine. Seed 0 of all comes before seed 1, which goes through them backwards, and the
-tables take turns, so that what is there after any number of minutes is fair.
+tables take turns, so that what is there after any number of minutes is fair. Cells trained beside each other learn the
+same; how long they took says nothing and is not shown.
 """
 
 import argparse
@@ -26,10 +28,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import chain, zip_longest
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import Any, ClassVar
 
 sys.path.insert(0, str(Path(__file__).parent))
 import cells
@@ -52,6 +56,8 @@ SHARE, FEWEST, MOST = 0.6, 250, 1000
 TRAIN = (sys.executable, str(Path(__file__).with_name("one.py")), "train")
 EVALUATE = (str(Path(sys.executable).parent / "hilum"), "evaluate")
 CACHE = BENCHMARKS / "cache" / "zoo"
+RUNNING: set["subprocess.Popen[str]"] = set()
+# Ended together with this program.
 LEARNED = re.compile("HIL-LEARN-02|HIL-T06")
 # Refusals that say how a training went: it found nothing, or its loss became no number. They are results.
 SETTINGS: Row = {
@@ -127,6 +133,9 @@ class Cell:
         name = re.sub(r"\W+", "_", self.form.label)
         return f"learn-{self.table.name}-{name}-seed{self.seed}-{key([*what, cells.code(self.form.net)])}"
 
+    judged: ClassVar[tuple[str, ...]] = ()
+    # More words of `hilum evaluate`.
+
     @property
     def words(self) -> list[str]:
         """Of `hilum train`, after the data. The split is that of seed 0; the seed is of weights and batches."""
@@ -160,9 +169,12 @@ def main() -> None:
             print(f"{table.name}: seconds of a step are measured", flush=True)
             out = str(budget_file(results, table, size))
             subprocess.run([*again(asked), "--time", table.name, "--out", out], check=True)
+    for table in tables:
+        # once, and not by every cell at the same time
+        source(table)
     shown = asked.only if asked.smoke else ""
     wanted = ordered(results, tables, asked.only, size)
-    failed = done(results, wanted, size, left, lambda: put(results, shown, size))
+    failed = done(results, wanted, size, left, lambda: put(results, shown, size), asked.at_once)
     put(results, shown, size)
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
@@ -175,6 +187,7 @@ def arguments() -> argparse.Namespace:
     words.add_argument("--table", default="", help="tables whose name holds this")
     words.add_argument("--limit", type=float, help="minutes; a cell that needs more than are left is not begun")
     words.add_argument("--list", action="store_true", help="say what is done and what is not")
+    words.add_argument("--at-once", type=int, default=1, help="cells beside each other: for a machine with a GPU")
     words.add_argument("--smoke", action="store_true", help="small networks, few steps, one seed; into the cache")
     words.add_argument("--time", default="", help=argparse.SUPPRESS)
     words.add_argument("--out", type=Path, help=argparse.SUPPRESS)
@@ -197,25 +210,43 @@ def listed(results: Path, tables: list[Table], only: str, size: Scale) -> None:
 
 
 def done(
-    results: Path, wanted: Iterator[Cell], size: Scale, left: Callable[[], float], after: Callable[[], None]
+    results: Path,
+    wanted: Iterator[Cell],
+    size: Scale,
+    left: Callable[[], float],
+    after: Callable[[], None],
+    at_once: int = 1,
 ) -> list[str]:
     """Run the cells that are not there so long as minutes are left; the names of those that broke."""
-    failed = list[str]()
-    for cell in wanted:
+
+    def one(cell: Cell) -> str | None:
         there = place(results, cell.file)
         if there.is_file():
-            continue
+            return None
         if left() < size.minutes:
             print(f"{cell.file}: not begun, {left():.0f} minutes are left")
-            continue
+            return None
         print(f"{cell.file}: begun", flush=True)
         try:
-            write(there, run(cell))
+            write(there, run(cell, at_once))
+            return None
         except subprocess.CalledProcessError as error:
-            failed.append(cell.file)
             print(error.stderr, flush=True)
-        after()
-    return failed
+            return cell.file
+        finally:
+            with writing:
+                after()
+
+    writing, pool = Lock(), ThreadPoolExecutor(at_once)
+    try:
+        return [file for file in pool.map(one, wanted) if file]
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in list(RUNNING):
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown()
 
 
 def forms(table: Table, only: str) -> list[Form]:
@@ -324,8 +355,8 @@ def source(table: Table) -> Path:
     return sheet.with_suffix(".yaml")
 
 
-def run(cell: Cell) -> Row:
-    """Train, and judge the test part once."""
+def run(cell: Cell, at_once: int = 1) -> Row:
+    """Train, and judge the test part once. at_once: cells that run beside each other, this one among them."""
     work, data = CACHE / cell.file, str(source(cell.table))
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
@@ -334,25 +365,39 @@ def run(cell: Cell) -> Row:
     facts |= {"seed": cell.seed, "steps": cell.steps, "data": shown(cell.table)}
     facts["command"] = " ".join([standing.RUN, shown(cell.table), *cell.words, "--out", "run"])
     with machine.Watch() as watch:
+        said = functools.partial(spoken, at_once=at_once)
         facts["failed"] = said(TRAIN, data, *cell.words, "--out", str(work / "run"))
         if facts["failed"] is None:
             timing = json.loads((work / "run" / "timing.json").read_text(encoding="utf-8"))
             write_json(work / "cost.json", {"peak_bytes": timing["peak_bytes"]})
-            said(EVALUATE, str(work / "run"), data, "--out", str(work / "done"))
+            said(EVALUATE, str(work / "run"), data, "--out", str(work / "done"), *cell.judged)
             made = asdict(compare._cell(work, cell.form.label, cell.seed))
             facts |= {"timing": timing, "cell": {n: v for n, v in made.items() if n not in ("scores", "truth")}}
     shutil.rmtree(work)
+    facts |= {"at once": at_once} if at_once > 1 else {}
     return facts | {"machine": watch.facts} | cells.facts()
 
 
-def said(command: Sequence[str], *more: str) -> str | None:
-    """Run a command of hilum; the sentence of a training that learned nothing. Other failures are raised."""
-    done = subprocess.run([*command, *more], text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    if not done.returncode:
+def spoken(command: Sequence[str], *more: str, at_once: int = 1) -> str | None:
+    """Run a command of hilum; the sentence of a training that learned nothing. Other failures are raised.
+
+    at_once: processes that share the processors.
+    """
+    around = dict(os.environ)
+    if at_once > 1:
+        around["OMP_NUM_THREADS"] = str(max(1, len(os.sched_getaffinity(0)) // at_once))
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True, "env": around}
+    with subprocess.Popen([*command, *more], **pipes) as process:  # type: ignore[call-overload]
+        RUNNING.add(process)
+        try:
+            _, words = process.communicate()
+        finally:
+            RUNNING.discard(process)
+    if not process.returncode:
         return None
-    if command == TRAIN and LEARNED.search(done.stderr):
-        return next(line.strip() for line in done.stderr.splitlines() if LEARNED.search(line))
-    raise subprocess.CalledProcessError(done.returncode, [*command], stderr=done.stderr[-2000:])
+    if command == TRAIN and LEARNED.search(words):
+        return next(line.strip() for line in words.splitlines() if LEARNED.search(line))
+    raise subprocess.CalledProcessError(process.returncode, [*command], stderr=words[-2000:])
 
 
 def shown(table: Table) -> str:

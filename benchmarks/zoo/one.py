@@ -2,6 +2,7 @@
 
     PYTHON one.py train DATA --task segment ...
 
+On a card, products of float32 are computed in float32, as on processors.
 That looks at every training and validation case with the whole network, which would take a network of these tables
 longer than its training. It is also where classes are chosen of which only the largest piece is kept: masks are here
 as the network finds them.
@@ -11,6 +12,7 @@ import sys
 from typing import Any
 
 from hilum.cli import main
+from hilum.core import card
 from hilum.trust import learned
 
 
@@ -20,4 +22,5 @@ def nothing(*_: Any, **__: Any) -> None:
 
 if __name__ == "__main__":
     learned.write = nothing  # type: ignore[assignment]
+    card.full_products()
     sys.exit(main.main())

@@ -168,8 +168,10 @@ def _row(row: Row, headline: str, own: dict[int, Row]) -> Row:
         made[name.replace("holm", "Holm")] = row.get(name)
     made["supported"] = None if "supported" not in row else "yes" if row["supported"] else "no"
     peak = row["peak bytes"]
-    made |= {"s training": row["seconds"], "s a case": row["seconds a case"]}
-    return made | {"peak MB": None if peak is None else round(peak / 2**20)}
+    # of cells beside each other, or on another machine, they say nothing
+    alone = all("at once" not in one and "card" not in one.get("hardware", {}) for one in own.values())
+    made |= {"s training": row["seconds"] if alone else None, "s a case": row["seconds a case"] if alone else None}
+    return made | {"peak MB": round(peak / 2**20) if alone and peak is not None else None}
 
 
 def _options(wanted: list[Any], table: Any) -> list[Row]:
@@ -190,5 +192,7 @@ def _cell(cell: Row) -> Row:
     else:
         made |= {"dice": next(iter(cell["cell"]["metrics"].values()))["mean"]}
     made |= {"s in all": f"{busy['seconds']:.0f}", "others": f"{busy['others']:g}"}
-    made |= {"load": f"{busy['load_start']:g} to {busy['load_most']:g}", "hardware": cell["hardware"]["processors"]}
+    hardware = " and ".join(cell["hardware"][n] for n in ("processors", "card") if n in cell["hardware"])
+    made |= {"at once": cell.get("at once", 1), "load": f"{busy['load_start']:g} to {busy['load_most']:g}"}
+    made |= {"hardware": hardware}
     return made | {"commit": cell["commit"], "torch": cell["versions"]["torch"], "date": cell["date"][:10]}

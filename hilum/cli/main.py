@@ -164,6 +164,7 @@ def evaluate(
     data: Data,
     out: Out,
     part: Annotated[str | None, typer.Option(help="train, val or test of the run's own data; default test.")] = None,
+    runtime: Annotated[str, typer.Option(help="What computes, as of predict; torch-cuda for a card.")] = "torch",
 ) -> None:
     """Judge a run or bundle: metrics with intervals, and a report to open.
 
@@ -174,7 +175,7 @@ def evaluate(
     from hilum.verbs.evaluate import evaluate as verb
 
     with show.bars() as progress:
-        found = verb(model, data, out, part=part, progress=progress)
+        found = verb(model, data, out, part=part, runtime=runtime, progress=progress)
     show.evaluated(found, out)
 
 
@@ -226,8 +227,8 @@ def predict(
     runtime: Annotated[
         str,
         typer.Option(
-            help="What computes: torch, torch-channels-last, torch-bf16, onnx, openvino, openvino-bf16, openvino-int8; "
-            "auto takes the fastest that agrees with torch, where there is much to compute."
+            help="What computes: torch, torch-channels-last, torch-bf16, torch-cuda, torch-cuda-half, onnx, openvino, "
+            "openvino-bf16, openvino-int8; auto takes the fastest that agrees with torch, where there is much to do."
         ),
     ] = "auto",
     format: Annotated[str, typer.Option(help="nifti, or dicom (SEG, SR, registration) for DICOM images.")] = "nifti",

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 from hilum import __version__
+from hilum.core import card
 from hilum.core.errors import HilumError
 from hilum.core.image import Array
 from hilum.core.plan import Plan
@@ -19,6 +20,7 @@ from hilum.infer.runtimes import _choose
 from hilum.infer.runtimes._stored import Stored, key
 from hilum.tasks import _build, _task
 
+NO_ROOM = ("while an image was computed", "Use --runtime torch, which computes on processors")
 KEPT = 16
 # Runtimes ready at a time, by network and size of what it looks at: of images of many sizes not all.
 AIR = -500.0
@@ -57,6 +59,7 @@ class Asked:
     def __init__(self, run: Run, runtime: str = "torch", limit: int | None = None) -> None:
         _choose.check(runtime)
         promise.check_limit(limit)
+        _choose.check_limit(runtime, limit)
         self.run, self.limit, self.runtime = run, limit, runtime
         run.check_hashes()
         self.plan: Plan = run.plan
@@ -100,7 +103,7 @@ class Asked:
                 f"A {self.plan.task} network has several inputs or outputs, which {self.runtime} does not compute here",
                 "Use --runtime torch or auto",
             )
-        return self._look(inputs[0], None, 1).look(inputs[0])
+        return self._look(inputs[0], None, 1).look(inputs[0]).cpu()
 
     def _answered(self, inputs: tuple[Any, ...]) -> Any:
         """What the network itself gives for a whole case."""
@@ -124,7 +127,8 @@ class Asked:
         chosen = self._chosen.get(which)
         with torch.inference_mode():
             if chosen is not None and _choose.card(chosen.name)["exact"]:
-                return pooled(chosen.look(inputs[0]))
+                with card.room(*NO_ROOM):
+                    return pooled(chosen.look(inputs[0]))
             return pooled(self.net.features(*inputs))
 
     def _head(self) -> streamed.Head | None:
@@ -148,7 +152,10 @@ class Asked:
             out = look(window)
             if keep:
                 self._last.note(net, (window,), out)
-            return out if late else net.head(out)
+            if late:
+                return out
+            # the layer itself lies in the memory of the processors
+            return net.head(out) if out.device.type == "cpu" else head.over(out)
 
         return seen
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def pooled(features: "Tensor") -> Array:
     """(B, F) or (B, F, *space) -> (F,) float64, the mean over space and the batch."""
     found = features.flatten(2).mean(2).mean(0) if features.ndim > 2 else features.mean(0)
-    return np.asarray(found, dtype=np.float64)
+    return np.asarray(found.cpu(), dtype=np.float64)
 
 
 class Last:

@@ -23,13 +23,9 @@ from hilum.tasks import _build, _task
 
 TOLERANCE = 1e-3
 # Largest difference of the golden output, relative to its largest value, that another CPU or version may show.
-TOLERANCES = {
-    "torch": TOLERANCE, "torch-channels-last": TOLERANCE, "onnx": TOLERANCE, "openvino": TOLERANCE, "torch-bf16": 0.5,
-    "openvino-bf16": 0.5, "openvino-int8": 0.75,
-}  # fmt: skip
-# The same by runtime: the golden pair is PyTorch's, and other runtimes round otherwise. Of eight bits it is the root of
-# the mean square, whose ranges fit real images and not the noise of the golden input: graphs that were well had 0.2 to
-# 0.3, those of other networks above 1. Of bfloat16 it is that too: it has as many bits, but for each number by itself.
+# Of other runtimes their cards say it: the golden pair is PyTorch's, and they round otherwise. Of eight bits it is the
+# root of the mean square, whose ranges fit real images and not the noise of the golden input: graphs that were well had
+# 0.2 to 0.3, those of other networks above 1. Of halves it is that too: they have few bits, but for each number alone.
 GOLDEN_SEED = 0
 COPIED = ("features.safetensors", "calibration.json", "outlier.safetensors", "seen.json")
 # Taken from the run as they are. seen.json: hashes of the images and their part, so that none learned from is judged.
@@ -144,7 +140,7 @@ def _card(run: Run, role: str, public: bool) -> dict[str, Any]:
         **trained_by(run),
         # of the run's last change, so that of two bundles the older one can be told
         "made": events[-1] if events else None,
-        "tolerance": dict(TOLERANCES),
+        "tolerance": {name: _choose.card(name)["tolerance"] for name in _choose.names()},
     }
     return card if asked is None else card | {"conditions": asked}
 
@@ -289,7 +285,7 @@ def tolerance(card: Mapping[str, Any], runtime: str) -> float:
     """The difference allowed for that runtime: what the card says, but never more than ours (the card is foreign)."""
     stated = card.get("tolerance")
     found = stated.get(runtime) if isinstance(stated, dict) else None
-    ours = TOLERANCES[runtime]
+    ours = float(_choose.card(runtime)["tolerance"])
     return min(float(found), ours) if isinstance(found, int | float) else ours
 
 

@@ -1,10 +1,14 @@
 """A sample of voxels near what was found, kept while an image passes by plane by plane: what its doubt is told from."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hilum.core.image import Array
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 REACH = 5
 # Voxels: how far from the foreground found one is still looked at.
@@ -34,17 +38,19 @@ class Collector:
         self.places = np.zeros(0, dtype=np.int64)
         self.order = np.zeros(0, dtype=np.uint64)
         self.values: Array | None = None
-        self.held: Array | None = None
+        self.held: Tensor | None = None
 
     @property
     def found(self) -> bool:
         """Whether any foreground was seen so far."""
         return self.values is not None or bool(self.labels.any())
 
-    def add(self, labels: Array, values: Array) -> None:
-        """labels: (n, *rest), 0 is background. values: (C, n, *rest), features or logits."""
+    def add(self, labels: Array, values: "Tensor") -> None:
+        """labels: (n, *rest), 0 is background. values: (C, n, *rest), features or logits, on any device."""
+        import torch
+
         self.labels = np.concatenate([self.labels, labels > 0])
-        self.held = values if self.held is None else np.concatenate([self.held, values], axis=1)
+        self.held = values if self.held is None else torch.cat([self.held, values], 1)
         self._decide(self.first + len(self.labels) - REACH)
 
     def end(self) -> tuple[Array, Array] | None:
@@ -67,7 +73,7 @@ class Collector:
         drop = max(0, until - REACH - self.first)
         self.labels, self.first = self.labels[drop:], self.first + drop
         over = until - self._start_of_values()
-        self.held = self.held[:, over:].copy() if over > 0 else self.held
+        self.held = self.held[:, over:].clone() if over > 0 else self.held
 
     def _start_of_values(self) -> int:
         """The plane at which the held values begin."""
@@ -76,6 +82,8 @@ class Collector:
 
     def _keep(self, flat: Array) -> None:
         """Draw from the places (flat, counted from the first undecided plane)."""
+        import torch
+
         assert self.held is not None
         plane = int(np.prod(self.rest))
         places = flat + self.decided * plane
@@ -84,7 +92,8 @@ class Collector:
             few = np.argpartition(order, MOST)[:MOST]
             flat, places, order = flat[few], places[few], order[few]
         skipped = (self.decided - self._start_of_values()) * plane
-        values = self.held.reshape(len(self.held), -1)[:, flat + skipped].T
+        drawn = torch.from_numpy(flat + skipped).to(self.held.device)
+        values = self.held.reshape(len(self.held), -1)[:, drawn].T.cpu().numpy()
         if self.values is not None:
             places, order = np.concatenate([self.places, places]), np.concatenate([self.order, order])
             values = np.concatenate([self.values, values])

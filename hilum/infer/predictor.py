@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hilum.core import resident
+from hilum.core import card, resident
 from hilum.core.errors import HilumError
 from hilum.core.findings import Result
 from hilum.core.image import Array, Case
@@ -15,9 +15,10 @@ from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
 from hilum.core.strongest import strongest
 from hilum.infer import promise, streamed, watched, windows
-from hilum.infer._asked import Asked, by_class
+from hilum.infer._asked import NO_ROOM, Asked, by_class
 from hilum.infer._pooled import Last
 from hilum.infer.near import Near
+from hilum.infer.runtimes import _choose
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,8 @@ class Predictor(Asked):
         case = replace(case, items={**case.items, **looks})
         with self.clock("prepare"):
             prepared = self.task.prepare(case, truth=False)
-        reduced, kept = compute(prepared)
+        with card.room(*NO_ROOM):
+            reduced, kept = compute(prepared)
         with self.clock("back"):
             result = self.task.decode(reduced, prepared, case)
         _check_finite(result, case)
@@ -165,12 +167,16 @@ class Predictor(Asked):
         count = 1 + len(self.plan.classes)
         channels = count if late is None else late.weight.shape[1]
         placed = prepared["placed"].image
-        self.promised = promise.of(
+        # what a process holds for a card is not predicted, nor what the card holds
+        on_card = "device" in _choose.card(chosen.name)
+        self.promised = None if on_card else promise.of(
             lambda: self._cost(look, window, late, pace), tiles, channels, image.nbytes, placed.array, len(maps or {}),
             self._began, len(maps or {}) if self.maps else 0, bool(self.task.single),
         )  # fmt: skip
-        self.promised.keep(self.limit)
-        told = self.promised.words()
+        told = ""
+        if self.promised is not None:
+            self.promised.keep(self.limit)
+            told = self.promised.words()
 
         def noted(name: str, done: int, total: int, note: str = "") -> None:
             progress(name, done, total, told)
@@ -185,10 +191,13 @@ class Predictor(Asked):
         # what a case that failed left behind
         self.clock.taken()
         resident.forget()
+        card.forget()
         result = self(case, progress)
         by, promised = self.computed_by, self.promised
         cost: dict[str, Any] = {"runtime": "torch" if by is None else by.name, "seconds": self.clock.taken()}
         cost["bytes"] = {"measured": max(resident.peak(), 0 if promised is None else promised.tried)}
+        if by is not None and "device" in _choose.card(by.name):
+            cost["bytes"]["card"] = card.peak()
         if promised is not None:
             cost["bytes"]["predicted"], cost["predicted_seconds"] = promised.total, {"network": promised.seconds}
         if by is not None and self.streams:

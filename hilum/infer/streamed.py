@@ -19,8 +19,8 @@ from hilum.infer.near import Collector, Near
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-CHUNK = 1 << 20
-# Scores held at a time: as many as stay near the processor.
+CHUNK, ON_CARD = 1 << 20, 1 << 26
+# Scores held at a time: as many as stay near the processor; on a card, so many that it is kept busy.
 ROUNDING = 1e-5
 # Share of a score by which one value may differ between voxels once it was weighted, summed and divided in float32.
 PLANES, SMALL = 8, 1 << 16
@@ -54,8 +54,14 @@ class Head:
         """(F, n) -> (K, n)."""
         import torch
 
+        weight, bias = self.weight.to(features.device), self.bias.to(features.device)
         # the scores of a voxel lie together in memory, for the strongest of them is looked for next
-        return torch.addmm(self.bias, features.t(), self.weight.t()).t()
+        return torch.addmm(bias, features.t(), weight.t()).t()
+
+    def over(self, features: "Tensor") -> "Tensor":
+        """(B, F, *space) -> (B, K, *space)."""
+        flat = features.transpose(0, 1)
+        return self(flat.flatten(1)).unflatten(1, flat.shape[1:]).transpose(0, 1)
 
 
 def linear_head(net: "nn.Module") -> Head | None:
@@ -97,19 +103,20 @@ def found(
         size = values.shape[1]
         flat = values.reshape(len(values), -1)
         here = np.empty(flat.shape[1], dtype=labels.dtype)
-        for low in range(0, flat.shape[1], max(1, CHUNK // count)):
-            part = slice(low, low + max(1, CHUNK // count))
+        some = max(1, (CHUNK if values.device.type == "cpu" else ON_CARD) // count)
+        for low in range(0, flat.shape[1], some):
+            part = slice(low, low + some)
             scores = (flat[:, part] if head is None else head(flat[:, part]))[:count]
-            here[part] = strongest(scores).numpy()
+            here[part] = strongest(scores).cpu().numpy()
             reach.see(scores)
             if not keeper.found:
                 likeliest.see(scores)
             for name, picture in pictures.items():
-                picture[start : start + size].reshape(-1)[part] = (maps or {})[name](scores).numpy()
+                picture[start : start + size].reshape(-1)[part] = (maps or {})[name](scores).cpu().numpy()
         labels[start : start + size] = here.reshape(size, *shape[1:])
         for low in range(0, size, at_a_time(shape[1:])):
-            some = slice(low, min(low + at_a_time(shape[1:]), size))
-            keeper.add(labels[start + some.start : start + some.stop], values[:, some].numpy())
+            end = min(low + at_a_time(shape[1:]), size)
+            keeper.add(labels[start + low : start + end], values[:, low:end])
         # let go before the next planes are made
         del values, flat
     reach.check(image)
@@ -139,7 +146,7 @@ class _Likeliest:
         margin = scores[1:].amax(dim=0) - scores[0]
         best = int(margin.argmax())
         if float(margin[best]) > self.margin:
-            self.margin, self.scores = float(margin[best]), scores[:, best].numpy().copy()
+            self.margin, self.scores = float(margin[best]), scores[:, best].cpu().numpy().copy()
 
 
 class _Reach:

@@ -137,6 +137,7 @@ def _summed(
 
     lines = profiles(tiles.patch)
     weight, sums = _product(lines), _heaviness(tiles, lines)
+    # merged is where the answers are, which may be a card
     each, ring, done = tiles.count // len(tiles.starts[0]), None, 0
     inside = tuple(slice(b, b + n) for b, n in zip(tiles.before[1:], tiles.shape[1:], strict=True))
     for number, first in enumerate(tiles.starts[0]):
@@ -148,7 +149,8 @@ def _summed(
                 out = answer[0].float()
                 _check_size(out, tiles)
                 if ring is None:
-                    ring = torch.zeros((len(out), tiles.patch[0], *tiles.padded[1:]))
+                    ring = torch.zeros((len(out), tiles.patch[0], *tiles.padded[1:]), device=out.device)
+                    weight, sums = weight.to(out.device), [one.to(out.device) for one in sums]
                 ring[(slice(None), slice(None), *place[1:])].addcmul_(out, weight)
                 done += 1
                 progress("windows", done, tiles.count)

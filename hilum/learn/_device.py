@@ -1,5 +1,6 @@
 """Where a run computes: Lightning Fabric on CPU or CUDA, one process or several, precision and memory layout."""
 
+import logging
 import os
 import warnings
 from collections.abc import Iterator
@@ -62,6 +63,8 @@ def fabric(plan: Plan, accelerator: str = "auto", devices: int = 1) -> "Fabric":
         warnings.simplefilter("ignore")
         from lightning_fabric import Fabric
 
+        # nor are its hints about cards and precision
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
         strategy: Any = "auto"
         if devices > 1:
             from hilum.learn._strategy import Averaged

@@ -54,11 +54,18 @@ class Asked:
 
 
 def evaluate(
-    model: Path | str, data: Path | str, out: Path | str, *, part: str | None = None, progress: Progress = quiet
+    model: Path | str,
+    data: Path | str,
+    out: Path | str,
+    *,
+    part: str | None = None,
+    runtime: str = "torch",
+    progress: Progress = quiet,
 ) -> dict[str, Any]:
     """Judge and write; returns the contents of metrics.json.
 
     Same data as the run: its test part (or `part`). Other data: every labelled case, labels by the names of classes.
+    runtime: what computes, as of `predict`; what is judged is the model by that runtime.
     """
     run = Run(Path(model))
     if not run.is_bundle and not os.access(run.path, os.W_OK):
@@ -68,8 +75,9 @@ def evaluate(
         )  # fmt: skip
     # before anything is judged: a calibration that ends meanwhile is of other answers than these
     judged = state(run)
-    predictor = trusted(run, wide=len(run.plan.classes) <= WIDE)
+    predictor = trusted(run, runtime, wide=len(run.plan.classes) <= WIDE)
     asked = _asked(run, data, part, progress)
+    predictor.expect(len(asked.cases))
     if asked.labels:
         # of the task alone: it tells how truth is read, and nothing of what is predicted
         predictor.task.plan = predictor.plan.edited(asked.labels)
@@ -92,7 +100,7 @@ def _judged(predictor: Trusted, asked: Asked, folder: Path, judged: str, progres
         predictor.keep = False
         kept.judged(done.judged, done.results)
         done.alarms += [words for words in (mirrors.sentence(),) if words is not None]
-    content = _recorded(predictor.run, asked, done, judged)
+    content = _recorded(predictor, asked, done, judged)
     believed = _believed(predictor, done, kept, sure)
     frame = checks.frame_alone(predictor, cases)
     if frame is not None:
@@ -111,8 +119,9 @@ def _judged(predictor: Trusted, asked: Asked, folder: Path, judged: str, progres
     return content
 
 
-def _recorded(run: Run, asked: Asked, done: Evaluation, judged: str) -> dict[str, Any]:
+def _recorded(predictor: Trusted, asked: Asked, done: Evaluation, judged: str) -> dict[str, Any]:
     """What metrics.json will hold. The run counts that it was judged. judged: in which state, of `state`."""
+    run, by = predictor.run, predictor.computed_by
     content: dict[str, Any] = {
         "task": run.plan.task,
         "part": asked.part,
@@ -121,6 +130,7 @@ def _recorded(run: Run, asked: Asked, done: Evaluation, judged: str) -> dict[str
         "missing": len(done.missing),
         # of what was judged: a run can be calibrated anew, and a file can be shown with another run
         "state": judged,
+        "runtime": "torch" if by is None else by.name,
         "metrics": done.metrics,
     }
     if not run.is_bundle:

@@ -78,6 +78,7 @@ def predict(
     _choose.check(runtime)
     accept = tuple(accepted(accept))
     limit = None if memory is None else parse_size(memory)
+    _choose.check_limit(runtime, limit)
     run, folder = Run(Path(model)), Path(out)
     run.check_hashes()
     _check_further(run, wide, maps)

@@ -10,8 +10,8 @@ Differs from the paper: the norms of the chain move their running mean with PyTo
 has 0.0003, which suits a long training from ImageNet weights: after a short one the network would be tested with a mean
 and variance that it has not reached; `momentum` sets it. Batch norm of one device. All of the chain and the head read
 the backbone's map itself; in the released code the first link's ReLU works in place, and the others read its positive
-part. That form is not offered, because it is a side effect of the layer that the paper does not describe. The DenseNet
-starts random unless `encoder_weights` names one of torchvision of that depth, as a safetensors file (`from_densenet`).
+part: `in_place` is that form. The DenseNet starts random unless `encoder_weights` names one of torchvision of that
+depth, as a safetensors file (`from_densenet`).
 """
 
 import re
@@ -135,14 +135,24 @@ def make_backbone(kit: Layers, inputs: int, size: Size) -> tuple[nn.Sequential, 
 class Link(nn.Module):
     """One dilated convolution of the chain, put in front of what it read: (B, C, ...) -> (B, C + widths[1], ...).
 
-    first: without the leading norm, because the backbone ends with one.
+    first: without the leading norm, because the backbone ends with one. positive: the positive part of its input is
+    handed on, and not the input.
     """
 
     def __init__(
-        self, kit: Layers, inputs: int, widths: Sequence[int], rate: int, first: bool, momentum: float, dropout: float
+        self,
+        kit: Layers,
+        inputs: int,
+        widths: Sequence[int],
+        rate: int,
+        first: bool,
+        momentum: float,
+        dropout: float,
+        positive: bool = False,
     ) -> None:
         super().__init__()
         squeeze, growth = widths
+        self.positive = positive
         self.path = nn.Sequential(
             nn.Identity() if first else kit.batch_norm(inputs, momentum=momentum),
             nn.ReLU(),  # not in place: the chain reads its input again
@@ -154,7 +164,7 @@ class Link(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return cat([self.path(x), x], dim=1)
+        return cat([self.path(x), x.relu() if self.positive else x], dim=1)
 
 
 class Net(nn.Module):
@@ -162,7 +172,7 @@ class Net(nn.Module):
 
     growth: channels that a layer adds. init_features: channels before the first block. chain: widths of its 1x1 and its
     dilated convolutions. rates: of the chain. momentum: of the chain's norms. dropout: of whole channels after each
-    link and before the head.
+    link and before the head. in_place: what follows the chain's first link reads the backbone's positive part alone.
     """
 
     ORDER = (("backbone.*",), ("chain.*",), ("head",))
@@ -182,6 +192,7 @@ class Net(nn.Module):
         rates: Sequence[int] = (3, 6, 12, 18, 24),
         momentum: float = 0.1,
         dropout: float = 0.1,
+        in_place: bool = False,
     ) -> None:
         super().__init__()
         kit = only(spatial_dims, 2)
@@ -198,7 +209,8 @@ class Net(nn.Module):
         self.backbone, channels = make_backbone(kit, in_channels, size)
         self.chain = nn.Sequential()
         for rate in rates:
-            self.chain.append(Link(kit, channels, size.chain, rate, len(self.chain) == 0, momentum, dropout))
+            first = len(self.chain) == 0
+            self.chain.append(Link(kit, channels, size.chain, rate, first, momentum, dropout, first and in_place))
             channels += size.chain[1]
         self.dropout = nn.Dropout2d(dropout)
         self.head = make_head(

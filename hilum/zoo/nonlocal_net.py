@@ -10,8 +10,8 @@ Differs from the paper: it has no segmentation network (it classifies video and 
 reconstruction: a ResNet whose last two stages dilate instead of stride (output stride 8), a 3x3 convolution to a
 quarter of the channels, a 1x1 head, linear upsampling. Where the blocks stand (second and third stage), the modes and
 the pooling follow the paper as it is remembered, and so the softmax has no 1 / sqrt(d), by which the authors' code
-divides. With `subsample` phi and g are pooled by 2 on all axes, not in the plane only; that code pools what they are
-made of. Neither form of that code is offered, because theta can learn the factor and the pooling is not known exactly.
+divides: `scaled` is that form. With `subsample` phi and g are pooled by 2 on all axes, not in the plane only; that code
+pools what they are made of, which is not offered, as its pooling is not known exactly.
 The scores are one number for each pair of positions, sixteen times as many for twice the side in 2-D; `mode` "dot" has
 no softmax and is computed without them.
 `encoder_weights` takes a ResNet of torchvision of that depth, as a safetensors file (`from_resnet`).
@@ -66,16 +66,25 @@ MODES = ("embedded", "gaussian", "dot", "concat")
 
 
 class NonLocal(nn.Module):
-    """(B, C, *space) -> the same. mode: how alike two positions are. subsample: look at every second position."""
+    """(B, C, *space) -> the same. mode: how alike two positions are. subsample: look at every second position.
+
+    scaled: a softmax of scores divided by sqrt(d), d the channels of theta; other modes have none.
+    """
 
     def __init__(
-        self, kit: Layers, channels: int, mode: str = "embedded", subsample: bool = False, gate: float = 0.0
+        self,
+        kit: Layers,
+        channels: int,
+        mode: str = "embedded",
+        subsample: bool = False,
+        gate: float = 0.0,
+        scaled: bool = False,
     ) -> None:
         super().__init__()
         if mode not in MODES:
             raise HilumError("HIL-ZOO-03", f"mode is {mode!r}", f"Use one of {MODES}")
         inner = channels // 2
-        self.mode = mode
+        self.mode, self.scaled = mode, scaled
         embedded = mode != "gaussian"
         self.theta = kit.conv(channels, inner, 1) if embedded else nn.Identity()
         self.phi = kit.conv(channels, inner, 1) if embedded else nn.Identity()
@@ -91,7 +100,8 @@ class NonLocal(nn.Module):
             return theta @ (phi.transpose(1, 2) @ g / phi.shape[1])
         if self.pair is None:
             # one head: the ONNX exporter knows four axes
-            one = functional.scaled_dot_product_attention(theta[:, None], phi[:, None], g[:, None], scale=1.0)
+            scale = None if self.scaled else 1.0  # None: 1 / sqrt(d)
+            one = functional.scaled_dot_product_attention(theta[:, None], phi[:, None], g[:, None], scale=scale)
             return one[:, 0]
         one, other = self.pair.weight[0].chunk(2)
         alike = ((theta @ one)[:, :, None] + (phi @ other)[:, None, :]).relu()  # b n m
@@ -119,7 +129,7 @@ def places(counts: Sequence[int], every: int) -> list[list[int]]:
 class Net(nn.Module):
     """depth: 18, 34, 50 or 101. width: first stage's. every: a non-local block after every so many residual blocks of
     stages 2 and 3 (2 makes five at depth 50, 1 makes ten; 0 makes one, before the last block of stage 3).
-    mode, subsample, gate: see `NonLocal`.
+    mode, subsample, gate, scaled: see `NonLocal`.
     """
 
     ORDER = (("encoder.stem",), ("encoder.stages.*",), ("neck",), ("head",))
@@ -136,6 +146,7 @@ class Net(nn.Module):
         mode: str = "embedded",
         subsample: bool = False,
         gate: float = 0.0,
+        scaled: bool = False,
     ) -> None:
         super().__init__()
         kit = layers(spatial_dims)
@@ -148,7 +159,7 @@ class Net(nn.Module):
             for index, block in enumerate(self.encoder.stages[level].children()):
                 stage.add_module(str(index), block)
                 if index in after:
-                    stage.add_module(f"nonlocal{index}", NonLocal(kit, channels, mode, subsample, gate))
+                    stage.add_module(f"nonlocal{index}", NonLocal(kit, channels, mode, subsample, gate, scaled))
             self.encoder.stages[level] = stage
         channels = self.encoder.channels[-1]
         inner = max(channels // 4, 1)

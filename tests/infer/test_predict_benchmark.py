@@ -16,7 +16,24 @@ from hilum.core.run import Run
 from hilum.infer.predictor import Predictor
 
 ROOT = Path(__file__).parents[2] / "benchmarks"
-MINE = ("agreement", "handed", "watched", "scenes", "pages", "drawn", "floor", "machine", "tables", "rows", "volumes")
+MINE = (
+    "on_card",
+    "figures",
+    "ready",
+    "weights",
+    "environments",
+    "agreement",
+    "handed",
+    "watched",
+    "scenes",
+    "pages",
+    "drawn",
+    "floor",
+    "machine",
+    "tables",
+    "rows",
+    "volumes",
+)
 
 
 @pytest.fixture(scope="module")
@@ -164,3 +181,33 @@ def test_the_body_is_mirrored_along_and_has_air_around(script: Callable[[str], A
     np.testing.assert_array_equal(found[1:5, :, 3:], image)
     np.testing.assert_array_equal(found[1:5, :, 2], image[:, :, 0])
     assert (found[[0, 5]] == volumes.AIR).all()
+
+
+def test_the_page_of_the_card_stands_with_what_was_and_was_not_run(
+    script: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = script("on_card")
+    monkeypatch.setattr(card, "RESULTS", tmp_path)
+    run = {"seconds": 10.0, "peak": 2**30, "card": 2**20, "others": 0.0, "told": {"runtime": "torch-cuda"}}
+    cell: dict[str, Any] = {"scene": card.WANTED[0], "images": 1, "classes": 2, "trained": "a network"}
+    cell |= {
+        "hardware": {"processors": "p", "card": "c"},
+        "versions": {"torch": "2"},
+        "commit": "x",
+        "date": "2026-01-01",
+    }
+    cell |= {"peer": {"network": "DynUNet", "difference": 0.0}, "systems": {}}
+    runs = {system.name: [run] for system in card.SYSTEMS}
+    runs["MONAI"] = [run | {"seconds": 20.0, "told": {"network": 1.0, "merge": 2.0}}]
+    runs["MONAI torch-cuda"], runs["hilum torch-cuda"] = (
+        [],
+        [{"seconds": 1.0, "peak": 1, "failed": "no", "others": 0.0}],
+    )
+    card.medians(cell, runs)
+    scene = next(s for s in card.SCENES if s.name == card.WANTED[0])
+    card.write_json(tmp_path / "predict_card_cells" / f"{scene.file}.json", cell)
+    card.page()
+    page = (tmp_path / "predict_card.md").read_text()
+    assert "hilum beside MONAI: 2.00 times as fast, 1.00 of the memory of processes, 1.00 of the card's" in page
+    assert "Not run: MONAI torch-cuda." in page and "| hilum torch-cuda | - | failed |" in page
+    assert "Not measured yet: body CT, 1.5 mm" in page

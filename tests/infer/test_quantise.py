@@ -19,6 +19,7 @@ from hilum.core.run import Run
 from hilum.infer import bundle as bundles
 from hilum.infer import quantise
 from hilum.infer.predictor import Predictor
+from hilum.infer.runtimes import _choose
 from hilum.planning.planner import Prepared
 
 pytest.importorskip("openvino")
@@ -108,7 +109,7 @@ def test_verifying_a_bundle_compares_its_graph_of_eight_bits(
     name = "graphs/openvino_int8.xml"
     bundles.write(eight, tmp_path / "a.hilum")
     found = bundles.verify(tmp_path / "a.hilum")
-    assert 0 < found["graphs"][name] < bundles.TOLERANCES["openvino-int8"] and not found["unverified"]
+    assert 0 < found["graphs"][name] < _choose.card("openvino-int8")["tolerance"] and not found["unverified"]
     code, out, _ = hilum("verify", tmp_path / "a.hilum")
     assert code == 0 and f"{name} says the same within" in out
     find = importlib.util.find_spec

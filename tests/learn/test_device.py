@@ -1,9 +1,13 @@
 """Where a run computes: a device that is asked for and not there is refused, and not replaced by another one."""
 
+import logging
+from collections.abc import Callable
+
 import pytest
 import torch
 
 from hilum.core.errors import HilumError
+from hilum.core.plan import Plan
 from hilum.learn import _device
 
 
@@ -12,3 +16,10 @@ def test_a_cuda_device_that_is_not_there_is_refused_where_it_is_asked_for(monkey
     with pytest.raises(HilumError, match="HIL-LEARN-01"):
         _device.on_cuda("cuda")
     assert _device.on_cuda("auto") is False and _device.on_cuda("cpu") is False
+
+
+def test_fabric_gives_no_hints_of_its_own(plan_of: Callable[..., Plan]) -> None:
+    plan = plan_of("classify", 2)
+    made = _device.fabric(plan.model_copy(update={"learning": plan.learning | {"precision": "bfloat16"}}), "cpu")
+    assert made.device.type == "cpu"
+    assert not logging.getLogger("lightning_fabric.utilities.rank_zero").isEnabledFor(logging.INFO)

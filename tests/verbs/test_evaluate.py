@@ -143,3 +143,16 @@ def test_a_black_slice_of_a_bundle_s_own_data_is_in_no_judged_part(
     raster.write(own / "healthy" / "more.png", Image(np.eye(32, dtype=np.uint8)[None]))
     with pytest.raises(HilumError, match="HIL-T09"):
         _asked(run, own, None, quiet)
+
+
+def test_what_is_judged_is_the_model_by_the_runtime_that_is_named(
+    trained: Callable[[str], Run], data: Callable[[str], Path], tmp_path: Path, hilum: Any
+) -> None:
+    shutil.copytree(trained("segment").path, tmp_path / "run")
+    words = ("evaluate", tmp_path / "run", data("segment"), "--out")
+    for name in ("torch", "torch-channels-last"):
+        more = () if name == "torch" else ("--runtime", name)
+        assert hilum(*words, tmp_path / name, *more)[0] == 0
+        assert json.loads((tmp_path / name / "metrics.json").read_text())["runtime"] == name
+    code, _, said = hilum(*words, tmp_path / "none", "--runtime", "nothing")
+    assert code == 2 and "HIL-INFER-02" in said and not (tmp_path / "none").exists()

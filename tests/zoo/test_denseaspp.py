@@ -37,6 +37,21 @@ def test_a_link_puts_its_output_in_front_and_leaves_its_input_alone() -> None:
     assert out.shape[1] == 10 and torch.equal(out[:, 4:], kept) and torch.equal(x, kept)
 
 
+def test_in_the_released_form_the_others_read_the_positive_part() -> None:
+    """As a ReLU in place on the backbone's map, which the chain reads again, would have it."""
+    net, own = tiny(in_place=True).eval(), tiny().eval()
+    own.load_state_dict(net.state_dict())
+    x, link = torch.randn(2, 1, 32, 32), own.chain[0]
+    assert isinstance(link, Link)
+    first = link.path[1]
+    assert isinstance(first, nn.ReLU)
+    plain = own(x)
+    first.inplace = True
+    with torch.no_grad():
+        torch.testing.assert_close(net(x), own(x))
+    assert not torch.allclose(net(x), plain)
+
+
 def test_only_the_first_link_has_no_leading_norm() -> None:
     first, *others = [next(link.path.children()) for link in tiny().chain]
     assert isinstance(first, nn.Identity) and all(isinstance(norm, nn.BatchNorm2d) for norm in others)

@@ -10,9 +10,11 @@ from hilum.zoo._cost import flops, parameters
 from hilum.zoo.nonlocal_net import MODES, Net, NonLocal, places
 
 
-def block(mode: str = "embedded", subsample: bool = False, gate: float = 0.7, dims: int = 2) -> NonLocal:
+def block(
+    mode: str = "embedded", subsample: bool = False, gate: float = 0.7, dims: int = 2, scaled: bool = False
+) -> NonLocal:
     torch.manual_seed(0)
-    return NonLocal(layers(dims), 6, mode, subsample, gate).eval()
+    return NonLocal(layers(dims), 6, mode, subsample, gate, scaled).eval()
 
 
 def by_hand(net: NonLocal, x: Tensor) -> Tensor:
@@ -25,6 +27,7 @@ def by_hand(net: NonLocal, x: Tensor) -> Tensor:
     columns = []
     for i in range(x.shape[1]):
         scores = torch.stack([theta[:, i] @ phi[:, j] for j in range(x.shape[1])])
+        scores = scores / len(theta) ** 0.5 if net.scaled else scores
         if net.mode in ("embedded", "gaussian"):
             alike = scores.exp() / scores.exp().sum()
         elif net.mode == "dot":
@@ -42,6 +45,13 @@ def by_hand(net: NonLocal, x: Tensor) -> Tensor:
 def test_it_does_what_the_equations_say(mode: str) -> None:
     net, x = block(mode), torch.randn(1, 6, 3, 5)
     torch.testing.assert_close(net(x)[0].flatten(1), by_hand(net, x[0].flatten(1)), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["embedded", "gaussian"])
+def test_the_released_form_divides_the_scores(mode: str) -> None:
+    net, x = block(mode, scaled=True), torch.randn(1, 6, 3, 5)
+    torch.testing.assert_close(net(x)[0].flatten(1), by_hand(net, x[0].flatten(1)), atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(net(x), block(mode)(x))
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -1,9 +1,11 @@
 """The tables of the zoo: sizes are found, cells follow the code, a table says what it supports. Nothing is trained."""
 
 import importlib
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -171,3 +173,34 @@ def test_the_first_repetition_does_not_count(script: Any) -> None:
     assert len(cost.timed(lambda: calls.append(1), 5, 60.0)) == 6 == len(calls)
     assert len(cost.timed(lambda: None, 5, 0.0)) == 0
     assert cost.short(RuntimeError("DefaultCPUAllocator: can't allocate memory")) and not cost.short(ValueError("x"))
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_cells_run_beside_each_other_and_one_that_breaks_costs_only_itself(
+    at_once: int, script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learning, cells = script("learning"), script("cells")
+    made = [SimpleNamespace(file=name) for name in ("a", "b", "broken", "c")]
+    cells.write(cells.place(tmp_path, "a"), {"old": True})
+
+    def run(cell: Any, beside: int) -> dict[str, Any]:
+        if cell.file == "broken":
+            raise subprocess.CalledProcessError(1, ["hilum"], stderr="it broke")
+        return {"beside": beside}
+
+    monkeypatch.setattr(learning, "run", run)
+    left = float("inf")
+    failed = learning.done(tmp_path, iter(made), learning.SMALL, lambda: left, lambda: None, at_once)
+    assert failed == ["broken"] and cells.read(cells.place(tmp_path, "a")) == {"old": True}
+    assert [cells.read(cells.place(tmp_path, name)) for name in ("b", "c")] == [{"beside": at_once}] * 2
+    left = 0.0
+    made = [SimpleNamespace(file="late")]
+    assert learning.done(tmp_path, iter(made), learning.SMALL, lambda: left, lambda: None, at_once) == []
+    assert cells.read(cells.place(tmp_path, "late")) is None
+
+
+def test_seconds_of_cells_beside_each_other_or_of_a_card_are_not_shown(script: Any) -> None:
+    row = {"net": "a", "dice": 0.8, "low": None, "high": None, "seconds": 1.0, "seconds a case": 2.0, "peak bytes": 3}
+    for more, shown in (({}, 1.0), ({"at once": 2}, None), ({"hardware": {"processors": "?", "card": "X"}}, None)):
+        own = {0: {"parameters": 10, "flops": None, "hardware": {"processors": "?"}} | more}
+        assert script("standing")._row(row, "dice", own)["s training"] == shown

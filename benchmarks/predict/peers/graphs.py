@@ -25,16 +25,18 @@ def settings(model: Path) -> dict[str, Any]:
 
 
 class Plain(nn.Module):
-    """The network as it is, in float32 or, for the layers that autocast names, bfloat16."""
+    """The network as it is, in float32 or, for the layers that autocast names, bfloat16; on a card float16."""
 
-    def __init__(self, net: nn.Module, half: bool) -> None:
+    def __init__(self, net: nn.Module, half: bool, device: str = "cpu") -> None:
         super().__init__()
-        self.net, self.half, self.seconds = net.eval(), half, 0.0
+        self.net, self.half, self.seconds = net.eval().to(device), half, 0.0
+        self.device, self.kind = device, torch.bfloat16 if device == "cpu" else torch.float16
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         began = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16) if self.half else contextlib.nullcontext():
+        with torch.autocast(self.device, self.kind) if self.half else contextlib.nullcontext():
             out = self.net(x.as_subclass(torch.Tensor)).float()
+        # on a card this is the time of telling it what to do: MONAI does not wait for it either
         self.seconds += time.perf_counter() - began
         return out
 
@@ -80,6 +82,11 @@ def network(net: nn.Module, runtime: str, model: Path) -> Any:
     """The peer's own network, or the same one as a graph where the runtime is not torch."""
     if runtime in ("torch", "torch-bf16"):
         return Plain(net, runtime == "torch-bf16")
+    if runtime in ("torch-cuda", "torch-cuda-half"):
+        # the bundle's own setting; a row of equal precision has no TF32
+        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.allow_tf32 = runtime == "torch-cuda-half"
+        return Plain(net, runtime == "torch-cuda-half", "cuda")
     if runtime == "onnx":
         return Onnx(model / "net.onnx")
     if runtime in ("openvino", "openvino-bf16"):

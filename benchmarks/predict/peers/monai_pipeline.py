@@ -136,8 +136,9 @@ def main() -> None:
     net = graphs.network(own, job["runtime"], model)
     pre = before(known)
     post = after(known, pre, chosen["invert"], Path(job["out"]))
+    device = "cuda" if "cuda" in job["runtime"] else "cpu"
     inferer = SlidingWindowInferer(
-        known["patch"], chosen["windows"], chosen["overlap"], mode="gaussian", padding_mode="replicate"
+        known["patch"], chosen["windows"], chosen["overlap"], mode="gaussian", padding_mode="replicate", device=device
     )
     loader = DataLoader(
         Dataset([{"image": image} for image in job["images"]], pre), batch_size=1, num_workers=chosen["workers"]
@@ -148,6 +149,8 @@ def main() -> None:
     with torch.inference_mode():
         for batch in loader:
             mark = _spent(facts, "read and prepare", mark)
+            # its evaluator puts the image there first
+            batch["image"] = batch["image"].to(device)
             batch["pred"] = inferer(batch["image"], net)
             mark = _spent(facts, "windows", mark)
             for item in decollate_batch(batch):
@@ -155,6 +158,8 @@ def main() -> None:
             # the next volume must not be held beside this one
             del batch, item
             mark = _spent(facts, "back and write", mark)
+    if device == "cuda":
+        facts["card"] = torch.cuda.max_memory_allocated()
     facts |= {"network": net.seconds, "form": form, "merge": facts["windows"] - net.seconds}
     (Path(job["out"]) / "facts.json").write_text(json.dumps(facts))
 

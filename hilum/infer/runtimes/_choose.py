@@ -6,11 +6,12 @@ import math
 import platform
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from hilum.core import card as device
 from hilum.core import catalogue, half
 from hilum.core.errors import HilumError, near
 from hilum.core.extras import install
@@ -30,8 +31,9 @@ SAME = 0.999
 # Share of voxels of the window tried whose class must be that of the reference.
 ALIKE, NEAR = 0.95, 1e-3
 # The same for a stored graph of less exact numbers; of exact ones, how far they may be off, of the largest.
-TRYING = 10.0
-# Seconds of work for the reference from which on the others are tried; with less to do, trying costs what it saves.
+TRYING, ON_CARD = 10.0, 3.0
+# Seconds of work for the reference from which on the others are tried, and those of a device: with less to do, trying
+# costs what it saves.
 ENOUGH = 0.7
 # Share of the reference's time from which on no further ones are tried: converting takes seconds each.
 MANY = 8
@@ -61,7 +63,7 @@ def names() -> list[str]:
 
 
 def check(name: str) -> None:
-    """Refuse a runtime that does not exist (HIL-INFER-02) or whose packages are not installed (HIL-INFER-12)."""
+    """Refuse a runtime that does not exist (HIL-INFER-02), or what it needs is not here (HIL-INFER-12)."""
     if name == AUTO:
         return
     if name not in names():
@@ -71,6 +73,19 @@ def check(name: str) -> None:
         raise HilumError(
             "HIL-INFER-12", f"The runtime {name} needs {' and '.join(lacking)}, which is not installed",
             install(card(name)["extra"]),
+        )  # fmt: skip
+    if "device" in card(name) and not device.there():
+        raise HilumError(
+            "HIL-INFER-12", f"The runtime {name} needs a CUDA device, and PyTorch sees none", "Use --runtime auto"
+        )
+
+
+def check_limit(name: str, limit: int | None) -> None:
+    """Refuse a limit of memory beside a runtime of a device (HIL-INFER-19): what its driver holds is not predicted."""
+    if limit is not None and name != AUTO and "device" in card(name):
+        raise HilumError(
+            "HIL-INFER-19", f"What a process holds for {name} is not predicted, so that --memory can not be kept",
+            "Leave --memory out, or use --runtime auto, which stays on processors then",
         )  # fmt: skip
 
 
@@ -85,8 +100,12 @@ def missing(name: str) -> list[str]:
 
 
 def native(name: str) -> bool:
-    """Whether this processor has the numbers that a runtime computes in; else it is slow, or no other than float32."""
-    return not card(name).get("half", False) or half.on_processors()
+    """Whether this machine has what a runtime computes with: a device, or processors with its numbers.
+
+    Without the latter it is slow, or no other than float32.
+    """
+    told = card(name)
+    return device.there() if "device" in told else not told.get("half", False) or half.on_processors()
 
 
 def usual_pace(name: str) -> Pace:
@@ -161,14 +180,18 @@ def _tried(net: "nn.Module", window: "Tensor", head: Any, stored: Stored | None,
         return replace(best, left=few)
     with torch.inference_mode():
         seconds[reference], out = _timed(look, window)
-        if seconds[reference] * work >= TRYING:
-            # the first look pays for allocation
-            seconds[reference] = min(_timed(look, window)[0] for _ in range(REPEATS))
-        if seconds[reference] * work < TRYING:
+        enough = ON_CARD if device.there() else TRYING
+        if seconds[reference] * work >= enough:
+            # the first look pays for allocation; where there is a card, it is most often all that is asked of this one
+            again = 1 if device.there() else REPEATS
+            seconds[reference] = min(_timed(look, window)[0] for _ in range(again))
+        if seconds[reference] * work < enough:
             return replace(best, seconds=seconds, left=few)
         wanted, left = _classes(out, head), dict[str, str]()
         for one in others:
             why = _absent(one)
+            if not why and seconds[reference] * work < TRYING and "device" not in card(one):
+                why = few[one]
             if not why and seconds[best.name] < ENOUGH * seconds[reference]:
                 why = f"not tried: {best.name} is much faster than {reference} already"
             if not why:
@@ -187,11 +210,15 @@ def _tried(net: "nn.Module", window: "Tensor", head: Any, stored: Stored | None,
 
 def _paced(best: Chosen, window: "Tensor", seconds: dict[str, float]) -> Pace:
     """The fastest way to put many windows to a runtime, of those its card offers; what each took joins `seconds`."""
+    import torch
+
     batches = [n for n in card(best.name).get("batches", ()) if n * window[0, 0].numel() <= SMALL]
     ways = {ALONE: seconds[best.name]}
     for pace in [*{usual_pace(best.name)} - {ALONE}, *(Pace(batch=n) for n in batches)]:
-        ways[pace] = min(_pace_timed(best.look, window, pace) for _ in range(REPEATS))
-        seconds[f"{best.name}, {pace}"] = ways[pace]
+        # several at a time may be more than a card holds
+        with suppress(torch.cuda.OutOfMemoryError):
+            ways[pace] = min(_pace_timed(best.look, window, pace) for _ in range(REPEATS))
+            seconds[f"{best.name}, {pace}"] = ways[pace]
     return min(ways, key=lambda pace: ways[pace])
 
 
@@ -207,6 +234,8 @@ def _absent(name: str) -> str:
     """Why a runtime is not to be tried, or ""."""
     if lacking := missing(name):
         return f"{' and '.join(lacking)} is not installed"
+    if "device" in card(name) and not device.there():
+        return "there is no CUDA device"
     return "" if card(name)["exact"] else "less exact: ask for it by name"
 
 
@@ -249,9 +278,9 @@ def _here(stored: Stored) -> str:
     """
     import torch
 
-    installed = [name for name in names() if not missing(name)]
+    installed = [name for name in names() if not missing(name) and native(name)]
     graphs = [sha256(content).hexdigest() for name in installed for content in _held(name, stored)]
-    machine = f"{platform.node()} {platform.processor()} {torch.get_num_threads()} {torch.__version__}"
+    machine = f"{platform.node()} {platform.processor()} {torch.get_num_threads()} {torch.__version__} {device.name()}"
     return f"auto {machine} {installed} {graphs}"
 
 
@@ -289,7 +318,7 @@ def _check_stored(name: str, look: Look, net: "nn.Module", window: "Tensor", hea
 def _classes(out: "Tensor", head: Any) -> "Tensor":
     """The class of each voxel of a window, flat; or of the whole."""
     scores = out[0].flatten(1) if out.ndim > 2 else out[0][:, None]
-    return strongest(scores if head is None else head(scores))
+    return strongest(scores if head is None else head(scores)).cpu()
 
 
 def _timed(look: Look, window: "Tensor") -> "tuple[float, Tensor]":

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 CARD = {
-    "order": 7, "about": "OpenVINO, eight bits, made on real cases by hilum quantise", "needs": ["openvino"],
+    "order": 9, "about": "OpenVINO, eight bits, made on real cases by hilum quantise", "needs": ["openvino"],
     "exact": False, "extra": "openvino", "stored": ["openvino_int8.xml", "openvino_int8.bin"],
-    "convertible": False,
+    "convertible": False, "tolerance": 0.75,
 }  # fmt: skip
 EIGHT = ("openvino_int8.xml", "openvino_int8.bin")
 

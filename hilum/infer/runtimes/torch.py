@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 CARD = {
     "order": 1, "about": "PyTorch, float32: the reference", "needs": [], "exact": True, "lanes": 2, "batches": [2, 4],
+    "tolerance": 1e-3,
 }  # fmt: skip
 
 
