@@ -1,4 +1,4 @@
-"""PyTorch in float32 on a CUDA device, where answers stay, are merged and become labels: nothing large comes back."""
+"""PyTorch in float32 on a CUDA device, where answers stay and are merged."""
 
 import copy
 from typing import TYPE_CHECKING

@@ -1,9 +1,13 @@
-"""Bytes of a file that may be compressed: exactly as many as asked for, straight into place, checksum verified."""
+"""Bytes of a file that may be compressed: exactly as many as asked for, straight into place, checksum verified.
+
+Decompressed by ISA-L, which reads what zlib reads in a third to a half of the time.
+"""
 
 import os
-import zlib
 from pathlib import Path
 from types import TracebackType
+
+from isal import isal_zlib
 
 from hilum.core.errors import HilumError
 from hilum.io._guard import MOST_BYTES
@@ -27,7 +31,7 @@ class Stream:
         self.took = 0
         self._file = open(path, "rb")  # noqa: SIM115 - closed by `with`
         self._file.seek(start)
-        self._engine = zlib.decompressobj(31 if packed == "gzip" else 15) if packed else None
+        self._engine = isal_zlib.decompressobj(31 if packed == "gzip" else 15) if packed else None
         self._left = b""
 
     def __enter__(self) -> "Stream":
@@ -99,7 +103,7 @@ class Stream:
         else:
             try:
                 part = self._unpacked(most)
-            except zlib.error as error:
+            except isal_zlib.error as error:
                 words = str(error).split(": ")[-1]
                 raise HilumError("HIL-N02", f"{self.path} is damaged ({words})", "Copy it again") from error
         self.took += len(part)
@@ -135,7 +139,7 @@ class Stream:
             tail += self._file.read(STEP // 8)
         if self.packed != "gzip" or not tail.startswith(b"\x1f\x8b"):
             raise HilumError("HIL-N02", f"{self.path} goes on after its compressed data", "Copy it again")
-        self._left, self._engine = tail, zlib.decompressobj(31)
+        self._left, self._engine = tail, isal_zlib.decompressobj(31)
         return True
 
 
