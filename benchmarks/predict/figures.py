@@ -40,7 +40,8 @@ BENCHMARKS = HERE.parent
 ABSENT = {
     "HIL-INFER-02": "no such runtime", "HIL-INFER-12": "its packages are not installed",
     "HIL-INFER-13": "it can not run this network", "HIL-INFER-14": "no graph of eight bits",
-    "HIL-INFER-15": "not for these masks", "no peer runs": "no peer runs it",
+    "HIL-INFER-15": "not for these masks", "HIL-M10": "refused: its graph gives other classes than the network",
+    "no peer runs": "no peer runs it",
     "No module named": "its packages are not installed",
 }  # fmt: skip
 # How a runtime says that it is not there or can not run this network; that is no failure of the benchmark.

@@ -139,8 +139,8 @@ ABOUT = [
     "Table A says what each network costs at the size of its paper, table B how networks of one size learn in the same",
     "number of steps, table C how they learn at the size of their papers. Every cell names its commit and hardware;",
     "cells lie in `benchmarks/results/zoo_cells`. What is not measured yet is named too. A cell of before a network",
-    "got an option that is off says so (`taken over`): outputs and gradients of both codes were compared, and are equal",
-    "bit by bit.",
+    "got an option that is off says so (`taken over`): outputs and gradients of both codes were compared, and are",
+    "equal bit by bit.",
 ]
 NO_GPU = [
     "## C. How they learn at card size",

@@ -32,7 +32,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import chain, zip_longest
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from typing import Any, ClassVar
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -57,7 +57,8 @@ TRAIN = (sys.executable, str(Path(__file__).with_name("one.py")), "train")
 EVALUATE = (str(Path(sys.executable).parent / "hilum"), "evaluate")
 CACHE = BENCHMARKS / "cache" / "zoo"
 RUNNING: set["subprocess.Popen[str]"] = set()
-# Ended together with this program.
+STOPPED = Event()
+# Ended together with this program, and no further ones begun.
 LEARNED = re.compile("HIL-LEARN-02|HIL-T06")
 # Refusals that say how a training went: it found nothing, or its loss became no number. They are results.
 SETTINGS: Row = {
@@ -241,6 +242,7 @@ def done(
     try:
         return [file for file in pool.map(one, wanted) if file]
     except BaseException:
+        STOPPED.set()
         pool.shutdown(wait=False, cancel_futures=True)
         for process in list(RUNNING):
             process.terminate()
@@ -387,6 +389,8 @@ def spoken(command: Sequence[str], *more: str, at_once: int = 1) -> str | None:
     if at_once > 1:
         around["OMP_NUM_THREADS"] = str(max(1, len(os.sched_getaffinity(0)) // at_once))
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True, "env": around}
+    if STOPPED.is_set():
+        raise subprocess.CalledProcessError(143, [*command], stderr="stopped")
     with subprocess.Popen([*command, *more], **pipes) as process:  # type: ignore[call-overload]
         RUNNING.add(process)
         try:

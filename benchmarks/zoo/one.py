@@ -2,10 +2,9 @@
 
     PYTHON one.py train DATA --task segment ...
 
-On a card, products of float32 are computed in float32, as on processors.
 That looks at every training and validation case with the whole network, which would take a network of these tables
 longer than its training. It is also where classes are chosen of which only the largest piece is kept: masks are here
-as the network finds them.
+as the network finds them. On a card, products of float32 are computed in float32, as on processors.
 """
 
 import sys

@@ -11,7 +11,8 @@ from hilum.core.errors import HilumError
 if TYPE_CHECKING:
     from torch import device as Device
 
-KIND = "cuda"
+KIND, FULL = "cuda", "HIL-INFER-22"
+# The kind of device, and the code of its having no room.
 
 
 def there() -> bool:
@@ -22,10 +23,12 @@ def there() -> bool:
 
 
 def name() -> str:
-    """What its maker calls it; "" without one."""
+    """What its maker calls it; "" without one, or where its driver does not answer."""
     import torch
 
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    with contextlib.suppress(RuntimeError):
+        return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    return ""
 
 
 def device() -> "Device":
@@ -83,4 +86,4 @@ def room(what: str, remedy: str) -> Iterator[None]:
         # what its frames hold would be held for as long as the error is
         traceback.clear_frames(error.__traceback__)
         torch.cuda.empty_cache()
-        raise HilumError("HIL-INFER-22", f"The memory of the CUDA device ran out {what}", remedy) from error
+        raise HilumError(FULL, f"The memory of the CUDA device ran out {what}", remedy) from error

@@ -222,6 +222,7 @@ def _performance(known: Known) -> Lines:
         ("internal data", where),
         ("data of other origin", other),
         ("cases without a result", missing),
+        ("computed by", str(given.get("runtime", NOT_KNOWN)) if counts else NOT_KNOWN),
         ("diagnostic performance", "see the table" if counts and known.plan.task == "classify" else NOT_KNOWN),
         ("how often each part was judged", _pairs(opened)),
         ("this evaluation in the ledger", _parts.held(known.run, given, known.apart)),

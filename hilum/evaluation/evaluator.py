@@ -25,8 +25,8 @@ from hilum.tasks._task import Judged, headline_value
 log = logging.getLogger(__name__)
 
 RESAMPLES = 2000
-NO_ROOM = "HIL-INFER-22"
-# A device without room says nothing of the model: nothing is judged then.
+APART = {"HIL-INFER-12", "HIL-INFER-13", "HIL-INFER-14", "HIL-INFER-15", "HIL-INFER-22"}
+# Faults of a runtime or of its device say nothing of the model: nothing is judged then.
 SETS = ("kid", "fid", "recall")
 # How generated images are compared with real ones, the headline first; fid and recall where images are enough.
 BIASED = ("fid",)
@@ -72,10 +72,10 @@ def judge_all(
     progress: Progress = quiet,
     watch: Sequence[Callable[[Case, Result], None]] = (),
 ) -> Evaluation:
-    """Predict and judge every case; one that fails is missing, with its reason, and counts worst (but NO_ROOM).
+    """Predict and judge every case; one that fails is missing, with its reason, and counts worst.
 
-    Every call of the predictor but the first is timed: latency_s and throughput. watch: called with every case and its
-    result, for what needs the findings and not the judgement.
+    Faults APART are raised. Every call of the predictor but the first is timed: latency_s and throughput. watch: called
+    with every case and its result, for what needs the findings and not the judgement.
     """
     judged: list[Judged] = []
     missing = []
@@ -95,7 +95,7 @@ def judge_all(
             for warning in result.warnings:
                 warnings.setdefault(warning, []).append(case.id)
         except HilumError as error:
-            if error.code == NO_ROOM:
+            if error.code in APART:
                 raise
             missing.append((case, str(error)))
             log.warning("case %s gave no result: %s", case.id, error.code)

@@ -1,5 +1,6 @@
 """A run or a bundle becomes a function from a case to a Result."""
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from hilum.infer._asked import NO_ROOM, Asked, by_class
 from hilum.infer._pooled import Last
 from hilum.infer.near import Near
 from hilum.infer.runtimes import _choose
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -104,14 +107,27 @@ class Predictor(Asked):
         case = replace(case, items={**case.items, **looks})
         with self.clock("prepare"):
             prepared = self.task.prepare(case, truth=False)
-        with card.room(*NO_ROOM):
-            reduced, kept = compute(prepared)
+        reduced, kept = self._with_room(compute, prepared)
         with self.clock("back"):
             result = self.task.decode(reduced, prepared, case)
         _check_finite(result, case)
         if self.anatomy is not None:
             result = replace(result, warnings=(*result.warnings, *watched.warnings(looks, self.anatomy)))
         return Opinion(result, prepared, **kept)
+
+    def _with_room(
+        self, compute: Callable[[dict[str, Any]], tuple[Any, dict[str, Any]]], prepared: dict[str, Any]
+    ) -> tuple[Any, dict[str, Any]]:
+        """The same as `compute`; where "auto" took a card that has no room for it, by processors from now on."""
+        try:
+            with card.room(*NO_ROOM):
+                return compute(prepared)
+        except HilumError as error:
+            if error.code != card.FULL or self.runtime != _choose.AUTO:
+                raise
+            log.warning("%s: processors go on", error.seen)
+            self.runtime, self._chosen = "torch", {}
+        return compute(prepared)
 
     def looked(self, prepared: dict[str, Any], progress: Progress = quiet) -> tuple[Any, Any]:
         """What a case is decoded from: logits, and the entropies of several opinions (here there is one: None)."""

@@ -204,7 +204,8 @@ def _odds(opinion: Opinion) -> Array:
 def _promised(parts: Sequence[Trusted]) -> Promise | None:
     """Of parts that run one after the other: the most memory, before and while each was tried too; the time of all."""
     told = [part.promised for part in parts if part.promised is not None]
-    if not told:
+    # of a part that computed on a card nothing was foreseen
+    if len(told) < len(parts):
         return None
     most = max(told, key=lambda p: p.total)
     return replace(most, seconds=sum(p.seconds for p in told), tried=max(p.tried for p in told))

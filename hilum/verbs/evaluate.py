@@ -112,7 +112,7 @@ def _judged(predictor: Trusted, asked: Asked, folder: Path, judged: str, progres
     beside = read.summary(done.missing)
     if beside is not None:
         write_json(folder / "raters.json", beside)
-    facts = {"cases": len(cases), "independent groups": content["groups"]}
+    facts = {"cases": len(cases), "independent groups": content["groups"], "computed by": content["runtime"]}
     report.write(folder / "report.html", predictor, done, cases, part, facts, believed, beside, asked.grouping)
     # metrics.json last: where it lies, the evaluation is whole
     write_json(folder / "metrics.json", content)
@@ -135,7 +135,8 @@ def _recorded(predictor: Trusted, asked: Asked, done: Evaluation, judged: str) -
     }
     if not run.is_bundle:
         looks = 1 + sum(e["event"] == "evaluate" and e["part"] == asked.part for e in run.ledger())
-        facts = {"part": asked.part, "cases": len(asked.cases), "look": looks, "state": content["state"]}
+        facts = {"part": asked.part, "cases": len(asked.cases), "look": looks}
+        facts |= {name: content[name] for name in ("state", "runtime")}
         run.record("evaluate", facts)
     return content
 

@@ -83,6 +83,8 @@ class NonLocal(nn.Module):
         super().__init__()
         if mode not in MODES:
             raise HilumError("HIL-ZOO-03", f"mode is {mode!r}", f"Use one of {MODES}")
+        if scaled and mode in ("dot", "concat"):
+            raise HilumError("HIL-ZOO-03", f"mode {mode!r} has no softmax to be scaled", "Leave scaled out")
         inner = channels // 2
         self.mode, self.scaled = mode, scaled
         embedded = mode != "gaussian"

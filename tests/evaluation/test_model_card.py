@@ -40,7 +40,7 @@ MADE = {
 }
 # What trained it, which is not where the plan was made.
 METRICS = {
-    "task": "segment", "part": "test", "cases": 2, "groups": 2, "missing": 0,
+    "task": "segment", "part": "test", "cases": 2, "groups": 2, "missing": 0, "runtime": "torch",
     "metrics": {
         "dice": {
             "mean": 0.8125, "low": 0.75, "high": 0.875, "n": 2, "better": "higher",

@@ -117,7 +117,7 @@ def test_images_of_any_size_are_computed(runtime: str, trained: Trained) -> None
     for side in (32, 48):
         window = torch.rand(1, 1, *[side] * predictor.plan.dims)
         with torch.inference_mode():
-            found = predictor._look(window, None, 1).look(window)
+            found = predictor._look(window, None, 1).look(window).cpu()
             torch.testing.assert_close(found, predictor.net(window), atol=1e-3, rtol=1e-3)
 
 

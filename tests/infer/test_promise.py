@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from hilum.core import resident
+from hilum.core import card, resident
 from hilum.core.errors import HilumError
 from hilum.core.image import Case, Extent, Image
 from hilum.core.run import Run
@@ -190,7 +190,10 @@ def test_streamed_and_whole_give_the_same_mask(trained: Callable[[str], Run], re
         np.testing.assert_allclose(by_planes.near.logits, near.logits, atol=1e-4)  # type: ignore[union-attr]
 
 
-def test_what_a_prediction_cost_is_told(trained: Callable[[str], Run], ready: Callable[[str], Prepared]) -> None:
+def test_what_a_prediction_cost_is_told(
+    trained: Callable[[str], Run], ready: Callable[[str], Prepared], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(card, "there", lambda: False)
     predictor = Predictor(trained("segment"), runtime="auto")
     predictor.expect(10**9)
     _, cost = predictor.told(ready("segment").dataset.cases[0])

@@ -233,3 +233,9 @@ def test_n16_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
 def test_n16_what_is_no_header_is_refused(tmp_path: Path, head: bytes) -> None:
     (tmp_path / "a.mha").write_bytes(head)
     refused(tmp_path / "a.mha", "HIL-N16")
+
+
+@pytest.mark.parametrize("tail", [b"\x01", b"text", bytes(3) + b"x"], ids=["one", "text", "zeros"])
+def test_n02_what_follows_the_compressed_voxels_is_refused(tmp_path: Path, tail: bytes) -> None:
+    packed = zlib.compress(volume().tobytes(order="F")) + tail
+    refused(write(tmp_path / "a.mha", packed, CompressedData="True"), "HIL-N02")

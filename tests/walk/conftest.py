@@ -17,7 +17,7 @@ import pytest
 from hilum.core import catalogue
 from hilum.core.run import Run
 
-METRICS_KEYS = {"task", "part", "cases", "groups", "missing", "state", "metrics"}
+METRICS_KEYS = {"task", "part", "cases", "groups", "missing", "state", "runtime", "metrics"}
 METRIC_KEYS = {"mean", "low", "high", "n", "better", "per_class"}
 
 

@@ -130,6 +130,8 @@ def test_at_the_start_the_network_is_its_resnet() -> None:
 def test_what_makes_no_sense_is_refused() -> None:
     with pytest.raises(HilumError, match="mode is 'near'"):
         Net(1, 2, 2, depth=18, width=4, mode="near")
+    with pytest.raises(HilumError, match="no softmax"):
+        Net(1, 2, 2, depth=18, width=4, mode="dot", scaled=True)
     with pytest.raises(HilumError, match="no non-local block"):
         Net(1, 2, 2, depth=18, width=4, every=3)
     with pytest.raises(HilumError, match="depth is 20"):

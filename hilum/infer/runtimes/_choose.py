@@ -127,9 +127,10 @@ def prepared(name: str, net: "nn.Module", example: "Tensor", stored: Stored | No
 
 @contextmanager
 def converting(name: str) -> Iterator[None]:
-    """Whatever goes wrong in a converter becomes a refusal (HIL-INFER-13)."""
+    """Whatever goes wrong in a converter becomes a refusal (HIL-INFER-13; of a device without room 22)."""
     try:
-        yield
+        with device.room(f"while {name} was made ready", "Use --runtime torch, which computes on processors"):
+            yield
     except HilumError:
         raise
     except Exception as error:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 CARD = {
-    "order": 2, "about": "PyTorch, float32, on a CUDA device", "needs": [], "exact": True, "device": "cuda", "lanes": 2,
+    "order": 2, "about": "PyTorch, float32, on a CUDA device", "needs": [], "exact": True, "device": "cuda",
     "batches": [2, 4], "tolerance": 1e-3,
 }  # fmt: skip
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 CARD = {
     "order": 8, "about": "PyTorch, float16, on a CUDA device", "needs": [], "exact": False, "device": "cuda",
-    "lanes": 2, "tolerance": 0.5,
+    "tolerance": 0.5,
 }  # fmt: skip
 
 

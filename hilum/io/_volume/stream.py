@@ -1,17 +1,22 @@
 """Bytes of a file that may be compressed: exactly as many as asked for, straight into place, checksum verified.
 
-Decompressed by ISA-L, which reads what zlib reads in a third to a half of the time.
+Decompressed by ISA-L where it is, which reads what zlib reads in about half the time.
 """
 
 import os
+import re
 from pathlib import Path
 from types import TracebackType
-
-from isal import isal_zlib
 
 from hilum.core.errors import HilumError
 from hilum.io._guard import MOST_BYTES
 
+try:
+    from isal import isal_zlib as deflate
+except ImportError:  # it is made for x86-64 and arm64 alone
+    import zlib as deflate  # type: ignore[no-redef]
+
+FAULT: type[Exception] = deflate.error  # type: ignore[assignment]
 STEP = 1 << 20
 # Decompressed bytes at a time; so the packed and the plain bytes of a volume never lie in memory side by side.
 MOST_DEFLATION = 1040
@@ -31,7 +36,7 @@ class Stream:
         self.took = 0
         self._file = open(path, "rb")  # noqa: SIM115 - closed by `with`
         self._file.seek(start)
-        self._engine = isal_zlib.decompressobj(31 if packed == "gzip" else 15) if packed else None
+        self._engine = deflate.decompressobj(31 if packed == "gzip" else 15) if packed else None
         self._left = b""
 
     def __enter__(self) -> "Stream":
@@ -103,8 +108,8 @@ class Stream:
         else:
             try:
                 part = self._unpacked(most)
-            except isal_zlib.error as error:
-                words = str(error).split(": ")[-1]
+            except FAULT as error:
+                words = re.sub(r"^Error -?\d+ (while \S+ data: )?", "", str(error))
                 raise HilumError("HIL-N02", f"{self.path} is damaged ({words})", "Copy it again") from error
         self.took += len(part)
         return part
@@ -139,7 +144,7 @@ class Stream:
             tail += self._file.read(STEP // 8)
         if self.packed != "gzip" or not tail.startswith(b"\x1f\x8b"):
             raise HilumError("HIL-N02", f"{self.path} goes on after its compressed data", "Copy it again")
-        self._left, self._engine = tail, isal_zlib.decompressobj(31)
+        self._left, self._engine = tail, deflate.decompressobj(31)
         return True
 
 
