@@ -1,6 +1,6 @@
 """Bytes of a file that may be compressed: exactly as many as asked for, straight into place, checksum verified.
 
-Decompressed by ISA-L where it is, which reads what zlib reads in about half the time.
+Decompressed by ISA-L where it is, which reads what zlib reads in little more than half the time.
 """
 
 import os
