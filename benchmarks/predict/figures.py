@@ -127,17 +127,7 @@ def predicted(system: System, work: Path, unit: Path, asked: argparse.Namespace)
     if "bf16" in system.runtime and not floor.half():
         busy = {"others": 0.0, "load_start": 0.0, "load_most": 0.0}
         return {"seconds": 0.0, "peak": 0, "absent": "no bfloat16 in this processor", "machine": busy}
-    shutil.rmtree(unit, ignore_errors=True)
-    out, known = unit / "out", read(work / "images.json")
-    if system.side == "hilum":
-        command = [weights.HILUM, "predict", str(run_of(system, work)), _source(known["images"]), "--out", str(out)]
-        command += ["--runtime", system.runtime] if system.runtime else []
-    else:
-        out.mkdir(parents=True)
-        job = {"images": known["images"], "out": str(out), "model": str(work / "model")}
-        write_json(unit / "job.json", job | {"runtime": system.runtime, "settings": system.settings})
-        interpreter = environments.python(system.side, asked.python)
-        command = [str(interpreter), str(HERE / "peers" / f"{PEERS[system.side]}.py"), str(unit / "job.json")]
+    out, command = unit / "out", ordered(system, run_of(system, work), work, unit, asked)
     # a system's first prediction finds no graphs, its later ones what that left
     graphs = work / "graphs" / system.file
     if unit.name.endswith("-0"):
@@ -156,6 +146,20 @@ def predicted(system: System, work: Path, unit: Path, asked: argparse.Namespace)
         # it lets the kernel count anew within a prediction, and knows peaks that fell between two samples
         found["peak"] = max(found["peak"], found["told"]["bytes"].get("measured", 0))
     return found
+
+
+def ordered(system: System, run: Path, work: Path, unit: Path, asked: argparse.Namespace) -> list[str]:
+    """The words that start a system; its folder is emptied, and holds a peer's job."""
+    shutil.rmtree(unit, ignore_errors=True)
+    out, known = unit / "out", read(work / "images.json")
+    if system.side == "hilum":
+        words = ["predict", str(run), _source(known["images"]), "--out", str(out)]
+        return [weights.HILUM, *words, *(["--runtime", system.runtime] if system.runtime else [])]
+    out.mkdir(parents=True)
+    job = {"images": known["images"], "out": str(out), "model": str(work / "model")}
+    write_json(unit / "job.json", job | {"runtime": system.runtime, "settings": system.settings})
+    interpreter = environments.python(system.side, asked.python)
+    return [str(interpreter), str(HERE / "peers" / f"{PEERS[system.side]}.py"), str(unit / "job.json")]
 
 
 def cost(record: Row) -> Row:

@@ -17,7 +17,6 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -31,8 +30,8 @@ import numpy as np  # noqa: E402
 import ready  # noqa: E402
 import watched  # noqa: E402
 import weights  # noqa: E402
-from figures import _labels, _source, cost, run_of  # noqa: E402
-from ready import PEERS, Row, read  # noqa: E402
+from figures import _labels, cost, ordered  # noqa: E402
+from ready import Row, read  # noqa: E402
 from scenes import MONAI, SCENES, Scene, System  # noqa: E402
 from tables import _lines  # noqa: E402
 
@@ -109,17 +108,8 @@ def measured(scene: Scene, asked: argparse.Namespace) -> Iterator[Row]:
 
 def predicted(system: System, work: Path, unit: Path, asked: argparse.Namespace) -> Row:
     """One system once, from the start of its process to its end."""
-    out, known = unit / "out", read(work / "images.json")
-    shutil.rmtree(unit, ignore_errors=True)
-    if system.side == "hilum":
-        command = [weights.HILUM, "predict", str(run_of(replace(system, row="ii"), work)), _source(known["images"])]
-        command += ["--out", str(out), *(["--runtime", system.runtime] if system.runtime else [])]
-    else:
-        out.mkdir(parents=True)
-        job = {"images": known["images"], "out": str(out), "model": str(work / "model")}
-        write_json(unit / "job.json", job | {"runtime": system.runtime, "settings": system.settings})
-        interpreter = environments.python(system.side, asked.python)
-        command = [str(interpreter), str(HERE / "peers" / f"{PEERS[system.side]}.py"), str(unit / "job.json")]
+    # of the copy that has the scene's classes and spacing
+    out, command = unit / "out", ordered(system, work / "run", work, unit, asked)
     around = dict(os.environ) | {"HILUM_CACHE": str(work / "graphs")}
     with machine.Watch() as watch:
         found = watched.run(command, unit / "log.txt", CAP, SECONDS, around)
