@@ -226,3 +226,9 @@ class Asked:
     def computed_by(self) -> _choose.Chosen | None:
         """The runtime that was used last, and what it was chosen from."""
         return next(reversed(self._chosen.values()), None)
+
+    @property
+    def on_card(self) -> bool:
+        """Whether the runtime that was used last computes on a card."""
+        by = self.computed_by
+        return by is not None and "device" in _choose.card(by.name)

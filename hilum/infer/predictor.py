@@ -184,8 +184,7 @@ class Predictor(Asked):
         channels = count if late is None else late.weight.shape[1]
         placed = prepared["placed"].image
         # what a process holds for a card is not predicted, nor what the card holds
-        on_card = "device" in _choose.card(chosen.name)
-        self.promised = None if on_card else promise.of(
+        self.promised = None if self.on_card else promise.of(
             lambda: self._cost(look, window, late, pace), tiles, channels, image.nbytes, placed.array, len(maps or {}),
             self._began, len(maps or {}) if self.maps else 0, bool(self.task.single),
         )  # fmt: skip
@@ -212,7 +211,7 @@ class Predictor(Asked):
         by, promised = self.computed_by, self.promised
         cost: dict[str, Any] = {"runtime": "torch" if by is None else by.name, "seconds": self.clock.taken()}
         cost["bytes"] = {"measured": max(resident.peak(), 0 if promised is None else promised.tried)}
-        if by is not None and "device" in _choose.card(by.name):
+        if self.on_card:
             cost["bytes"]["card"] = card.peak()
         if promised is not None:
             cost["bytes"]["predicted"], cost["predicted_seconds"] = promised.total, {"network": promised.seconds}

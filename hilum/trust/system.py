@@ -95,7 +95,8 @@ class System(Trusted):
             mask = result["mask"]
             merged.add(grid.ras_view(mask.array[None], image)[0], mask.classes.keys(), _odds(opinion))
             found[name] = replace(result, findings={})
-        self.promised = _promised(list(self.parts.values()))
+        # of what is computed on a card nothing is foreseen
+        self.promised = None if self.on_card else _promised(list(self.parts.values()))
         return self._together(found, array, merged.lost, image)
 
     def opinion(self, case: Case, progress: Progress = quiet) -> Opinion:
@@ -106,6 +107,11 @@ class System(Trusted):
     def computed_by(self) -> _choose.Chosen | None:
         """That of the first part; of one with more or less to compute it may be another."""
         return next(iter(self.parts.values())).computed_by
+
+    @property
+    def on_card(self) -> bool:
+        """Whether any part used a card."""
+        return any(part.on_card for part in self.parts.values())
 
     def _together(self, found: dict[str, Result], array: Array, lost: set[int], image: Image) -> Result:
         """One result of all. array: the merged map. lost: classes of which the merging took something."""
@@ -204,8 +210,7 @@ def _odds(opinion: Opinion) -> Array:
 def _promised(parts: Sequence[Trusted]) -> Promise | None:
     """Of parts that run one after the other: the most memory, before and while each was tried too; the time of all."""
     told = [part.promised for part in parts if part.promised is not None]
-    # of a part that computed on a card nothing was foreseen
-    if len(told) < len(parts):
+    if not told:
         return None
     most = max(told, key=lambda p: p.total)
     return replace(most, seconds=sum(p.seconds for p in told), tried=max(p.tried for p in told))

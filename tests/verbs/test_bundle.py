@@ -32,7 +32,7 @@ def test_the_model_card_is_inside_and_covered_by_the_manifest(good: Path) -> Non
     assert "# Model card: classify" in text and "model_card.md" in run.json("manifest.json")
     assert run.json("card.json")["tolerance"] == {
         "torch": 1e-3, "torch-channels-last": 1e-3, "onnx": 1e-3, "openvino": 1e-3, "torch-bf16": 0.5,
-        "openvino-bf16": 0.5, "openvino-int8": 0.75,
+        "torch-cuda": 1e-3, "torch-cuda-half": 0.5, "openvino-bf16": 0.5, "openvino-int8": 0.75,
     }  # fmt: skip
 
 
