@@ -3,9 +3,11 @@
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from hilum.core.findings import Verdict
 from hilum.infer.promise import Promise
-from hilum.trust.system import _promised, promised_of, together
+from hilum.trust.system import System, _promised, promised_of, together
 
 
 def test_the_most_careful_verdict_counts_and_says_whose_it_is() -> None:
@@ -49,3 +51,9 @@ def test_what_the_network_in_the_middle_held_is_not_forgotten() -> None:
     found = _promised([*parts, SimpleNamespace(promised=None)])  # type: ignore[list-item]
     assert found is not None and (found.total, found.seconds, found.tried) == (30, 6.0, 30)
     assert _promised([]) is None
+
+
+@pytest.mark.parametrize("cards", [(False, False), (False, True), (True, False)])
+def test_one_part_on_a_card_is_enough_to_be_on_it(cards: tuple[bool, bool]) -> None:
+    parts: Any = {str(number): SimpleNamespace(on_card=card) for number, card in enumerate(cards)}
+    assert System.on_card.fget(SimpleNamespace(parts=parts)) == any(cards)  # type: ignore[attr-defined]
