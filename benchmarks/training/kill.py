@@ -1,13 +1,14 @@
 """kill -9 at random moments: does every resumed run end in the weights of the uninterrupted one, bit for bit?
 
-    .venv/bin/python benchmarks/training/kill.py [--moments 50] [--steps 60] [--only segment]
+    .venv/bin/python benchmarks/training/kill.py [--moments 50] [--steps 60] [--only segment] [--card]
 
 Three runs on phantoms: segmentation and classification (averaged weights, the best ones kept, early stop) and a GAN
 with two optimisers (wgan_gp). A moment is a share of the uninterrupted run's duration, drawn with a seed, or, for one
 moment in four, the first time after it that a new state is being written. The process that trains is killed then; every
 second one is killed once more while it goes on. Then it goes on to its end. Equal: every weight and every row of
 log.csv. Repeat the command to go on where it stopped; moments measured by other code are measured anew.
-Kills are counted, second ones too: the columns add to more than the moments.
+Kills are counted, second ones too: the columns add to more than the moments. --card: on a CUDA device, with
+`learning.deterministic`, into a table of its own.
 """
 
 import argparse
@@ -49,7 +50,7 @@ RUNS: dict[str, tuple[str, int, dict[str, Any], dict[str, Any]]] = {
 # Task: phantom, cases, its options, changes of the plan. Networks are tiny: what is tested does not grow with them.
 
 
-def prepare(task: str, steps: int, work: Path) -> tuple[Path, Path]:
+def prepare(task: str, steps: int, work: Path, on_card: bool) -> tuple[Path, Path]:
     """The data and the plan of a run."""
     phantom, cases, options, changes = RUNS[task]
     data = work / phantom / str(cases)
@@ -62,6 +63,9 @@ def prepare(task: str, steps: int, work: Path) -> tuple[Path, Path]:
         for given in ("in_channels", "out_channels", "spatial_dims", "image_size"):
             tiny.pop(given, None)
         changes = changes | {f"networks.{role}.options": tiny}
+    if on_card:
+        # without it sums on a card are added up in any order, killed or not
+        changes = changes | {"learning.deterministic": True}
     path = work / f"{task}.json"
     planned(ready, task, None, None, steps, 0, changes).write(path)
     return data, path
@@ -107,36 +111,39 @@ def killed(process: BaseProcess, out: Path, after: float, writing: bool) -> str:
     return "between two states" if (out / "checkpoint.safetensors").exists() else "before the first state"
 
 
-def moment(task: str, number: int, data: Path, plan: Path, whole: tuple[str, float], work: Path) -> dict[str, Any]:
-    """One run that is killed and goes on: when, at what, and whether it ends in the same weights."""
+def moment(
+    task: str, number: int, data: Path, plan: Path, whole: tuple[str, float], work: Path, where: str
+) -> dict[str, Any]:
+    """A run that is killed and goes on: when, at what, and whether it ends in the same weights. where: cpu or cuda."""
     rng, out = random.Random(f"{task} {number}"), work / "run"
+    begun, resumed = {"plan": plan, "accelerator": where}, {"resume": True, "accelerator": where}
     shutil.rmtree(out, ignore_errors=True)
     share, writing = rng.random(), rng.random() < 0.25
-    found = [killed(child(data, task, out, plan=plan), out, share * whole[1], writing)]
+    found = [killed(child(data, task, out, **begun), out, share * whole[1], writing)]
     steps = []
     if number % 2 and (out / "checkpoint.safetensors").exists():
         steps.append(_checkpoint.load(out / "checkpoint.safetensors")["step"])
-        found.append(killed(child(data, task, out, resume=True), out, rng.random() * whole[1], writing))
+        found.append(killed(child(data, task, out, **resumed), out, rng.random() * whole[1], writing))
     if (out / "checkpoint.safetensors").exists():
         steps.append(_checkpoint.load(out / "checkpoint.safetensors")["step"])
-        last = child(data, task, out, resume=True)
+        last = child(data, task, out, **resumed)
     else:
         try:
-            train(data, task, out, resume=True)
+            train(data, task, out, resume=True, accelerator=where)
         except HilumError as error:
             steps.append(error.code)
         shutil.rmtree(out, ignore_errors=True)
-        last = child(data, task, out, plan=plan)
+        last = child(data, task, out, **begun)
     last.join()
     same = last.exitcode == 0 and learned(out) == whole[0] and not list(out.rglob(".part-*"))
     return {"task": task, "moment": number, "share": share, "killed": found, "resumed from": steps, "same": same}
 
 
-def uninterrupted(task: str, data: Path, plan: Path, work: Path) -> tuple[str, float]:
+def uninterrupted(task: str, data: Path, plan: Path, work: Path, where: str) -> tuple[str, float]:
     """What the run learns when nobody kills it, and its seconds."""
     began, out = time.monotonic(), work / "whole"
     shutil.rmtree(out, ignore_errors=True)
-    process = child(data, task, out, plan=plan)
+    process = child(data, task, out, plan=plan, accelerator=where)
     process.join()
     assert process.exitcode == 0
     return learned(out), time.monotonic() - began
@@ -148,18 +155,20 @@ def main() -> None:
     words.add_argument("--moments", type=int, default=50)
     words.add_argument("--steps", type=int, default=60)
     words.add_argument("--only", default="")
+    words.add_argument("--card", action="store_true")
     given = words.parse_args()
+    where = "cuda" if given.card else "cpu"
     os.environ["OMP_NUM_THREADS"] = "1"
-    key = f"{_versions.here()['code']}-{given.steps}"
+    key = f"{_versions.here()['code']}-{given.steps}{'-card' if given.card else ''}"
     cache, rows = BENCHMARKS / "cache" / "training" / "kill" / key, []
     for task in (name for name in RUNS if given.only in name):
         with tempfile.TemporaryDirectory() as folder:
             kept = [cache / f"{task}-{number}.json" for number in range(given.moments)]
             if missing := [n for n, path in enumerate(kept) if not path.exists()]:
-                data, plan = prepare(task, given.steps, Path(folder))
-                whole = uninterrupted(task, data, plan, Path(folder))
+                data, plan = prepare(task, given.steps, Path(folder), given.card)
+                whole = uninterrupted(task, data, plan, Path(folder), where)
             for number in missing:
-                found = moment(task, number, data, plan, whole, Path(folder))
+                found = moment(task, number, data, plan, whole, Path(folder), where)
                 write_json(kept[number], found)
                 print(task, number, *found["killed"], "same" if found["same"] else "DIFFERENT", flush=True)
         rows.append(counted(task, [json.loads(path.read_text()) for path in kept]))
@@ -178,9 +187,10 @@ def counted(task: str, found: list[dict[str, Any]]) -> dict[str, Any]:
 
 def write(rows: list[dict[str, Any]], given: argparse.Namespace) -> None:
     """results/training_kill.md and .json."""
-    command = f"benchmarks/training/kill.py --moments {given.moments} --steps {given.steps}"
+    command = f"benchmarks/training/kill.py --moments {given.moments} --steps {given.steps}{' --card' * given.card}"
+    here = machine.hardware()
     facts = {
-        "date": f"{datetime.now(UTC):%Y-%m-%d}", "commit": machine.commit(), **machine.hardware(),
+        "date": f"{datetime.now(UTC):%Y-%m-%d}", "commit": machine.commit(), **here,
         "versions": machine.versions(), "load": os.getloadavg()[0], "command": command,
     }  # fmt: skip
     table = ["| " + " | ".join(rows[0]) + " |", "|" + " --- |" * len(rows[0])]
@@ -188,10 +198,12 @@ def write(rows: list[dict[str, Any]], given: argparse.Namespace) -> None:
     about = " ".join((__doc__ or "").split("\n\n")[2].split())
     versions = ", ".join(f"{k} {v}" for k, v in machine.versions().items())
     lines = [f"# Training killed and resumed, {facts['date']}", "", about, "", *table, ""]
-    lines += [f"Commit {facts['commit']}; {facts['processors']}, load {facts['load']:.1f}; {versions}.", ""]
+    hardware = " and ".join(here[name] for name in ("processors", "card") if name in here)
+    lines += [f"Commit {facts['commit']}; {hardware}, load {facts['load']:.1f}; {versions}.", ""]
     lines += [f"Command: `{command}`.", ""]
-    write_text(BENCHMARKS / "results" / "training_kill.md", "\n".join(lines))
-    write_json(BENCHMARKS / "results" / "training_kill.json", facts | {"rows": rows})
+    name = "training_kill_card" if given.card else "training_kill"
+    write_text(BENCHMARKS / "results" / f"{name}.md", "\n".join(lines))
+    write_json(BENCHMARKS / "results" / f"{name}.json", facts | {"rows": rows})
     print("\n".join(lines))
 
 

@@ -76,7 +76,7 @@ CELLS = [
     "programs used on average. A row is only quiet where others is near 0. overlap: of the windows in which Hilum",
     "predicts; a quarter is planned today, a half was when the first cells were measured. train s: of the training",
     "alone; the steps are frozen after a short timing, so a machine that is busy at another time than then makes it",
-    "longer or shorter than the minutes: that of nuclei instances, seed 1, is such.",
+    "longer or shorter than the minutes.",
 ]
 
 

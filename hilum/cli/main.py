@@ -302,6 +302,7 @@ def calibrate(
     with_: Annotated[
         list[Path] | None, typer.Option("--with", help="Another run, same plan and split: an ensemble. Repeat it.")
     ] = None,
+    runtime: Annotated[str, typer.Option(help="What computes, as of predict; auto takes a card.")] = "torch",
 ) -> None:
     """Learn anew, on the validation part, which answers of a run are accepted, flagged or sent to a person.
 
@@ -313,8 +314,9 @@ def calibrate(
 
     with show.bars() as progress:
         found = verb(
-            model, data, error=error, acceptable=acceptable, opinions=opinions, others=with_ or (), progress=progress
-        )
+            model, data, error=error, acceptable=acceptable, opinions=opinions, others=with_ or (), runtime=runtime,
+            progress=progress,
+        )  # fmt: skip
     show.calibrated(found)
 
 

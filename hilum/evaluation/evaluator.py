@@ -18,15 +18,13 @@ from hilum.core.image import Array, Case
 from hilum.core.progress import Progress, quiet
 from hilum.evaluation import _rarest
 from hilum.evaluation.bootstrap import Estimate, interval, interval_of_set
-from hilum.infer.predictor import Predictor
+from hilum.infer.predictor import FAULTS, Predictor
 from hilum.metrics import _names, latency_s, throughput
 from hilum.tasks._task import Judged, headline_value
 
 log = logging.getLogger(__name__)
 
 RESAMPLES = 2000
-APART = {"HIL-INFER-12", "HIL-INFER-13", "HIL-INFER-14", "HIL-INFER-15", "HIL-INFER-22"}
-# Faults of a runtime or of its device say nothing of the model: nothing is judged then.
 SETS = ("kid", "fid", "recall")
 # How generated images are compared with real ones, the headline first; fid and recall where images are enough.
 BIASED = ("fid",)
@@ -74,8 +72,9 @@ def judge_all(
 ) -> Evaluation:
     """Predict and judge every case; one that fails is missing, with its reason, and counts worst.
 
-    Faults APART are raised. Every call of the predictor but the first is timed: latency_s and throughput. watch: called
-    with every case and its result, for what needs the findings and not the judgement.
+    Faults of a runtime are raised: nothing is judged then. Every call of the predictor but the first is timed:
+    latency_s and throughput. watch: called with every case and its result, for what needs the findings and not the
+    judgement.
     """
     judged: list[Judged] = []
     missing = []
@@ -95,7 +94,7 @@ def judge_all(
             for warning in result.warnings:
                 warnings.setdefault(warning, []).append(case.id)
         except HilumError as error:
-            if error.code in APART:
+            if error.code in FAULTS:
                 raise
             missing.append((case, str(error)))
             log.warning("case %s gave no result: %s", case.id, error.code)

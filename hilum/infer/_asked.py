@@ -1,9 +1,10 @@
 """The network of a run, asked by a runtime: which one, how many windows at a time, what a window costs."""
 
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from hilum import __version__
 from hilum.core import card
@@ -20,6 +21,9 @@ from hilum.infer.runtimes import _choose
 from hilum.infer.runtimes._stored import Stored, key
 from hilum.tasks import _build, _task
 
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 NO_ROOM = ("while an image was computed", "Use --runtime torch, which computes on processors")
 KEPT = 16
 # Runtimes ready at a time, by network and size of what it looks at: of images of many sizes not all.
@@ -116,20 +120,40 @@ class Asked:
         """(F,) float64: what the head of the network reads, its mean over space and the batch.
 
         inputs: the network's arguments; what it was asked last is not computed again, and windows are computed by the
-        runtime in use where that is as exact as PyTorch. Only of networks with `features`.
+        runtime in use where that is as exact as PyTorch; whole images too where that is a card's. Only of networks with
+        `features`.
         """
         import torch
 
         known = self._last.of(self.net, inputs)
         if known is not None:
             return known
-        which = (id(self.net), True, False, tuple(inputs[0].shape))
-        chosen = self._chosen.get(which)
         with torch.inference_mode():
-            if chosen is not None and _choose.card(chosen.name)["exact"]:
-                with card.room(*NO_ROOM):
-                    return pooled(chosen.look(inputs[0]))
-            return pooled(self.net.features(*inputs))
+            return self._with_room(lambda: self._pooled(inputs))
+
+    def _pooled(self, inputs: Sequence[Any]) -> Array:
+        """The same, computed."""
+        which = (id(self.net), True, False, tuple(inputs[0].shape))
+        chosen, by = self._chosen.get(which), self.computed_by
+        if chosen is None and by is not None and self.on_card and len(inputs) == 1:
+            # it was asked for scores so far
+            chosen = _choose.chosen(by.name, features_of(self.net), inputs[0])
+            self._keep(which, chosen)
+        if chosen is not None and _choose.card(chosen.name)["exact"]:
+            return pooled(chosen.look(inputs[0]))
+        return pooled(self.net.features(*inputs))
+
+    def _with_room(self, compute: Callable[[], T]) -> T:
+        """What `compute` gives; where "auto" took a card that has no room for it, by processors from now on."""
+        try:
+            with card.room(*NO_ROOM):
+                return compute()
+        except HilumError as error:
+            if error.code != card.FULL or self.runtime != _choose.AUTO:
+                raise
+            log.warning("%s: processors go on", error.seen)
+            self.runtime, self._chosen = "torch", {}
+        return compute()
 
     def _head(self) -> streamed.Head | None:
         """The last layer, where a runtime computes what it reads and it is computed here; not with dropout left on."""
@@ -191,12 +215,16 @@ class Asked:
             # what trying others would hold is not known, and images that differ in size would each be tried
             few = self.limit is not None or any(known[:-1] == which[:-1] for known in self._chosen)
             work = 1 if few else count * self._cases
-            self._chosen[which] = _choose.chosen(name, net, window, head, self._stored(net, window), work)
-            if len(self._chosen) > KEPT:
-                del self._chosen[next(iter(self._chosen))]
+            self._keep(which, _choose.chosen(name, net, window, head, self._stored(net, window), work))
         # the last one is the one used last
         self._chosen[which] = self._chosen.pop(which)
         return self._chosen[which]
+
+    def _keep(self, which: tuple[int, bool, bool, tuple[int, ...]], chosen: _choose.Chosen) -> None:
+        """A runtime that is ready; of many the oldest is let go."""
+        self._chosen[which] = chosen
+        if len(self._chosen) > KEPT:
+            del self._chosen[next(iter(self._chosen))]
 
     def _drops(self) -> bool:
         """Whether dropout is left on."""

@@ -1,6 +1,5 @@
 """A run or a bundle becomes a function from a case to a Result."""
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,12 +15,12 @@ from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
 from hilum.core.strongest import strongest
 from hilum.infer import promise, streamed, watched, windows
-from hilum.infer._asked import NO_ROOM, Asked, by_class
+from hilum.infer._asked import Asked, by_class
 from hilum.infer._pooled import Last
 from hilum.infer.near import Near
-from hilum.infer.runtimes import _choose
 
-log = logging.getLogger(__name__)
+FAULTS = {"HIL-INFER-12", "HIL-INFER-13", "HIL-INFER-14", "HIL-INFER-15", "HIL-INFER-22"}
+# Of a runtime or of its device: they say nothing of the model or the case.
 
 
 @dataclass(frozen=True)
@@ -107,27 +106,13 @@ class Predictor(Asked):
         case = replace(case, items={**case.items, **looks})
         with self.clock("prepare"):
             prepared = self.task.prepare(case, truth=False)
-        reduced, kept = self._with_room(compute, prepared)
+        reduced, kept = self._with_room(lambda: compute(prepared))
         with self.clock("back"):
             result = self.task.decode(reduced, prepared, case)
         _check_finite(result, case)
         if self.anatomy is not None:
             result = replace(result, warnings=(*result.warnings, *watched.warnings(looks, self.anatomy)))
         return Opinion(result, prepared, **kept)
-
-    def _with_room(
-        self, compute: Callable[[dict[str, Any]], tuple[Any, dict[str, Any]]], prepared: dict[str, Any]
-    ) -> tuple[Any, dict[str, Any]]:
-        """The same as `compute`; where "auto" took a card that has no room for it, by processors from now on."""
-        try:
-            with card.room(*NO_ROOM):
-                return compute(prepared)
-        except HilumError as error:
-            if error.code != card.FULL or self.runtime != _choose.AUTO:
-                raise
-            log.warning("%s: processors go on", error.seen)
-            self.runtime, self._chosen = "torch", {}
-        return compute(prepared)
 
     def looked(self, prepared: dict[str, Any], progress: Progress = quiet) -> tuple[Any, Any]:
         """What a case is decoded from: logits, and the entropies of several opinions (here there is one: None)."""

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hilum.core import card
 from hilum.core.errors import HilumError
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def peak_bytes() -> int:
 
 
 def forget_peak() -> int:
-    """Begin the peak anew where the system allows it (Linux), and say where it stands."""
+    """Begin the peak anew where the system allows it (Linux), that of a card too, and say where it stands."""
+    card.forget()
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     return peak_bytes()

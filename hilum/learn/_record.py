@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from hilum.core import card
 from hilum.core.image import Array
 from hilum.core.plan import Plan
 from hilum.core.run import write_rows
@@ -93,8 +94,13 @@ class Record:
             self.trackers.round(row, state.plan)
 
     def timing(self, state: State) -> dict[str, Any]:
-        """Seconds of this process: of each kind of work and the rest, which add up to `seconds`; its peak memory."""
+        """Seconds of this process: of each kind of work and the rest, which add up to `seconds`; its peak memory.
+
+        Of a card the most that its tensors held there, where one was used.
+        """
         whole = time.monotonic() - self.began
         spent = {n: round(v, 3) for n, v in self.spent.items()} | {"rest": round(whole - sum(self.spent.values()), 3)}
         best = {k: v for k, v in state.memory.get("best", {}).items() if k != "weights"}
-        return {"seconds": round(whole, 3), **spent, "best": best or None, "peak_bytes": _pace.peak_bytes()}
+        told = {"seconds": round(whole, 3), **spent, "best": best or None, "peak_bytes": _pace.peak_bytes()}
+        held = card.peak()
+        return told | {"card_bytes": held} if held else told

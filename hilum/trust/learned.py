@@ -20,7 +20,7 @@ from hilum.core.image import Array, Case
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
 from hilum.infer import streamed
-from hilum.infer.predictor import Predictor
+from hilum.infer.predictor import FAULTS, Predictor
 from hilum.metrics import _names
 from hilum.tasks import _build
 from hilum.tasks._task import Judged, headline_value
@@ -93,7 +93,9 @@ def learn(
     raw = any("kspace" in case.items for case in parts["train"])
     parts = {p: evenly(parts[p], most) for p, most in (("train", RAW if raw else TRAIN), ("val", VAL))}
     predictor.task.keep_largest(())
-    train, val = (_seen(predictor, parts[part], part == "val", progress) for part in ("train", "val"))
+    predictor.expect(len(parts["train"]) + len(parts["val"]))
+    # what computes is chosen by the answers, of which training images give none
+    val, train = (_seen(predictor, parts[part], part == "val", progress) for part in ("val", "train"))
     if not val.groups:
         return None, {}
     single, words = pieces.chosen(val.gains, val.groups)
@@ -115,12 +117,14 @@ def _kinds(predictor: Predictor, cases: Sequence[Case]) -> dict[str, list[str]]:
 
 
 def _seen(predictor: Predictor, cases: Sequence[Case], answers: bool, progress: Progress) -> Seen:
-    """What all cases of a part show; a case that fails is left out."""
+    """What all cases of a part show; a case that fails is left out, and faults of a runtime are raised."""
     seen = Seen()
     for number, case in enumerate(cases, 1):
         try:
             _look(predictor, case, seen, answers)
         except HilumError as fault:
+            if fault.code in FAULTS:
+                raise
             log.warning("case %s is left out of the calibration: %s", case.id, fault.code)
         progress("calibrate", number, len(cases), case.id)
     return seen
@@ -134,17 +138,19 @@ def write(
     opinions: Opinions | None = None,
     others: Sequence[Run] = (),
     progress: Progress = quiet,
+    runtime: str = "torch",
 ) -> Calibration | None:
     """Learn and put it into a finished run folder: calibration.json, outlier.safetensors and the manifest anew.
 
     opinions: whose mean the answers are from now on. others: runs that make an ensemble with this one, whose weights
-    are copied. None, and nothing is written, for a generator and without validation cases. Else as for `learn`.
+    are copied. runtime: what computes, as of `predict`. None, and nothing is written, for a generator and without
+    validation cases. Else as for `learn`.
     """
     if others:
         ensemble.check(run, others)
         opinions = Opinions(kind="ensemble", count=1 + len(others))
     opinions = opinions or Opinions()
-    predictor = Several(run, opinions, others)
+    predictor = Several(run, opinions, others, runtime)
     if predictor.task.CARD["infer"] == "sampler":
         return None
     made, arrays = learn(predictor, units, error, acceptable, progress)
@@ -196,7 +202,7 @@ def _look(predictor: Predictor, case: Case, seen: Seen, answers: bool) -> None:
         if "kspace" in case.items:
             images = {inputs.ZERO_FILLED: inputs.zero_filled(task, case)}
         rows = {role: quality.features(image) for role, image in images.items()}
-        view = outlier.views(task, predictor.net, case, known=rows.get("image"))
+        view = outlier.views(task, predictor.net, case, known=rows.get("image"), features=predictor.features)
         for role, row in rows.items():
             seen.rows.setdefault(role, []).append(row)
         if view is not None:

@@ -19,6 +19,7 @@ def calibrate(
     acceptable: float | None = None,
     opinions: str = "one",
     others: Sequence[Path | str] = (),
+    runtime: str = "torch",
     progress: Progress = quiet,
 ) -> dict[str, Any]:
     """Write calibration.json into the run folder and return it. `hilum train` has done so with the defaults.
@@ -27,7 +28,8 @@ def calibrate(
     wrong, and whose prediction set may lack the true class. acceptable: from when a result is right, as Dice or F1 of
     boxes (0.7 if not given), of a picture as PSNR in dB (30); what can only be another of these, and any of a class, is
     refused (HIL-TRUST-23). opinions: whose mean an answer is from now on, "one", "views" or "dropout:N"; others: runs
-    of the same plan and split that make an ensemble with this one, whose weights are copied into the run.
+    of the same plan and split that make an ensemble with this one, whose weights are copied into the run. runtime: what
+    computes, as of `predict`.
     """
     run = Run(Path(model))
     writable(run, "Calibrate")
@@ -35,9 +37,9 @@ def calibrate(
         # it asks for its networks one by one here
         from hilum.verbs import _system
 
-        words = {"error": error, "acceptable": acceptable, "opinions": opinions}
+        words = {"error": error, "acceptable": acceptable, "opinions": opinions, "runtime": runtime}
         return {"networks": _system.calibrated(run, data, words, others, progress)}
-    return of_one(run, data, error, acceptable, opinions, others, progress)
+    return of_one(run, data, error, acceptable, opinions, runtime, others, progress)
 
 
 def of_one(
@@ -46,6 +48,7 @@ def of_one(
     error: float,
     acceptable: float | None,
     opinions: str,
+    runtime: str,
     others: Sequence[Path | str],
     progress: Progress,
 ) -> dict[str, Any]:
@@ -55,13 +58,13 @@ def of_one(
     wanted, more = several.parse(opinions), [Run(Path(path)) for path in others]
     if more and wanted.kind != "one":
         raise HilumError("HIL-TRUST-08", "Both --opinions and --with were given", "Give one of them")
-    made = learned.write(run, units, error, acceptable, wanted, more, progress)
+    made = learned.write(run, units, error, acceptable, wanted, more, progress, runtime)
     if made is None:
         raise HilumError(
             "HIL-TRUST-21", f"{run.path} can not be calibrated: it generates, or no validation case gave a result",
             "Train with a validation part",
         )  # fmt: skip
-    facts = {"part": made.part, "cases": made.cases, "error": error, "acceptable": made.acceptable}
+    facts = {"part": made.part, "cases": made.cases, "error": error, "acceptable": made.acceptable, "runtime": runtime}
     if made.opinions.kind != "one":
         facts |= {"opinions": made.opinions.model_dump(), "with": [r.path.name for r in more]}
     run.record("calibrate", facts)

@@ -9,15 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from hilum.core import catalogue
+from hilum.core import card, catalogue
 from hilum.core.errors import HilumError
 from hilum.core.image import Case
+from hilum.core.progress import quiet
 from hilum.core.run import Run
+from hilum.infer.runtimes import _choose
 from hilum.planning.planner import look
 from hilum.tasks._task import Judged
 from hilum.trust import learned
 from hilum.trust.trusted import Trusted
+from hilum.verbs import train as verb
 from hilum.verbs._same import same_data
 from hilum.verbs.calibrate import calibrate
 from hilum.verbs.evaluate import evaluate
@@ -188,3 +192,61 @@ def test_the_gate_is_learned_of_the_scaled_answers_that_are_delivered() -> None:
     predictor: Any = SimpleNamespace(plan=SimpleNamespace(task="classify"), task=SimpleNamespace(metrics=["accuracy"]))
     made, _ = learned._fitted(predictor, learned.Seen(), val, 0.1, None)
     assert made.scaling.method == "vector" and made.gate is not None and made.gate.rate == 1
+
+
+def test_it_is_learned_by_another_runtime_alike(
+    slices: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a card, or by processors that are taken for one; training images are looked at by it too."""
+    if not torch.cuda.is_available():
+        monkeypatch.setattr(card, "KIND", "cpu")
+        monkeypatch.setattr(card, "there", lambda: True)
+    data, folder = slices
+    own, asked = tmp_path / "run", list[str]()
+    shutil.copytree(folder, own)
+    chosen = _choose.chosen
+
+    def seen(name: str, net: Any, window: Any, *_: Any) -> Any:
+        asked.append(type(net).__name__)
+        return chosen("torch-cuda", net, window)
+
+    monkeypatch.setattr(_choose, "chosen", seen)
+    found = calibrate(own, data, runtime="auto")
+    wanted = Run(folder).calibration
+    assert wanted is not None and wanted.sets is not None and asked == ["Net", "Features"]
+    assert found["sets"]["threshold"] == pytest.approx(wanted.sets.threshold, abs=1e-3)
+    assert found["cases"] == wanted.cases and Run(own).ledger()[-1]["runtime"] == "auto"
+
+
+def test_a_runtime_that_fails_ends_it(
+    slices: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no fault of the cases, so they are not left out; what was learned before stays."""
+    data, folder = slices
+    own = tmp_path / "run"
+    shutil.copytree(folder, own)
+
+    def fails(*_: object) -> None:
+        raise HilumError("HIL-INFER-22", "The memory of the CUDA device ran out", "Use --runtime torch")
+
+    monkeypatch.setattr(learned.Several, "opinion", fails)
+    with pytest.raises(HilumError) as error:
+        calibrate(own, data)
+    assert error.value.code == "HIL-INFER-22" and Run(own).calibration == Run(folder).calibration
+    with pytest.raises(HilumError) as error:
+        calibrate(own, data, runtime="quick")
+    assert error.value.code == "HIL-INFER-02"
+
+
+@pytest.mark.parametrize(("accelerator", "runtime"), [("cuda", "auto"), ("cpu", "torch")])
+def test_what_trained_on_a_card_is_learned_of_by_it(
+    accelerator: str, runtime: str, slices: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, own, asked = slices[0], tmp_path / "run", list[str]()
+    shutil.copytree(slices[1], own)
+    monkeypatch.setattr(verb._device, "on_cuda", lambda name: name == "cuda")
+    monkeypatch.setattr(verb.learned, "write", lambda *_, runtime, **more: asked.append(runtime))
+    run = Run(own)
+    units = look(data, "classify", 0).units(run.plan)
+    verb._finished(own, run.plan, units, False, {"accelerator": accelerator, "devices": 1}, quiet)
+    assert asked == [runtime]
