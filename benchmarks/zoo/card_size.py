@@ -1,4 +1,4 @@
-"""Table C of the zoo: networks at the size of their cards, trained on a GPU. Without one, the page says that alone.
+"""Table C of the zoo: networks at the size of their cards, trained on a GPU. Without one, the page alone is written.
 
     HILUM_DATA=... .venv/bin/python benchmarks/zoo/card_size.py [--only NAME] [--table NAME] [--limit MINUTES] [--list]
 
@@ -64,7 +64,8 @@ def main() -> None:
             print(f"{'done   ' if place(results, cell.file).is_file() else 'not yet'} {cell.file}")
         return
     if not torch.cuda.is_available():
-        sys.exit("There is no GPU here; networks of this size are not trained without one.")
+        put(results)
+        sys.exit("There is no GPU here, and without one networks of this size are not trained; the page is written.")
     if "HILUM_DATA" not in os.environ:
         sys.exit("HILUM_DATA is not set. It names the folder of the data sets.")
     # a polite stop ends the training that runs too

@@ -156,8 +156,11 @@ def test_card_size_is_what_the_name_alone_builds_and_waits_for_a_gpu(
     assert unet.words[-2:] == ["--accelerator", "cuda"] and "1000" in unet.words
     assert len({cell.file for cell in plane.values()}) == len(plane) > 15
     monkeypatch.setattr("sys.argv", ["card_size.py"])
+    written = list[Path]()
+    monkeypatch.setattr(card_size, "put", written.append)
     with pytest.raises(SystemExit, match="There is no GPU here"):
         card_size.main()
+    assert [folder.name for folder in written] == ["results"]
 
 
 def test_exports_of_every_network_are_compared(script: Any) -> None:
