@@ -38,7 +38,8 @@ ABOUT = [
     "`p Holm` does not count: were all networks equal, more than one table of twenty would call one worse than the",
     "best. `hilum compare` counts all pairs instead, which so many networks could not pass on ten groups, whatever",
     "they find. Pairs that papers speak of are free of it: they were named before.",
-    "Cells of processors and of a card may stand beside each other, both in float32: hardware is in the list of cells.",
+    "Cells of processors and of a card may stand beside each other, both in float32: hardware is in the list of cells,",
+    "and `MB on card`, the most that tensors of a training held there.",
 ]
 RUN = "python benchmarks/zoo/one.py train"
 # What trains a cell. Older cells name `hilum train`; they were trained by this too.
@@ -195,6 +196,7 @@ def _cell(cell: Row) -> Row:
     made |= {"s in all": f"{busy['seconds']:.0f}", "others": f"{busy['others']:g}"}
     hardware = " and ".join(cell["hardware"][n] for n in ("processors", "card") if n in cell["hardware"])
     made |= {"at once": cell.get("at once", 1), "load": f"{busy['load_start']:g} to {busy['load_most']:g}"}
-    made |= {"hardware": hardware}
+    held = (cell.get("timing") or {}).get("card_bytes")
+    made |= {"MB on card": None if held is None else round(held / 2**20), "hardware": hardware}
     commit = cell["commit"] + " (taken over)" * ("taken over" in cell)
     return made | {"commit": commit, "torch": cell["versions"]["torch"], "date": cell["date"][:10]}
