@@ -240,6 +240,9 @@ def predict(
     roi: Annotated[
         str | None, typer.Option(help="Of a system of networks: the classes that are wanted, with commas.")
     ] = None,
+    coarse: Annotated[
+        Path | None, typer.Option(help="A run or bundle of masks at a larger spacing: look around what it finds only.")
+    ] = None,
     cluster: Annotated[
         str | None, typer.Option(help="Several processes (local:4), or a Dask scheduler of your own (tcp://host:8786).")
     ] = None,
@@ -256,7 +259,8 @@ def predict(
         found = verb(
             model, list(inputs or []), out, fixed=fixed, moving=moving,
             memory=memory, runtime=runtime, format=format, wide=wide, maps=maps, order=order,
-            roi=tuple(name.strip() for name in roi.split(",")) if roi else (), cluster=cluster,
+            roi=tuple(name.strip() for name in roi.split(",")) if roi else (), coarse=coarse,
+            cluster=cluster,
             accept=tuple(accept or ()), progress=progress,
         )  # fmt: skip
     show.predicted(found, out)

@@ -4,8 +4,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-STAGES = ("read", "prepare", "network", "merge", "back", "trust", "write")
-# merge: windows added up and classes told. back: onto the image's grid. trust: doubt, unlikeness, the gate.
+STAGES = ("read", "coarse", "prepare", "network", "merge", "back", "trust", "write")
+# coarse: where to look, by another model. merge: windows added up and classes told. back: onto the image's grid.
+# trust: doubt, unlikeness, the gate.
 
 
 class Clock:

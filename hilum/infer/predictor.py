@@ -1,8 +1,9 @@
 """A run or a bundle becomes a function from a case to a Result."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from hilum.core.strongest import strongest
 from hilum.infer import promise, streamed, watched, windows
 from hilum.infer._asked import Asked, by_class
 from hilum.infer._pooled import Last
+from hilum.infer._region import Region, aside, too_little
 from hilum.infer.near import Near
 
 FAULTS = {"HIL-INFER-12", "HIL-INFER-13", "HIL-INFER-14", "HIL-INFER-15", "HIL-INFER-22"}
@@ -42,11 +44,14 @@ class Opinion:
 class Predictor(Asked):
     """The predicting network of a run, with its weights, and the task that knows how to use it.
 
-    runtime: a file of hilum/infer/runtimes, or "auto". limit: bytes that a prediction may hold, whole process.
+    runtime: a file of hilum/infer/runtimes, or "auto". limit: bytes that a prediction may hold, whole process. coarse:
+    says where to look, where it is set (`coarse.Coarse`); guided_by: what came of that in the last case.
     """
 
     maps = False
     # Whether maps of a case are written as pictures, by those that have some (`trust.trusted`).
+    coarse: Callable[[Case, Collection[str]], Region | None] | None = None
+    guided_by: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, run: Run, runtime: str = "torch", limit: int | None = None) -> None:
         super().__init__(run, runtime, limit)
@@ -67,12 +72,43 @@ class Predictor(Asked):
         """What is found, in as little memory as can be. maps: of scores, made on the way where masks are streamed."""
         if not self.streams:
             return self.opinion(case, progress)
+        if self.coarse is not None:
+            # read once, for both models
+            case = replace(case, items={**case.items, "image": case.read("image")})
+        region = self._region(case)
 
         def streaming(prepared: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-            found = self._streamed(prepared, progress, maps)
+            found = self._around(prepared, region, progress, maps)
+            if found is None:
+                found = self._streamed(prepared, progress, maps)
             return found.labels, {"logits": None, "near": found.near, "maps": found.maps}
 
         return self._told(case, streaming)
+
+    def _region(self, case: Case) -> Region | None:
+        """Where the coarse model says to look; None for everywhere."""
+        if self.coarse is None:
+            return None
+        with self.clock("coarse"):
+            region = self.coarse(case, {c.name for c in self.plan.classes})
+        self.guided_by = {} if region is not None else {"whole": "the coarse model found nothing"}
+        return region
+
+    def _around(
+        self,
+        prepared: dict[str, Any],
+        region: Region | None,
+        progress: Progress,
+        maps: Mapping[str, streamed.Map] | None,
+    ) -> streamed.Found | None:
+        """What is found in the region; None where there is none, or where it is too little."""
+        if region is None:
+            return None
+        where = region.on(prepared["image"].shape[1:])
+        found = self._streamed(prepared, progress, maps, where)
+        why = too_little(found.labels, where)
+        self.guided_by = {**self.guided_by, "whole": why}
+        return None if why else found
 
     def opinion(self, case: Case, progress: Progress = quiet) -> Opinion:
         """The same, with the logits that it was decoded from, all of them held."""
@@ -155,9 +191,10 @@ class Predictor(Asked):
         raise AssertionError(f"unknown way to infer: {self.task.CARD['infer']}")
 
     def _streamed(
-        self, prepared: dict[str, Any], progress: Progress, maps: Mapping[str, streamed.Map] | None
-    ) -> streamed.Found:
-        """Labels, and what their doubt is told from, plane by plane."""
+        self, prepared: dict[str, Any], progress: Progress, maps: Mapping[str, streamed.Map] | None,
+        where: Array | None = None,
+    ) -> streamed.Found:  # fmt: skip
+        """Labels, and what their doubt is told from, plane by plane. where: bool on the network's grid, to look at."""
         options, image = self.task.options, prepared["image"]
         tiles = windows.tiling(image.shape[1:], self.plan.patch, options.overlap)
         window, head = windows.middle(image, tiles), self._head()
@@ -168,12 +205,14 @@ class Predictor(Asked):
         count = 1 + len(self.plan.classes)
         channels = count if late is None else late.weight.shape[1]
         placed = prepared["placed"].image
-        # what a process holds for a card is not predicted, nor what the card holds
-        self.promised = None if self.on_card else promise.of(
+        # what a process holds for a card is not predicted, nor what the card holds; and a promise is of all windows
+        self.promised = None if self.on_card or where is not None else promise.of(
             lambda: self._cost(look, window, late, pace), tiles, channels, image.nbytes, placed.array, len(maps or {}),
             self._began, len(maps or {}) if self.maps else 0, bool(self.task.single),
         )  # fmt: skip
-        told = ""
+        told, left = "", None if where is None else aside(where, tiles)
+        if left is not None:
+            self.guided_by = {**self.guided_by, "windows": int((~left).sum()), "of": tiles.count}
         if self.promised is not None:
             self.promised.keep(self.limit)
             told = self.promised.words()
@@ -182,8 +221,8 @@ class Predictor(Asked):
             progress(name, done, total, told)
 
         with self.clock("merge"):
-            planes = windows.planes(look, image, tiles, options.mirror, self._air(), noted, pace, self._waiting)
-            return streamed.found(planes, image, count, late, maps)
+            planes = windows.planes(look, image, tiles, options.mirror, self._air(), noted, pace, self._waiting, left)
+            return streamed.found(planes, image, count, late, maps, where=where)
 
     def told(self, case: Case, progress: Progress = quiet) -> tuple[Result, dict[str, Any]]:
         """What is found in the case, and what that cost: seconds by stage, bytes, and the runtime."""
@@ -198,6 +237,8 @@ class Predictor(Asked):
         cost["bytes"] = {"measured": max(resident.peak(), 0 if promised is None else promised.tried)}
         if self.on_card:
             cost["bytes"]["card"] = card.peak()
+        if self.coarse is not None:
+            cost["coarse"] = {k: v for k, v in self.guided_by.items() if v != ""}
         if promised is not None:
             cost["bytes"]["predicted"], cost["predicted_seconds"] = promised.total, {"network": promised.seconds}
         if by is not None and self.streams:

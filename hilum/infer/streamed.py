@@ -88,11 +88,13 @@ def found(
     head: Head | None = None,
     maps: Mapping[str, Map] | None = None,
     seed: int = 0,
+    where: Array | None = None,
 ) -> Found:
     """Labels of merged planes (first, (C, n, *rest)) as `windows.planes` gives them; of equal scores the first class.
 
     image: (C, *space), what was looked at. count: classes with the background; further channels are left out. head:
-    makes scores of the channels, where they are features. Refused (HIL-M10): what is no number, one answer everywhere.
+    makes scores of the channels, where they are features. where: bool (*space), elsewhere is background. Refused
+    (HIL-M10): what is no number, one answer everywhere.
     """
     shape = image.shape[1:]
     labels = np.zeros(shape, dtype=np.uint8 if count <= 256 else np.int16)
@@ -114,6 +116,9 @@ def found(
             for name, picture in pictures.items():
                 picture[start : start + size].reshape(-1)[part] = (maps or {})[name](scores).cpu().numpy()
         labels[start : start + size] = here.reshape(size, *shape[1:])
+        if where is not None:
+            for kept in (labels, *pictures.values()):
+                kept[start : start + size] *= where[start : start + size]
         for low in range(0, size, at_a_time(shape[1:])):
             end = min(low + at_a_time(shape[1:]), size)
             keeper.add(labels[start + low : start + end], values[:, low:end])

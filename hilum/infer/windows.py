@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 BYTES = 4
 BLOCK = 8
 # Planes handed out at a time.
+ALIKE = 2
+# Answers to windows of one value that are kept: of air, and of what is aside.
 Look = Callable[["Tensor"], "Tensor"]
 # What is asked of a network: windows (B, C, *patch) become (B, K, *patch), float32; of one each but for a `Pace`.
 
@@ -102,13 +104,15 @@ def planes(
     progress: Progress = quiet,
     pace: Pace = ALONE,
     waiting: Waiting = nullcontext,
+    aside: Array | None = None,
 ) -> "Iterator[tuple[int, Tensor]]":
     """The merged answer of an image (C, *space), as soon as no window will add to it: (first plane, (K, n, *rest)).
 
     Planes are along the first axis and come in order, without what was padded. Only as many are held as windows reach.
     mirror: each answer is the mean over all mirrored inputs (wrong where left and right are different classes).
     air: windows of air around the body (`outside`) are taken for one value alone, and the answer to one value is used
-    again. None: every window is looked at. pace, waiting: as of `_lanes.answers`.
+    again. None: every window is looked at. pace, waiting: as of `_lanes.answers`. aside: bools, one for each window:
+    those are not looked at, and what is answered there says nothing.
     """
     import torch
 
@@ -120,10 +124,12 @@ def planes(
     ]
     views: Iterator[Tensor] = (array[(slice(None), slice(None), *place)] for place in places)
     asked = look
-    if air is not None:
+    if air is not None or aside is not None:
         asked = _remembered(look)
-        if air > -math.inf:
+        if air is not None and air > -math.inf:
             views = _flat(views, outside(array[0], tiles, air).ravel())
+        if aside is not None:
+            views = _flat(views, aside.ravel())
     # whoever takes planes may end early: then nothing is computed any more
     with closing(answers(lambda window: looked_at(asked, window, mirror), views, pace, waiting)) as coming:
         yield from _summed(zip(places, coming, strict=True), tiles, progress)
@@ -257,7 +263,8 @@ def _remembered(look: Look) -> Look:
         value = tuple(low[0].tolist())
         answer = known.get(value)
         if answer is None:
-            known.clear()
+            if len(known) == ALIKE:
+                known.clear()
             answer = known[value] = look(window)
         return answer
 

@@ -14,6 +14,7 @@ from hilum.core.run import Run
 from hilum.core.system import Group
 from hilum.infer import merging, structures
 from hilum.infer._clock import Clock
+from hilum.infer.coarse import Coarse, check
 from hilum.infer.merging import Merging
 from hilum.infer.predictor import Opinion
 from hilum.infer.promise import Promise
@@ -31,9 +32,21 @@ ODDS = "odds"
 
 def trusted(
     run: Run, runtime: str = "torch", limit: int | None = None, wide: bool = False, maps: bool = False,
-    roi: Sequence[str] = (),
+    roi: Sequence[str] = (), coarse: Run | None = None,
 ) -> Trusted:  # fmt: skip
-    """A predictor of a run or a system. roi: of a system, the classes that are wanted; () for all (HIL-TRUST-30)."""
+    """A predictor of a run or a system. roi: of a system, the classes that are wanted; () for all (HIL-TRUST-30).
+
+    coarse: the model that says where to look (see infer/coarse.py).
+    """
+    made = _opened(run, runtime, limit, wide, maps, roi)
+    if coarse is not None:
+        check(run, coarse, limit, wide)
+        made.guided(Coarse(coarse, runtime))
+    return made
+
+
+def _opened(run: Run, runtime: str, limit: int | None, wide: bool, maps: bool, roi: Sequence[str]) -> Trusted:
+    """The predictor of a run or a system."""
     if run.system is not None:
         return System(run, runtime, limit, wide, maps, roi)
     if roi:
@@ -74,6 +87,12 @@ class System(Trusted):
         for part in self.parts.values():
             part.clock = self.clock
 
+    def guided(self, coarse: Coarse) -> None:
+        """As of every part; each looks around what has the names of its own classes."""
+        for part in self.parts.values():
+            part.guided(coarse)
+        self.coarse = coarse
+
     def expect(self, cases: int) -> None:
         """As of every part."""
         for part in self.parts.values():
@@ -95,6 +114,8 @@ class System(Trusted):
             mask = result["mask"]
             merged.add(grid.ras_view(mask.array[None], image)[0], mask.classes.keys(), _odds(opinion))
             found[name] = replace(result, findings={})
+        if self.coarse is not None:
+            self.guided_by = {name: dict(part.guided_by) for name, part in self.parts.items()}
         # of what is computed on a card nothing is foreseen
         self.promised = None if self.on_card else _promised(list(self.parts.values()))
         return self._together(found, array, merged.lost, image)

@@ -20,9 +20,13 @@ from typing import Any
 from hilum.core.errors import HilumError
 from hilum.core.extras import install
 from hilum.core.image import Case
+from hilum.core.run import Run
 from hilum.verbs import _record
 
 LOCAL = "local:"
+WORDS = ("model", "files", "runtime", "memory", "wide", "maps", "roi", "coarse", "processes")
+# What a predictor is made from: files is the `digest` of `files_of`, memory bytes or None, coarse a path or None,
+# processes those that share a machine.
 RETRIES = 1
 # Of a case whose process was lost; one that loses it again is given up.
 _alone = threading.Lock()
@@ -57,9 +61,9 @@ def run(cases: Sequence[Case], address: str, settings: dict[str, Any]) -> Iterat
 def one(case: Case, settings: dict[str, Any]) -> dict[str, Any]:
     """In a worker: predict and write one case; {"done": row} or {"error": [code, seen, remedy]}.
 
-    settings: model, files (`digest` of its files), runtime, memory (bytes or None), wide, maps, roi, folder, key (of
-    the record there), format, processes (on this machine), cases (about, of each). One case at a time, whatever the
-    threads of the worker: they share a predictor. Another model or folder than the caller's is refused (HIL-INFER-21).
+    settings: WORDS, and folder, key (of the record there), format, cases (about, of each). One case at a time, whatever
+    the threads of the worker: they share a predictor. Another model or folder than the caller's is refused
+    (HIL-INFER-21).
     """
     from hilum.verbs import _flow
     from hilum.verbs.predict import READ, finishing
@@ -68,9 +72,7 @@ def one(case: Case, settings: dict[str, Any]) -> dict[str, Any]:
         try:
             folder = Path(settings["folder"])
             _check_folder(folder, settings["key"])
-            predictor = _predictor(
-                *(settings[k] for k in ("model", "files", "runtime", "memory", "wide", "maps", "roi", "processes"))
-            )
+            predictor = _predictor(*(settings[name] for name in WORDS))
             predictor.expect(settings["cases"])
             finish = finishing(folder, settings["format"])
             ((_, outcome),) = _flow.run([case], READ, predictor.told, finish, ahead=False, before=predictor.fits)
@@ -84,6 +86,11 @@ def one(case: Case, settings: dict[str, Any]) -> dict[str, Any]:
 def digest(hashes: Mapping[str, str]) -> str:
     """One hash for the files of a model, of their own ({name: SHA-256}, as `Run.hashes` has them)."""
     return hashlib.sha256(json.dumps(dict(sorted(hashes.items()))).encode()).hexdigest()
+
+
+def files_of(run: Run, coarse: Run | None) -> dict[str, str]:
+    """The hashes of the files of both models, for `digest`."""
+    return run.hashes() | ({} if coarse is None else {f"coarse/{name}": one for name, one in coarse.hashes().items()})
 
 
 @functools.lru_cache(maxsize=1)
@@ -109,7 +116,7 @@ def _elsewhere(seen: str) -> HilumError:
 @functools.lru_cache(maxsize=1)
 def _predictor(
     model: str, files: str, runtime: str, memory: int | None, wide: bool, maps: bool, roi: tuple[str, ...],
-    processes: int,
+    coarse: str | None, processes: int,
 ) -> Any:  # fmt: skip
     """Opened once in a process; the processors of a machine are shared between its processes.
 
@@ -118,15 +125,14 @@ def _predictor(
     """
     import torch
 
-    from hilum.core.run import Run
     from hilum.planning import machine
     from hilum.trust.system import trusted
 
-    run = Run(Path(model))
-    if digest(run.hashes()) != files:
-        raise _elsewhere(f"{model} is another model than the caller's")
+    run, other = Run(Path(model)), None if coarse is None else Run(Path(coarse))
+    if digest(files_of(run, other)) != files:
+        raise _elsewhere(f"{' or '.join(filter(None, (model, coarse)))} is another model than the caller's")
     torch.set_num_threads(max(1, machine.cores() // processes))
-    return trusted(run, runtime, memory, wide, maps, roi)
+    return trusted(run, runtime, memory, wide, maps, roi, other)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from hilum.core.sizes import parse_size
 from hilum.data.dataset import accepted, left_aside, open_dataset
 from hilum.data.layouts._files import stem
 from hilum.infer import export, promise
+from hilum.infer.coarse import check
 from hilum.infer.runtimes import _choose
 from hilum.io import _names, _source
 from hilum.io._dicom import seg_write
@@ -54,6 +55,7 @@ def predict(
     maps: bool = False,
     order: str = "arrival",
     roi: Sequence[str] = (),
+    coarse: Path | str | None = None,
     cluster: str | None = None,
     accept: tuple[str, ...] = (),
     progress: Progress = quiet,
@@ -64,7 +66,8 @@ def predict(
     may hold; an image that needs more is refused. runtime: see hilum/infer/runtimes; "auto" takes the fastest of those
     that agree with torch where there is enough to compute, and torch where there is not, or under a limit of memory.
     wide: also masks that miss little. maps: also where a mask is doubtful. order: of worklist.csv, "arrival" or
-    "doubt". roi: of a system of networks, the classes that are wanted. cluster: "local:N" processes, or a Dask
+    "doubt". roi: of a system of networks, the classes that are wanted. coarse: a run or bundle of masks at a larger
+    spacing; only around what it finds is looked (see infer/coarse.py). cluster: "local:N" processes, or a Dask
     scheduler. accept: codes of faults that are known and meant (D21).
     The same call into the same folder goes on where it stopped, further inputs join those that are there. A bad input
     costs that input only.
@@ -81,6 +84,10 @@ def predict(
     _choose.check_limit(runtime, limit)
     run, folder = Run(Path(model)), Path(out)
     run.check_hashes()
+    other = None if coarse is None else Run(Path(coarse).absolute())
+    if other is not None:
+        other.check_hashes()
+        check(run, other, limit, wide)
     _check_further(run, wide, maps)
     _check_way(run, limit, wide, roi)
     _check_form(run, format, roi, limit)
@@ -93,7 +100,7 @@ def predict(
     _check_place(folder, inputs)
     cases, lost = _cases(run.plan, inputs, fixed, moving, accept)
     asked = [format, runtime, wide, maps, *roi, *accept]
-    hashes = run.hashes()
+    hashes = _cluster.files_of(run, other)
     key = hashlib.sha256(json.dumps([hashes, *asked]).encode()).hexdigest()
     with _record.opened(folder, key, run) as record:
         _record.unopened(record, [str(path) for path in inputs], lost, folder)
@@ -103,6 +110,7 @@ def predict(
         left = [case for case in cases if case.id in stamps]
         progress("predict", len(cases) - len(left), len(cases))
         settings = {"runtime": runtime, "memory": limit, "wide": wide, "maps": maps, "roi": tuple(roi), "key": key}
+        settings["coarse"] = None if other is None else str(other.path)
         settings["files"] = _cluster.digest(hashes)
         flow = _outcomes(run, left, settings, cluster, folder, format, progress)
         for number, (case, outcome) in enumerate(flow, len(cases) - len(left) + 1):
@@ -135,13 +143,16 @@ def _outcomes(
     format: str,
     progress: Progress,
 ) -> Iterator[tuple[Case, Any]]:
-    """Each case with what became of it, in order. settings: runtime, memory in bytes, wide, maps, roi, key and files.
+    """Each case with what became of it, in order. settings: runtime, memory in bytes, wide, maps, roi, coarse, key
+    and files.
 
     Where memory is not limited, the first is read while the networks are loaded.
     """
     ahead = settings["memory"] is None and cluster is None
     with _flow.begun(cases if ahead else [], READ) as first:
-        predictor = trusted(run, *(settings[name] for name in ("runtime", "memory", "wide", "maps", "roi")))
+        other = None if settings["coarse"] is None else Run(Path(settings["coarse"]))
+        words = {name: settings[name] for name in ("runtime", "wide", "maps", "roi")}
+        predictor = trusted(run, limit=settings["memory"], coarse=other, **words)
         predictor.expect(len(cases))
 
         def told(case: Case) -> tuple[Result, dict[str, Any]]:

@@ -113,7 +113,7 @@ class Busy:
 def settings(tmp_path: Path) -> dict[str, Any]:
     """What a worker is given, for a folder of results that is there."""
     (tmp_path / "predictions.json").write_text(json.dumps({"key": "of this call", "done": {}}))
-    given = dict.fromkeys(("wide", "maps"), False) | {"runtime": "torch", "memory": None, "roi": ()}
+    given = dict.fromkeys(("wide", "maps"), False) | {"runtime": "torch", "memory": None, "roi": (), "coarse": None}
     return given | {
         "model": "nowhere", "files": "", "folder": str(tmp_path), "key": "of this call", "format": "nifti",
         "processes": 1, "cases": 1,
@@ -156,7 +156,7 @@ def test_a_worker_that_has_another_model_there_is_refused(
     code, seen, _ = _cluster.one(Case("a", "", {}), words)["error"]
     assert code == "HIL-INFER-21" and str(run.path) in seen and not opened
     _cluster._predictor.cache_clear()
-    _cluster._predictor(str(run.path), _cluster.digest(run.hashes()), "torch", None, False, False, (), 1)
+    _cluster._predictor(str(run.path), _cluster.digest(run.hashes()), "torch", None, False, False, (), None, 1)
     assert [one.path for one in opened] == [run.path]
     _cluster._predictor.cache_clear()
 

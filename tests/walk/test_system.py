@@ -197,6 +197,20 @@ def test_a_region_of_interest_runs_only_the_networks_it_needs(made: Trained) -> 
     assert np.array_equal(both(case)["mask"].array, np.where(np.isin(all_, [2, 3]), all_, 0))
 
 
+def test_a_coarse_model_guides_every_network_that_is_needed(made: Trained) -> None:
+    """Guided by what it would find itself, a network finds just that."""
+    case, run = made.cases("test")[0], made.run
+    guided = trusted(run, roi=["bone"], coarse=run.part("group_1"))
+    result, cost = guided.told(case)
+    assert np.array_equal(result["mask"].array, found(run, case, ["bone"])["mask"].array)
+    assert list(cost["coarse"]) == ["group_1"] and cost["coarse"]["group_1"]["of"] > 1
+    both = trusted(run, coarse=run.part("group_1")).told(case)[1]["coarse"]
+    assert list(both) == list(GROUPS)
+    with pytest.raises(HilumError) as error:
+        trusted(run, coarse=run)
+    assert error.value.code == "HIL-INFER-23" and "system" in error.value.seen
+
+
 def test_an_unknown_structure_and_a_single_network_are_refused(made: Trained) -> None:
     for run, roi in ((made.run, ["bones"]), (made.run.part("group_1"), ["bone"])):
         with pytest.raises(HilumError) as error:
