@@ -196,9 +196,7 @@ def _finished(
     run = Run(out)
     _features(run, units)
     run.write_manifest()
-    # by the card that trained, where it is the faster one
-    runtime = "auto" if _device.on_cuda(words["accelerator"]) else "torch"
-    learned.write(run, units, progress=progress, runtime=runtime)
+    learned.write(run, units, progress=progress, runtime=_device.runtime(words["accelerator"]))
     counts = {p: sum(part == p for _, part in units) for p in ("train", "val", "test")}
     with open(out / "log.csv", encoding="utf-8", newline="") as stream:
         done = int(list(csv.DictReader(stream))[-1]["step"])
