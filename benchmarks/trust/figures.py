@@ -267,34 +267,61 @@ def main() -> None:
     words.add_argument("runs", nargs="+", help="NAME=RUN[,RUN...]")
     words.add_argument("--smoke", action="store_true", help="write to the cache")
     asked = words.parse_args()
-    rows, runs = Rows(), Rows()
-    for name, folder in (pair.split("=", 1) for pair in asked.runs):
-        first, *others = map(Path, folder.split(","))
+    folder, rows = BENCHMARKS / ("cache/smoke" if asked.smoke else "results"), Rows()
+    for name, place in (pair.split("=", 1) for pair in asked.runs):
+        first, *others = map(Path, place.split(","))
         plan = Run(first).plan
-        row = of_classes(name, first, others) if plan.task == "classify" else KINDS[plan.task](name, first)
-        rows.append(row | {"minutes": plan.minutes, "steps": plan.steps, "seed": plan.seed})
-        runs.append({"data": name, "hashes": [Run(one).hashes() for one in (first, *others)]})
+        with machine.Watch() as watch:
+            row = of_classes(name, first, others) if plan.task == "classify" else KINDS[plan.task](name, first)
+        row |= {"minutes": plan.minutes, "steps": plan.steps, "seed": plan.seed}
+        runs = [Run(one) for one in (first, *others)]
+        rows.append(row | {"measured": conditions(runs) | {"machine": watch.facts}})
         print(json.dumps(rows[-1], indent=1), flush=True)
-    write(rows, runs, BENCHMARKS / ("cache/smoke" if asked.smoke else "results"))
+    write(rows, folder)
 
 
-def write(rows: Rows, runs: Rows, folder: Path) -> None:
-    """The table, one block of lines for each data set. runs: what was looked at, by its hashes."""
-    facts = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "commit": machine.commit(), "hardware": machine.hardware()}
-    facts |= {"versions": machine.versions(), "load": round(os.getloadavg()[0], 2), "runs": runs}
-    names = " ".join(f"{run['data']}={','.join(['RUN'] * len(run['hashes']))}" for run in runs)
-    facts["command"] = f"benchmarks/trust/figures.py {names}"
+def conditions(runs: Sequence[Run]) -> dict[str, Any]:
+    """Of one row: commit, hardware, versions and date, and the runs by their hashes and by what trained them."""
+    trained = [next(e for e in reversed(run.ledger()) if e["event"] == "train") for run in runs]
+    return {
+        "date": f"{datetime.now(UTC):%Y-%m-%d}", "commit": machine.commit(), "hardware": machine.hardware(),
+        "versions": machine.versions(), "runs": [run.hashes() for run in runs],
+        "trained": [f"{event['when'][:10]}, torch {event['versions']['torch']}" for event in trained],
+    }  # fmt: skip
+
+
+def write(rows: Rows, folder: Path) -> None:
+    """The table, one block of lines for each data set; those of before that were not measured now stay as they are."""
+    kept = {row["data"]: row for row in known(folder / "trust_figures.json")} | {row["data"]: row for row in rows}
     about = " ".join((__doc__ or "").split("\n\n")[2].split())
-    lines = [f"# What doubt is worth, {facts['date']}", "", about, ""]
-    for row in rows:
+    lines = [f"# What doubt is worth, {max(row['measured']['date'] for row in kept.values())}", "", about, ""]
+    for row in kept.values():
         lines += [f"## {row['data']}", "", "| what | value |", "| --- | --- |"]
-        shown = {k: f"{v:.4f}" if isinstance(v, float) else v for k, v in row.items() if k != "data"}
-        lines += [*[f"| {k} | {v} |" for k, v in shown.items()], ""]
-    versions = ", ".join(f"{name} {version}" for name, version in machine.versions().items())
-    lines += [f"Commit {facts['commit']}; {machine.hardware()['processors']}; load {facts['load']}; {versions}.", ""]
-    lines += [f"Command: `{facts['command']}`. Hashes of the runs: trust_figures.json.", ""]
+        shown = {k: f"{v:.4f}" if isinstance(v, float) else v for k, v in row.items() if k not in ("data", "measured")}
+        lines += [*[f"| {k} | {v} |" for k, v in shown.items()], "", _measured(row["measured"]), ""]
+    lines += [
+        "Command: `benchmarks/trust/figures.py NAME=RUN ...`, of runs by `benchmarks/training/figures.py`. Hashes of"
+    ]
+    lines += ["the runs: trust_figures.json.", ""]
     write_text(folder / "trust_figures.md", "\n".join(lines))
-    write_json(folder / "trust_figures.json", facts | {"rows": rows})
+    write_json(folder / "trust_figures.json", {"rows": list(kept.values())})
+
+
+def known(path: Path) -> Rows:
+    """The rows of before."""
+    rows: Rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+    return rows
+
+
+def _measured(facts: dict[str, Any]) -> str:
+    """The sentence below a block."""
+    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    busy = facts.get("machine", {}).get("others")
+    load = f"; others used {busy:g} processors" if busy is not None else ""
+    trained = f"; trained {' and '.join(facts['trained'])}" if facts.get("trained") else ""
+    note = f"; {facts['note']}" if "note" in facts else ""
+    place = facts["hardware"]["processors"]
+    return f"Measured {facts['date']} at commit {facts['commit']} on {place}{load}{trained}; {versions}{note}."
 
 
 if __name__ == "__main__":
