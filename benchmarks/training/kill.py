@@ -50,7 +50,7 @@ RUNS: dict[str, tuple[str, int, dict[str, Any], dict[str, Any]]] = {
 # Task: phantom, cases, its options, changes of the plan. Networks are tiny: what is tested does not grow with them.
 
 
-def prepare(task: str, steps: int, work: Path, on_card: bool) -> tuple[Path, Path]:
+def prepare(task: str, steps: int, work: Path, where: str) -> tuple[Path, Path]:
     """The data and the plan of a run."""
     phantom, cases, options, changes = RUNS[task]
     data = work / phantom / str(cases)
@@ -63,11 +63,11 @@ def prepare(task: str, steps: int, work: Path, on_card: bool) -> tuple[Path, Pat
         for given in ("in_channels", "out_channels", "spatial_dims", "image_size"):
             tiny.pop(given, None)
         changes = changes | {f"networks.{role}.options": tiny}
-    if on_card:
+    if where == "cuda":
         # without it sums on a card are added up in any order, killed or not
         changes = changes | {"learning.deterministic": True}
     path = work / f"{task}.json"
-    planned(ready, task, None, None, steps, 0, changes).write(path)
+    planned(ready, task, None, None, steps, 0, changes, accelerator=where).write(path)
     return data, path
 
 
@@ -165,7 +165,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             kept = [cache / f"{task}-{number}.json" for number in range(given.moments)]
             if missing := [n for n, path in enumerate(kept) if not path.exists()]:
-                data, plan = prepare(task, given.steps, Path(folder), given.card)
+                data, plan = prepare(task, given.steps, Path(folder), where)
                 whole = uninterrupted(task, data, plan, Path(folder), where)
             for number in missing:
                 found = moment(task, number, data, plan, whole, Path(folder), where)
@@ -198,7 +198,7 @@ def write(rows: list[dict[str, Any]], given: argparse.Namespace) -> None:
     about = " ".join((__doc__ or "").split("\n\n")[2].split())
     versions = ", ".join(f"{k} {v}" for k, v in machine.versions().items())
     lines = [f"# Training killed and resumed, {facts['date']}", "", about, "", *table, ""]
-    hardware = " and ".join(here[name] for name in ("processors", "card") if name in here)
+    hardware = " and ".join(here[name] for name in ("processors", "card")[: 1 + given.card])
     lines += [f"Commit {facts['commit']}; {hardware}, load {facts['load']:.1f}; {versions}.", ""]
     lines += [f"Command: `{command}`.", ""]
     name = "training_kill_card" if given.card else "training_kill"

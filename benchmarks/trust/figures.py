@@ -271,18 +271,18 @@ def main() -> None:
     for name, place in (pair.split("=", 1) for pair in asked.runs):
         first, *others = map(Path, place.split(","))
         plan = Run(first).plan
+        told = conditions([Run(one) for one in (first, *others)])
         with machine.Watch() as watch:
             row = of_classes(name, first, others) if plan.task == "classify" else KINDS[plan.task](name, first)
         row |= {"minutes": plan.minutes, "steps": plan.steps, "seed": plan.seed}
-        runs = [Run(one) for one in (first, *others)]
-        rows.append(row | {"measured": conditions(runs) | {"machine": watch.facts}})
+        rows.append(row | {"measured": told | {"machine": watch.facts}})
         print(json.dumps(rows[-1], indent=1), flush=True)
     write(rows, folder)
 
 
 def conditions(runs: Sequence[Run]) -> dict[str, Any]:
     """Of one row: commit, hardware, versions and date, and the runs by their hashes and by what trained them."""
-    trained = [next(e for e in reversed(run.ledger()) if e["event"] == "train") for run in runs]
+    trained = [event for run in runs for event in run.ledger() if event["event"] == "train"]
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d}", "commit": machine.commit(), "hardware": machine.hardware(),
         "versions": machine.versions(), "runs": [run.hashes() for run in runs],
@@ -310,7 +310,7 @@ def write(rows: Rows, folder: Path) -> None:
 def known(path: Path) -> Rows:
     """The rows of before."""
     rows: Rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
-    return rows
+    return [row for row in rows if "measured" in row]
 
 
 def _measured(facts: dict[str, Any]) -> str:

@@ -65,7 +65,7 @@ def main() -> None:
         return
     if not torch.cuda.is_available():
         put(results)
-        sys.exit("There is no GPU here, and without one networks of this size are not trained; the page is written.")
+        sys.exit("There is no GPU here; networks of this size are not trained without one. Finished cells are shown.")
     if "HILUM_DATA" not in os.environ:
         sys.exit("HILUM_DATA is not set. It names the folder of the data sets.")
     # a polite stop ends the training that runs too

@@ -306,7 +306,7 @@ def calibrate(
     with_: Annotated[
         list[Path] | None, typer.Option("--with", help="Another run, same plan and split: an ensemble. Repeat it.")
     ] = None,
-    runtime: Annotated[str, typer.Option(help="What computes, as of predict; auto takes a card.")] = "torch",
+    runtime: Annotated[str, typer.Option(help="What computes; auto: the fastest that agrees.")] = "torch",
 ) -> None:
     """Learn anew, on the validation part, which answers of a run are accepted, flagged or sent to a person.
 

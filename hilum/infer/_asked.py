@@ -77,6 +77,7 @@ class Asked:
         self.clock = Clock()
         self._plain: bool | None = None
         self._chosen: dict[tuple[int, bool, bool, tuple[int, ...]], _choose.Chosen] = {}
+        self._reading: tuple[tuple[int, bool, bool, tuple[int, ...]], _choose.Chosen] | None = None
         self._tried: dict[Any, promise.Tried] = {}
         self._cases = 1
         self._last = Last()
@@ -135,10 +136,12 @@ class Asked:
         """The same, computed."""
         which = (id(self.net), True, False, tuple(inputs[0].shape))
         chosen, by = self._chosen.get(which), self.computed_by
-        if chosen is None and by is not None and self.on_card and len(inputs) == 1:
+        exact = by is not None and self.on_card and _choose.card(by.name)["exact"]
+        if chosen is None and by is not None and exact and len(inputs) == 1:
             # it was asked for scores so far
-            chosen = _choose.chosen(by.name, features_of(self.net), inputs[0])
-            self._keep(which, chosen)
+            if self._reading is None or self._reading[0] != which:
+                self._reading = which, _choose.chosen(by.name, features_of(self.net), inputs[0])
+            chosen = self._reading[1]
         if chosen is not None and _choose.card(chosen.name)["exact"]:
             return pooled(chosen.look(inputs[0]))
         return pooled(self.net.features(*inputs))
@@ -152,7 +155,7 @@ class Asked:
             if error.code != card.FULL or self.runtime != _choose.AUTO:
                 raise
             log.warning("%s: processors go on", error.seen)
-            self.runtime, self._chosen = "torch", {}
+            self.runtime, self._chosen, self._reading = "torch", {}, None
         return compute()
 
     def _head(self) -> streamed.Head | None:
@@ -215,16 +218,12 @@ class Asked:
             # what trying others would hold is not known, and images that differ in size would each be tried
             few = self.limit is not None or any(known[:-1] == which[:-1] for known in self._chosen)
             work = 1 if few else count * self._cases
-            self._keep(which, _choose.chosen(name, net, window, head, self._stored(net, window), work))
+            self._chosen[which] = _choose.chosen(name, net, window, head, self._stored(net, window), work)
+            if len(self._chosen) > KEPT:
+                del self._chosen[next(iter(self._chosen))]
         # the last one is the one used last
         self._chosen[which] = self._chosen.pop(which)
         return self._chosen[which]
-
-    def _keep(self, which: tuple[int, bool, bool, tuple[int, ...]], chosen: _choose.Chosen) -> None:
-        """A runtime that is ready; of many the oldest is let go."""
-        self._chosen[which] = chosen
-        if len(self._chosen) > KEPT:
-            del self._chosen[next(iter(self._chosen))]
 
     def _drops(self) -> bool:
         """Whether dropout is left on."""

@@ -1,16 +1,21 @@
 """A part of an image that is looked at: around a coarse mask, by which windows, and whether it was enough."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
-from hilum.core.image import Array
+from hilum.core.image import Array, Case
+from hilum.core.progress import Progress
+from hilum.infer.near import REACH
 from hilum.infer.windows import Tiling
 
 MARGIN = 20.0
-# mm around what the coarse model found; of images without a spacing, pixels.
+# mm around what the coarse model found, and as many voxels as `near.REACH` beyond; without a spacing, pixels.
+EDGE = REACH + 1
+# Voxels of the network's grid between what is found and the end of the region.
 BLOCK = 4
 # Voxels of the image, along each axis, that are inside or outside together.
 
@@ -32,7 +37,19 @@ class Region:
         return found
 
 
-def around(mask: Array, spacing: Sequence[float], margin: float = MARGIN) -> Region | None:
+class Guide(Protocol):
+    """What says where to look."""
+
+    def __call__(
+        self, case: Case, names: Collection[str], margin: float, progress: Progress
+    ) -> tuple[Region | None, str]:
+        """The region of a case for classes of these names, `margin` mm around; or None and why not."""
+
+    def expect(self, cases: int) -> None:
+        """So many cases are to come."""
+
+
+def around(mask: Array, spacing: Sequence[float], margin: float) -> Region | None:
     """What lies within `margin` mm of a mask (*space) in RAS order, measured along the axes; None of an empty one."""
     from scipy.ndimage import maximum_filter1d
 
@@ -59,11 +76,16 @@ def aside(where: Array, tiles: Tiling) -> Array:
 
 
 def too_little(labels: Array, where: Array) -> str:
-    """Why a region was not enough for what was found in it, or "". labels: (*shape), 0 is background."""
-    from scipy.ndimage import binary_erosion
+    """Why a region was not enough for what was found in it, or "". labels: (*shape), 0 is background.
+
+    Foreground so near its end that doubt would be told from voxels beyond it is too near.
+    """
+    from scipy.ndimage import minimum_filter1d
 
     if not labels.any():
         return "nothing was found there"
-    # the end of the image is no end of the region
-    end = where & ~binary_erosion(where, border_value=1)
-    return "what was found reaches its end" if labels[end].any() else ""
+    inner = where.view(np.uint8)
+    for axis in range(inner.ndim):
+        # the end of the image is no end of the region
+        inner = minimum_filter1d(inner, 2 * EDGE + 1, axis=axis, mode="nearest")
+    return "what was found reaches its end" if labels[inner == 0].any() else ""

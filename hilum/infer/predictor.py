@@ -1,6 +1,6 @@
 """A run or a bundle becomes a function from a case to a Result."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -18,11 +18,15 @@ from hilum.core.strongest import strongest
 from hilum.infer import promise, streamed, watched, windows
 from hilum.infer._asked import Asked, by_class
 from hilum.infer._pooled import Last
-from hilum.infer._region import Region, aside, too_little
+from hilum.infer._region import EDGE, MARGIN, Guide, Region, aside, too_little
 from hilum.infer.near import Near
 
 FAULTS = {"HIL-INFER-12", "HIL-INFER-13", "HIL-INFER-14", "HIL-INFER-15", "HIL-INFER-22"}
 # Of a runtime or of its device: they say nothing of the model or the case.
+GUIDED = (
+    "HIL-INFER-24: {windows} of {of} windows were looked at, as the coarse model said; what the run promises was "
+    "learned of whole images"
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class Predictor(Asked):
 
     maps = False
     # Whether maps of a case are written as pictures, by those that have some (`trust.trusted`).
-    coarse: Callable[[Case, Collection[str]], Region | None] | None = None
+    coarse: Guide | None = None
     guided_by: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, run: Run, runtime: str = "torch", limit: int | None = None) -> None:
@@ -58,6 +62,12 @@ class Predictor(Asked):
         self.anatomy = watched.known(run)
         self.promised: promise.Promise | None = None
         self._began: int | None = None
+
+    def expect(self, cases: int) -> None:
+        """As of the coarse model too."""
+        super().expect(cases)
+        if self.coarse is not None:
+            self.coarse.expect(cases)
 
     def __call__(self, case: Case, progress: Progress = quiet) -> Result:
         """Everything found in the case; warnings of its images, and one where an image looks turned (HIL-M08)."""
@@ -74,24 +84,28 @@ class Predictor(Asked):
             return self.opinion(case, progress)
         if self.coarse is not None:
             # read once, for both models
-            case = replace(case, items={**case.items, "image": case.read("image")})
-        region = self._region(case)
+            with self.clock("read"):
+                case = replace(case, items={**case.items, "image": case.read("image")})
+        region = self._region(case, progress)
 
         def streaming(prepared: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-            found = self._around(prepared, region, progress, maps)
-            if found is None:
-                found = self._streamed(prepared, progress, maps)
+            found = self._around(prepared, region, progress, maps) or self._streamed(prepared, progress, maps)
             return found.labels, {"logits": None, "near": found.near, "maps": found.maps}
 
-        return self._told(case, streaming)
+        opinion = self._told(case, streaming)
+        if "windows" in self.guided_by and "whole" not in self.guided_by:
+            words = (*opinion.result.warnings, GUIDED.format(**self.guided_by))
+            opinion = replace(opinion, result=replace(opinion.result, warnings=words))
+        return opinion
 
-    def _region(self, case: Case) -> Region | None:
+    def _region(self, case: Case, progress: Progress) -> Region | None:
         """Where the coarse model says to look; None for everywhere."""
         if self.coarse is None:
             return None
+        margin = MARGIN + EDGE * max(self.plan.spacing or [1.0])
         with self.clock("coarse"):
-            region = self.coarse(case, {c.name for c in self.plan.classes})
-        self.guided_by = {} if region is not None else {"whole": "the coarse model found nothing"}
+            region, why = self.coarse(case, {c.name for c in self.plan.classes}, margin, progress)
+        self.guided_by = {"whole": why} if why else {}
         return region
 
     def _around(
@@ -101,13 +115,24 @@ class Predictor(Asked):
         progress: Progress,
         maps: Mapping[str, streamed.Map] | None,
     ) -> streamed.Found | None:
-        """What is found in the region; None where there is none, or where it is too little."""
+        """What is found in the region; None where there is none, where it leaves out no window, or is too little."""
         if region is None:
             return None
-        where = region.on(prepared["image"].shape[1:])
-        found = self._streamed(prepared, progress, maps, where)
-        why = too_little(found.labels, where)
-        self.guided_by = {**self.guided_by, "whole": why}
+        shape = prepared["image"].shape[1:]
+        tiles = windows.tiling(shape, self.plan.patch, self.task.options.overlap)
+        with self.clock("coarse"):
+            where = region.on(shape)
+            left = aside(where, tiles)
+        looked = int((~left).sum())
+        self.guided_by = {"windows": looked, "of": tiles.count}
+        if not left.any():
+            self.guided_by = {**self.guided_by, "whole": "it leaves no window out"}
+            return None
+        found = self._streamed(prepared, progress, maps, (where, left))
+        with self.clock("coarse"):
+            why = too_little(found.labels, where)
+        if why:
+            self.guided_by = {"windows": looked + tiles.count, "of": tiles.count, "whole": why}
         return None if why else found
 
     def opinion(self, case: Case, progress: Progress = quiet) -> Opinion:
@@ -192,13 +217,18 @@ class Predictor(Asked):
 
     def _streamed(
         self, prepared: dict[str, Any], progress: Progress, maps: Mapping[str, streamed.Map] | None,
-        where: Array | None = None,
+        part: tuple[Array, Array] | None = None,
     ) -> streamed.Found:  # fmt: skip
-        """Labels, and what their doubt is told from, plane by plane. where: bool on the network's grid, to look at."""
+        """Labels, and what their doubt is told from, plane by plane.
+
+        part: of the network's grid, what is looked at (bool), and which windows are not.
+        """
+        where, left = part or (None, None)
         options, image = self.task.options, prepared["image"]
         tiles = windows.tiling(image.shape[1:], self.plan.patch, options.overlap)
         window, head = windows.middle(image, tiles), self._head()
-        chosen = self._look(window, head, self._looks(tiles))
+        looks = self._looks(tiles)
+        chosen = self._look(window, head, looks if left is None else round(looks * float((~left).mean())))
         late = head if head is not None and head.late else None
         look = self._scores(chosen, head, tiles, late is not None)
         pace = self._pace(chosen, tiles)
@@ -210,9 +240,7 @@ class Predictor(Asked):
             lambda: self._cost(look, window, late, pace), tiles, channels, image.nbytes, placed.array, len(maps or {}),
             self._began, len(maps or {}) if self.maps else 0, bool(self.task.single),
         )  # fmt: skip
-        told, left = "", None if where is None else aside(where, tiles)
-        if left is not None:
-            self.guided_by = {**self.guided_by, "windows": int((~left).sum()), "of": tiles.count}
+        told = ""
         if self.promised is not None:
             self.promised.keep(self.limit)
             told = self.promised.words()
@@ -238,7 +266,7 @@ class Predictor(Asked):
         if self.on_card:
             cost["bytes"]["card"] = card.peak()
         if self.coarse is not None:
-            cost["coarse"] = {k: v for k, v in self.guided_by.items() if v != ""}
+            cost["coarse"] = dict(self.guided_by)
         if promised is not None:
             cost["bytes"]["predicted"], cost["predicted_seconds"] = promised.total, {"network": promised.seconds}
         if by is not None and self.streams:

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 BYTES = 4
 BLOCK = 8
 # Planes handed out at a time.
-ALIKE = 2
-# Answers to windows of one value that are kept: of air, and of what is aside.
 Look = Callable[["Tensor"], "Tensor"]
 # What is asked of a network: windows (B, C, *patch) become (B, K, *patch), float32; of one each but for a `Pace`.
 
@@ -112,7 +110,7 @@ def planes(
     mirror: each answer is the mean over all mirrored inputs (wrong where left and right are different classes).
     air: windows of air around the body (`outside`) are taken for one value alone, and the answer to one value is used
     again. None: every window is looked at. pace, waiting: as of `_lanes.answers`. aside: bools, one for each window:
-    those are not looked at, and what is answered there says nothing.
+    those are not looked at and add nothing, so that what they reach into says nothing.
     """
     import torch
 
@@ -124,21 +122,35 @@ def planes(
     ]
     views: Iterator[Tensor] = (array[(slice(None), slice(None), *place)] for place in places)
     asked = look
-    if air is not None or aside is not None:
+    if air is not None:
         asked = _remembered(look)
-        if air is not None and air > -math.inf:
+        if air > -math.inf:
             views = _flat(views, outside(array[0], tiles, air).ravel())
-        if aside is not None:
-            views = _flat(views, aside.ravel())
+    left = np.zeros(len(places), dtype=bool) if aside is None else aside.ravel()
+    views = itertools.compress(views, ~left)
     # whoever takes planes may end early: then nothing is computed any more
     with closing(answers(lambda window: looked_at(asked, window, mirror), views, pace, waiting)) as coming:
-        yield from _summed(zip(places, coming, strict=True), tiles, progress)
+        yield from _summed(zip(places, _spread(coming, left), strict=True), tiles, progress, int((~left).sum()))
+
+
+def _spread(coming: "Iterator[Tensor]", left: Array) -> "Iterator[Tensor | None]":
+    """Answers in order, and None for windows that are left out.
+
+    If the first one is, nothing found comes in its place: from it is learned how many scores there are.
+    """
+    first = next(coming)
+    answered = itertools.chain([first], coming)
+    for number, one in enumerate(left):
+        yield (None if number else first.new_zeros(first.shape)) if one else next(answered)
 
 
 def _summed(
-    outs: "Iterator[tuple[tuple[slice, ...], Tensor]]", tiles: Tiling, progress: Progress
+    outs: "Iterator[tuple[tuple[slice, ...], Tensor | None]]", tiles: Tiling, progress: Progress, looks: int
 ) -> "Iterator[tuple[int, Tensor]]":
-    """Planes as `planes` gives them, from each window's place in the padded image and the answer to it, in order."""
+    """Planes as `planes` gives them, from each window's place in the padded image and the answer to it, in order.
+
+    The first has one; None adds nothing. looks: how many have one.
+    """
     import torch
 
     lines = profiles(tiles.patch)
@@ -152,6 +164,8 @@ def _summed(
         # left before anything is handed out: whoever takes it may train, or never come back
         with torch.inference_mode():
             for place, answer in itertools.islice(outs, each):
+                if answer is None:
+                    continue
                 out = answer[0].float()
                 _check_size(out, tiles)
                 if ring is None:
@@ -159,7 +173,7 @@ def _summed(
                     weight, sums = weight.to(out.device), [one.to(out.device) for one in sums]
                 ring[(slice(None), slice(None), *place[1:])].addcmul_(out, weight)
                 done += 1
-                progress("windows", done, tiles.count)
+                progress("windows", min(done, looks), looks)
         assert ring is not None
         for low in range(0, ready, BLOCK):
             with torch.inference_mode():
@@ -263,8 +277,7 @@ def _remembered(look: Look) -> Look:
         value = tuple(low[0].tolist())
         answer = known.get(value)
         if answer is None:
-            if len(known) == ALIKE:
-                known.clear()
+            known.clear()
             answer = known[value] = look(window)
         return answer
 

@@ -50,11 +50,6 @@ def on_cuda(accelerator: str) -> bool:
     return there and accelerator != "cpu"
 
 
-def runtime(accelerator: str) -> str:
-    """What looks at images once a run is trained: the card that trained where it is the faster one, else PyTorch."""
-    return "auto" if on_cuda(accelerator) else "torch"
-
-
 def fabric(plan: Plan, accelerator: str = "auto", devices: int = 1) -> "Fabric":
     """The Fabric of a run whose plan is `frozen`. devices: processes that share every batch.
 

@@ -40,8 +40,11 @@ def trusted(
     """
     made = _opened(run, runtime, limit, wide, maps, roi)
     if coarse is not None:
-        check(run, coarse, limit, wide)
-        made.guided(Coarse(coarse, runtime))
+        parts = list(made.parts.values()) if isinstance(made, System) else [made]
+        check(coarse, [part.run for part in parts], limit, wide)
+        made.coarse = Coarse(coarse, runtime)
+        for part in parts:
+            part.coarse = made.coarse
     return made
 
 
@@ -86,12 +89,6 @@ class System(Trusted):
         self.clock, self.promised, self._chosen = Clock(), None, {}
         for part in self.parts.values():
             part.clock = self.clock
-
-    def guided(self, coarse: Coarse) -> None:
-        """As of every part; each looks around what has the names of its own classes."""
-        for part in self.parts.values():
-            part.guided(coarse)
-        self.coarse = coarse
 
     def expect(self, cases: int) -> None:
         """As of every part."""

@@ -13,7 +13,6 @@ from hilum.core.image import Case
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
 from hilum.infer import streamed
-from hilum.infer.coarse import Coarse, unfit
 from hilum.infer.predictor import Opinion
 from hilum.trust import conformal, doubt, foreseen, inputs, maps, outlier, promises, quality
 from hilum.trust.calibration import applied
@@ -51,12 +50,6 @@ class Trusted(Several):
             return opinion.result
         with self.clock("trust"):
             return self.weighed(opinion, case, self.calibration)
-
-    def guided(self, coarse: Coarse) -> None:
-        """From now on look where that says. Refused: answers that need the scores of all voxels (HIL-INFER-23)."""
-        if self.members is not None or not self.streams:
-            raise unfit(f"What {self.run.path} answers needs the scores of all voxels")
-        self.coarse = coarse
 
     def _asked(self, case: Case, progress: Progress) -> Opinion:
         """Plane by plane where that is enough; wide masks and several opinions need the scores of all voxels."""

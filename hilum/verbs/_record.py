@@ -20,11 +20,12 @@ NAME = "predictions.json"
 
 
 @contextmanager
-def opened(folder: Path, key: str, run: Run) -> Iterator[dict[str, Any]]:
+def opened(folder: Path, key: str, run: Run, coarse: Run | None = None) -> Iterator[dict[str, Any]]:
     """The record of a folder, which no other process may write to meanwhile (HIL-T12).
 
     key: of the model and of all that decides a result but the inputs. A fresh one is written before anything else, so
-    that results without a record are never there; where nothing comes of it, it is taken away again.
+    that results without a record are never there; where nothing comes of it, it is taken away again. coarse: the model
+    that says where to look.
     Errors: HIL-CORE-03 for a file, and for a folder that holds anything else than results of the same key.
     """
     if folder.is_file():
@@ -33,7 +34,7 @@ def opened(folder: Path, key: str, run: Run) -> Iterator[dict[str, Any]]:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with locked(folder):
-            record = _known(folder, key) or _begun(folder, key, run)
+            record = _known(folder, key) or _begun(folder, key, run, coarse)
             for part in folder.glob(f"{UNFINISHED}*"):
                 part.unlink()
             try:
@@ -62,12 +63,17 @@ def _known(folder: Path, key: str) -> dict[str, Any] | None:
     return None
 
 
-def _begun(folder: Path, key: str, run: Run) -> dict[str, Any]:
-    plan = run.plan
-    model = {"task": plan.task, "hashes": run.hashes(), "terms": plan.data.get("terms", "unknown")}
-    record = {"key": key, "intended_use": INTENDED_USE, "model": model, "done": {}, "failed": []}
+def _begun(folder: Path, key: str, run: Run, coarse: Run | None) -> dict[str, Any]:
+    record: dict[str, Any] = {"key": key, "intended_use": INTENDED_USE, "model": _model(run)}
+    record |= {} if coarse is None else {"coarse": {"path": str(coarse.path), **_model(coarse)}}
+    record |= {"done": {}, "failed": []}
     write_json(folder / NAME, record)
     return record
+
+
+def _model(run: Run) -> dict[str, Any]:
+    """What a record says of a model."""
+    return {"task": run.plan.task, "hashes": run.hashes(), "terms": run.plan.data.get("terms", "unknown")}
 
 
 def _held(folder: Path) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 from hilum.core.errors import HilumError
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
+from hilum.infer.runtimes import _choose
 from hilum.trust import learned, several
 from hilum.verbs._same import own_data, writable
 
@@ -31,6 +32,7 @@ def calibrate(
     of the same plan and split that make an ensemble with this one, whose weights are copied into the run. runtime: what
     computes, as of `predict`.
     """
+    _choose.check(runtime)
     run = Run(Path(model))
     writable(run, "Calibrate")
     if run.system is not None:

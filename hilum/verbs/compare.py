@@ -18,7 +18,7 @@ from hilum.core.run import Run
 from hilum.evaluation import voxels
 from hilum.evaluation.comparison import Cell, compared
 from hilum.evaluation.provenance import learned
-from hilum.learn import _device, _pace
+from hilum.learn import _pace
 from hilum.pictures.page import Page
 from hilum.planning.planner import Prepared, look
 from hilum.tasks import _build, _task
@@ -128,7 +128,7 @@ def _run_cell(data: Path | str, task: str, plan: Any, cell: Path, progress: Prog
     peak = run.json("timing.json")["peak_bytes"]
     # the peak is of the process: where it did not grow, it is that of a network before
     write_json(cell / "cost.json", {"peak_bytes": peak if peak > before else None})
-    evaluate(cell / "run", data, cell / "done", runtime=_device.runtime("auto"), progress=progress)
+    evaluate(cell / "run", data, cell / "done", progress=progress)
 
 
 def _cell(folder: Path, net: str, seed: int) -> Cell:

@@ -87,7 +87,7 @@ def predict(
     other = None if coarse is None else Run(Path(coarse).absolute())
     if other is not None:
         other.check_hashes()
-        check(run, other, limit, wide)
+        check(other, _parts(run, roi), limit, wide)
     _check_further(run, wide, maps)
     _check_way(run, limit, wide, roi)
     _check_form(run, format, roi, limit)
@@ -102,7 +102,7 @@ def predict(
     asked = [format, runtime, wide, maps, *roi, *accept]
     hashes = _cluster.files_of(run, other)
     key = hashlib.sha256(json.dumps([hashes, *asked]).encode()).hexdigest()
-    with _record.opened(folder, key, run) as record:
+    with _record.opened(folder, key, run, other) as record:
         _record.unopened(record, [str(path) for path in inputs], lost, folder)
         known = [*record["done"], *(c.id for c in cases if c.id not in record["done"])]
         _apart(known, export.endings(_kinds(run, wide, maps), format))

@@ -196,7 +196,9 @@ def _finished(
     run = Run(out)
     _features(run, units)
     run.write_manifest()
-    learned.write(run, units, progress=progress, runtime=_device.runtime(words["accelerator"]))
+    # on a machine without a card always PyTorch; else the fastest that agrees with it, most often the card
+    runtime = "auto" if _device.on_cuda(words["accelerator"]) else "torch"
+    learned.write(run, units, progress=progress, runtime=runtime)
     counts = {p: sum(part == p for _, part in units) for p in ("train", "val", "test")}
     with open(out / "log.csv", encoding="utf-8", newline="") as stream:
         done = int(list(csv.DictReader(stream))[-1]["step"])

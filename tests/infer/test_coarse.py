@@ -1,6 +1,6 @@
 """Where a coarse model says to look is found what is found everywhere; all is looked at where that is too little."""
 
-import json
+import gc
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,14 @@ import torch
 from torch import nn
 
 from hilum.core.errors import HilumError
+from hilum.core.findings import Mask, Result
 from hilum.core.image import Case, Image
+from hilum.core.plan import Plan
+from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
-from hilum.infer import coarse, windows
-from hilum.infer._region import BLOCK, Region, around, aside, too_little
+from hilum.infer import bundle, coarse, windows
+from hilum.infer._lanes import ALONE, Pace
+from hilum.infer._region import BLOCK, EDGE, Region, around, aside, too_little
 from hilum.infer.predictor import Predictor
 from hilum.io import nifti
 from hilum.prepare import grid
@@ -25,44 +29,57 @@ Trained = Callable[[str], Run]
 
 
 class Bright(nn.Module):
-    """What is brighter than its surroundings, over 3 x 3 x 3 voxels; counts the windows that it sees."""
+    """What is brighter than its surroundings, over 3 voxels a side; counts the windows that it sees."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.mean, self.seen = nn.AvgPool3d(3, 1, 1), 0
+        self.seen = 0
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.seen += len(x)
-        score = self.mean(x[:, :1]) - 1
+        pool = nn.functional.avg_pool3d if x.ndim == 5 else nn.functional.avg_pool2d
+        score = pool(x.mean(1, keepdim=True), 3, 1, 1) - 1
         return torch.cat([-score, score], dim=1)
 
 
-def scene(run: Run, *spots: tuple[int, int, int], flip: bool = False) -> Case:
+class Hint:
+    """Says to look around the bright voxels of a case, whatever it is asked about."""
+
+    def __init__(self, case: Case) -> None:
+        self.case, self.cases = case, 0
+
+    def __call__(
+        self, case: Case, names: Collection[str], margin: float, progress: Progress = quiet
+    ) -> tuple[Region | None, str]:
+        image = self.case.read("image")
+        region = around(grid.ras_view(image.array > 5, image)[0], [1.0] * 3, 8.0 + EDGE)
+        return region, "" if region is not None else "the coarse model found nothing"
+
+    def expect(self, cases: int) -> None:
+        self.cases = cases
+
+
+def scene(run: Run, *spots: tuple[int, int, int], flip: bool = False, size: int = 4) -> Case:
     """An image of many windows, dark and noisy but for some spots of 6 voxels a side."""
-    shape = [4 * n for n in run.plan.patch]
+    shape = [size * n for n in run.plan.patch]
     values = np.random.default_rng(0).normal(0, 0.1, shape).astype(np.float32)
     for spot in spots:
         values[tuple(slice(s, s + 6) for s in spot)] += 10
     steps = list(run.plan.spacing or [1.0] * 3)
     affine = np.diag([*steps, 1.0])
     if flip:
-        # stored from left to right and with its axes in another order
+        # stored from right to left and with its axes in another order
         affine = np.diag([-steps[0], steps[1], steps[2], 1.0])[:, [0, 2, 1, 3]]
         values = np.ascontiguousarray(values[::-1].transpose(0, 2, 1))
     return Case("case", "", {"image": Image(values[None], affine)})
 
 
 def opened(run: Run, hint: Case | None) -> tuple[Predictor, Bright]:
-    """A predictor that looks around the bright voxels of `hint`; around nothing where it is dark, all without one."""
+    """A predictor of what is bright, with overlapping windows, and what counts them."""
     predictor, net = Predictor(run), Bright()
     predictor.net = predictor._own = net
-    if hint is not None:
-
-        def says(case: Case, names: Collection[str]) -> Region | None:
-            image = hint.read("image")
-            return around(grid.ras_view(image.array > 5, image)[0], run.plan.spacing or [1.0] * 3, 8.0)
-
-        predictor.coarse = says
+    predictor.task.options = predictor.task.options.model_copy(update={"overlap": 0.5})
+    predictor.coarse = None if hint is None else Hint(hint)
     return predictor, net
 
 
@@ -71,37 +88,52 @@ def test_around_a_hint_is_found_what_is_found_everywhere(flip: bool, trained: Tr
     run = trained("segment")
     case = scene(run, (20, 70, 100), flip=flip)
     (whole, all_), (fine, few) = opened(run, None), opened(run, case)
-    wanted, found = whole.told(case), fine.told(case)
-    mask = wanted[0]["mask"].array
+    wanted, found = whole.answer(case), fine.answer(case)
+    mask = wanted.result["mask"].array
     assert 0 < (mask > 0).sum() < mask.size / 50
-    np.testing.assert_array_equal(found[0]["mask"].array, mask)
+    np.testing.assert_array_equal(found.result["mask"].array, mask)
+    # doubt is told from the same scores
+    np.testing.assert_allclose(found.near.logits, wanted.near.logits, atol=1e-5)
     assert 0 < few.seen < all_.seen / 3
-    told = found[1]["coarse"]
-    assert told["windows"] < told["of"] / 3 and "whole" not in told and "coarse" not in wanted[1]
-    assert "predicted" not in found[1]["bytes"] and found[1]["seconds"]["coarse"] >= 0
+    assert any(words.startswith("HIL-INFER-24") for words in found.result.warnings) and not wanted.result.warnings
+
+
+def test_the_record_says_how_many_windows_were_looked_at(trained: Trained) -> None:
+    run = trained("segment")
+    case = scene(run, (20, 70, 100))
+    fine, net = opened(run, case)
+    _, cost = fine.told(case)
+    assert cost["coarse"] == {"windows": net.seen, "of": 7**3} and cost["coarse"]["windows"] < 7**3 / 3
+    assert "predicted" not in cost["bytes"] and cost["seconds"]["coarse"] >= 0
+    fine.expect(5)
+    assert isinstance(fine.coarse, Hint) and fine.coarse.cases == 5
+    assert "coarse" not in opened(run, None)[0].told(case)[1]
+
+
+LONG = [(20, y, 100) for y in (70, 76, 82, 88)]
 
 
 @pytest.mark.parametrize(
-    ("spots", "hints", "why"),
+    ("spots", "hints", "size", "why"),
     [
-        ([(20, 70, 100)], [], "the coarse model found nothing"),
-        ([(20, 70, 100)], [(100, 20, 20)], "nothing was found there"),
-        (
-            [(20, 70, 100), (20, 76, 100), (20, 82, 100), (20, 88, 100)],
-            [(20, 64, 100)],
-            "what was found reaches its end",
-        ),
+        ([(20, 70, 100)], [], 4, "the coarse model found nothing"),
+        ([(20, 70, 100)], [(100, 20, 20)], 4, "nothing was found there"),
+        (LONG, LONG[:1], 4, "what was found reaches its end"),
+        ([(10, 10, 10)], [(10, 10, 10)], 1, "it leaves no window out"),
     ],
 )
 def test_all_is_looked_at_where_a_hint_is_too_little(
-    spots: list[Any], hints: list[Any], why: str, trained: Trained
+    spots: list[Any], hints: list[Any], size: int, why: str, trained: Trained
 ) -> None:
     run = trained("segment")
-    case = scene(run, *spots)
+    case = scene(run, *spots, size=size)
     wanted = opened(run, None)[0](case)["mask"].array
-    found, cost = opened(run, scene(run, *hints))[0].told(case)
+    fine, net = opened(run, scene(run, *hints, size=size))
+    found, cost = fine.told(case)
     np.testing.assert_array_equal(found["mask"].array, wanted)
-    assert cost["coarse"]["whole"] == why
+    assert cost["coarse"]["whole"] == why and not found.warnings
+    # one more by which the memory of the whole is told beforehand
+    assert net.seen == cost["coarse"].get("windows", 7**3) + 1
 
 
 def test_what_lies_apart_from_every_hint_is_missed(trained: Trained) -> None:
@@ -118,16 +150,23 @@ def test_a_region_holds_all_within_the_margin() -> None:
     region = around(mask, (1.0, 2.0, 4.0), 10.0)
     assert region is not None
     where = region.on(mask.shape)
-    near = [
-        np.abs(np.arange(n) - at) * step <= 10 for n, at, step in zip(mask.shape, (20, 25, 15), (1, 2, 4), strict=True)
-    ]
+    steps = zip(mask.shape, (20, 25, 15), (1, 2, 4), strict=True)
+    near = [np.abs(np.arange(n) - at) * step <= 10 for n, at, step in steps]
     assert where[np.ix_(*near)].all() and where.sum() < 27 * BLOCK**3 * 12
     # on a grid of half as many voxels it lies at the same place
-    half = region.on([20, 25, 15])
-    assert (half == where[1::2, 1::2, 1::2]).mean() > 0.95
-    assert around(np.zeros_like(mask), (1.0, 1.0, 1.0)) is None
-    assert too_little(mask * 1, where) == "" and too_little(mask * 0, where) == "nothing was found there"
-    # the end of the image is none of the region
+    assert (region.on([20, 25, 15]) == where[1::2, 1::2, 1::2]).mean() > 0.95
+    assert around(np.zeros_like(mask), (1.0, 1.0, 1.0), 10.0) is None
+
+
+def test_a_region_is_too_little_near_its_end_and_not_at_that_of_the_image() -> None:
+    where = np.zeros((40, 40), dtype=bool)
+    where[:30, :30] = True
+    labels = np.zeros(where.shape, dtype=np.uint8)
+    assert too_little(labels, where) == "nothing was found there"
+    labels[0, 29 - EDGE] = 1
+    assert too_little(labels, where) == ""
+    labels[0, 30 - EDGE] = 1
+    assert too_little(labels, where) == "what was found reaches its end"
     assert too_little(np.ones((4, 4)), np.ones((4, 4), dtype=bool)) == ""
 
 
@@ -144,36 +183,95 @@ def test_windows_aside_hold_nothing_of_the_region(shape: tuple[int, int]) -> Non
     assert not left.all()
 
 
-def test_only_classes_of_the_same_names_count(trained: Trained) -> None:
+@pytest.mark.parametrize("pace", [ALONE, Pace(batch=4), Pace(lanes=2)])
+@pytest.mark.parametrize("corner", [(0, 0), (30, 60), (60, 90)])
+@pytest.mark.parametrize("mirror", [False, True])
+def test_windows_aside_are_not_looked_at_and_the_others_merge_as_ever(
+    corner: tuple[int, int], pace: Pace, mirror: bool
+) -> None:
+    """With air, channels of other ranges, several windows in one look, and whichever window comes first."""
+    rng, tiles = np.random.default_rng(0), windows.tiling((70, 100), (16, 16), 0.5)
+    image = rng.normal(0, 1, (2, 70, 100)).astype(np.float32)
+    image[:, :20] = np.array([-3, -9])[:, None, None]
+    where = np.zeros((70, 100), dtype=bool)
+    where[tuple(slice(c, c + 8) for c in corner)] = True
+    left, nets = aside(where, tiles), (Bright(), Bright())
+    found = []
+    for net, which in zip(nets, (None, left), strict=True):
+        parts = windows.planes(net, image, tiles, mirror, -2.5, pace=pace, aside=which)
+        found.append(torch.cat([values for _, values in parts], dim=1).numpy())
+    np.testing.assert_allclose(found[1][:, where], found[0][:, where], atol=1e-5)
+    looks = int((~left).sum()) * (4 if mirror else 1)
+    assert nets[1].seen <= looks < nets[0].seen
+
+
+def test_only_classes_of_the_same_names_count_where_all_are_known(trained: Trained) -> None:
     run = trained("segment")
-    guide = coarse.Coarse(run)
-    names = {c.value: c.name for c in run.plan.classes}
-    case = scene(run, (20, 70, 100))
+    guide, case = coarse.Coarse(run), scene(run, (20, 70, 100))
     image = case.read("image")
-    guide._image, guide._mask = image, np.zeros(image.shape, dtype=np.uint8)
-    guide._mask[2, 2, 2], guide._mask[-2, -2, -2] = next(iter(names)), max(names) + 1
-    one, every = guide(case, set(names.values())), guide(case, {"something else"})
-    assert one is not None and every is not None
-    assert one.blocks[0, 0, 0] and not one.blocks[-1, -1, -1] and every.blocks[-1, -1, -1]
+    affine, first, second = image.affine, run.plan.classes[0].name, "another"
+    mask = np.zeros(image.shape, dtype=np.uint8)
+    mask[2, 2, 2], mask[-2, -2, -2] = run.plan.classes[0].value, 1 + max(c.value for c in run.plan.classes)
+    calls = list[str]()
+
+    def found(case: Case, progress: Progress) -> Result:
+        calls.append(case.id)
+        return Result({"mask": Mask(mask, {}, affine)})
+
+    guide.predictor = found  # type: ignore[assignment]
+    found.plan = run.plan  # type: ignore[attr-defined]
+    one, every = (guide(case, names, 5.0)[0] for names in ({first}, {first, second}))
+    assert one is not None and every is not None and calls == ["case"]
+    assert one.blocks[0, 0, 0] and not one.blocks[-1, -1, -1]
+    assert every.blocks[0, 0, 0] and every.blocks[-1, -1, -1]
+    del image, case
+    gc.collect()
+    assert guide._mask is None
 
 
-def test_two_runs_predict_as_one(trained: Trained, tmp_path: Path) -> None:
+def test_a_coarse_model_that_fails_leaves_the_whole_image(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
     run = trained("segment")
-    case = scene(run, (20, 70, 100))
-    path = tmp_path / "case.nii.gz"
-    nifti.write(path, case.read("image"))
-    record = predict(run.path, [path], tmp_path / "found", coarse=run.path)
+    guide, case, code = coarse.Coarse(run), scene(run, (20, 70, 100)), "HIL-M10"
+
+    def fails(*_: object) -> None:
+        raise HilumError(code, "The model gives one value everywhere", "Train again")
+
+    monkeypatch.setattr(guide, "predictor", fails)
+    assert guide(case, {"a"}, 5.0) == (None, "the coarse model failed")
+    code = "HIL-INFER-22"
+    with pytest.raises(HilumError):
+        guide(scene(run), {"a"}, 5.0)
+
+
+def test_the_largest_piece_of_a_coarse_mask_may_be_the_wrong_one(trained: Trained) -> None:
+    guide = coarse.Coarse(trained("segment"))
+    assert not guide.predictor.task.single
+
+
+def test_a_run_and_a_bundle_guide_alike(trained: Trained, tmp_path: Path) -> None:
+    run = trained("segment")
+    path, packed = tmp_path / "case.nii.gz", tmp_path / "coarse.hilum"
+    nifti.write(path, scene(run, (20, 70, 100)).read("image"))
+    bundle.write(run, packed)
+    record = predict(run.path, [path], tmp_path / "found", coarse=run.path, runtime="torch")
     (row,) = record["done"].values()
     assert row["cost"]["coarse"] and all((tmp_path / "found" / name).is_file() for name in row["files"])
-    pytest.importorskip("distributed")
-    shared = predict(run.path, [path], tmp_path / "shared", coarse=run.path, runtime="torch", cluster="local:1")
-    assert shared["done"]["case"]["cost"]["coarse"] == row["cost"]["coarse"]
-    # the same call goes on, one without it is another
-    assert predict(run.path, [path], tmp_path / "found", coarse=run.path)["done"] == record["done"]
+    assert record["coarse"]["hashes"] == run.hashes() and record["coarse"]["path"] == str(run.path)
+    # the same call goes on, another one does not
+    assert predict(run.path, [path], tmp_path / "found", coarse=run.path, runtime="torch")["done"] == record["done"]
     with pytest.raises(HilumError) as error:
-        predict(run.path, [path], tmp_path / "found")
-    assert error.value.code.startswith("HIL-")
-    json.dumps(record)
+        predict(run.path, [path], tmp_path / "found", runtime="torch")
+    assert error.value.code == "HIL-CORE-03"
+    again = predict(run.path, [path], tmp_path / "again", coarse=packed, runtime="torch")
+    assert again["done"]["case"]["cost"]["coarse"] == row["cost"]["coarse"]
+
+
+def test_worker_processes_are_guided_too(trained: Trained, tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    run, path = trained("segment"), tmp_path / "case.nii.gz"
+    nifti.write(path, scene(run, (20, 70, 100), size=2).read("image"))
+    found = predict(run.path, [path], tmp_path / "found", coarse=run.path, runtime="torch", cluster="local:1")
+    assert found["done"]["case"]["cost"]["coarse"]["of"] == 8
 
 
 def test_what_does_not_go_together_is_refused(trained: Trained, tmp_path: Path, hilum: Any) -> None:
@@ -182,15 +280,55 @@ def test_what_does_not_go_together_is_refused(trained: Trained, tmp_path: Path, 
         with pytest.raises(HilumError) as error:
             predict(one.path, [tmp_path], tmp_path / "found", coarse=guide.path)
         assert error.value.code == "HIL-INFER-23" and "classify" in error.value.seen
-    with pytest.raises(HilumError) as error:
-        predict(run.path, [tmp_path], tmp_path / "found", coarse=run.path, wide=True)
-    assert error.value.code in ("HIL-INFER-23", "HIL-TRUST-22")
     code, _, words = hilum(
         "predict", run.path, tmp_path, "--out", tmp_path / "found", "--coarse", run.path, "--memory", "2GB"
     )
     assert code == 2 and "HIL-INFER-19" in words
-    guided = trusted(run)
-    guided.members = object()  # type: ignore[assignment]
     with pytest.raises(HilumError) as error:
-        guided.guided(coarse.Coarse(run))
-    assert error.value.code == "HIL-INFER-23"
+        trusted(run, wide=True, coarse=run)
+    assert error.value.code == "HIL-INFER-23" and "--wide" in error.value.remedy
+
+
+class Planned:
+    """A run of which nothing but its plan is asked."""
+
+    def __init__(self, run: Run, plan: Plan, opinions: str | None = None) -> None:
+        self.path, self.plan, self.system = run.path, plan, None
+        self.calibration = None if opinions is None else type("Known", (), {"opinions": Kind(opinions)})()
+
+
+class Kind:
+    """Opinions of a kind."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+
+@pytest.mark.parametrize(
+    ("changes", "opinions", "remedy"),
+    [
+        ({"channels": ["t1", "t2"]}, None, "the same images"),
+        ({}, "views", "--opinions one"),
+    ],
+)
+def test_each_refusal_says_what_would_do(
+    changes: dict[str, Any], opinions: str | None, remedy: str, trained: Trained
+) -> None:
+    run = trained("segment")
+    part: Any = Planned(run, run.plan.model_copy(update=changes), opinions)
+    with pytest.raises(HilumError) as error:
+        coarse.check(run, [part])
+    assert error.value.code == "HIL-INFER-23" and remedy in error.value.remedy
+
+
+def test_probabilities_and_numbered_objects_are_refused(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coarse, "by_class", lambda task: False)
+    with pytest.raises(HilumError) as error:
+        coarse.check(trained("segment"), [trained("segment")])
+    assert error.value.code == "HIL-INFER-23" and "options.reduce=argmax" in error.value.remedy
+
+
+def test_a_coarse_model_of_no_larger_spacing_is_said(trained: Trained, caplog: pytest.LogCaptureFixture) -> None:
+    run = trained("segment")
+    coarse.check(run, [run])
+    assert "no larger spacing" in caplog.text
