@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hilum.core import card
 from hilum.core.errors import HilumError
 from hilum.core.plan import Plan
 from hilum.data.store import Store
 from hilum.learn import _pace
 from hilum.learn._loop import Training
 from hilum.learn._pace import forget_peak, peak_bytes
+from hilum.learn._record import Record
 from hilum.planning.planner import Prepared
 from hilum.verbs.train import train
 
@@ -149,3 +151,13 @@ def test_the_largest_raw_data_are_those_of_the_largest_slice_with_its_coils(
     training._prepare()
     assert max(training.sizes, key=lambda name: training.sizes[name]) == coils.id
     assert training.sizes[coils.id] == 2 * training.sizes[slices.id] == 8 * 4 * 16 * 16
+
+
+@pytest.mark.parametrize("held", [0, 5])
+def test_what_a_card_held_is_told_where_one_was_used(
+    held: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(card, "peak", lambda: held)
+    state: Any = SimpleNamespace(memory={})
+    told = Record(tmp_path, SimpleNamespace(networks={}), leads=False).timing(state)  # type: ignore[arg-type]
+    assert told.get("card_bytes", 0) == held and ("card_bytes" in told) == bool(held)
