@@ -129,6 +129,8 @@ def test_table_b_says_what_trained_it(script: Any) -> None:
     lines, _ = script("standing").section(table, budget, [cell], [old], {}, "told")
     assert lines[-1] == "First command: `python benchmarks/zoo/one.py train x.yaml --task segment`"
     assert any("largest piece" in line for line in script("standing").ABOUT)
+    assert script("standing")._cell(old)["MB on card"] is None
+    assert script("standing")._cell(old | {"timing": {"card_bytes": 3 << 20}})["MB on card"] == 3
 
 
 def test_the_table_of_trained_systems_adjusts_for_all_its_comparisons(script: Any) -> None:
