@@ -282,11 +282,11 @@ def main() -> None:
 
 def conditions(runs: Sequence[Run]) -> dict[str, Any]:
     """Of one row: commit, hardware, versions and date, and the runs by their hashes and by what trained them."""
-    trained = [event for run in runs for event in run.ledger() if event["event"] == "train"]
+    trained = [next((e for e in reversed(run.ledger()) if e["event"] == "train"), None) for run in runs]
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d}", "commit": machine.commit(), "hardware": machine.hardware(),
         "versions": machine.versions(), "runs": [run.hashes() for run in runs],
-        "trained": [f"{event['when'][:10]}, torch {event['versions']['torch']}" for event in trained],
+        "trained": [f"{e['when'][:10]}, torch {e['versions']['torch']}" if e else "elsewhere" for e in trained],
     }  # fmt: skip
 
 
@@ -310,7 +310,7 @@ def write(rows: Rows, folder: Path) -> None:
 def known(path: Path) -> Rows:
     """The rows of before."""
     rows: Rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
-    return [row for row in rows if "measured" in row]
+    return rows
 
 
 def _measured(facts: dict[str, Any]) -> str:

@@ -197,9 +197,9 @@ class Asked:
             self._tried[which] = promise.tried(look, window, late, pace, self.task.options.mirror)
         return self._tried[which]
 
-    def _pace(self, chosen: _choose.Chosen, tiles: windows.Tiling) -> Pace:
-        """How windows are put to the network; in turn with dropout left on, and under a limit of memory."""
-        plain = self._drops() or self.limit is not None or tiles.count < _choose.MANY
+    def _pace(self, chosen: _choose.Chosen, count: int) -> Pace:
+        """How so many windows are put to the network; in turn with dropout left on, and under a limit of memory."""
+        plain = self._drops() or self.limit is not None or count < _choose.MANY
         return ALONE if plain else chosen.pace
 
     def _waiting(self) -> AbstractContextManager[None]:

@@ -1,7 +1,7 @@
 """A part of an image that is looked at: around a coarse mask, by which windows, and whether it was enough."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,7 +13,7 @@ from hilum.infer.near import REACH
 from hilum.infer.windows import Tiling
 
 MARGIN = 20.0
-# mm around what the coarse model found, and as many voxels as `near.REACH` beyond; without a spacing, pixels.
+# mm around what the coarse model found, and EDGE voxels beyond; without a spacing, pixels.
 EDGE = REACH + 1
 # Voxels of the network's grid between what is found and the end of the region.
 BLOCK = 4
@@ -41,16 +41,23 @@ class Guide(Protocol):
     """What says where to look."""
 
     def __call__(
-        self, case: Case, names: Collection[str], margin: float, progress: Progress
+        self,
+        case: Case,
+        names: Collection[str],
+        margin: Callable[[Sequence[float]], Sequence[float]],
+        progress: Progress,
     ) -> tuple[Region | None, str]:
-        """The region of a case for classes of these names, `margin` mm around; or None and why not."""
+        """The region of a case for classes of these names, or None and why not.
+
+        margin: mm around along each axis, from the image's spacing, both in RAS order.
+        """
 
     def expect(self, cases: int) -> None:
         """So many cases are to come."""
 
 
-def around(mask: Array, spacing: Sequence[float], margin: float) -> Region | None:
-    """What lies within `margin` mm of a mask (*space) in RAS order, measured along the axes; None of an empty one."""
+def around(mask: Array, spacing: Sequence[float], margin: Sequence[float]) -> Region | None:
+    """What lies within `margin` mm along each axis of a mask (*space) in RAS order; None of an empty one."""
     from scipy.ndimage import maximum_filter1d
 
     blocks = mask != 0
@@ -59,8 +66,8 @@ def around(mask: Array, spacing: Sequence[float], margin: float) -> Region | Non
         blocks = np.logical_or.reduceat(blocks, np.arange(0, size, BLOCK), axis=axis)
     if not blocks.any():
         return None
-    for axis, step in enumerate(spacing):
-        reach = math.ceil(margin / (step * BLOCK))
+    for axis, (step, far) in enumerate(zip(spacing, margin, strict=True)):
+        reach = math.ceil(far / (step * BLOCK))
         blocks = maximum_filter1d(blocks, 2 * reach + 1, axis=axis, mode="constant")
     return Region(blocks, mask.shape)
 

@@ -1,6 +1,6 @@
 """A run or a bundle becomes a function from a case to a Result."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -24,8 +24,8 @@ from hilum.infer.near import Near
 FAULTS = {"HIL-INFER-12", "HIL-INFER-13", "HIL-INFER-14", "HIL-INFER-15", "HIL-INFER-22"}
 # Of a runtime or of its device: they say nothing of the model or the case.
 GUIDED = (
-    "HIL-INFER-24: {windows} of {of} windows were looked at, as the coarse model said; what the run promises was "
-    "learned of whole images"
+    "HIL-INFER-24: not every window was looked at, as the coarse model said; what a run promises is learned of whole "
+    "images"
 )
 
 
@@ -54,6 +54,8 @@ class Predictor(Asked):
 
     maps = False
     # Whether maps of a case are written as pictures, by those that have some (`trust.trusted`).
+    foretells = True
+    # Whether it says beforehand what a mask will take.
     coarse: Guide | None = None
     guided_by: Mapping[str, Any] = MappingProxyType({})
 
@@ -86,40 +88,45 @@ class Predictor(Asked):
             # read once, for both models
             with self.clock("read"):
                 case = replace(case, items={**case.items, "image": case.read("image")})
-        region = self._region(case, progress)
+        guide = self._region(case, progress)
 
         def streaming(prepared: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-            found = self._around(prepared, region, progress, maps) or self._streamed(prepared, progress, maps)
+            found = self._around(prepared, guide, progress, maps) or self._streamed(prepared, progress, maps)
             return found.labels, {"logits": None, "near": found.near, "maps": found.maps}
 
         opinion = self._told(case, streaming)
         if "windows" in self.guided_by and "whole" not in self.guided_by:
-            words = (*opinion.result.warnings, GUIDED.format(**self.guided_by))
+            words = (*opinion.result.warnings, GUIDED)
             opinion = replace(opinion, result=replace(opinion.result, warnings=words))
         return opinion
 
-    def _region(self, case: Case, progress: Progress) -> Region | None:
-        """Where the coarse model says to look; None for everywhere."""
+    def _region(self, case: Case, progress: Progress) -> tuple[Region | None, str] | None:
+        """Where the coarse model says to look, or why everywhere; None without one."""
         if self.coarse is None:
             return None
-        margin = MARGIN + EDGE * max(self.plan.spacing or [1.0])
+
+        def margin(steps: Sequence[float]) -> list[float]:
+            return [MARGIN + EDGE * own for own in self.plan.spacing or steps]
+
         with self.clock("coarse"):
-            region, why = self.coarse(case, {c.name for c in self.plan.classes}, margin, progress)
-        self.guided_by = {"whole": why} if why else {}
-        return region
+            return self.coarse(case, {c.name for c in self.plan.classes}, margin, progress)
 
     def _around(
         self,
         prepared: dict[str, Any],
-        region: Region | None,
+        guide: tuple[Region | None, str] | None,
         progress: Progress,
         maps: Mapping[str, streamed.Map] | None,
     ) -> streamed.Found | None:
         """What is found in the region; None where there is none, where it leaves out no window, or is too little."""
-        if region is None:
+        if guide is None:
             return None
+        region, why = guide
         shape = prepared["image"].shape[1:]
         tiles = windows.tiling(shape, self.plan.patch, self.task.options.overlap)
+        if region is None:
+            self.guided_by = {"windows": tiles.count, "of": tiles.count, "whole": why}
+            return None
         with self.clock("coarse"):
             where = region.on(shape)
             left = aside(where, tiles)
@@ -161,6 +168,7 @@ class Predictor(Asked):
             if not any(r in case.items for r in role.split("|")):
                 raise HilumError("HIL-DATA-08", f"Case {case.id} has no {role}", f"It has: {', '.join(case.items)}")
         self.fits(case)
+        self.guided_by = {}
         self._began, self._last = resident.peak(), Last()
         wanted = self.anatomy is not None
         looks = {r: watched.Watched(case.items[r], self.clock, wanted) for r in watched.ROLES if r in case.items}
@@ -202,7 +210,7 @@ class Predictor(Asked):
                 look = self._scores(chosen, head, tiles)
                 merged = windows.merged(
                     look, image, self.plan.patch, options.overlap, options.mirror, self.limit, progress, air,
-                    self._pace(chosen, tiles), self._waiting, resident.now(),
+                    self._pace(chosen, tiles.count), self._waiting, resident.now(),
                 )  # fmt: skip
             streamed.check_numbers(merged)
             streamed.check_varies(*merged.flatten(1).aminmax(dim=1), image)
@@ -227,16 +235,16 @@ class Predictor(Asked):
         options, image = self.task.options, prepared["image"]
         tiles = windows.tiling(image.shape[1:], self.plan.patch, options.overlap)
         window, head = windows.middle(image, tiles), self._head()
-        looks = self._looks(tiles)
-        chosen = self._look(window, head, looks if left is None else round(looks * float((~left).mean())))
+        # the choice is that of a whole image: it is kept for those that will be
+        chosen = self._look(window, head, self._looks(tiles))
         late = head if head is not None and head.late else None
         look = self._scores(chosen, head, tiles, late is not None)
-        pace = self._pace(chosen, tiles)
+        pace = self._pace(chosen, tiles.count if left is None else int((~left).sum()))
         count = 1 + len(self.plan.classes)
         channels = count if late is None else late.weight.shape[1]
         placed = prepared["placed"].image
-        # what a process holds for a card is not predicted, nor what the card holds; and a promise is of all windows
-        self.promised = None if self.on_card or where is not None else promise.of(
+        # what a process holds for a card is not predicted, nor what the card holds
+        self.promised = None if self.on_card or not self.foretells else promise.of(
             lambda: self._cost(look, window, late, pace), tiles, channels, image.nbytes, placed.array, len(maps or {}),
             self._began, len(maps or {}) if self.maps else 0, bool(self.task.single),
         )  # fmt: skip
@@ -265,7 +273,7 @@ class Predictor(Asked):
         cost["bytes"] = {"measured": max(resident.peak(), 0 if promised is None else promised.tried)}
         if self.on_card:
             cost["bytes"]["card"] = card.peak()
-        if self.coarse is not None:
+        if self.guided_by:
             cost["coarse"] = dict(self.guided_by)
         if promised is not None:
             cost["bytes"]["predicted"], cost["predicted_seconds"] = promised.total, {"network": promised.seconds}

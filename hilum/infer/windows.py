@@ -110,7 +110,7 @@ def planes(
     mirror: each answer is the mean over all mirrored inputs (wrong where left and right are different classes).
     air: windows of air around the body (`outside`) are taken for one value alone, and the answer to one value is used
     again. None: every window is looked at. pace, waiting: as of `_lanes.answers`. aside: bools, one for each window:
-    those are not looked at and add nothing, so that what they reach into says nothing.
+    those, never all, are not looked at and add nothing, so that what they reach into says nothing.
     """
     import torch
 
@@ -130,7 +130,7 @@ def planes(
     views = itertools.compress(views, ~left)
     # whoever takes planes may end early: then nothing is computed any more
     with closing(answers(lambda window: looked_at(asked, window, mirror), views, pace, waiting)) as coming:
-        yield from _summed(zip(places, _spread(coming, left), strict=True), tiles, progress, int((~left).sum()))
+        yield from _summed(zip(places, _spread(coming, left), strict=True), tiles, progress)
 
 
 def _spread(coming: "Iterator[Tensor]", left: Array) -> "Iterator[Tensor | None]":
@@ -138,18 +138,21 @@ def _spread(coming: "Iterator[Tensor]", left: Array) -> "Iterator[Tensor | None]
 
     If the first one is, nothing found comes in its place: from it is learned how many scores there are.
     """
-    first = next(coming)
-    answered = itertools.chain([first], coming)
-    for number, one in enumerate(left):
-        yield (None if number else first.new_zeros(first.shape)) if one else next(answered)
+    ahead = []
+    if left[0]:
+        ahead.append(next(coming))
+        yield ahead[0].new_zeros(ahead[0].shape)
+    for one in left[len(ahead) :]:
+        # not held while the next ones are made
+        yield None if one else ahead.pop() if ahead else next(coming)
 
 
 def _summed(
-    outs: "Iterator[tuple[tuple[slice, ...], Tensor | None]]", tiles: Tiling, progress: Progress, looks: int
+    outs: "Iterator[tuple[tuple[slice, ...], Tensor | None]]", tiles: Tiling, progress: Progress
 ) -> "Iterator[tuple[int, Tensor]]":
     """Planes as `planes` gives them, from each window's place in the padded image and the answer to it, in order.
 
-    The first has one; None adds nothing. looks: how many have one.
+    None adds nothing, and is not the first.
     """
     import torch
 
@@ -164,6 +167,8 @@ def _summed(
         # left before anything is handed out: whoever takes it may train, or never come back
         with torch.inference_mode():
             for place, answer in itertools.islice(outs, each):
+                done += 1
+                progress("windows", done, tiles.count)
                 if answer is None:
                     continue
                 out = answer[0].float()
@@ -172,8 +177,6 @@ def _summed(
                     ring = torch.zeros((len(out), tiles.patch[0], *tiles.padded[1:]), device=out.device)
                     weight, sums = weight.to(out.device), [one.to(out.device) for one in sums]
                 ring[(slice(None), slice(None), *place[1:])].addcmul_(out, weight)
-                done += 1
-                progress("windows", min(done, looks), looks)
         assert ring is not None
         for low in range(0, ready, BLOCK):
             with torch.inference_mode():

@@ -14,7 +14,7 @@ from hilum.core.run import Run
 from hilum.core.system import Group
 from hilum.infer import merging, structures
 from hilum.infer._clock import Clock
-from hilum.infer.coarse import Coarse, check
+from hilum.infer.coarse import Coarse, check, warn
 from hilum.infer.merging import Merging
 from hilum.infer.predictor import Opinion
 from hilum.infer.promise import Promise
@@ -43,8 +43,9 @@ def trusted(
         parts = list(made.parts.values()) if isinstance(made, System) else [made]
         check(coarse, [part.run for part in parts], limit, wide)
         made.coarse = Coarse(coarse, runtime)
+        warn(coarse, [part.run for part in parts])
         for part in parts:
-            part.coarse = made.coarse
+            part.coarse, part.foretells = made.coarse, False
     return made
 
 

@@ -65,7 +65,7 @@ def _known(folder: Path, key: str) -> dict[str, Any] | None:
 
 def _begun(folder: Path, key: str, run: Run, coarse: Run | None) -> dict[str, Any]:
     record: dict[str, Any] = {"key": key, "intended_use": INTENDED_USE, "model": _model(run)}
-    record |= {} if coarse is None else {"coarse": {"path": str(coarse.path), **_model(coarse)}}
+    record |= {} if coarse is None else {"coarse": _model(coarse)}
     record |= {"done": {}, "failed": []}
     write_json(folder / NAME, record)
     return record

@@ -206,7 +206,7 @@ def test_a_coarse_model_guides_every_network_that_is_needed(made: Trained) -> No
     told = cost["coarse"]["group_1"]
     assert list(cost["coarse"]) == ["group_1"] and 0 < told["windows"] <= told["of"] * 2
     both = trusted(run, coarse=run.part("group_1")).told(case)[1]["coarse"]
-    assert list(both) == list(GROUPS)
+    assert list(both) == list(GROUPS) and all(told["of"] > 1 for told in both.values())
     with pytest.raises(HilumError) as error:
         trusted(run, coarse=run)
     assert error.value.code == "HIL-INFER-23" and "system" in error.value.seen
