@@ -14,6 +14,8 @@ from hilum.infer.windows import Tiling
 
 MARGIN = 20.0
 # mm around what the coarse model found, and EDGE voxels beyond; without a spacing, pixels.
+Margin = Callable[[Sequence[float]], Sequence[float]]
+# mm around along each axis, from the image's spacing, both in RAS order.
 EDGE = REACH + 1
 # Voxels of the network's grid between what is found and the end of the region.
 BLOCK = 4
@@ -37,20 +39,15 @@ class Region:
         return found
 
 
+Hint = tuple[Region | None, str]
+# A region, or None and why there is none.
+
+
 class Guide(Protocol):
     """What says where to look."""
 
-    def __call__(
-        self,
-        case: Case,
-        names: Collection[str],
-        margin: Callable[[Sequence[float]], Sequence[float]],
-        progress: Progress,
-    ) -> tuple[Region | None, str]:
-        """The region of a case for classes of these names, or None and why not.
-
-        margin: mm around along each axis, from the image's spacing, both in RAS order.
-        """
+    def __call__(self, case: Case, names: Collection[str], margin: Margin, progress: Progress) -> Hint:
+        """The region of a case for classes of these names."""
 
     def expect(self, cases: int) -> None:
         """So many cases are to come."""

@@ -9,7 +9,7 @@ that keeps the largest piece of a class takes the largest of the region.
 
 import logging
 import weakref
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from hilum.core.image import Array, Case, Image
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
 from hilum.infer._asked import by_class
-from hilum.infer._region import Region, around
+from hilum.infer._region import Hint, Margin, around
 from hilum.infer.predictor import FAULTS, Predictor
 from hilum.prepare import grid
 from hilum.tasks import _task
@@ -38,13 +38,7 @@ class Coarse:
         self.predictor.foretells = False
         self._last: tuple[weakref.ref[Image], Array | None] | None = None
 
-    def __call__(
-        self,
-        case: Case,
-        names: Collection[str],
-        margin: Callable[[Sequence[float]], Sequence[float]],
-        progress: Progress = quiet,
-    ) -> tuple[Region | None, str]:
+    def __call__(self, case: Case, names: Collection[str], margin: Margin, progress: Progress = quiet) -> Hint:
         """Where these classes may be, `margin` mm around, or None and why not.
 
         Around those of the same names where the coarse model knows them all, else around all that it finds. The classes

@@ -18,7 +18,7 @@ from hilum.core.strongest import strongest
 from hilum.infer import promise, streamed, watched, windows
 from hilum.infer._asked import Asked, by_class
 from hilum.infer._pooled import Last
-from hilum.infer._region import EDGE, MARGIN, Guide, Region, aside, too_little
+from hilum.infer._region import EDGE, MARGIN, Guide, Hint, aside, too_little
 from hilum.infer.near import Near
 
 FAULTS = {"HIL-INFER-12", "HIL-INFER-13", "HIL-INFER-14", "HIL-INFER-15", "HIL-INFER-22"}
@@ -100,7 +100,7 @@ class Predictor(Asked):
             opinion = replace(opinion, result=replace(opinion.result, warnings=words))
         return opinion
 
-    def _region(self, case: Case, progress: Progress) -> tuple[Region | None, str] | None:
+    def _region(self, case: Case, progress: Progress) -> Hint | None:
         """Where the coarse model says to look, or why everywhere; None without one."""
         if self.coarse is None:
             return None
@@ -114,7 +114,7 @@ class Predictor(Asked):
     def _around(
         self,
         prepared: dict[str, Any],
-        guide: tuple[Region | None, str] | None,
+        guide: Hint | None,
         progress: Progress,
         maps: Mapping[str, streamed.Map] | None,
     ) -> streamed.Found | None:

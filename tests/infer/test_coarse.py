@@ -20,7 +20,7 @@ from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
 from hilum.infer import bundle, coarse, windows
 from hilum.infer._lanes import ALONE, Pace
-from hilum.infer._region import BLOCK, EDGE, MARGIN, Region, around, aside, too_little
+from hilum.infer._region import BLOCK, EDGE, MARGIN, Hint, Margin, around, aside, too_little
 from hilum.infer.predictor import Predictor
 from hilum.io import nifti
 from hilum.prepare import grid
@@ -61,19 +61,13 @@ class Late(Bright):
         return found
 
 
-class Hint:
+class Spots:
     """Says to look around the bright voxels of a case, whatever it is asked about."""
 
     def __init__(self, case: Case) -> None:
         self.case, self.cases = case, 0
 
-    def __call__(
-        self,
-        case: Case,
-        names: Collection[str],
-        margin: Callable[[Sequence[float]], Sequence[float]],
-        progress: Progress = quiet,
-    ) -> tuple[Region | None, str]:
+    def __call__(self, case: Case, names: Collection[str], margin: Margin, progress: Progress = quiet) -> Hint:
         image = self.case.read("image")
         assert min(margin([1.0] * 3)) > MARGIN
         region = around(grid.ras_view(image.array > 5, image)[0], [1.0] * 3, [8.0 + EDGE] * 3)
@@ -104,7 +98,7 @@ def opened(run: Run, hint: Case | None, kind: type[Bright] = Bright) -> tuple[Pr
     predictor.foretells = False
     predictor.net = predictor._own = net
     predictor.task.options = predictor.task.options.model_copy(update={"overlap": 0.5})
-    predictor.coarse = None if hint is None else Hint(hint)
+    predictor.coarse = None if hint is None else Spots(hint)
     return predictor, net
 
 
@@ -131,7 +125,7 @@ def test_the_record_says_how_many_windows_were_looked_at(trained: Trained) -> No
     assert cost["coarse"] == {"windows": net.seen, "of": 7**3} and cost["coarse"]["windows"] < 7**3 / 3
     assert "predicted" not in cost["bytes"] and cost["seconds"]["coarse"] >= 0
     fine.expect(5)
-    assert isinstance(fine.coarse, Hint) and fine.coarse.cases == 5
+    assert isinstance(fine.coarse, Spots) and fine.coarse.cases == 5
     assert "coarse" not in opened(run, None)[0].told(case)[1]
 
 
