@@ -1,9 +1,10 @@
 """Deep supervision: the other outputs of a decoder are trained too.
 
 Heads of falling resolution weigh 1, 1/2, 1/4, ..., the lowest one 0, divided by their sum (nnU-Net, Isensee et al.,
-2021). Heads that all have the same resolution weigh the same (UNet++, Zhou et al., 2018; UNet 3+, Huang et al., 2020).
-A network whose paper has weights of its own says so in its CARD, `supervision`; those are not divided by their sum.
-MONAI's weights stop falling at 1/16, keep the lowest head and are not divided, so its loss grows with the heads.
+2021); of two heads the lower one keeps its half. Heads that all have the same resolution weigh the same (UNet++, Zhou
+et al., 2018; UNet 3+, Huang et al., 2020). A network whose paper has weights of its own says so in its CARD,
+`supervision`; those are not divided by their sum. MONAI's weights stop falling at 1/16, keep the lowest head and are
+not divided, so its loss grows with the heads.
 """
 
 from collections.abc import Callable, Sequence

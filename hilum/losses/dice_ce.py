@@ -1,4 +1,8 @@
-"""Cross-entropy, and its sum with soft Dice (1:1 as in nnU-Net, Isensee et al., 2021)."""
+"""Cross-entropy, and its sum with soft Dice (1:1 as in nnU-Net, Isensee et al., 2021).
+
+Differs from nnU-Net: the task sums Dice over the batch in 3-D too. nnU-Net does so in 2-D, and in 3-D only behind a
+cascade; its form without one is `dice_ce:batch=false`.
+"""
 
 from torch import Tensor
 from torch.nn import functional

@@ -41,11 +41,11 @@ def iou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def giou(a: Tensor, b: Tensor) -> Tensor:
-    """IoU - (hull - union) / hull, (...), in (-1, 1]: falls on with the distance of boxes that do not meet."""
+    """IoU - (hull - union) / hull, (...), in [-1, 1]: falls on with the distance of boxes that do not meet."""
     inside, union, hull = _parts(a, b)
     return inside / union.clamp_min(TINY) - (hull - union) / hull.clamp_min(TINY)
 
 
 def giou_loss(a: Tensor, b: Tensor) -> Tensor:
-    """1 - GIoU, (...), in [0, 2); weigh and sum it where it is used."""
+    """1 - GIoU, (...), in [0, 2]; weigh and sum it where it is used."""
     return 1 - giou(a, b)

@@ -11,7 +11,8 @@ Dice and the right one cross-entropy; here both have the loss of the plan. Witho
 A reconstruction. Several networks bear this name, and the article was not at hand: this one is written from notes on
 the wiring and on the sizes of an early public version (`variant`); the class that its training script names is not
 public, "137" is its nearest relative. Modules that were built there and never used are left out. Filled in: batch norm,
-and ReLU last, in the right decoder; group norm in the left one. Windows of the pool pyramid are no larger than its map.
+and ReLU last, in the right decoder; group norm in the left one; ReLU where the left decoder joins the two bottoms and
+behind each convolution of the inception context. Windows of the pool pyramid are no larger than its map.
 Images need not be square. The ResNet starts random, unless `encoder_weights` names a ResNet-34 of torchvision, as a
 safetensors file (`from_resnet`).
 

@@ -10,10 +10,11 @@ Sizes: L has a 3x3 convolution on the history and a wider middle through which n
 carries the history through; S is M with half the channels.
 
 A reconstruction where the description leaves gaps: ReLU after each dilated convolution, which of the decoder's four
-channel attentions has the wider kernel (the first here). Returns logits; the
-released code ends in a sigmoid and then trains with a cross-entropy that takes logits. Layers of the released code that
-do nothing are not here: its classifier, a norm of the history behind the encoder and, in L, what only sees or makes a
-history that is not read. The middle lets in no attention at first. Written from the description, not from its source.
+channel attentions has the wider kernel (the first here). Returns logits; the released code ends in a sigmoid and then
+trains with a cross-entropy that takes logits. Layers of the released code that do nothing are not here: its classifier,
+a norm of the history behind the encoder and, in L, what only sees or makes a history that is not read; but for 4,096
+weights of L's first decoder block, which read the zeros that its middle leaves of the history and so never learn, as in
+the released code. The middle lets in no attention at first. Written from the description, not from its source.
 """
 
 from collections.abc import Sequence

@@ -12,6 +12,9 @@ the 2-D form is MONAI's. Sizes S, B, M and L are the paper's; `upkern` starts a 
 
 Differs from MONAI's: that supervises the bottom too; the paper says each decoder stage, and so it is here. Their losses
 weigh 1, 1/2, 1/4 and 1/8, divided by the sum (`supervision`), so that the lowest stage learns too.
+
+Differs from the authors' code, as MONAI's does: a block that halves is as wide inside as those of the stage above it,
+theirs as those of the stage below. In S all are alike; B and M have 15,456 weights less for it, L 52,512.
 """
 
 from collections.abc import Mapping

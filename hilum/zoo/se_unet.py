@@ -8,9 +8,10 @@ which names the variants and not how two become one.
 x: (B, C, *space), space divisible by 2^(levels - 1), 16 by default -> (B, K, *space), logits.
 
 Differs from the papers: Hu's has no U-Net. Here the gate follows the two convolutions of every level, the bottom and
-the decoder too, of a padded U-Net (Ronneberger 2015) with batch norm: that placement is Hilum's. Both linear layers
-have biases; many ports have none. 3-D replaces each square by a cube. The mean is taken in float32, so that half
-precision does not lose large volumes.
+the decoder too, of a padded U-Net (Ronneberger 2015) with batch norm, no dropout and weights as PyTorch draws them:
+that placement is Hilum's. `reduction` is 16 for every gate; of Roy's variants 2 is said, which was not read
+(`se_unet:gate=max:reduction=2`). Both linear layers have biases; many ports have none. 3-D replaces each square by a
+cube. The mean is taken in float32, so that half precision does not lose large volumes.
 """
 
 from collections.abc import Sequence

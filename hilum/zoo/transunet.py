@@ -9,7 +9,8 @@ Follows the released code where the paper is silent: weight-standardised convolu
 pooling without padding (its skip is padded with zeros to the right and below), no class token. A grey image enters
 three times.
 
-Differs from the released code: images need not be square. The position embedding is learned for one image size.
+Differs from the released code: images need not be square. The position embedding is learned for one image size; weights
+for another are interpolated linearly by the centres of the patches, where theirs aligns the corners.
 Weights of ImageNet-21k are not fetched: `encoder_weights` takes an R50+ViT-B/16, as the npz file of its paper
 (`from_vit`) or as timm's safetensors (`from_timm`).
 """

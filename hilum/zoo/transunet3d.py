@@ -20,7 +20,8 @@ must divide: 40 slices, as in its patch for abdominal CT, do not. The weights of
 U-Net's outputs weigh 1, 1/2, ... as in nnU-Net; with queries the authors leave out the full size and begin with 1/2.
 Layer scale weighs what a branch adds; the authors' code weighs what it is added to (the ViT's, and the queries' MLP,
 with its sum), so that little of that is left at first. Neither form of theirs is offered, because only their
-trained weights would need it, and those do not load here. Dropout is an option, and none; theirs is 0.1, in the ViT.
+trained weights would need it, and those do not load here. Dropout is an option, and none, and never
+behind the positions; theirs is 0.1, in the ViT and there.
 
 Filled in, where the description has gaps: positions of tokens are sines, as in Mask2Former (Cheng et al., 2022), whose
 order within a layer is kept too. The queries' attention to each other and MLP have a layer scale, as the authors'

@@ -18,8 +18,9 @@ A trained run becomes a faster one by: hilum import RUN/weights/net.safetensors 
 The answer is head(features(x)), but for a lower `level`, whose own head gives it, and for `average`, where several do.
 
 Differs from the paper: follows the released Keras code, which has no norm and dropout 0.5 after each of the two
-convolutions of a node, and transposed convolutions to go up; all weights start as He (2015) has it. Unless told, the
-deepest head answers. 3-D replaces each square by a cube.
+convolutions of a node, and transposed convolutions to go up; all weights start as He (2015) has it. Its penalty of 1e-4
+on the squares of the kernels belongs to training and is left out. Unless told, the deepest head answers. 3-D replaces
+each square by a cube.
 """
 
 import copy

@@ -108,7 +108,9 @@ def test_half_precision_is_widened_before_sums(name: str) -> None:
     assert float(loss(logits.half(), target, -1)) == pytest.approx(float(loss(logits, target, -1)), abs=1e-3)
 
 
-@pytest.mark.parametrize("name", ["dice", "dice_ce", "focal", "generalised_dice", "tversky"])
+@pytest.mark.parametrize(
+    "name", ["compound", "dice", "dice_ce", "focal", "focal_tversky", "generalised_dice", "tversky"]
+)
 def test_half_precision_of_a_large_patch(name: str) -> None:
     """Two million voxels: a sum in half precision would end at 65504."""
     torch.manual_seed(0)

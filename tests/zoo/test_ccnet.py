@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hilum.core.errors import HilumError
 from hilum.zoo._blocks.dims import layers
 from hilum.zoo._cost import parameters
-from hilum.zoo.ccnet import CrissCross, Net, attend
+from hilum.zoo.ccnet import Corners, CrissCross, Net, attend
 
 
 def block(gate: float = 0.7) -> CrissCross:
@@ -18,6 +18,18 @@ def block(gate: float = 0.7) -> CrissCross:
 def tiny(**options: object) -> Net:
     torch.manual_seed(0)
     return Net(1, 3, 2, **{"depth": 18, "width": 4, **options})  # type: ignore[arg-type]
+
+
+def test_the_last_two_stages_dilate() -> None:
+    with torch.device("meta"):
+        stages = Net(3, 19, 2).encoder.stages
+    threes = [[m for m in stage.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)] for stage in stages]
+    assert [{m.dilation for m in stage} for stage in threes] == [{(1, 1)}, {(1, 1)}, {(2, 2)}, {(4, 4)}]
+
+
+def test_answers_are_spread_corner_on_corner() -> None:
+    ramp = torch.arange(5.0)[None, None, :, None].expand(1, 1, 5, 7)
+    torch.testing.assert_close(Corners()(ramp)[0, 0, :, 0], torch.linspace(0, 4, 32))
 
 
 def test_a_slow_form_agrees() -> None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from hilum.core.errors import HilumError
 from hilum.zoo._cost import flops, parameters
-from hilum.zoo.i2unet import Branches, Chains, ChannelAttention, DropBlock, Middle, Net, WideMiddle, tokens
+from hilum.zoo.i2unet import Branches, Chains, ChannelAttention, DropBlock, Middle, Net, Stage, WideMiddle, tokens
 
 PUBLISHED = {"L": (29_651_318, 9.36), "M": (27_494_422, 8.26), "S": (7_031_846, 2.74)}
 SMALL: dict[str, Any] = {"widths": (8, 8, 16, 16), "blocks": (1, 1, 1, 2), "history": 4, "dropout": 0.0}
@@ -51,6 +51,26 @@ def test_operations_are_those_of_the_released_code(size: str) -> None:
     assert macs / 1e9 == pytest.approx(PUBLISHED[size][1], rel=0.025)
 
 
+def test_a_stage_is_its_formula() -> None:
+    torch.manual_seed(0)
+    stage = Stage(6, 8, 4, 3, 1, recurrent=True, read=True).eval()
+    x, h, block = torch.randn(2, 6, 8, 8), torch.randn(2, 4, 8, 8), stage.blocks[0]
+    y = block.path(torch.cat([x, h], dim=1))
+    image, history = stage(x, h)
+    torch.testing.assert_close(image, (y + block.shortcut(x)).relu())
+    pooled = nn.functional.avg_pool2d(h, 2)
+    torch.testing.assert_close(history, stage.recurrent(stage.norms[0](pooled + stage.to_history(y)).tanh()))
+
+
+def test_the_lowest_stage_and_the_first_of_the_decoder_have_the_wide_kernel() -> None:
+    def kernels(part: nn.Module) -> set[int]:
+        return {m.conv.kernel_size[0] for m in part.modules() if isinstance(m, ChannelAttention)}
+
+    net = meta("M")
+    assert [kernels(part) for part in net.encoder] == [{5}, {5}, {5}, {7}]
+    assert [kernels(part) for part in net.decoder] == [{7}, {5}, {5}, {5}]
+
+
 def test_the_history_keeps_up_with_the_image() -> None:
     net, seen = meta("L"), []
     for part in [*net.encoder, *net.decoder]:
@@ -79,6 +99,9 @@ def test_nothing_is_dead(size: str) -> None:
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.ndim < 2 or parameter.grad.abs().sum() > 0, name
+    if size == "L":  # what the head of the file names: they read a history that the middle leaves at 0
+        read = net.decoder[0].path[0][0].weight.grad.abs().sum((0, 2, 3)) > 0
+        assert read[: -net.history].all() and not read[-net.history :].any()
 
 
 def closed(middle: Middle | WideMiddle) -> None:

@@ -8,7 +8,7 @@ from torch import nn
 
 from hilum.core.errors import HilumError
 from hilum.learn._transfer import depth
-from hilum.zoo._blocks.transunet import StandardisedConv
+from hilum.zoo._blocks.transunet import Bottleneck, StandardisedConv
 from hilum.zoo._cost import parameters
 from hilum.zoo.transunet import CARD, Net
 
@@ -30,6 +30,26 @@ def test_the_parts_have_the_counts_of_their_descriptions() -> None:
     convolutions = parameters(net.encoder.stem) + parameters(net.encoder.stages)
     assert convolutions == 11894848 and parameters(net.decoder) == 7387200
     assert parameters(net.encoder.layers) == 12 * 7087872 and net.encoder.position.shape == (1, 196, 768)
+
+
+def test_norms_and_the_end_of_a_bottleneck() -> None:
+    torch.manual_seed(0)
+    block = Bottleneck(64, 64, 1)
+    norms = [m for m in block.path.modules() if isinstance(m, nn.GroupNorm)]
+    assert [(m.num_groups, m.eps) for m in norms] == [(32, 1e-6)] * 3
+    assert block.shortcut[1].num_groups == 256  # type: ignore[index]
+    out = block(torch.randn(1, 64, 8, 8))
+    assert out.min() == 0 and out.max() > 0
+
+
+def test_corners_stay_where_the_decoder_doubles_the_size() -> None:
+    net, seen = small().eval(), dict[str, torch.Tensor]()
+    net.decoder.first.register_forward_hook(lambda _, __, out: seen.update(low=out))
+    net.decoder.blocks[0].register_forward_hook(lambda _, inputs, __: seen.update(high=inputs[0]))
+    net(torch.rand(1, 1, 32, 32))
+    low, high = seen["low"], seen["high"][:, : seen["low"].shape[1]]
+    assert low.shape[2:] == (2, 2) and high.shape[2:] == (4, 4)
+    torch.testing.assert_close(high[:, :, ::3, ::3], low)
 
 
 def test_the_sizes_inside_at_224() -> None:
