@@ -23,7 +23,7 @@ from hilum.io._dicom import even, pixels
 from hilum.io._dicom.choose import choose
 from hilum.io._dicom.file import header as read_header
 from hilum.io._dicom.frames import Slice, not_an_image
-from hilum.io._dicom.series import Volume, candidates, looks_like_dicom, triage
+from hilum.io._dicom.series import Volume, candidates, looks_like_dicom, triage, unreadable
 from hilum.io._dicom.write import CT_OFFSET, checked, one_slice
 from hilum.io._guard import cropped, full_only, labels_of, reading, same
 
@@ -114,7 +114,9 @@ def extent(
 
 def _inside(path: Path) -> list[str] | None:
     """The names of the DICOM files directly inside a folder; None where there is none."""
-    return sorted(file.name for file in path.iterdir() if looks_like_dicom(file)) or None if path.is_dir() else None
+    found = [file.name for file in path.iterdir() if looks_like_dicom(file)] if path.is_dir() else []
+    # beside DICOM files one that nobody can look into may be a slice
+    return sorted({*found, *(file.name for file in path.iterdir() if unreadable(file))}) if found else None
 
 
 def _looked(path: Path, accept: Collection[str], files: Sequence[str] | None) -> Any:

@@ -46,7 +46,10 @@ def recognises(path: Path) -> bool:
     try:
         with TiffSlide(path) as slide:
             large = slide.shapes[0][0] * slide.shapes[0][1] > MOST_PIXELS
-            return large or len(slide.shapes) > 1 or (slide.tiled and slide.channels == 3 and slide.plain)
+            if large or len(slide.shapes) > 1:
+                return True
+            # a picture that is to be turned is turned by those who read pictures
+            return slide.tiled and slide.channels == 3 and slide.plain and slide.orientation == 1
     except Exception:
         return False
 
@@ -63,7 +66,7 @@ def read(path: Path, region: tuple[slice, ...] | None = None, level: int = 0) ->
     meta: "levels" as `levels` gives them, "mpp" [row, column] micrometres per pixel at this level or None,
     "downsample", "region" [[top, bottom], [left, right]], "empty" share of pixels that the slide leaves out (white).
     Refused: more than 2**27 pixels (HIL-I05), no such level or region (HIL-IO-07), missing or damaged tiles and slides
-    that need OpenSlide (HIL-I09), not 8-bit grey or RGB (HIL-I02), several planes (HIL-I04).
+    that need OpenSlide (HIL-I09), not 8-bit grey or RGB (HIL-I02), several planes (HIL-I04), not upright (HIL-I01).
     """
     path = Path(path)
     with reading(path), _opened(path) as slide:
@@ -78,6 +81,7 @@ def read_labels(path: Path) -> Image:
     path = Path(path)
     with reading(path), TiffSlide(path) as slide:
         slide.check()
+        _check_upright(slide)
         if slide.channels != 1 or slide.lossy or slide.exotic:
             raise HilumError("HIL-I08", f"{path} is a slide of colours or JPEG, not of label values", "Save values")
         rows, columns = _bounds(path, slide.shapes, None, 0)
@@ -118,6 +122,11 @@ def _opened(path: Path) -> Any:
     if path.suffix.lower() not in FOREIGN and maker in (None, *others.SOLID):
         slide = TiffSlide(path)
         try:
+            _check_upright(slide)
+        except HilumError:
+            slide.close()
+            raise
+        try:
             if not slide.exotic:
                 slide.check()
                 return slide
@@ -131,6 +140,13 @@ def _opened(path: Path) -> Any:
     if others.available():
         raise HilumError("HIL-I07", f"{path} is no slide that OpenSlide knows", "Export it as tiled TIFF")
     raise HilumError("HIL-I09", f"{path} is a slide of a kind that needs OpenSlide", install("slides"))
+
+
+def _check_upright(slide: TiffSlide) -> None:
+    """Refuse (HIL-I01) a slide that says it is to be turned: regions of it would lie elsewhere than they say."""
+    if slide.orientation != 1:
+        seen = f"{slide.path} says that it is to be turned (orientation {slide.orientation}), which slides are not"
+        raise HilumError("HIL-I01", seen, "Save it upright, with orientation 1")
 
 
 def _steps(shapes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:

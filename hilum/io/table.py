@@ -8,6 +8,7 @@ import codecs
 import csv
 import io
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,7 +141,7 @@ def _records(path: Path, text: str, separator: str) -> list[tuple[int, list[str]
 def _columns(path: Path, records: list[tuple[int, list[str]]]) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The names in the first row, and the other rows; a column without a name must be empty."""
     (line, names), *body = records
-    twice = sorted({name for name in names if name and names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if name and count > 1)
     if twice:
         raise HilumError("HIL-I11", f"{path} line {line}: two columns are called {twice[0]!r}", "Rename one")
     for at, name in enumerate(names):

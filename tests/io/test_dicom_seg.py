@@ -232,6 +232,14 @@ def test_the_same_mask_gets_the_same_identifiers(tmp_path: Path, image: Image) -
     assert len(kinds) == 3
 
 
+def test_a_labelmap_may_use_every_value_of_its_bits(tmp_path: Path, image: Image) -> None:
+    array = np.resize(np.arange(256), SHAPE).astype(np.uint8)
+    mask = Mask(array, {n: f"part {n}" for n in range(1, 256)}, image.affine)
+    dicom_seg.write(tmp_path / "a.dcm", mask, image.meta["files"], "labelmap")
+    assert pydicom.dcmread(tmp_path / "a.dcm").BitsAllocated == 8
+    np.testing.assert_array_equal(dicom_seg.read(tmp_path / "a.dcm", image).array, array)
+
+
 @pytest.mark.parametrize("kind", ["binary", "labelmap", "fractional"])
 def test_a_file_that_reads_back_differently_is_not_released(
     tmp_path: Path, image: Image, kind: str, monkeypatch: pytest.MonkeyPatch

@@ -347,6 +347,25 @@ def test_i09_what_a_maker_leaves_out_is_white(tmp_path: Path, monkeypatch: pytes
     np.testing.assert_array_equal(image.array[:, :64], channels_first(made[0])[:, :64])
 
 
+@pytest.mark.parametrize("orientation", [2, 3, 6])
+def test_i01_a_picture_in_tiles_is_turned_as_its_label_is(tmp_path: Path, orientation: int) -> None:
+    tags, labels = [(274, "H", 1, orientation, True)], np.arange(48 * 48, dtype=np.uint8).reshape(48, 48) // 9
+    colours = np.repeat(labels[..., None], 3, axis=2)
+    tifffile.imwrite(tmp_path / "image.tif", colours, tile=(16, 16), photometric="rgb", extratags=tags)
+    tifffile.imwrite(tmp_path / "label.tif", labels, tile=(16, 16), extratags=tags)
+    image, label = open_path(tmp_path / "image.tif"), open_path(tmp_path / "label.tif")
+    np.testing.assert_array_equal(image.read().array[0], label.read_labels().array[0])  # type: ignore[union-attr]
+    assert (image.read().array[0] != labels).any()  # type: ignore[union-attr]
+
+
+def test_i01_a_slide_that_is_to_be_turned_is_refused(tmp_path: Path, either: str) -> None:
+    pyramid(tmp_path / "a.tif", extratags=[(274, "H", 1, 3, True)])
+    for look in (slide.read, slide.thumbnail, slide.read_labels):
+        with pytest.raises(HilumError, match="orientation 3") as error:
+            look(tmp_path / "a.tif")
+        assert error.value.code == "HIL-I01"
+
+
 def test_i09_no_resolution_is_a_warning(tmp_path: Path, either: str) -> None:
     for name, options in {
         "none": {"resolution": None, "resolutionunit": None},

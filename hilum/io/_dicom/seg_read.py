@@ -136,7 +136,8 @@ def labels(found: Segments) -> Array | None:
     for frame, number, k in found.frames():
         part = array[:, :, k]
         if table is not None:
-            new = table[np.minimum(frame, len(table) - 1)]
+            # wide enough for the table's length, which 255 or 65535 segments have one more than fits
+            new = table[np.minimum(frame.astype(np.int64), len(table) - 1)]
             if (new < 0).any():
                 odd = np.unique(frame[new < 0]).tolist()
                 raise HilumError("HIL-D43", f"{found.path} holds undescribed values {odd[:5]}", "Export it again")

@@ -147,7 +147,11 @@ def candidates(
     if files is not None or path.is_file():
         yield from [path] if files is None or path.is_file() else (path / name for name in files)
         return
-    for folder, inner, names in os.walk(path):
+
+    def lost(error: OSError) -> None:
+        bad.append((Path(error.filename or path), _closed(Path(error.filename or path))))
+
+    for folder, inner, names in os.walk(path, onerror=lost):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         for link in (Path(folder, name) for name in inner):
             if link.is_symlink():
@@ -157,6 +161,17 @@ def candidates(
             file = Path(folder, name)
             if looks_like_dicom(file):
                 yield file
+            elif unreadable(file):
+                bad.append((file, _closed(file)))
+
+
+def _closed(path: Path) -> HilumError:
+    return HilumError("HIL-IO-03", f"{path} can not be opened", "Check the rights, or leave it out")
+
+
+def unreadable(file: Path) -> bool:
+    """A file that nobody can look into, and that may be DICOM therefore."""
+    return not file.name.startswith(".") and file.is_file() and not os.access(file, os.R_OK)
 
 
 def looks_like_dicom(file: Path) -> bool:

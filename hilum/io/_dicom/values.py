@@ -136,9 +136,14 @@ class Values:
         for shift in (-wide, 0, wide):
             low, high = self.padding[0] + shift, self.padding[1] + shift
             ends = rule.ends(low, high)
-            if ends[1] >= AIR_HU and ends[0] <= MOST_HU:
+            within = ends[1] >= AIR_HU and ends[0] <= MOST_HU
+            if within and (low == high or rule.table is not None):
                 continue
             found = stored == low if low == high else (stored >= low) & (stored <= high)
+            if within:
+                # of a range that reaches into what CT measures, what lies beyond
+                values = stored.astype(np.float64) * rule.slope + rule.intercept
+                found &= (values < AIR_HU) | (values > MOST_HU)
             if found.any():
                 mask = found if mask is None else mask | found
         return mask

@@ -31,7 +31,8 @@ FINEST, COARSEST = 0.01, 100.0
 class TiffSlide:
     """An open slide. shapes: (rows, columns) of each level. mpp: micrometres (row, column) at level 0, or None.
 
-    channels: 1 or 3. exotic: the maker's name where its tiles do not simply lie side by side.
+    channels: 1 or 3. exotic: the maker's name where its tiles do not simply lie side by side. orientation: 1 to 8 as
+    in EXIF, 1 is upright.
     """
 
     backend = "tiff"
@@ -56,6 +57,8 @@ class TiffSlide:
             self.vendor = self.exotic or ("aperio" if self.description.startswith("Aperio") else "tiff")
             self.lossy = int(first.compression) == JPEG or int(first.compression) in JPEG2000
             self.mpp = _mpp(first, self.description)
+            said = first.tags.get(274)
+            self.orientation = int(said.value) if said is not None and said.value in range(1, 9) else 1
         except BaseException:
             self._file.close()
             raise

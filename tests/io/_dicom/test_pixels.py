@@ -604,6 +604,18 @@ def test_d20_a_padding_range_becomes_air(tmp_path: Path) -> None:
     assert (read(path, record)[:3] == -1024).all() and record.padding_voxels == 3 * 36
 
 
+def test_d20_of_a_padding_range_that_reaches_into_what_ct_measures_the_rest_becomes_air(tmp_path: Path) -> None:
+    path = padded(tmp_path / "a", "SS", -2100, True)
+    data = pydicom.dcmread(path)
+    # stored 0 to 20 are -1024 to -1004 HU
+    data.add_new("PixelPaddingRangeLimit", "SS", 20)
+    data.save_as(path)
+    record = Record()
+    seen = read(path, record)
+    assert (seen[:3] == -1024).all() and record.padding_voxels == 3 * 36
+    np.testing.assert_array_equal(seen[3:], GREY[3:].astype(int) - 1024)
+
+
 def test_d20_compressed_padding_becomes_air(tmp_path: Path) -> None:
     stored = GREY.astype(np.int16)
     stored[:3] = -2000
