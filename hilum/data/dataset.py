@@ -15,7 +15,7 @@ from hilum.core import catalogue
 from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.core.plan import Strict, checked
-from hilum.io import _source
+from hilum.io import _names, _source
 from hilum.io._source import FileSource
 from hilum.prepare import modality
 
@@ -147,6 +147,10 @@ def open_dataset(
         # what stands at "." has a name too, and cases and pages are called by it
         path = path.resolve()
     folder, settings = _settings(path)
+    # what a dataset.yaml calls ".." has a name too
+    fault = _names.name_fault(folder.name) if folder.name not in ("", "..") else ""
+    if fault:
+        raise HilumError("HIL-I12", f"The name of {_names.shown(folder)} {fault}", "Rename it")
     if accept:
         settings = settings.model_copy(update={"accept": [*settings.accept, *accepted(accept)]})
     if channels and not settings.channels:
@@ -208,7 +212,7 @@ def _holds_images(path: Path) -> bool:
 
 def _accepting(case: Case, rows: list[str]) -> Case:
     """The case with its files read under those exceptions."""
-    items = {r: item.accepting(rows) if isinstance(item, FileSource) else item for r, item in case.items.items()}
+    items = {r: item.accepting(rows) if hasattr(item, "accepting") else item for r, item in case.items.items()}
     return replace(case, items=items)
 
 
@@ -219,7 +223,7 @@ def _settings(path: Path) -> tuple[Path, Settings]:
         return path, Settings()
     try:
         data = yaml.safe_load(written.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         # a date that is none is a plain ValueError
         raise HilumError("HIL-DATA-03", f"{written} is not YAML ({error})", "Mend it") from error
     if not isinstance(data, dict):
@@ -260,7 +264,10 @@ def _check_roles(dataset: Dataset, roles: Iterable[str]) -> None:
         lacking = [c.id for c in dataset.cases if not any(has_role(c, r) for r in choices)]
         if lacking:
             remedy = f"Add the missing {choices[0]}, or list the cases under leave_out in a dataset.yaml"
-            raters = sorted({r for c in dataset.cases for r in c.items if r.startswith(f"{choices[0]}@")})
+            # one that was chosen and is not everywhere is not to be chosen again
+            chosen = choices[0] in dataset.settings.roles
+            there = {r for c in dataset.cases for r in c.items if r.startswith(f"{choices[0]}@")}
+            raters = [] if chosen else sorted(there)
             if raters:
                 folder = raters[0].replace("label@", "labels@")
                 remedy = (

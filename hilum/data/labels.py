@@ -1,6 +1,7 @@
 """Label facts: whether a label lies on its image's grid, which values it holds, and what they should be mapped to."""
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,10 @@ def compare_grids(image: Image, label: Image, name: str) -> tuple[str, ...]:
     or not, and no command to resample is offered: a label is never moved by a guess.
     """
     picture, mask = _of(image, "image"), _of(label, "label")
-    remedy = f"Put the label on the image's grid: hilum resample {mask} --like {picture} --labels --out NEW"
+    words = ["hilum", "resample", mask, "--like", picture, "--labels", "--out", "NEW.nii.gz"]
+    remedy = f"Put the label on the image's grid: {shlex.join(words)}"
+    if image.affine is None or label.affine is None:
+        remedy = "Give a label of the image's own size, or leave the case out"
     if image.shape != label.shape:
         raise HilumError(
             "HIL-N14", f"{name}: image {image.shape} and label {label.shape} differ in shape"

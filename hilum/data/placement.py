@@ -11,11 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hilum.core.errors import HilumError
-from hilum.core.evenly import evenly
-from hilum.core.image import Array, Case, Image
-from hilum.core.progress import Progress, quiet
-from hilum.data.dataset import Dataset
+from hilum.core.image import Array, Image
 from hilum.prepare.grid import to_ras
 
 CASES = 60
@@ -91,27 +87,6 @@ class Misplaced:
             f"HIL-N17: the {what} better on the edges of the image when {self.how} ({self.there:.2f} instead of "
             f"{self.here:.2f} of 1) in {some}: look at them before training"
         )
-
-
-def misplaced(dataset: Dataset, progress: Progress = quiet) -> list[Misplaced]:
-    """Suspicions about a data set of images and labels, the strongest first; [] where all is well."""
-    cases = [c for c in dataset.cases if "image" in c.items and "label" in c.items]
-    chosen = evenly(cases, CASES)
-    fits = []
-    for number, case in enumerate(chosen):
-        try:
-            fits.append(fit_of(case))
-        except HilumError:
-            # what can not be read is said where it is read
-            fits.append(None)
-        progress("compare labels with edges", number + 1, len(chosen), case.id)
-    return judge([f for f in fits if f is not None])
-
-
-def fit_of(case: Case) -> Fit | None:
-    """The Fit of a case, None where image and label do not share a grid or there is next to no border."""
-    label = case.items["label"]
-    return fit(case.id, case.read("image"), label.read_labels() if hasattr(label, "read_labels") else label)
 
 
 def fit(name: str, image: Image, label: Image) -> Fit | None:

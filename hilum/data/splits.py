@@ -53,6 +53,11 @@ def _too_few(dataset: Dataset, groups: int, grouping: str) -> HilumError:
             "; or, if the patient ids of these files are placeholders and every case is of another person, write "
             "`patients: case` in a dataset.yaml"
         )
+    if dataset.pairs:
+        remedy += (
+            "; pairs that share an image are one group: where all share one (an atlas), list pairs that share none, or "
+            "leave pairs.csv out"
+        )
     return HilumError(
         "HIL-T08", f"{dataset.folder} has {len(dataset.cases)} cases in {groups} independent groups", remedy
     )

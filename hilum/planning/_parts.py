@@ -13,7 +13,7 @@ def cut(dataset: Dataset, seed: int, grouping: str, seen: Looks) -> tuple[Datase
     """The data set with listed pairs in one group, its parts, and the leaks that are accepted; others are refused."""
     # before the parts are checked by group: this names the pairs, and what was done to the images
     found = leaks(dataset, given(dataset), seen) if dataset.parts else Leaks()
-    dataset = _linked(dataset)
+    dataset = linked(dataset)
     parts = split(dataset, seed, grouping)
     if not dataset.parts and grouping != "similarity":
         # groups by similarity can not leak; known patients can, where one image is filed under two of them
@@ -25,7 +25,7 @@ def kept(
     dataset: Dataset, seed: int, grouping: str, seen: Looks, known: Known
 ) -> tuple[Dataset, dict[str, str], Leaks]:
     """The same with the groups and parts of a run; what would be a leak by what is known today is warned of."""
-    own, parts = again(_linked(dataset), seed, known)
+    own, parts = again(linked(dataset), seed, known)
     # its parts are of another day: groups by similarity may be others now
     pairs = find(dataset, parts, seen)
     found = Leaks(pairs, len(seen))
@@ -35,9 +35,11 @@ def kept(
     return own, parts, replace(found, warnings=(words,))
 
 
-def _linked(dataset: Dataset) -> Dataset:
-    """The data set with the groups of listed pairs joined."""
-    if not dataset.pairs:
+def linked(dataset: Dataset) -> Dataset:
+    """The data set with the groups of listed pairs joined, of those whose cases are both there."""
+    groups = {c.id: c.group for c in dataset.cases}
+    pairs = tuple(pair for pair in dataset.pairs if groups.keys() >= set(pair))
+    if not pairs:
         return dataset
-    groups = connected(dataset.pairs, {c.id: c.group for c in dataset.cases})
+    groups = connected(pairs, groups)
     return replace(dataset, cases=tuple(replace(c, group=groups[c.id]) for c in dataset.cases))

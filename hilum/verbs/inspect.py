@@ -9,10 +9,11 @@ import numpy as np
 
 from hilum.core import catalogue, geometry
 from hilum.core.errors import HilumError
+from hilum.core.evenly import evenly
 from hilum.core.image import Array, Case, Image, Measurement, Table
 from hilum.core.progress import Progress, quiet
 from hilum.data import labels, likeness, placement
-from hilum.data.dataset import Dataset, has_role, open_dataset
+from hilum.data.dataset import Dataset, has_role, listed, open_dataset
 from hilum.data.groups import patients_of
 from hilum.prepare.grid import to_ras
 from hilum.tasks import _labels
@@ -29,6 +30,7 @@ class _Seen:
     rows: list[dict[str, Any]] = field(default_factory=list)
     problems: list[dict[str, str]] = field(default_factory=list)
     looks: dict[str, likeness.Look] = field(default_factory=dict)
+    judged: set[str] = field(default_factory=set)
     fits: list[placement.Fit] = field(default_factory=list)
     values: dict[str, dict[int, int]] = field(default_factory=dict)
     thumbnails: dict[str, Array] = field(default_factory=dict)
@@ -48,7 +50,9 @@ def inspect(
     if html is not None and Path(html).exists():
         raise HilumError("HIL-CORE-03", f"{html} exists", "Choose another name for the page")
     dataset = open_dataset(path, accept=accept)
-    seen = _Seen()
+    both = [case.id for case in dataset.cases if {"image", "label"} <= set(case.items)]
+    # evenly over the data set: its end may come from another site
+    seen = _Seen(judged=set(evenly(both, placement.CASES)))
     with likeness.one_thread():
         for number, case in enumerate(dataset.cases):
             _look(case, seen, html is not None)
@@ -76,6 +80,7 @@ def inspect(
         "look_alikes": alike,
         "remarks": [m.warning for m in misplaced] + _remarks(seen, dataset, alike),
         "aside": list(dataset.aside),
+        "lacking": _lacking(dataset),
     }
     if html is not None:
         pairs = [picture for one in misplaced for picture in _side_by_side(dataset, one)]
@@ -133,7 +138,7 @@ def _label(case: Case, image: Image, seen: _Seen, row: dict[str, Any]) -> Image 
     except HilumError as error:
         _problem(case, error, seen)
         return None
-    if len(seen.fits) < placement.CASES and (fit := placement.fit(case.id, image, label)) is not None:
+    if case.id in seen.judged and (fit := placement.fit(case.id, image, label)) is not None:
         seen.fits.append(fit)
     return label
 
@@ -206,6 +211,12 @@ def _side_by_side(dataset: Dataset, one: placement.Misplaced) -> list[tuple[Arra
     return [(_sheet.thumbnail(image, label), f"{case.id}: label as it is"), (there, f"{case.id}: label {one.how}")]
 
 
+def _lacking(dataset: Dataset) -> list[str]:
+    """Cases without a label where others have one: no task that needs it fits then."""
+    found = [case.id for case in dataset.cases if "image" in case.items and "label" not in case.items]
+    return found if any("label" in case.items for case in dataset.cases) else []
+
+
 def _remarks(seen: _Seen, dataset: Dataset, alike: list[dict[str, Any]]) -> list[str]:
     """Sentences about the data set as a whole."""
     remarks: list[str] = []
@@ -221,5 +232,10 @@ def _remarks(seen: _Seen, dataset: Dataset, alike: list[dict[str, Any]]) -> list
             f"HIL-T09: {len(alike)} pairs of cases hold the same image, {exact} of them the same pixels "
             f"({shown}{more}); "
             "they are kept in one part of a split"
+        )
+    if lacking := _lacking(dataset):
+        remarks.append(
+            f"{len(lacking)} of {len(dataset.cases)} cases have no label ({listed(lacking)}): to segment the others, "
+            "list these under leave_out in a dataset.yaml"
         )
     return remarks

@@ -86,6 +86,37 @@ def test_t10_readings_of_several_raters_are_items_and_one_is_chosen(folder: Path
     assert set(chosen.cases[0].items) == {"image", "label", "label@anna", "label@ben"}
 
 
+def test_of_a_chosen_reading_no_other_fills_the_gaps(folder: Path) -> None:
+    for name in "abc":
+        png(folder / "labels" / f"{name}.png")
+    png(folder / "labels@anna" / "a.png")
+    (folder / "dataset.yaml").write_text("roles: {label: labels@anna}\n")
+    assert ["label" in case.items for case in open_dataset(folder).cases] == [True, False, False]
+
+
+def test_one_reading_of_a_csv_is_chosen(folder: Path) -> None:
+    for rater in ("anna", "ben"):
+        png(folder / rater / "a.png", 1 + (rater == "ben"))
+    (folder / "cases.csv").write_text("image,label@anna,label@ben\nimages/a.png,anna/a.png,ben/a.png\nimages/b.png,,\n")
+    written = folder / "chosen.yaml"
+    written.write_text("folder: cases.csv\nroles: {label: label@ben}\n")
+    a, b = open_dataset(written).cases
+    assert a.read("label").array.max() == 2 and "label" not in b.items
+    for wrong in ("labels@carl", "ben", ""):
+        written.write_text(f"folder: cases.csv\nroles: {{label: '{wrong}'}}\n")
+        error = refused(written)
+        assert error.code == "HIL-DATA-03" and "label@anna, label@ben" in error.remedy
+
+
+def test_roles_are_refused_where_nothing_would_be_read(tmp_path: Path) -> None:
+    png(tmp_path / "flat" / "a.png")
+    (tmp_path / "flat" / "dataset.yaml").write_text("roles: {validity: fov}\n")
+    png(tmp_path / "classes" / "ill" / "a.png")
+    (tmp_path / "classes" / "dataset.yaml").write_text("roles: {validity: fov}\n")
+    for kind in ("flat", "classes"):
+        assert refused(tmp_path / kind).code == "HIL-DATA-03"
+
+
 def test_t10_files_without_an_image_are_all_listed(folder: Path) -> None:
     for name in ("x", "y"):
         png(folder / "labels@anna" / f"{name}.png")

@@ -1,5 +1,6 @@
 """dataset.yaml says what a folder can not; what it says wrongly is refused."""
 
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -54,6 +55,10 @@ def test_hilum_data_names_the_folder_of_folders(folder: Path, tmp_path: Path, mo
     assert code(path) == "HIL-DATA-01"
 
 
+def test_a_folder_may_be_named_by_the_way_up(folder: Path) -> None:
+    assert open_dataset(written(folder / "splits" / "a.yaml", "folder: ..\n")).folder.resolve() == folder.resolve()
+
+
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
@@ -67,12 +72,22 @@ def test_hilum_data_names_the_folder_of_folders(folder: Path, tmp_path: Path, mo
         ("accept: [D24]\n", "HIL-PLAN-03"),
         ("modality: MRX\n", "HIL-DATA-17"),
         ("a: [\n", "HIL-DATA-03"),
+        ("a: " + "[" * 20_000, "HIL-DATA-03"),
         ("a: !!python/object/apply:os.getcwd []\n", "HIL-DATA-03"),
     ],
 )
 def test_what_it_says_wrongly_is_refused(text: str, wanted: str, folder: Path) -> None:
     written(folder / "dataset.yaml", text)
     assert code(folder) == wanted
+
+
+def test_a_small_file_with_an_endless_value_is_refused_in_one_sentence(folder: Path) -> None:
+    rows = ["a: &a [x, x, x, x, x, x, x, x, x, x]"]
+    rows += [f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]" for a, b in itertools.pairwise("abcdefghi")]
+    written(folder / "dataset.yaml", f"folder: {{{', '.join(rows)}}}\n")
+    with pytest.raises(HilumError) as error:
+        open_dataset(folder)
+    assert error.value.code == "HIL-PLAN-03" and len(error.value.seen) < 1000
 
 
 def test_accepted_codes_are_written_with_or_without_hil() -> None:

@@ -49,6 +49,13 @@ def test_n14_a_label_on_another_grid_is_refused_with_the_difference(label: Image
     assert words in error.seen and "hilum resample some/file.nii.gz --like some/file.nii.gz --labels" in error.remedy
 
 
+def test_n14_no_command_is_offered_that_can_not_help_a_picture() -> None:
+    picture, label = (Image(np.zeros((1, *shape)), meta={"path": "my file.png"}) for shape in ((8, 9), (9, 9)))
+    assert "hilum resample" not in refused(picture, label).remedy
+    spaced = Image(np.zeros((1, 4, 5, 6)), np.eye(4), meta={"path": "my file.nii.gz"})
+    assert "--like 'my file.nii.gz' --labels" in refused(spaced, grid(shape=(4, 5, 7))).remedy
+
+
 def test_n14_a_difference_below_the_tolerance_is_accepted_with_its_value() -> None:
     assert compare_grids(grid(), grid(), "Case a") == ()
     assert compare_grids(grid(), grid(shifted(1e-6)), "Case a") == (), "rounding of a header is no difference"

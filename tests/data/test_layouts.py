@@ -98,6 +98,49 @@ def test_boxes(tmp_path: Path) -> None:
         assert refused(tmp_path).code == "HIL-I11"
 
 
+def test_i11_every_bad_row_of_boxes_and_pairs_is_named_with_its_line(tmp_path: Path) -> None:
+    png(tmp_path / "images" / "a.png")
+    rows = ["a,ape,0,0,1,1", "", "z,ape,0,0,1,1", "a,,0,0,1,1", "a,ape,2,0,1,1", "a,ape,0,x,1,1"]
+    (tmp_path / "boxes.csv").write_text("\n".join(["case,class,low0,low1,high0,high1", *rows]))
+    seen = refused(tmp_path).seen
+    assert "4 faults" in seen and "line 4: there is no image 'z'" in seen and "line 5: it names no class" in seen
+    assert "line 6: high is not above low" in seen and "line 7" in seen
+    (tmp_path / "boxes.csv").unlink()
+    (tmp_path / "pairs.csv").write_text("fixed,moving\n\na,b\nc,a\n")
+    seen = refused(tmp_path).seen
+    assert "line 3: there is no image 'b'" in seen and "line 4: there is no image 'c'" in seen
+
+
+def test_d21_a_missing_slice_of_one_channel_is_accepted(tmp_path: Path) -> None:
+    volume = Image(RNG.integers(0, 99, (1, 4, 5, 6)).astype(np.int16), np.diag([-1.0, -1.0, 2.0, 1.0]))
+    for channel in (0, 1):
+        place = tmp_path / "images" / f"p1_000{channel}"
+        dicom.write_series(place, volume, {"Modality": "MR"})
+    sorted(place.iterdir())[2].unlink()
+    (tmp_path / "dataset.yaml").write_text("channels: [T1, T2]\n")
+    (case,) = open_dataset(tmp_path).cases
+    with pytest.raises(HilumError, match=r"HIL-D21"):
+        case.read("image")
+    (case,) = open_dataset(tmp_path, accept=["D21"]).cases
+    assert case.read("image").array.shape == (2, 4, 5, 6) and any("D21" in w for w in case.read("image").warnings)
+
+
+@pytest.mark.parametrize("facts", [{"modality": {"0": "CT"}}, {"file_ending": ".nii.gz"}, {}])
+def test_labels_of_a_decathlon_say_that_numbers_count_cases(tmp_path: Path, facts: dict[str, object]) -> None:
+    for number in range(3):
+        for place in ("imagesTr", "labelsTr"):
+            nii(tmp_path / place / f"ct_000{number}.nii.gz")
+    (tmp_path / "dataset.json").write_text(json.dumps(facts))
+    found = open_dataset(tmp_path, ("image", "label"))
+    assert names(found) == ["ct_0000", "ct_0001", "ct_0002"]
+
+
+@pytest.mark.parametrize("name", ["a\u2028b", "-a", "a\x85b"])
+def test_i12_the_data_folder_itself_has_a_usable_name(tmp_path: Path, name: str) -> None:
+    png(tmp_path / name / "a.png")
+    assert refused(tmp_path / name).code == "HIL-I12"
+
+
 def test_pairs(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         png(tmp_path / "images" / f"{name}.png")
@@ -113,6 +156,20 @@ def test_class_folders(tmp_path: Path) -> None:
     found = open_dataset(tmp_path)
     assert found.layout == "class_folders" and names(found) == ["ill/a", "well/a"]
     assert [c.klass for c in found.cases] == ["ill", "well"] and has_role(found.cases[0], "class")
+
+
+def test_a_folder_without_images_is_no_class(tmp_path: Path) -> None:
+    """Of results that were written among the photographs, for example."""
+    for kind in ("ill", "well"):
+        png(tmp_path / kind / "a.png")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "plan.json").write_text("{}")
+    found = open_dataset(tmp_path)
+    assert found.layout == "class_folders" and names(found) == ["ill/a", "well/a"]
+    assert found.aside == ({"what": "run", "kind": "a folder, not read"},)
+    # whose images lie deeper is no folder to be passed over
+    png(tmp_path / "odd" / "2021" / "a.png")
+    assert refused(tmp_path).code == "HIL-DATA-02"
 
 
 def test_images_beside_folders_are_the_cases_and_the_folders_are_named(tmp_path: Path) -> None:
@@ -175,7 +232,7 @@ def test_kspace_files(tmp_path: Path) -> None:
     operator = {"name": "fourier", "mask": np.ones(8, np.float32)}
     (tmp_path / "kspace").mkdir()
     kspace.write(tmp_path / "kspace" / "a.h5", Measurement(data, ("slice", "coil", "ky", "kx"), operator))
-    for folder in (tmp_path, tmp_path / "kspace"):
+    for folder in (tmp_path, tmp_path / "kspace", tmp_path / "kspace" / "a.h5"):
         found = open_dataset(folder)
         assert found.layout == "kspace_files" and names(found) == ["a"]
     assert isinstance(found.cases[0].read("kspace"), Measurement)

@@ -27,6 +27,14 @@ def code(data: Dataset) -> str:
     return error.value.code
 
 
+def test_t08_pairs_that_all_share_an_image_are_one_group_and_said_so() -> None:
+    pairs = tuple(("c0000", f"c000{n}") for n in range(1, 5))
+    alone = replace(dataset(["a"] * 5), pairs=pairs)
+    with pytest.raises(HilumError, match=r"where all share one \(an atlas\), list pairs that share none") as error:
+        split(alone, 0, "patient")
+    assert error.value.code == "HIL-T08"
+
+
 def test_no_group_is_in_two_parts() -> None:
     data = dataset([f"g{n % 37}" for n in range(200)])
     parts = split(data, 1)

@@ -14,6 +14,9 @@ from hilum.core.image import Image
 from hilum.data.dataset import Dataset, open_dataset
 from hilum.data.layouts import studies
 from hilum.io import dicom, dicom_seg, raster
+from hilum.io._dicom.series import candidates
+from hilum.planning.fingerprint import fingerprint
+from hilum.tasks._labels import stored
 from hilum.verbs.inspect import inspect
 
 AFFINE = np.diag([-1.0, -1.5, 2.0, 1.0])
@@ -142,6 +145,77 @@ def test_two_segmentations_of_one_volume_are_two_readings(tmp_path: Path) -> Non
     seg(tmp_path / "a" / "x" / "two.dcm", folder, 2)
     (case,) = open_dataset(tmp_path).cases
     assert sorted(case.items) == ["image", "label@1", "label@2"]
+    with pytest.raises(HilumError, match=r"HIL-T10") as error:
+        open_dataset(tmp_path, ("image", "label"))
+    assert "roles: {label: labels@1}" in error.value.remedy
+    (tmp_path / "dataset.yaml").write_text("roles: {label: labels@2}\n")
+    (case,) = open_dataset(tmp_path, ("image", "label")).cases
+    assert set(np.unique(stored(case).array)) == {0, 2}
+
+
+def test_a_single_segmentation_is_the_first_where_one_of_several_is_chosen(tmp_path: Path) -> None:
+    for patient, files in (("a", ["one", "two"]), ("b", ["one"])):
+        folder = series(tmp_path / patient / "s", patient=patient, study=f"1.2.{ord(patient)}")
+        for name in files:
+            seg(tmp_path / patient / "x" / f"{name}.dcm", folder)
+    (tmp_path / "dataset.yaml").write_text("roles: {label: labels@1}\n")
+    found = open_dataset(tmp_path, ("image", "label"))
+    assert [sorted(case.items) for case in found.cases] == [
+        ["image", "label", "label@1", "label@2"], ["image", "label", "label@1"],
+    ]  # fmt: skip
+    # what is not everywhere is not offered a second time
+    (tmp_path / "dataset.yaml").write_text("roles: {label: labels@2}\n")
+    with pytest.raises(HilumError, match=r"HIL-T10") as error:
+        open_dataset(tmp_path, ("image", "label"))
+    assert "have no label" in error.value.seen and "roles" not in error.value.remedy
+    seg(tmp_path / "b" / "lost.dcm", series(tmp_path.parent / f"{tmp_path.name}-other", 7, "p9", "1.2.9"))
+    assert all(case.items for case in open_dataset(tmp_path).cases)
+
+
+def test_what_nobody_can_look_into_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slice without rights may be called anything; it was once left out without a word."""
+    folder = series(tmp_path / "a" / "s")
+    closed = sorted(folder.iterdir())[-1].rename(folder / "IM0001")
+
+    def access(path: Any, mode: int) -> bool:
+        return Path(path) != closed
+
+    monkeypatch.setattr("hilum.io._dicom.series.os.access", access)
+    monkeypatch.setattr("hilum.io._dicom.series.looks_like_dicom", lambda file: file != closed and file.is_file())
+    bad: list[Any] = []
+    files = list(candidates(tmp_path, None, bad))
+    assert closed not in files and len(files) == 3
+    assert [(path, why.code) for path, why in bad] == [(closed, "HIL-IO-03")]
+
+
+def test_n15_segments_that_are_numbered_otherwise_are_not_mixed(tmp_path: Path) -> None:
+    """Numbers run anew in every file; it was learned as one class what two structures are."""
+    for patient, name in (("a", "liver"), ("b", "tumour"), ("c", "Liver")):
+        folder = series(tmp_path / patient / "s", patient=patient, study=f"1.2.{ord(patient)}")
+        path = seg(tmp_path / patient / "m.dcm", folder)
+        data = pydicom.dcmread(path)
+        data.SegmentSequence[0].SegmentLabel = name
+        data.save_as(path)
+    found = open_dataset(tmp_path, ("image", "label"))
+    parts = {case.id: "train" for case in found.cases}
+    with pytest.raises(HilumError, match=r"1 is liver \(.*\), tumour \(") as error:
+        fingerprint(found, parts)
+    assert error.value.code == "HIL-N15" and "nonzero" in error.value.remedy
+    # a run that was made of them can be gone on with
+    assert any("HIL-N15" in words for words in fingerprint(found, parts, kept=True)["warnings"])
+    (tmp_path / "dataset.yaml").write_text("labels: {lesion: nonzero}\n")
+    fingerprint(open_dataset(tmp_path, ("image", "label")), parts)
+
+
+def test_cases_csv_says_more_about_studies(tmp_path: Path) -> None:
+    for number in (1, 2):
+        series(tmp_path / f"{number}", number, f"p{number}")
+    names = [case.id for case in open_dataset(tmp_path).cases]
+    (tmp_path / "cases.csv").write_text(f"case,class,split,site\n{names[0]},ill,test,Oslo\n")
+    found = open_dataset(tmp_path)
+    first, second = (found.case(name) for name in names)
+    assert (first.klass, first.attributes["site"], first.attributes["modality"]) == ("ill", "Oslo", "MR")
+    assert second.klass is None and found.parts == {names[0]: "test"} and first.group and not found.aside
 
 
 def test_d43_a_segmentation_without_its_image_is_listed(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hilum.core.image import Case, Image
 from hilum.data.dataset import Dataset
 from hilum.data.groups import looks
 from hilum.data.phantoms import slices
-from hilum.planning._parts import cut, kept
+from hilum.planning._parts import cut, kept, linked
 
 
 def dataset(*patients: str) -> Dataset:
@@ -18,6 +18,13 @@ def dataset(*patients: str) -> Dataset:
     rows = zip("abcd", patients, heads, strict=True)
     cases = (Case(name, who, {"image": Image(head)}) for name, who, head in rows)
     return Dataset("x", Path("x"), "table", tuple(cases))
+
+
+def test_pairs_of_which_one_is_left_out_join_nothing() -> None:
+    cases = tuple(Case(name, name, {}) for name in "abc")
+    data = Dataset("x", Path("x"), "images_labels", cases, pairs=(("a", "b"), ("c", "gone")))
+    a, b, c = linked(data).cases
+    assert a.group == b.group != c.group
 
 
 def test_t09_a_patient_in_two_parts_of_a_run_is_told_and_the_run_kept() -> None:

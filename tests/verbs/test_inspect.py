@@ -26,6 +26,26 @@ def volume(seed: int) -> np.ndarray:
     return ball.astype(np.int32)
 
 
+def test_n17_labels_are_compared_evenly_over_the_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(9):
+        raster.write(tmp_path / "images" / f"c{number}.png", Image(np.full((1, 8, 9), number, np.uint8)))
+        raster.write(tmp_path / "labels" / f"c{number}.png", Mask(np.ones((8, 9), np.uint8), {1: "x"}))
+    seen: list[str] = []
+    monkeypatch.setattr(verb.placement, "CASES", 3)
+    monkeypatch.setattr(verb.placement, "fit", lambda name, *_: seen.append(name))
+    inspect(tmp_path)
+    assert seen == ["c0", "c4", "c8"]
+
+
+def test_cases_without_a_label_beside_others_are_named_before_another_task_is_offered(tmp_path: Path) -> None:
+    for number in range(4):
+        raster.write(tmp_path / "images" / f"c{number}.png", Image(np.full((1, 8, 9), number, np.uint8)))
+    raster.write(tmp_path / "labels" / "c1.png", Mask(np.ones((8, 9), np.uint8), {1: "x"}))
+    found = inspect(tmp_path)
+    assert found["lacking"] == ["c0", "c2", "c3"] and any("3 of 4 cases have no label" in r for r in found["remarks"])
+    assert "segment" not in found["tasks"]
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Six cases: good, a copy, a label elsewhere, a cut image, one without units, values 0 and 255."""

@@ -1,6 +1,6 @@
 """What may lie beside the images of any layout: cases.csv with facts about the cases, and folders of further items."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -52,6 +52,30 @@ def described(dataset: Dataset) -> Dataset:
     return replace(dataset, cases=tuple(cases), parts={**dataset.parts, **parts})
 
 
+def chosen(dataset: Dataset) -> Dataset:
+    """The data set with `roles` of its settings, in a layout that reads no folders of roles: one of several readings.
+
+    {label: labels@anna} takes what each case has as "label@anna", and nothing of a case without it. Refused
+    (HIL-DATA-03): a reading that no case has, and folders, for here nothing would be read from them.
+    """
+    cases = dataset.cases
+    for role, inner in dataset.settings.roles.items():
+        _choosable(role)
+        reading = inner.replace("labels@", "label@", 1) if inner.startswith("labels@") else inner
+        if "@" not in reading or not any(reading in case.items for case in cases):
+            there = sorted({r for case in cases for r in case.items if "@" in r})
+            remedy = f"There is {listed(there)}" if there else "Leave it out; folders are read beside images/ only"
+            raise HilumError("HIL-DATA-03", f"roles: no case of {dataset.folder} has {inner!r} for {role!r}", remedy)
+        cases = tuple(replace(case, items=_taking(case.items, role, reading)) for case in cases)
+    return replace(dataset, cases=cases)
+
+
+def _taking(items: Mapping[str, Source], role: str, reading: str) -> dict[str, Source]:
+    rest = {name: item for name, item in items.items() if name != role}
+    # a case that would have nothing left, a segmentation without its image, is listed as it is
+    return {**rest, role: items[reading]} if reading in items else rest or dict(items)
+
+
 def items(folder: Path, settings: Settings, known: Iterable[str]) -> dict[str, dict[str, Source]]:
     """{case: {role: source}} of labels@NAME/ folders and of the folders under `roles` in dataset.yaml."""
     places = {f"label@{p.name[7:]}": p for p in sorted(folder.glob("labels@?*")) if p.is_dir()}
@@ -78,11 +102,15 @@ def owned(place: Path, names: Iterable[str], known: set[str]) -> None:
         )
 
 
+def _choosable(role: str) -> None:
+    if role == "image" or not role.strip():
+        raise HilumError("HIL-DATA-03", f"roles: {role!r} can not be chosen", "Images lie in images/; name other roles")
+
+
 def _place(folder: Path, role: str, inner: str) -> Path:
     """The folder of a role: inside the data folder and there."""
     path = PurePosixPath(inner)
-    if role == "image" or not role.strip():
-        raise HilumError("HIL-DATA-03", f"roles: {role!r} can not be chosen", "Images lie in images/; name other roles")
+    _choosable(role)
     place = folder / path
     if path.is_absolute() or ".." in path.parts or not place.resolve().is_relative_to(folder.resolve()):
         raise HilumError("HIL-DATA-03", f"roles: {inner!r} leads out of {folder}", "Name a folder beside the images")

@@ -1,4 +1,4 @@
-"""What the layouts share: images in a folder by case name, and reading a CSV."""
+"""What the layouts share: images in a folder by case name."""
 
 import re
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from hilum.core import geometry
 from hilum.core.errors import HilumError
 from hilum.core.image import Extent, Image, Source
 from hilum.data.dataset import BESIDE
-from hilum.io import _names, _source, table
+from hilum.io import _names, _source
 
 NNUNET = ("imagesTr", "imagesTs")
 # Folders in which files counted from zero are channels, as nnU-Net names them.
@@ -27,6 +27,11 @@ class Channels:
     def files(self) -> tuple[Path, ...]:
         """Every file that it is read from."""
         return tuple(file for source in self.sources for file in getattr(source, "files", ()))
+
+    def accepting(self, rows: Iterable[str]) -> "Channels":
+        """Every file read under those exceptions."""
+        rows = list(rows)
+        return Channels(tuple(s.accepting(rows) if isinstance(s, _source.FileSource) else s for s in self.sources))
 
     def extent(self) -> Extent | None:
         """What the headers of all say together; None where one of them does not say it."""
@@ -139,9 +144,3 @@ def images(folder: Path, root: Path | None = None) -> dict[str, Path]:
         known[_names.folded(name)] = path
         found[name] = path
     return found
-
-
-def rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Column names and rows of a CSV or TSV, spaces around cells removed; what is no table is refused (I11)."""
-    sheet = table.sheet(path)
-    return list(sheet.columns), list(sheet.rows)

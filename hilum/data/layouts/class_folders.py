@@ -24,7 +24,8 @@ def recognises(folder: Path) -> bool:
     """
     if not folder.is_dir():
         return False
-    inner = _classes(folder)
+    # what holds no image however deep, a folder of results for example, is none of the classes
+    inner = [p for p in _classes(folder) if any(map(_source.is_image, p.rglob("*")))]
     if not inner or any(_source.is_series(p) or not any(map(_source.is_image, p.iterdir())) for p in inner):
         return False
     beside = _pictures(folder)
@@ -62,4 +63,4 @@ def read(folder: Path, settings: Settings) -> Dataset:
         for inner in _classes(folder)
         for name, path in images(inner).items()
     ]
-    return _beside.described(Dataset("", folder, "", tuple(cases), settings))
+    return _beside.chosen(_beside.described(Dataset("", folder, "", tuple(cases), settings)))

@@ -30,16 +30,15 @@ def read(folder: Path, settings: Settings) -> Dataset:
     """
     facts = _facts(folder / "dataset.json")
     ending, channels = str(facts.get("file_ending", "")), _channels(facts)
-    pictures = _sources(folder / "imagesTr", ending, len(channels) if "channel_names" in facts else None)
     place = folder / "labelsTr"
-    labels = {n: p for n, p in _files(place, ending).items()} if place.is_dir() else {}
+    labels = _files(place, ending) if place.is_dir() else {}
+    count = len(channels) if "channel_names" in facts else None
+    pictures = _sources(folder / "imagesTr", ending, count, set(labels))
     _beside.owned(place, labels, set(pictures))
     more = _beside.items(folder, settings, pictures)
     # an image without a label is listed when labels are asked for, not passed over
-    cases = [
-        Case(n, "", {"image": s} | ({"label": _source.open(labels[n])} if n in labels else {}) | more.get(n, {}))
-        for n, s in pictures.items()
-    ]
+    own = {} if "label" in settings.roles else {n: {"label": _source.open(p)} for n, p in labels.items()}
+    cases = [Case(n, "", {"image": s} | own.get(n, {}) | more.get(n, {})) for n, s in pictures.items()]
     classes = _classes(facts, folder / "dataset.json")
     # nnU-Net's name for what nobody looked at
     unseen = next((value for value, name in classes.items() if name == "ignore"), None)
@@ -77,13 +76,18 @@ def _files(folder: Path, ending: str) -> dict[str, Path]:
     return {name: path for name, path in known.items() if path in set(found)}
 
 
-def _sources(folder: Path, ending: str, channels: int | None) -> dict[str, Source]:
-    """{case: source}; with named channels every case has all of them, numbered from _0000."""
+def _sources(folder: Path, ending: str, channels: int | None, labels: set[str]) -> dict[str, Source]:
+    """{case: source}; with named channels every case has all of them, numbered from _0000.
+
+    Without, labels called NAME_0000 say that the numbers count cases.
+    """
     if channels is None and not ending:
-        return sources(folder)
+        return sources(folder, labels)
     cases: dict[str, dict[int, Path]] = {}
     files = _files(folder, ending)
     numbered = bool(files) and all(re.fullmatch(r".+_\d{4}", name) for name in files)
+    if channels is None and labels & set(files):
+        numbered = False
     for name, path in files.items():
         case, number = (name[:-5], int(name[-4:])) if numbered else (name, 0)
         cases.setdefault(case, {})[number] = path

@@ -23,7 +23,7 @@ def read(folder: Path, settings: Settings) -> Dataset:
     if folder.is_file() or _source.is_series(folder):
         aside = tuple({"what": p.name, "kind": "a file, not read"} for p in others(folder))
         case = Case(stem(folder), "", {"image": _source.open(folder)})
-        return Dataset("", folder, "", (case,), settings, aside=aside)
+        return _beside.chosen(_beside.described(Dataset("", folder, "", (case,), settings, aside=aside)))
     found = sources(folder, channels=len(settings.channels))
     cases = [Case(name, "", {"image": source}) for name, source in found.items()]
-    return _beside.described(Dataset("", folder, "", tuple(cases), settings))
+    return _beside.chosen(_beside.described(Dataset("", folder, "", tuple(cases), settings)))

@@ -1,6 +1,7 @@
 """images/ with labels/, labels@NAME/, boxes.csv, pairs.csv or cases.csv beside it."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,8 @@ from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.data.dataset import Dataset, Settings
 from hilum.data.layouts import _beside
-from hilum.data.layouts._files import images, rows, sources
-from hilum.io import _source
+from hilum.data.layouts._files import images, sources
+from hilum.io import _source, table
 
 CARD = {
     "about": "images/ with labels/ of the same names, or boxes.csv, or pairs.csv",
@@ -26,8 +27,9 @@ def recognises(folder: Path) -> bool:
 def read(folder: Path, settings: Settings) -> Dataset:
     """Cases with "image", "label" where labels/ has the name, boxes where boxes.csv has rows, pairs from pairs.csv.
 
-    labels@anna/ gives "label@anna" (one rater's reading), `roles` in dataset.yaml further items, cases.csv patient,
-    class, split and attributes. Refused: files without an image, all listed (HIL-T10); bad rows of a table (I11).
+    labels@anna/ gives "label@anna" (one rater's reading), `roles` in dataset.yaml further items (where it chooses the
+    label, labels/ gives none), cases.csv patient, class, split and attributes. Refused: files without an image, all
+    listed (HIL-T10); bad rows of a table (I11).
     """
     labels = images(folder / "labels", folder) if (folder / "labels").is_dir() else {}
     readings = [images(place, folder) for place in folder.glob("labels@?*") if place.is_dir()]
@@ -38,7 +40,7 @@ def read(folder: Path, settings: Settings) -> Dataset:
     cases = []
     for name, source in pictures.items():
         items = {"image": source}
-        if name in labels:
+        if name in labels and "label" not in settings.roles:
             items["label"] = _source.open(labels[name])
         items |= more.get(name, {})
         own = None if boxes is None else np.array(boxes.get(name, []), dtype=np.float64)
@@ -51,47 +53,64 @@ def read(folder: Path, settings: Settings) -> Dataset:
     return _beside.described(Dataset("", folder, "", tuple(cases), settings, pairs))
 
 
-def _rows(path: Path, columns: list[str]) -> list[dict[str, str]]:
-    """The rows of a CSV that must have these columns (I11: refused with what is missing)."""
-    names, found = rows(path)
-    missing = [c for c in columns if c not in names]
+def _sheet(path: Path, columns: list[str]) -> table.Sheet:
+    """A CSV that must have these columns (I11: refused with what is missing)."""
+    sheet = table.sheet(path)
+    missing = [c for c in columns if c not in sheet.columns]
     if missing:
         raise HilumError("HIL-I11", f"{path} lacks the column {missing[0]!r}", f"It needs: {', '.join(columns)}")
-    return found
+    return sheet
 
 
 def _boxes(path: Path, known: set[str]) -> tuple[dict[str, list[list[float]]] | None, list[str]]:
     """{case: rows (class value, low..., high...)} and the class names, from boxes.csv; None when there is none."""
     if not path.is_file():
         return None, []
-    listed = _rows(path, ["case", "class", "low0", "low1", "high0", "high1"])
-    names = sorted({row["class"] for row in listed})
-    dims = 3 if listed and "low2" in listed[0] else 2
+    sheet = _sheet(path, ["case", "class", "low0", "low1", "high0", "high1"])
+    dims = 3 if {"low2", "high2"} & set(sheet.columns) else 2
     if dims == 3:
-        _rows(path, ["low2", "high2"])
+        _sheet(path, ["low2", "high2"])
+    names = sorted({row["class"] for row in sheet.rows})
     found: dict[str, list[list[float]]] = defaultdict(list)
-    for number, row in enumerate(listed, 2):
+    faults = []
+    for line, row in zip(sheet.lines, sheet.rows, strict=True):
+        corners, fault = _corners(row, dims)
         if row["case"] not in known:
-            raise HilumError("HIL-I11", f"{path} line {number}: there is no image {row['case']!r}", "Mend the row")
-        try:
-            corners = [float(row[f"{side}{axis}"]) for side in ("low", "high") for axis in range(dims)]
-        except ValueError as error:
-            raise HilumError("HIL-I11", f"{path} line {number}: {error}", "Give numbers in pixels") from error
-        if not np.isfinite(corners).all():
-            raise HilumError("HIL-I11", f"{path} line {number}: {corners} are not all numbers", "Mend the row")
-        if any(high <= low for low, high in zip(corners[:dims], corners[dims:], strict=True)):
-            raise HilumError("HIL-I11", f"{path} line {number}: high is not above low: {corners}", "Mend the row")
-        found[row["case"]].append([names.index(row["class"]) + 1.0, *corners])
+            fault = f"there is no image {row['case']!r}"
+        elif not row["class"]:
+            fault = "it names no class"
+        if fault:
+            faults.append(f"line {line}: {fault}")
+        else:
+            found[row["case"]].append([names.index(row["class"]) + 1.0, *corners])
+    if faults:
+        raise table.refused(path, faults)
     return found, names
+
+
+def _corners(row: Mapping[str, str], dims: int) -> tuple[list[float], str]:
+    """low..., high... of a row of boxes.csv, and what is wrong with them, or ""."""
+    try:
+        corners = [float(row[f"{side}{axis}"]) for side in ("low", "high") for axis in range(dims)]
+    except ValueError as error:
+        return [], str(error)
+    if not np.isfinite(corners).all():
+        return corners, f"{corners} are not all numbers"
+    upside = any(high <= low for low, high in zip(corners[:dims], corners[dims:], strict=True))
+    return corners, f"high is not above low: {corners}" if upside else ""
 
 
 def _pairs(path: Path, known: set[str]) -> tuple[tuple[str, str], ...]:
     """(fixed, moving) rows of pairs.csv."""
     if not path.is_file():
         return ()
-    listed = _rows(path, ["fixed", "moving"])
-    for number, row in enumerate(listed, 2):
-        for side in ("fixed", "moving"):
-            if row[side] not in known:
-                raise HilumError("HIL-I11", f"{path} line {number}: there is no image {row[side]!r}", "Mend the row")
-    return tuple((row["fixed"], row["moving"]) for row in listed)
+    sheet = _sheet(path, ["fixed", "moving"])
+    faults = [
+        f"line {line}: there is no image {row[side]!r}"
+        for line, row in zip(sheet.lines, sheet.rows, strict=True)
+        for side in ("fixed", "moving")
+        if row[side] not in known
+    ]
+    if faults:
+        raise table.refused(path, faults)
+    return tuple((row["fixed"], row["moving"]) for row in sheet.rows)

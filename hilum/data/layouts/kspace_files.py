@@ -14,16 +14,18 @@ CARD = {"about": "k-space files (.h5, .hdf5, .mrd), fastMRI-style or ISMRMRD, in
 
 def _files(folder: Path) -> list[Path]:
     """Files whose names speak of a format of measurements."""
+    cards = catalogue.cards("hilum.io").values()
+    endings = {ending for card in cards if card["reads"] == "measurement" for ending in card["extensions"]}
+    if folder.is_file():
+        return [folder] if folder.suffix.lower() in endings else []
     inner = folder / "kspace" if (folder / "kspace").is_dir() else folder
     if not inner.is_dir():
         return []
-    cards = catalogue.cards("hilum.io").values()
-    endings = {ending for card in cards if card["reads"] == "measurement" for ending in card["extensions"]}
     return [path for path in _source.visible(inner) if path.suffix.lower() in endings]
 
 
 def recognises(folder: Path) -> bool:
-    """A folder of k-space files, or with kspace/ of them."""
+    """A folder of k-space files, or with kspace/ of them; one such file."""
     return bool(_files(folder))
 
 
@@ -34,4 +36,4 @@ def read(folder: Path, settings: Settings) -> Dataset:
         if path.stem in cases:
             raise HilumError("HIL-DATA-04", f"Two files in {path.parent} are called {path.stem!r}", "Rename one")
         cases[path.stem] = Case(path.stem, "", {"kspace": _source.open(path)})
-    return _beside.described(Dataset("", folder, "", tuple(cases.values()), settings))
+    return _beside.chosen(_beside.described(Dataset("", folder, "", tuple(cases.values()), settings)))

@@ -8,6 +8,7 @@ from typing import Any
 from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.data.dataset import Dataset, Settings
+from hilum.data.layouts import _beside
 from hilum.data.layouts._files import others
 from hilum.io import _source
 from hilum.io._dicom.file import header
@@ -50,8 +51,9 @@ def read(folder: Path, settings: Settings) -> Dataset:
 
     group: the patient's opaque key where known, one for a patient id that several people share (each image is then
     warned of it, HIL-D27). attributes: study, modality, description, and what sets a volume apart
-    in its series. Two segmentations of one volume become label@1 and label@2; one without its volume, and files that
-    can not be read and have no volume to warn, are cases of their own, so that nothing is passed over.
+    in its series. Two segmentations of one volume become label@1 and label@2, of which `roles` chooses one; one without
+    its volume, and files that can not be read and have no volume to warn, are cases of their own, so that nothing is
+    passed over. cases.csv of the folder is read, by these names.
     """
     found = triage(folder)
     cases = {volume.key: _case(found, volume) for volume in found.volumes}
@@ -62,7 +64,9 @@ def read(folder: Path, settings: Settings) -> Dataset:
     out = []
     for key, case in cases.items():
         files = labels.get(key, [])
-        names = ["label"] if len(files) == 1 else [f"label@{n + 1}" for n in range(len(files))]
+        # beside volumes with several, of which `roles` chooses one, a single one is the first
+        alone = len(files) == 1 and "label" not in settings.roles
+        names = ["label"] if alone else [f"label@{n + 1}" for n in range(len(files))]
         items = {**case.items, **{n: _source.open(f) for n, f in zip(names, files, strict=True)}}
         out.append(Case(case.id, case.group, items, case.attributes))
     for number, file in enumerate(labels.get("", []), 1):
@@ -71,7 +75,7 @@ def read(folder: Path, settings: Settings) -> Dataset:
     places = sorted({file.parent for volume in found.volumes for file in volume.files})
     kept += [(file, "a file, not read") for place in places for file in others(place)]
     aside = tuple({"what": str(file.relative_to(folder)), "kind": kind} for file, kind in kept)
-    return Dataset("", folder, "", (*out, *_unread(found)), settings, aside=aside)
+    return _beside.chosen(_beside.described(Dataset("", folder, "", (*out, *_unread(found)), settings, aside=aside)))
 
 
 def _case(found: Triage, volume: Volume) -> Case:

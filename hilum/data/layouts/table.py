@@ -5,6 +5,7 @@ from pathlib import Path
 from hilum.core.errors import HilumError
 from hilum.core.image import Case, Source
 from hilum.data.dataset import Dataset, Settings
+from hilum.data.layouts import _beside
 from hilum.data.layouts._files import stem
 from hilum.io import _names, _source
 from hilum.io import table as tables
@@ -46,7 +47,7 @@ def read(folder: Path, settings: Settings) -> Dataset:
             parts[name] = row["split"]
     if faults:
         raise tables.refused(folder, faults)
-    return Dataset("", folder, "", tuple(cases), settings, parts=parts)
+    return _beside.chosen(Dataset("", folder, "", tuple(cases), settings, parts=parts))
 
 
 def _roles(path: Path, sheet: tables.Sheet) -> list[str]:
