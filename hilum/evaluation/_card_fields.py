@@ -25,7 +25,7 @@ OUTPUT = {
 Lines = tuple[tuple[str, str], ...]
 MEMBER = re.compile(r"weights/[^/]+\.\d+\.safetensors")
 # The further networks of an ensemble.
-LOST = "; one counts as the worst where a metric has a worst value and its truth is known, else it is left out (see n)"
+LOST = "; one counts as the worst where a metric has a worst value, else it is left out (see n)"
 # Of cases without a result.
 
 

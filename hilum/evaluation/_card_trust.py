@@ -67,12 +67,17 @@ def _each(run: Run, make: Callable[[Calibration | None], Lines]) -> Lines:
     return tuple(out)
 
 
+def _share(error: float) -> str:
+    """A promise as it was made: 2.5 % is not 2 %."""
+    return f"{100 * error:g} %"
+
+
 def _operation(own: Calibration | None) -> Lines:
     if own is None or own.gate is None:
         return (("threshold", NOT_KNOWN), ("how it was chosen", NOT_KNOWN))
     gate = own.gate
     limit = "no result is accepted" if gate.accept is None else f"accepted up to {gate.accept:g} ({gate.measure})"
-    chosen = f"on the {own.part} part ({gate.groups} groups), for at most {gate.error:.0%} accepted and wrong"
+    chosen = f"on the {own.part} part ({gate.groups} groups), for at most {_share(gate.error)} accepted and wrong"
     return (("threshold", limit), ("how it was chosen", f"{chosen}; wrong: {gate.wrong}"))
 
 
@@ -88,7 +93,7 @@ def _uncertainty(own: Calibration | None) -> Lines:
     gate = Verdict().reasons[0] if own is None or own.gate is None else gate
     sets = NOT_KNOWN
     if own is not None and own.sets is not None:
-        sets = f"{own.sets.score}, may lack the true class in {own.sets.error:.0%} of cases"
+        sets = f"{own.sets.score}, may lack the true class in {_share(own.sets.error)} of cases"
     outlier = NOT_KNOWN
     if own is not None and own.gate is not None and own.gate.outlier is not None:
         outlier = f"a score above {own.gate.outlier:g} goes to a person"

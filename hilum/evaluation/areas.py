@@ -96,17 +96,26 @@ def _by_delong(
 def _by_groups(
     columns: dict[str, Array], positive: Array, groups: Sequence[Hashable], net: str, best: str, draws: int
 ) -> Row:
-    own, other = (list(zip(columns[name], positive, strict=True)) for name in (net, best))
+    own, other = (list(zip(_ranked(columns[name]), positive, strict=True)) for name in (net, best))
     # an area rests on the kind that fewer groups have
     rarest = min(len({g for g, one in zip(groups, positive, strict=True) if one == kind}) for kind in (True, False))
-    found = honest(_rarest.enough(interval_of_set(own, groups, _area(), RESAMPLES), rarest), "auroc")
+    estimate = interval_of_set(own, groups, _area(), RESAMPLES, rests_on=rarest)
+    found = honest(_rarest.enough(estimate, rarest), "auroc")
     row: Row = {"auroc": found.mean, "low": found.low, "high": found.high}
     if net == best:
         return row
-    gap = paired_of_set(own, other, groups, _area(), draws)
+    gap = paired_of_set(own, other, groups, _area(), draws, rests_on=rarest)
     low, high = (None, None) if rarest < FEW and gap.low != gap.high else (gap.low, gap.high)
     differs = {"difference": gap.difference, "difference low": low, "difference high": high}
     return row | differs | {"p": gap.p, "method": "resampled groups"}
+
+
+def _ranked(scores: Array) -> Array:
+    """(n, S) scores as ranks: p swaps those of two networks, which need not be on one scale. An area sees no more."""
+    from scipy.stats import rankdata
+
+    ranks: Array = rankdata(scores, axis=0)
+    return ranks
 
 
 def _area() -> Callable[[list[Any]], float | None]:

@@ -105,8 +105,8 @@ def _of_mean(
 
 def _of_set(draws: Array, centre: float, groups: int, level: float) -> tuple[float | None, float | None]:
     """The interval of another statistic: none of few groups, but for the one without width, where nothing varies."""
-    if groups < FEW and bool((draws != centre).any()):
-        return None, None
+    if groups < FEW:
+        return (None, None) if bool((draws != centre).any()) else (centre, centre)
     return _percentiles(draws, centre, groups, level)
 
 
@@ -185,12 +185,14 @@ def interval_of_set(
     seed: int = 0,
     level: float = 0.95,
     halves: bool = False,
+    rests_on: int | None = None,
 ) -> Estimate:
     """A metric of a whole set (auroc, froc, kid) with its interval.
 
     records: one per case, whatever `function` takes a list of. A resample where it is None (only one class drawn) is
     dropped and counted; when more than half are, there is no interval. halves: draw half of the groups without
-    replacement instead, for metrics that a record drawn twice would spoil (kid, fid, recall).
+    replacement instead, for metrics that a record drawn twice would spoil (kid, fid, recall). rests_on: groups that the
+    number rests on, where not on all: those of the rarest class, say.
     """
     _check_lengths(groups, records)
     codes, g = numbered(groups)
@@ -203,7 +205,7 @@ def interval_of_set(
     dropped = len(tried) - len(draws)
     if dropped * 2 > len(tried):
         return Estimate(float(centre), None, None, len(records), g, 0, dropped)
-    low, high = _of_set(draws, float(centre), g, level)
+    low, high = _of_set(draws, float(centre), min(g, rests_on or g), level)
     return Estimate(float(centre), low, high, len(records), g, 0, dropped)
 
 
@@ -258,10 +260,12 @@ def paired_of_set(
     resamples: int = 2000,
     seed: int = 0,
     level: float = 0.95,
+    rests_on: int | None = None,
 ) -> Paired:
     """Two methods compared by a metric of a whole set: records of the same cases, in the same order.
 
-    The interval resamples groups for both alike; p swaps the two methods' records within whole groups.
+    The interval resamples groups for both alike; p swaps the two methods' records within whole groups. So these must be
+    on one scale: for ranked scores of two networks give ranks. rests_on: as of `interval_of_set`.
     """
     _check_lengths(groups, a, b)
     codes, g = numbered(groups)
@@ -278,7 +282,7 @@ def paired_of_set(
     draws = np.array([v for v in tried if v is not None])
     if len(draws) * 2 < len(tried):
         return Paired(centre, None, None, None, len(a), g)
-    low, high = _of_set(draws, centre, g, level)
+    low, high = _of_set(draws, centre, min(g, rests_on or g), level)
     signs, exact = _signs(g, resamples, rng)
     pairs = list(zip(a, b, codes, strict=True))
     swapped = (

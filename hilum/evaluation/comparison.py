@@ -229,8 +229,7 @@ def _sureness(by_net: dict[str, list[Cell]], order: list[str], groups: dict[str,
             row |= dict(zip((name, f"{name} low", f"{name} high"), ends, strict=True))
         rows.append(row)
     if of_classes:
-        further = " ECE is a number of the whole set: over several seeds it has no interval."
-        return rows, [f"Probabilities as the runs scale them.{further if len(cells) > len(order) else ''}"]
+        return rows, ["Probabilities as the runs scale them. ECE has no interval: it grows where cases come twice."]
     return rows, [
         f"Probabilities as the runs scale them. {voxels.WHERE} What a network finds decides which voxels count, so two "
         "networks are not judged by quite the same ones."

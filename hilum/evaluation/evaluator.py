@@ -1,6 +1,7 @@
 """Results against truth, case by case, then metrics with intervals.
 
-A case without a result counts as the worst, where there is a worst and its truth is known; `_lost` says where not.
+A case without a result counts as the worst, where there is a worst; `_lost` says where not. Where its truth can not be
+read either, that is the worst end of each metric, and a number of a whole set leaves it out.
 """
 
 import logging
@@ -27,8 +28,8 @@ log = logging.getLogger(__name__)
 RESAMPLES = 2000
 SETS = ("kid", "fid", "recall")
 # How generated images are compared with real ones, the headline first; fid and recall where images are enough.
-BIASED = ("fid",)
-# Of SETS: it falls with the number of images, so what half of them give lies above it and is no interval around it.
+BIASED = ("fid", "ece")
+# What they measure grows where there are fewer cases, or the same ones twice: draws give no interval around it.
 BESIDE = ("before registration", "zero-filled")
 # Keys of case metrics that are no class: what there is without the model, judged on the cases that gave a result.
 
@@ -195,8 +196,11 @@ def measure(name: str, done: Evaluation) -> dict[str, Any] | None:
             # boxes are matched once per case, not once per resample
             records, function = [module.prepare(r) for r in records], module.summarise
         function = _rarest.whole(name, function, records)
-        estimate = interval_of_set(records, [j.group for j in counted], function, RESAMPLES // 4)
-        return _row(name, _rarest.enough(estimate, _rarest.groups(name, counted)), {})
+        rested, groups = _rarest.groups(name, counted), [j.group for j in counted]
+        if _names.split(name)[0] in BIASED:
+            return _row(name, Estimate(function(records), None, None, len(records), rested), {})
+        estimate = interval_of_set(records, groups, function, RESAMPLES // 4, rests_on=rested)
+        return _row(name, _rarest.spared(_rarest.enough(estimate, rested), name, counted), {})
     rows, results = [j.values.get(name, {}) for j in everyone], len(done.judged)
     if not any(rows[:results]):
         return None

@@ -73,6 +73,8 @@ def card(run: Run, metrics: Mapping[str, Any] | None = None, raters: Mapping[str
 
     Refused: an evaluation of another task, or one that lacks what metrics.json holds (HIL-EVAL-21).
     """
+    # hashes are compared by `provenance`
+    run.check_form()
     plan = run.plan
     if metrics is not None:
         _check(metrics, plan)

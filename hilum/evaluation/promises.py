@@ -10,6 +10,7 @@ from hilum.core.calibration import Calibration, Interval
 from hilum.core.findings import Mask, Result
 from hilum.core.image import Case
 from hilum.evaluation.bootstrap import interval
+from hilum.evaluation.evaluator import honest
 from hilum.metrics import _names
 from hilum.pictures.page import Page
 from hilum.tasks._labels import judged_channels, stored
@@ -95,7 +96,8 @@ def _missed(rows: list[tuple[float, float, str]], known: Calibration, name: str)
     """Mean share over groups that wide masks of one class missed, with its interval."""
     assert known.wide is not None
     shares = over_groups([missed for missed, _, _ in rows], [g for *_, g in rows])
-    share = interval(shares, range(len(shares)), ends=(0, 1))
+    # a share like an accuracy: none missed in a few patients is no certainty
+    share = honest(interval(shares, range(len(shares)), ends=(0, 1)), "accuracy")
     return {"cases": len(rows), "groups": len(shares), "risk": known.wide.risk,
             "threshold": known.wide.thresholds[name],
             "missed": share.mean, "low": share.low, "high": share.high,

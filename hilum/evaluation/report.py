@@ -20,7 +20,7 @@ from hilum.learn._curve import curves
 from hilum.pictures.draw import colour
 from hilum.pictures.page import Page
 from hilum.tasks import _show
-from hilum.tasks._labels import stored
+from hilum.tasks._labels import judged_channels, stored
 from hilum.trust.trusted import Trusted
 
 GROUPING = {
@@ -159,7 +159,7 @@ def _pictures(page: Page, predictor: Trusted, done: Evaluation, cases: list[Case
         case = by_id[name]
         try:
             result = predictor(case)
-            pictures = predictor.task.show(result, case) + _maps(result, case)
+            pictures = predictor.task.show(result, case) + _maps(predictor, result, case)
         except HilumError as error:
             page.note("warning", str(error))
             continue
@@ -169,14 +169,16 @@ def _pictures(page: Page, predictor: Trusted, done: Evaluation, cases: list[Case
             page.picture(picture, f"{words}, {caption}")
 
 
-def _maps(result: Result, case: Case) -> list[tuple[Array, str]]:
+def _maps(predictor: Trusted, result: Result, case: Case) -> list[tuple[Array, str]]:
     """Where the mask is doubtful, and where several opinions lay apart, as one picture; none of other tasks."""
     found = {n: result[n].image.array[0] for n in ("doubt", "disagreement") if n in result.findings}
     if not found:
         return []
     words = "where the mask is doubtful: entropy as a share of the most there can be"
     # the slice that was shown before
-    focus = stored(case).array[0] if "label" in case.items else result["mask"].array
+    focus = result["mask"].array
+    if "label" in case.items:
+        focus = judged_channels(case, stored(case), predictor.task.plan)[0]
     return [(_show.maps(case.read("image"), focus, found), words)]
 
 

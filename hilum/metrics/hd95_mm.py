@@ -1,8 +1,8 @@
 """95 % Hausdorff distance in mm: how far the surfaces lie apart, all but the worst twentieth.
 
 Definition used: the larger of the two directed 95th percentiles (as in MONAI and Metrics Reloaded), not the 95th
-percentile of the pooled distances. The pooled number is never larger, because a long good surface dilutes a short bad
-one. Surfaces are voxels with a face neighbour outside the mask, distances are between voxel centres and use the
+percentile of the pooled distances. The pooled number is hardly ever larger, because a long good surface dilutes a short
+bad one. Surfaces are voxels with a face neighbour outside the mask, distances are between voxel centres and use the
 spacing of every axis. In pixel space (spacing 1) the number is in pixels.
 """
 

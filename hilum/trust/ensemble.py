@@ -1,5 +1,6 @@
 """Several runs of one plan become one: the weights of the others are copied into the first, if they fit together."""
 
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,7 +33,7 @@ def check(run: Run, others: Sequence[Run]) -> None:
                 "HIL-TRUST-07",
                 f"{run.path} and {other.path} differ in {', '.join(differing)}, so their answers can not be averaged",
                 "Train the others on the same data, and with the same --start if any, with "
-                f"--plan {run.path}/plan.json --set plan.seed=N",
+                f"--plan {shlex.quote(f'{run.path}/plan.json')} --set plan.seed=N",
             )
 
 

@@ -61,8 +61,8 @@ def kinds(cases: Sequence[Case], facts: Mapping[str, Any], hounsfield: bool) -> 
             # a pair names the images it is made of
             one = said.get(case.attributes.get(role, case.id), "") or stated
             found.setdefault(role, set()).add(one)
-    if hounsfield and found.get("image") == {""}:
-        found["image"] = {"CT"}
+    if hounsfield:
+        found = {role: {"CT"} if codes == {""} else codes for role, codes in found.items()}
     return {role: sorted(codes) for role, codes in found.items() if "" not in codes}
 
 

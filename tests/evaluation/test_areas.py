@@ -37,6 +37,17 @@ def test_patients_with_several_cases_are_resampled():
     assert other["auroc"] == pytest.approx(delong.area(scores["b"][0, :, 1], truth).auroc)
 
 
+def test_p_of_groups_does_not_depend_on_how_sure_a_network_is():
+    rng, truth = np.random.default_rng(3), np.repeat(np.arange(20) % 2, 3)
+    scores = {"a": chances(rng, truth, 2.0), "b": chances(rng, truth, 0.5)}
+    groups = np.repeat(np.arange(20), 3)
+    _, plain = compare_areas(scores, truth, ["healthy", "ill"], groups, "a")
+    upper = scores["b"][:, :, 1] ** 9 / 100
+    shy = scores | {"b": np.stack([1 - upper, upper], axis=2)}
+    _, other = compare_areas(shy, truth, ["healthy", "ill"], groups, "a")
+    assert other == plain
+
+
 def test_a_class_that_is_told_apart_without_a_fault_is_no_certainty():
     truth, groups = np.repeat(np.arange(6) % 2, 3), np.repeat(np.arange(6), 3)
     upper = 0.1 + 0.8 * truth + 0.001 * np.arange(18)

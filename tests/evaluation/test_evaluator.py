@@ -288,6 +288,31 @@ def test_a_perfect_mean_over_classes_rests_on_the_patients_of_the_rarest() -> No
     assert {n: row and row["low"] for n, row in low.items()} == pytest.approx(wanted, abs=1e-6)
 
 
+def test_a_class_of_one_patient_is_judged_too() -> None:
+    row = measure("balanced_accuracy", scored([0] * 9 + [1], [0] * 9 + [1]))
+    assert row is not None and (row["mean"], row["high"]) == (1, 1) and row["low"] == pytest.approx(0.025)
+
+
+def test_a_class_without_a_mistake_in_few_patients_is_no_certainty() -> None:
+    """No draw has a mistake in it; six of six only rule out a share below 0.54."""
+    truth, found = [0] * 94 + [1] * 6, [1] * 4 + [0] * 90 + [1] * 6
+    row = measure("balanced_accuracy", scored(truth, found))
+    assert row is not None and row["mean"] == pytest.approx((90 / 94 + 1) / 2) and row["high"] <= 1
+    assert row["low"] < row["mean"] - (1 - 0.025 ** (1 / 6)) / 2
+    # and none of six
+    row = measure("balanced_accuracy", scored(truth, [1] * 4 + [0] * 96))
+    assert row is not None and row["high"] > row["mean"] + (1 - 0.025 ** (1 / 6)) / 2
+
+
+def test_a_calibration_error_has_no_interval() -> None:
+    """It grows in every draw, as some cases come twice: of a model that is well calibrated zero would lie outside."""
+    rng = np.random.default_rng(0)
+    sure = rng.uniform(0.5, 1, 400)
+    rows = [Judged(str(n), str(n), {}, (np.array([1 - p, p]), int(rng.random() < p))) for n, p in enumerate(sure)]
+    row = measure("ece", Evaluation(rows, []))
+    assert row is not None and row["mean"] > 0.02 and (row["low"], row["high"], row["n"]) == (None, None, 400)
+
+
 def test_perfect_boxes_rest_on_the_patients_who_have_any() -> None:
     square, one = np.array([[0.0, 0, 9, 9]]), np.ones(1, np.int64)
     there = {"boxes": square, "scores": np.ones(1), "labels": one, "true_boxes": square, "true_labels": one}
@@ -303,7 +328,9 @@ def test_perfect_boxes_rest_on_the_patients_who_have_any() -> None:
 def test_a_draw_without_the_hardest_class_does_not_flatter(name: str) -> None:
     """No case of the second class is found: what is drawn without it is no mean over both."""
     row = measure(name, scored([0] * 9 + [1] * 6, [0] * 8 + [1] + [0] * 6))
-    assert row is not None and row["high"] is not None and row["high"] <= 0.5
+    # of the class that was never found it is left open what six patients can not rule out, but no more
+    unsure = (1 - 0.025 ** (1 / 6)) / 2 if name == "balanced_accuracy" else 0
+    assert row is not None and row["high"] is not None and row["high"] <= 0.5 + unsure + 1e-6
 
 
 @pytest.mark.parametrize("name", ["balanced_accuracy", "macro_f1", "auroc"])

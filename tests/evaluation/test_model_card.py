@@ -17,7 +17,7 @@ from hilum.core.errors import HilumError
 from hilum.core.findings import INTENDED_USE
 from hilum.core.plan import Plan, checked
 from hilum.core.run import Run, write_rows
-from hilum.evaluation import _claim, _parts, _tripod_ai, model_card
+from hilum.evaluation import _card_trust, _claim, _parts, _tripod_ai, model_card
 from hilum.evaluation.checklists import CHECKLISTS, counted
 from hilum.evaluation.provenance import NOT_KNOWN, provenance, rows, state
 from hilum.verbs.card import card as card_verb
@@ -53,6 +53,10 @@ MANDATORY = (
     "Training", "Performance", "Operating point", "Calibration", "Uncertainty and unlike input", "Failure modes",
     "Privacy", "Licence", "Version", "Contact", "Regulatory status",
 )  # fmt: skip
+
+
+def test_a_promise_is_printed_as_it_was_made():
+    assert [_card_trust._share(error) for error in (0.1, 0.025, 0.005)] == ["10 %", "2.5 %", "0.5 %"]
 
 
 def written(folder, data=None, trained=True, **changes):

@@ -55,5 +55,13 @@ def test_a_patient_with_many_cases_counts_once() -> None:
         assert (row["cases"], row["groups"], row[name]) == (4, 2, 0.5)
 
 
+def test_nothing_missed_in_four_patients_is_no_certainty() -> None:
+    judge = kept()
+    for group in "abcd":
+        judge.missed["cell"].append((0.0, 1.0, group))
+    found = judge.summary(KNOWN)["wide"]["cell"]
+    assert (found["missed"], found["low"]) == (0, 0) and found["high"] == pytest.approx(1 - 0.025 ** (1 / 4))
+
+
 def test_groups_need_not_lie_together() -> None:
     assert over_groups([1.0, 0.0, 0.0, 1.0], ["a", "b", "a", "a"]) == pytest.approx([2 / 3, 0.0])

@@ -15,7 +15,7 @@ from hilum.core.calibration import Calibration, Gate
 from hilum.core.image import Case, Image
 from hilum.core.run import Run
 from hilum.planning.planner import look
-from hilum.trust import learned, quality
+from hilum.trust import inputs, learned, quality
 from hilum.trust.trusted import Trusted
 from hilum.verbs.bundle import bundle
 from hilum.verbs.calibrate import calibrate
@@ -51,6 +51,15 @@ def copied(run: Run, folder: Path, modality: str) -> Run:
 def kind(predictor: Trusted, case: Case) -> list[str]:
     """Sentences about what the image says it is."""
     return [words for words in predictor(case).verdict.reasons if "says that it is" in words]
+
+
+@pytest.mark.parametrize("roles", [["image"], ["fixed", "moving"]])
+def test_what_is_read_in_hounsfield_units_is_taken_for_ct(roles: list[str]) -> None:
+    case = Case("a", "", {role: Image(np.zeros((1, 4, 4))) for role in roles})
+    facts = {"cases": [{"id": "a", "modality": ""}]}
+    assert inputs.kinds([case], facts, True) == {role: ["CT"] for role in roles}
+    assert inputs.kinds([case], facts, False) == {}
+    assert inputs.kinds([case], {"cases": [{"id": "a", "modality": "MR"}]}, True) == {role: ["MR"] for role in roles}
 
 
 def test_an_image_of_another_kind_is_not_accepted(trained: Trained, data: Folder, tmp_path: Path) -> None:
