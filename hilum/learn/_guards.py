@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from hilum.core.errors import HilumError
+from hilum.core.errors import HilumError, Stopped
 from hilum.core.image import Case
 from hilum.data.dataset import listed
 
@@ -45,7 +45,7 @@ class Signals:
     def _note(self, number: int, _: FrameType | None) -> None:
         # a terminal sends Ctrl-C to every process of a run, and the parent passes it on: that is one and not two
         if self.seen is not None and time.monotonic() - self._when > AGAIN:
-            raise KeyboardInterrupt
+            raise Stopped(number, "at once; what was saved before is kept")
         if self.seen is None:
             self.seen, self._when = number, time.monotonic()
 
@@ -128,7 +128,8 @@ def check_prepared(case: Case, prepared: dict[str, Any]) -> tuple[str, str] | No
                 "HIL-T06", f"The {name} of case {case.id} holds values that are no numbers",
                 "Look at it with: hilum inspect; mend it or leave the case out",
             )  # fmt: skip
-        if name != "image" or array.size < 2:
+        # of a pair its two sides
+        if name not in ("image", "fixed", "moving") or array.size < 2:
             continue
         if (array == array.flat[0]).all():
             return FLAT, f"The image of case {case.id} is the same everywhere: there is nothing to learn from it"

@@ -2,8 +2,8 @@
 
 import logging
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from hilum.core.errors import HilumError, Stopped
 from hilum.core.image import Array, Case
 from hilum.core.plan import Plan
 from hilum.core.progress import Progress, quiet
+from hilum.data.dataset import listed
 from hilum.data.store import LIMIT, Store
 from hilum.learn import _batches, _checkpoint, _curve, _device, _guards, _judge, _pace, _versions
 from hilum.learn._record import Record
@@ -75,9 +76,10 @@ class Training:
             return self._run(resume)
 
     def _run(self, resume: bool) -> State:
+        self.stamps = _guards.Stamps(self.parts["train"] + self.parts["val"])
         with self.record.spend("prepare"), _guards.memory("while preparing the cases", self.fabric.device.type):
             self._prepare()
-        self.stamps = _guards.Stamps(self.parts["train"] + self.parts["val"])
+        self.stamps.check()
         if not resume:
             with self.record.spend("plan"):
                 self._try_out()
@@ -110,13 +112,21 @@ class Training:
         cases = self.parts["train"] + self.parts["val"]
         if not self.parts["train"]:
             raise HilumError("HIL-T08", "No case is left in the train part", "Give more cases, or name the parts")
+        unlearnable: dict[str, list[str]] = {}
         for number, case in enumerate(cases):
             prepared = self.store(case)
+            if why := self.task.unlearnable(prepared):
+                unlearnable.setdefault(why, []).append(case.id)
             self.sizes[case.id] = self.task.size(prepared)
             if found := _guards.check_prepared(case, prepared):
                 self.odd[case.id], words = found
                 log.warning("%s", words)
             self.progress("prepare", number + 1, len(cases), case.id)
+        for why, names in unlearnable.items():
+            raise HilumError(
+                "HIL-T10", f"Nothing can be learned from {len(names)} of {len(cases)} cases, as {why}: {listed(names)}",
+                "Leave them out, or give what they lack",
+            )  # fmt: skip
 
     def step(self, state: State, batch: Batch, k: int, ids: list[str]) -> dict[str, float]:
         """Step k: forwards, backwards, update. Returns the losses."""
@@ -196,7 +206,8 @@ class Training:
         batches = _batches.ahead(self.task, self.store, self.parts["train"], self.plan, begin, steps)
         last = self.saved_at = time.monotonic()
         self.saving = 0.0
-        with _guards.Signals() as signals, _guards.memory("while training", self.fabric.device.type), closing(batches):
+        device = self.fabric.device.type
+        with _guards.Signals() as signals, _guards.memory("while training", device), closing(batches), self._stamped():
             for k, batch, ids in batches:
                 self.record.spent["wait"] += time.monotonic() - last
                 if k == 0:
@@ -218,6 +229,15 @@ class Training:
                 if state.memory.get("stopped"):
                     break
                 last = time.monotonic()
+
+    @contextmanager
+    def _stamped(self) -> Iterator[None]:
+        """What fails because a file has gone or changed is said so (T11): a batch may read it long before a round."""
+        try:
+            yield
+        except (HilumError, OSError):
+            self.stamps.check()
+            raise
 
     @staticmethod
     def _sum(state: State, losses: dict[str, float]) -> None:

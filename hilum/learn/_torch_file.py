@@ -145,7 +145,9 @@ class _Machine:
             self.copies -= len(pairs)
             if self.copies < 0:
                 raise ValueError("it copies itself again and again")
-            return dict(pairs)
+            if isinstance(pairs, dict):
+                return dict(pairs)
+            return _named([one for key, value in pairs for one in (key, value)])
         if text == "torch._utils._rebuild_tensor_v2":
             return _tensor(*values[:4])
         if text == "torch._utils._rebuild_parameter":
@@ -163,6 +165,8 @@ class _Machine:
         kind, typed, key, _, count = identity
         if kind != "storage" or not isinstance(typed, Name):
             raise self._refusal("an unknown kind of storage")
+        if type(key) is not str or type(count) is not int:
+            raise ValueError("a storage without a name or a size")
         if key not in self.loaded:
             content, dtype = bytearray(self.storage(key)), getattr(torch, STORAGES[typed.text.removeprefix("torch.")])
             flat = torch.frombuffer(content, dtype=dtype) if content else torch.empty(0, dtype=dtype)
@@ -174,7 +178,7 @@ class _Machine:
     def put(self, pairs: list[Any]) -> None:
         """Put (key, value, key, value, ...) into the dict on top of the stack; stand-ins hold nothing."""
         if not isinstance(self.stack[-1], Inert):
-            self.stack[-1].update(zip(pairs[::2], pairs[1::2], strict=True))
+            self.stack[-1].update(_named(pairs))
 
     def extend(self, items: list[Any]) -> None:
         """Append to the list on top of the stack."""
@@ -185,8 +189,9 @@ class _Machine:
 def _tensor(flat: Any, offset: int, size: tuple[int, ...], stride: tuple[int, ...]) -> Any:
     """A view of the storage, for copies could fill the memory; one that reaches outside or repeats is refused."""
     numbers = (offset, *size, *stride)
+    # not written out: it may be anything, and its text without end
     if len(size) != len(stride) or any(type(n) is not int or n < 0 for n in numbers):
-        raise ValueError(f"a tensor of size {size} and stride {stride}")
+        raise ValueError("a tensor whose size and stride are no whole numbers, one for each axis")
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if math.prod(size) and (last >= len(flat) or math.prod(size) > len(flat)):
         raise ValueError(f"a tensor of size {size} in a storage of {len(flat)} values")
@@ -208,7 +213,15 @@ def _pair(machine: _Machine) -> list[Any]:
 
 def _items(machine: _Machine) -> dict[Any, Any]:
     found = machine.after_mark()
-    return dict(zip(found[::2], found[1::2], strict=True))
+    return _named(found)
+
+
+def _named(pairs: list[Any]) -> dict[Any, Any]:
+    """(key, value, key, value, ...) as a dict. A tuple is no name: to hash one that holds itself twice, and so on, has
+    no end.
+    """
+    keys = [Inert() if isinstance(key, tuple) else key for key in pairs[::2]]
+    return dict(zip(keys, pairs[1::2], strict=True))
 
 
 def _plain(value: Any) -> Any:

@@ -38,11 +38,11 @@ def origin(path: Path | str) -> dict[str, str]:
         return {"name": path.name, "kind": "file", "sha256": sha256(path), "terms": "unknown"}
     run = Run(path)
     run.check_one()
+    run.check_hashes()
     terms = str(run.plan.data.get("terms", "unknown"))
     if run.is_bundle:
         terms = str(run.json("card.json").get("terms_of_weights", terms)) if run.has("card.json") else terms
         return {"name": path.name, "kind": "bundle", "sha256": sha256(path), "terms": terms}
-    run.check_hashes()
     digest = run.hashes()[f"weights/{_build.predicting(run.plan)}.safetensors"]
     return {"name": path.resolve().name, "kind": "run", "sha256": digest, "terms": terms}
 
@@ -139,7 +139,7 @@ def is_run(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return "plan.json" in archive.namelist()
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
         raise HilumError("HIL-M04", f"{path} is damaged ({error})", "Copy it again") from error
 
 
@@ -177,7 +177,7 @@ def _of_numpy(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError):
         return False
     return bool(names) and all(name.endswith(".npy") for name in names)
 
@@ -190,10 +190,12 @@ def _arrays(path: Path) -> "dict[str, Tensor]":
     with zipfile.ZipFile(path) as archive:
         if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
             raise HilumError("HIL-LEARN-21", f"{path} is compressed", "Save it anew with numpy.savez")
+        if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
+            raise HilumError("HIL-M04", f"{path} is damaged (its members overlap)", "Copy it again")
     try:
         with np.load(path, allow_pickle=False) as found:
             return {name: torch.from_numpy(np.array(found[name])) for name in found.files}
-    except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, TypeError, OSError, EOFError, MemoryError, zipfile.BadZipFile) as error:
         raise HilumError("HIL-M04", f"{path} is damaged ({error})", "Copy it again") from error
 
 

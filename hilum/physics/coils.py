@@ -9,7 +9,8 @@ def birdcage(coils: int, shape: tuple[int, int], radius: float = 1.5, turn: floa
     """Coil maps (coil, H, W) complex64 with root-sum-of-squares 1 everywhere.
 
     Coil c sits at angle 2 pi c / coils + turn on a circle of `radius` half fields of view; magnitude 1 / distance,
-    phase the azimuth of the pixel as seen from the coil plus the coil's angle (sigpy's birdcage).
+    phase the azimuth of the pixel as seen from the coil plus the coil's angle (in sigpy's birdcage less it: a constant
+    of each coil, of which what they give together does not know).
     """
     rows, columns = np.meshgrid(*[(np.arange(n) - n / 2) / (n / 2) for n in shape], indexing="ij")
     angles = 2 * np.pi * np.arange(coils)[:, None, None] / coils + turn

@@ -44,7 +44,7 @@ def _ifft(k: "Tensor") -> "Tensor":
 class Fourier:
     """The acquisition of a batch: y = mask * F(S x).
 
-    mask: (W,), (H, W), (B, W) is not accepted (ambiguous): (B, H, W) or (B, 1, W); 1 where sampled.
+    mask: (W,), (H, W), (B, H, W) or (B, 1, W); 1 where sampled. Two axes are rows and columns: (B, W) would be misread.
     maps: (coil, H, W) or (B, coil, H, W) complex, or None for one coil that sees everything alike.
     A leading axis of 1 serves any batch.
     """

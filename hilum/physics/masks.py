@@ -26,6 +26,8 @@ def _centre(width: int, centre: float, acceleration: float) -> tuple[Array, int]
 def random_columns(width: int, acceleration: float, centre: float, rng: np.random.Generator) -> Array:
     """Each column outside the centre kept with p = (W/R - n) / (W - n), so that W/R are expected in all."""
     mask, count = _centre(width, centre, acceleration)
+    if acceleration == 1:
+        return np.ones(width, dtype=np.float32)
     chance = (width / acceleration - count) / (width - count)
     mask[rng.random(width) < chance] = 1
     return mask
@@ -41,6 +43,8 @@ def equispaced_columns(width: int, acceleration: int, centre: float, rng: np.ran
 def equispaced_fraction(width: int, acceleration: float, centre: float, rng: np.random.Generator) -> Array:
     """As equispaced, with the step R (n - W) / (n R - W) that makes the true acceleration R (steps are rounded)."""
     mask, count = _centre(width, centre, acceleration)
+    if acceleration == 1:
+        return np.ones(width, dtype=np.float32)
     step = acceleration * (count - width) / (count * acceleration - width)
     offset = int(rng.integers(0, max(1, round(step))))
     columns = np.around(np.arange(offset, width - 1, step)).astype(int)

@@ -55,10 +55,17 @@ def by_minutes(build: Build, budget: Budget, gflops: float | None) -> Shaped:
     tried += [replace(budget, chosen=WIDTHS[0], share=share) for share in SHARES[1:]]
     found = None
     for one in tried:
-        plan = build(one)
-        if found is not None and found.plan == plan:
+        try:
+            plan = build(one)
+            if found is not None and found.plan == plan:
+                continue
+            seconds = _seconds(plan, gflops)
+        except HilumError as error:
+            # as in `by_memory`: stages that were given by hand do not follow every patch
+            if found is None or error.code.split("-")[1] != "ZOO":
+                raise
             continue
-        found = Shaped(plan, one, _seconds(plan, gflops))
+        found = Shaped(plan, one, seconds)
         if budget.minutes * 60 >= _wanted(budget.minutes, plan.task) * (found.seconds or 0):
             break
     assert found is not None
@@ -91,17 +98,17 @@ def enough_time(shaped: Shaped, minutes: float | None) -> None:
 def by_memory(build: Build, shaped: Shaped, ready: Any, most: int, fixed: set[str], devices: int = 1) -> Plan:
     """The plan, or the first that fits `most` bytes of those with a smaller store, batch, patch, width, in this order.
 
-    fixed: plan keys that were given by hand ("batch", "patch"), which are not changed. devices: processes that share
-    every batch; each holds its own store, weights and batches.
+    fixed: plan keys that were given by hand ("batch", "patch", "store_bytes"), which are not changed. devices:
+    processes that share every batch; each holds its own store, weights and batches.
     """
-    cases, each = memory.kept(ready, shaped.plan), _share(most, devices)
-    if (plan := _stored(shaped.plan, cases, each)) is not None:
+    cases, each, held = memory.kept(ready, shaped.plan), _share(most, devices), "store_bytes" in fixed
+    if (plan := _stored(shaped.plan, cases, each, held)) is not None:
         return plan
     last = shaped.plan
     for smaller in _smaller(build, shaped, fixed, devices):
         found = memory.kept(ready, smaller) if smaller.patch != last.patch else cases
         try:
-            plan = _stored(smaller, found, each)
+            plan = _stored(smaller, found, each, held)
         except HilumError as error:
             # a network whose stages were given by hand does not follow every patch, nor batch norm every batch
             if error.code.split("-")[1] != "ZOO":
@@ -112,7 +119,7 @@ def by_memory(build: Build, shaped: Shaped, ready: Any, most: int, fixed: set[st
             log.info("batch %d, patch %s fit into %s", plan.batch, plan.patch, size_words(most))
             return plan
     whole = memory.predict(shaped.plan, memory.kept(ready, shaped.plan))
-    least = memory.predict(last, cases, store=LEAST_STORE)
+    least = memory.predict(last, cases, store=last.store_bytes if held else LEAST_STORE)
     given = f" with the given {' and '.join(sorted(fixed))}" if fixed else ""
     raise HilumError(
         "HIL-PLAN-07",
@@ -122,11 +129,16 @@ def by_memory(build: Build, shaped: Shaped, ready: Any, most: int, fixed: set[st
     )
 
 
-def _stored(plan: Plan, cases: memory.Kept, most: int) -> Plan | None:
-    """The plan itself when it fits, else with as large a store as fits; None when even the least store does not."""
+def _stored(plan: Plan, cases: memory.Kept, most: int, held: bool = False) -> Plan | None:
+    """The plan itself when it fits, else with as large a store as fits; None when even the least store does not.
+
+    held: the store was given by hand and stays.
+    """
     cost = step(plan)
     if memory.predict(plan, cases, cost=cost).total <= most:
         return plan
+    if held:
+        return None
     # a store that can not keep all prepares cases while the network learns, which one that can does not
     least = memory.predict(plan, cases, store=0, cost=cost)
     room = most - (least.total - least.cases)

@@ -24,7 +24,7 @@ IMAGES = ("image", "fixed", "kspace")
 # Roles of what a case is known by.
 SAMPLES = 10_000
 # Intensities kept per case and channel; their percentiles stand for the data set's.
-UNHASHED = ("truth", "low", "files", "values", "coils", "operator", "even")
+UNHASHED = ("truth", "low", "files", "values", "coils", "operator", "even", "segments", "range")
 # Of a case's row: came after the first runs, which would not know their data any more. See `_truth` of the first.
 LINES = 32
 # About so many planes along each axis show how dark an image is.
@@ -34,11 +34,15 @@ OUTSIDE = 0.5
 # Pixels by which a box may stick out of its image: corners are rounded.
 
 
-def fingerprint(dataset: Dataset, parts: dict[str, str], progress: Progress = quiet) -> dict[str, Any]:
+def fingerprint(
+    dataset: Dataset, parts: dict[str, str], progress: Progress = quiet, kept: bool = False
+) -> dict[str, Any]:
     """Structure of every case; intensities and how images lie of the training part only: nothing of the test part.
 
     "anatomy": an average of the training images (see `prepare.anatomy`), or None; "warnings": sentences about images
-    with values that are no numbers; "hounsfield": for each channel whether it looks like CT. None counts for the hash.
+    with values that are no numbers; "hounsfield": for each channel whether it looks like CT; "range": its least and
+    most value, labelled or not. None counts for the hash.
+    kept: data of a run that is there: what is refused of new data alone is warned of.
     """
     rows, samples, odd = [], [], {}
     blocks: list[Array] = []
@@ -51,13 +55,20 @@ def fingerprint(dataset: Dataset, parts: dict[str, str], progress: Progress = qu
             blocks.append(block)
         progress("look at the images", number + 1, len(dataset.cases), case.id)
     _check_boxes(dataset, rows)
+    mixed = _mixed(dataset, rows)
+    if mixed and not kept:
+        raise HilumError(
+            "HIL-N15", mixed, "Export all with the same segments in the same order; or, where a number does mean one "
+            "thing, name it in a dataset.yaml: `labels: {tumour: 1}`, or `{tumour: nonzero}`",
+        )  # fmt: skip
     facts = summary(rows, samples, dataset)
     profile = anatomy.learn(blocks)
     learned = [row for row in rows if parts[row["id"]] == "train"]
     return facts | {
         "anatomy": None if profile is None else profile.data(),
-        "warnings": _warned.of_numbers(odd),
+        "warnings": _warned.of_numbers(odd) + ([f"HIL-N15: {mixed}"] if mixed else []),
         "hounsfield": _hounsfield(learned, len(facts["channels"])),
+        "range": _whole(learned, len(facts["channels"])),
     }
 
 
@@ -85,11 +96,15 @@ def case_facts(case: Case) -> tuple[dict[str, Any], Array | None, Array | None, 
         values, counts = np.unique(label.array, return_counts=True)
         row["labels"] = {int(v): int(n) for v, n in zip(values, counts, strict=True)}
         row["boxes"] = int((values != 0).sum())
+        if label.meta.get("classes"):
+            # what a DICOM SEG calls its segments
+            row["segments"] = {str(v): str(n).strip() for v, n in label.meta["classes"].items()}
         if label.shape == image.shape and (label.array[0] > 0).any():
             inside = label.array[0] > 0
     if case.boxes is not None:
         row |= {"boxes": len(case.boxes), "listed": True}
     row |= {"truth": _truth.digest(case, label), "low": [_low(channel) for channel in image.array]}
+    row["range"] = [_range(channel) for channel in image.array]
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(case.id.encode()).digest()[:8], "little"))
     values = np.stack([rng.choice(channel[inside], SAMPLES) for channel in image.array])
     return row, values.astype(np.float32), anatomy.block(image), odd
@@ -110,10 +125,43 @@ def _low(channel: Array) -> float:
     return round(float(np.percentile(finite, 1)), 6) if len(finite) else 0.0
 
 
+def _range(channel: Array) -> list[float]:
+    """The least and the most of the whole image, (*space); 0 and 0 where nothing is a number."""
+    finite = channel[np.isfinite(channel)]
+    return [float(finite.min()), float(finite.max())] if finite.size else [0.0, 0.0]
+
+
+def _whole(rows: list[dict[str, Any]], channels: int) -> list[list[float]]:
+    """The least and the most of every channel over these images, (channels, 2)."""
+    spans = [row["range"] for row in rows if len(row.get("range", ())) == channels]
+    return [[min(s[n][0] for s in spans), max(s[n][1] for s in spans)] for n in range(channels)] if spans else []
+
+
 def _hounsfield(rows: list[dict[str, Any]], channels: int) -> list[bool]:
     """For each channel whether most of these images reach down to air, as CT does and nothing else by itself."""
     lows = [row["low"] for row in rows if len(row.get("low", ())) == channels]
     return [2 * sum(low[number] < AIR for low in lows) > len(lows) for number in range(channels)]
+
+
+def _mixed(dataset: Dataset, rows: list[dict[str, Any]]) -> str:
+    """A sentence where DICOM SEGs number their segments differently, as numbers run anew in every file; else "".
+
+    Where the settings name what the values mean, they do.
+    """
+    if dataset.settings.labels or dataset.settings.classes:
+        return ""
+    named, numbers, twice = dict[str, dict[str, str]](), dict[str, dict[str, str]](), set[str]()
+    for row in rows:
+        own = [(number, name.casefold(), name) for number, name in row.get("segments", {}).items()]
+        twice |= {key for key, count in Counter(key for _, key, _ in own).items() if count > 1}
+        for number, key, name in own:
+            named.setdefault(number, {}).setdefault(key, f"{name} ({row['id']})")
+            numbers.setdefault(key, {}).setdefault(number, f"{number} ({row['id']})")
+    odd = [f"{number} is {', '.join(found.values())}" for number, found in sorted(named.items()) if len(found) > 1]
+    # one name for several objects of one file is no other numbering
+    several = {key: found for key, found in sorted(numbers.items()) if len(found) > 1 and key not in twice}
+    odd += [f"{key} is {', '.join(found.values())}" for key, found in several.items()]
+    return f"SEGs of {dataset.folder} number their segments differently: {listed(odd)}" if odd else ""
 
 
 def _check_boxes(dataset: Dataset, rows: list[dict[str, Any]]) -> None:

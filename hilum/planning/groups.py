@@ -58,17 +58,23 @@ def values_of(classes: list[ClassPlan], labels: Mapping[str, Any]) -> dict[str, 
 
 
 def narrowed(ready: Prepared, classes: list[ClassPlan]) -> Prepared:
-    """The data set as a network sees it that finds these classes alone, to plan it."""
+    """The data set as a network sees it that finds these classes alone, to plan it. The values of others are known."""
     facts = ready.facts
-    named = {str(c.value): c.name for c in classes}
-    rows = [row | {"labels": None} for row in facts["cases"]]
-    settings = facts["settings"] | {"classes": named, "labels": {}, "ignore": None}
-    return replace(ready, facts=facts | {"cases": rows, "settings": settings, "label_values": [int(v) for v in named]})
+    rules = values_of([ClassPlan.model_validate(c) for c in class_plans(facts)], facts["settings"]["labels"])
+    own = {c.name: rules[c.name] for c in classes}
+    named = {} if facts["settings"]["labels"] else {str(c.value): c.name for c in classes}
+    settings = facts["settings"] | {"classes": named, "labels": {} if named else own}
+    values = sorted(v for held in own.values() for v in held)
+    others = sorted(v for name, held in rules.items() if name not in own for v in held)
+    seen = {"settings": settings, "label_values": values, "others": others}
+    return replace(ready, facts=facts | {"cases": [row | {"labels": None} for row in facts["cases"]]} | seen)
 
 
 def whole(base: Plan, ready: Prepared, made: SystemPlan) -> Plan:
     """The plan of all classes: what the merged answer is judged by."""
     settings = ready.facts["settings"]
+    # of one group, for which it was planned
+    base = base.model_copy(update={"data": {name: value for name, value in base.data.items() if name != "others"}})
     changes = {
         "classes": [c.model_dump() for c in made.classes()],
         "data.labels": settings["labels"],

@@ -31,6 +31,8 @@ MOST_MINUTES = 525_600
 # A year; it also refuses what is no number.
 PUBLISHED_MINUTES = 1440
 # A day: from here nnU-Net's own plan sees enough steps on processors too.
+BY_HAND = ("plan.batch", "plan.patch", "plan.store_bytes")
+# Settings that a plan which needs too much memory keeps: it is refused then.
 FACTS = ("name", "grouping", "fingerprint", "terms", "warnings", "coils")
 # Of what a plan says of its data, under `data`: these follow from the data, and no setting says otherwise.
 
@@ -73,7 +75,7 @@ def look(path: Any, task: str, seed: int, progress: Progress = quiet, known: Kno
     dataset, grouping = group_cases(dataset, progress, seen)
     cut = _parts.kept(dataset, seed, grouping, seen, known) if known else _parts.cut(dataset, seed, grouping, seen)
     dataset, parts, found = cut
-    facts = _facts(dataset, parts, progress)
+    facts = _facts(dataset, parts, progress, known is not None)
     facts["warnings"] += absent(dataset, parts, facts, task) + outweighed(dataset, parts) + left_aside(dataset)
     ready = Prepared(dataset, parts, facts, grouping, found)
     for warning in ready.warnings:
@@ -81,10 +83,10 @@ def look(path: Any, task: str, seed: int, progress: Progress = quiet, known: Kno
     return ready
 
 
-def _facts(dataset: Dataset, parts: dict[str, str], progress: Progress) -> dict[str, Any]:
+def _facts(dataset: Dataset, parts: dict[str, str], progress: Progress, kept: bool) -> dict[str, Any]:
     """The fingerprint; where a label stops it, all labels are looked at, so that every bad one is named (N15)."""
     try:
-        return fingerprint(dataset, parts, progress)
+        return fingerprint(dataset, parts, progress, kept)
     except HilumError as error:
         if error.code in ("HIL-N09", "HIL-N15", "HIL-I08"):
             counted(dataset, progress)
@@ -127,13 +129,20 @@ def make_plan(
     gflops = None if machine is None or minutes is None else machine.get("gflops")
     budget = _task.Budget(minutes or _minutes_of(steps), published=_published(settings, minutes, machine))
     shaped = _shape.by_minutes(build, budget, gflops)
+    if shaped.plan.split_seed != seed:
+        raise HilumError(
+            "HIL-PLAN-02", f"plan.split_seed is {shaped.plan.split_seed}, but the data were split by {seed} already",
+            f"Give --seed {shaped.plan.split_seed} for that split, and --set plan.seed=N for other weights",
+        )  # fmt: skip
     if "plan.patch" in settings:
         _shape.patch_fits(shaped.plan, ready.facts)
     plan = _checked(shaped.plan)
     _shape.enough_time(shaped, minutes)
     if machine is not None:
         plan = _on(machine, plan, shaped, build, ready, memory, settings, devices)
-    if not (budget.published or any(key.startswith("plan.augment") for key in settings)):
+    # a published plan keeps its augmentation; tasks without one, and what memory made smaller, are as any other
+    published = plan.options.get("planner") == "published"
+    if not (published or any(key.startswith("plan.augment") for key in settings)):
         plan = _seen_seldom(plan, ready, shaped.seconds)
     for note in plan.data.get("notes", []):
         log.info("%s", note)
@@ -181,6 +190,8 @@ def _fixed(ready: Prepared, task: str, minutes: float | None, steps: int | None,
         "terms": facts["settings"]["terms"],
         "fingerprint": facts["hash"],
     }
+    if facts.get("others"):
+        about["others"] = facts["others"]
     return {
         "task": task,
         "dims": facts["dims"],
@@ -238,7 +249,7 @@ def _on(
     if machine.get("accelerator"):
         _shape.refuse_cap(memory)
     else:
-        by_hand = {key.removeprefix("plan.") for key in settings if key in ("plan.batch", "plan.patch")}
+        by_hand = {key.removeprefix("plan.") for key in settings if key in BY_HAND}
         whole = _shape.Shaped(plan, shaped.budget, shaped.seconds)
         plan = _checked(_shape.by_memory(build, whole, ready, cap(memory), by_hand, max(1, devices)))
     return plan.model_copy(update={"machine": known})

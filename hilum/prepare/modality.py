@@ -22,8 +22,13 @@ WORDS = {
     "dermoscopy": "DMS", "endoscopy": "ES", "fundus": "OP", "histology": "SM", "mammography": "MG",
     "microscopy": "GM", "mri": "MR", "pet": "PT", "photograph": "XC", "ultrasound": "US", "x-ray": "DX", "xray": "DX",
 }  # fmt: skip
-SIDE = re.compile(r"(?<![a-z0-9])(left|right|l|r|lt|rt)(?![a-z0-9])", re.IGNORECASE)
-# A word of a name that says the side of the body: the two kidneys look alike, and who finds one must know the other.
+SIDE = re.compile(
+    r"(?<![A-Za-z0-9])(?i:left|right|lt|rt|lh|rh|l|r)(?![A-Za-z0-9])"
+    r"|(?<![A-Za-z0-9])(?:[Ll]eft|[Rr]ight)(?=[A-Z0-9])|(?<![A-Za-z0-9])[LR](?=[A-Z][a-z])"
+    r"|(?<=[a-z])(?:Left|Right|[LR])(?![A-Za-z0-9])"
+)
+# A word of a name that says the side of the body: the two kidneys look alike, and who finds one must know the other. By
+# itself (kidney_left, lh), before a capital (LeftLung, LLung) or at the end (ParotidL).
 
 
 def code(word: str) -> str:

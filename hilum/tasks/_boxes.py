@@ -102,16 +102,21 @@ def assign(points: "Tensor", stride: int, last: bool, boxes: "Tensor") -> "tuple
     place = points[:, None]
     sides = torch.cat([place - low, high - place], dim=2)
     centre = (low + high) / 2
-    # a box smaller than a cell of the finest level may hold no location: there it is taken as one cell large
-    half = ((high - low) / 2).clamp(min=stride / 2 if stride <= FINEST else 0)
-    near = ((place - centre).abs() < CENTRE * stride).all(dim=2) & ((place - centre).abs() < half).all(dim=2)
+    half, off = (high - low) / 2, place - centre
+    if stride <= FINEST:
+        # a box no larger than a cell of the finest level may hold no location, or have one on its edge: it is taken as
+        # so large that the nearest one lies inside
+        half = torch.where(half <= stride / 2, torch.full_like(half, 0.75 * stride), half)
+    near = (off.abs() < CENTRE * stride).all(dim=2) & (off.abs() < half).all(dim=2)
     far = sides.amax(dim=2)
     least = 0 if stride <= FINEST else RANGE * stride / 2
     fits = (far > least) & ((far <= RANGE * stride) | torch.tensor(last))
     area = (high - low).prod(dim=2).expand(len(points), -1).masked_fill(~(near & fits), float("inf"))
     smallest, index = area.min(dim=1)
     index = torch.where(smallest.isinf(), -1, index)
-    return index, sides[torch.arange(len(points)), index.clamp(min=0)]
+    # of the box as it was taken, for how near to its centre a location lies
+    taken = torch.cat([half + off, half - off], dim=2)
+    return index, taken[torch.arange(len(points)), index.clamp(min=0)]
 
 
 def fcos_losses(

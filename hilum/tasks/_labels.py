@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -91,10 +92,25 @@ def valid(case: Case, label: Image) -> Array:
 
 def judged_channels(case: Case, label: Image, plan: Plan) -> Array:
     """`to_channels` of a label (1, *space), and IGNORE where the validity mask of the case, if it has one, is 0."""
+    _check_segments(case, label, plan)
     channels = to_channels(label.array, plan)
     if VALIDITY in case.items:
         channels[~valid(case, label)] = IGNORE
     return channels
+
+
+def _check_segments(case: Case, label: Image, plan: Plan) -> None:
+    """Refuse a DICOM SEG that gives a class of the model another number (HIL-N15), where no rule says what is what."""
+    if plan.data.get("labels"):
+        return
+    known = {c.name.casefold(): c.value for c in plan.classes}
+    said = {int(v): str(name) for v, name in (label.meta.get("classes") or {}).items()}
+    odd = [f"{name!r} is {v}" for v, name in said.items() if known.get(name.strip().casefold(), v) != v]
+    if odd:
+        raise HilumError(
+            "HIL-N15", f"The SEG of case {case.id} numbers its segments otherwise than the model: {', '.join(odd)}",
+            "Export it with the segments in the order of the model's classes",
+        )  # fmt: skip
 
 
 def from_channels(channels: Array, plan: Plan) -> Array:
@@ -164,7 +180,15 @@ def class_plans(fingerprint: dict[str, object]) -> list[dict[str, object]]:
             len(values),
         )
     names = {values[0]: "foreground"} if len(values) == 1 else {v: f"class {v}" for v in values}
+    names |= _segments(fingerprint.get("cases", []), values)
     return [{"value": int(v), "name": names[v]} for v in values]
+
+
+def _segments(rows: Any, values: Sequence[int]) -> dict[int, str]:
+    """{value: name} as DICOM SEGs call their segments, where all have a name of their own; else {}."""
+    said = {int(v): str(name) for row in rows for v, name in row.get("segments", {}).items()}
+    found = {v: said[v] for v in values if said.get(v, "").isprintable() and said.get(v)}
+    return found if len(found) == len(values) == len({name.casefold() for name in found.values()}) else {}
 
 
 def _check_rows(rows: Any, settings: dict[str, Any]) -> None:

@@ -126,7 +126,7 @@ def pull_labels(moving: Image, field: Field, classes: int) -> Array:
 
     at = _source_points(moving, field)
     layers = [
-        map_coordinates((moving.array[0] == n).astype(np.float32), at, order=1, mode="constant")
+        map_coordinates((moving.array[0] == n).astype(np.float32), at, order=1, mode="grid-constant")
         for n in range(1, classes + 1)
     ]
     rest = 1 - np.sum(layers, axis=0)

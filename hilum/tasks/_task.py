@@ -153,6 +153,10 @@ class Task(ABC):
         """Bytes of a case that one sample may show, by which the largest is found; 0 where there is no single image."""
         return int(getattr(prepared.get("image"), "nbytes", 0))
 
+    def unlearnable(self, prepared: Prepared) -> str:
+        """Why nothing can be learned from a case that was prepared, or "": it is then refused before the first step."""
+        return ""
+
     def alike(self, store: Store, cases: Sequence[Case]) -> list[list[Case]]:
         """The cases by what one validation batch can hold together: all of them, unless overridden."""
         return [list(cases)]

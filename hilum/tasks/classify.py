@@ -74,13 +74,15 @@ class Task(_task.Task):
         side = min(most, max(shape)) if (budget.minutes or 0) > 2 else min(64 if dims == 2 else 32, max(shape))
         patch = [max(step, round(float(n / max(shape) * side / step)) * step) for n in shape]
         width = {8: 12, 12: 16, 16: 32, 24: 48, 32: 64}[budget.width]
+        axes = modality.mirrors(fingerprint, map(str, names))
+        mirror = False if oriented else axes if len(axes) < dims else True
         return {
             "classes": [{"value": i, "name": n} for i, n in enumerate(names)],
             "spacing": None,
             "patch": patch,
             "batch": 16 if dims == 2 else 4,
             "networks": {"net": {"name": "resnet", "options": {"depth": 18, "width": width}}},
-            "augment": augment.strong(kind, dims, oriented=oriented, patch=patch, mirror=not oriented, whole=True),
+            "augment": augment.strong(kind, dims, oriented=oriented, patch=patch, mirror=mirror, whole=True),
             "options": {},
             # as for mixup: better than less on the validation parts of two data sets, one run each
             "learning": {"weight_decay": 0.05},

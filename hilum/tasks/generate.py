@@ -52,9 +52,8 @@ class Task(_task.Task):
         return {
             "classes": [],
             "channels": fingerprint["channels"],
-            "normalisation": [
-                {"scheme": "scale", "low": float(c["low"]), "high": float(c["high"])} for c in fingerprint["intensity"]
-            ],
+            # of the whole images: where there are labels, the other intensities are those of what is labelled
+            "normalisation": [{"scheme": "scale", "low": low, "high": high} for low, high in fingerprint["range"]],
             "spacing": None,
             "patch": [side, side],
             "batch": 16,

@@ -101,10 +101,6 @@ class Task(_task.Task):
             if ready["kspace"].shape[1:] != first["kspace"].shape[1:]:
                 # a batch is of one size: where sizes differ, in training alone, the first case gives the rest of it
                 ready = first
-            if ready["mask"] is not None:
-                raise HilumError(
-                    "HIL-T10", "A case is undersampled, so nothing is there to learn from", "Train on full k-space"
-                )
             n = int(rng.integers(len(ready["kspace"])))
             flip = rng.random() < 0.5 if part == "train" else False
             rows.append((ready["kspace"][n], ready["maps"][n], ready["image"][n], flip))
@@ -114,6 +110,10 @@ class Task(_task.Task):
     def size(self, prepared: Prepared) -> int:
         """Of a slice with all its coils: a sample shows no more, however many slices there are."""
         return int(prepared["kspace"][0].nbytes)
+
+    def unlearnable(self, prepared: Prepared) -> str:
+        """What was never measured can not be learned."""
+        return "" if prepared["mask"] is None else "they are undersampled"
 
     def alike(self, store: Store, cases: Sequence[Case]) -> list[list[Case]]:
         """Cases of the same coils, rows and columns, as `sample` makes batches of one size."""

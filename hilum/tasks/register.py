@@ -121,11 +121,22 @@ class Task(_task.Task):
             role = "label" if side == "image" else f"{side}_label"
             if truth and self.options.labels and self.plan.classes and role in case.items:
                 label = stored(case, role)
+                same_grid(case, image, label)
                 target = grid.place_labels(label.like(to_channels(label.array, self.plan)), placed)
                 prepared[f"{side}_label"] = patches.cut(
                     target[None], self._start(placed.shape), self.plan.patch, fill=0
                 )
         return prepared
+
+    def in_channels(self) -> int:
+        """Of each image: colour is brought to grey."""
+        return 1
+
+    def unlearnable(self, prepared: Prepared) -> str:
+        """Labels are learned from in every image, where `options.labels` says so, or in none."""
+        sides = ["image"] if "image" in prepared else ["fixed", "moving"]
+        lacks = self.options.labels and any(f"{side}_label" not in prepared for side in sides)
+        return "they have no label, which options.labels learns from" if lacks else ""
 
     def _start(self, shape: Sequence[int]) -> list[int]:
         """Where the common box begins in an image: middle on middle."""

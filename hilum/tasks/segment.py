@@ -261,6 +261,10 @@ class Task(_task.Task):
         if self.reduce == "mean":
             probability = _sigmoid(placed.channels_back((reduced[1] - reduced[0])[None].numpy())[0])
             reduced = strongest(reduced).numpy()
+        if self.single and VALIDITY in case.items:
+            # what lies outside is no piece, and may be larger than the one that is meant
+            inside = placed.image.like(valid(case, placed.image).astype(np.uint8))
+            reduced = np.where(grid.place_labels(inside, placed) > 0, reduced, 0)
         values = placed.labels_back(from_channels(_pieces.largest(reduced, self.single), self.plan))
         if VALIDITY in case.items:
             # nothing was learned there, so nothing is said

@@ -1,6 +1,7 @@
 """T03 to T05, T11 to T13, T16: what changes around a run (plan, data, versions, folder, clock), and counted looks."""
 
 import csv
+import json
 import locale
 import os
 import shutil
@@ -286,6 +287,41 @@ def test_t11_a_file_that_changes_or_vanishes_stops_the_run_by_name(
     path.write_bytes(kept)
     train(folder, "classify", out, resume=True)
     same(out, whole("classify"))
+
+
+def test_t11_a_file_that_a_batch_misses_is_said_to_have_vanished(
+    data: Folder, planned_run: Made, tmp_path: Path
+) -> None:
+    """Of cases that do not lie in memory the files are read again and again, long before a round asks."""
+    # of 40 steps a round comes every ten: what the second batch misses is met before it
+    folder, plan = tmp_path / "slices", json.loads(planned_run("classify", 40).read_text())
+    (tmp_path / "plan.json").write_text(json.dumps(plan | {"store_bytes": 1}))
+    shutil.copytree(data("classify"), folder)
+
+    def remove() -> None:
+        for path in folder.rglob("*.png"):
+            path.unlink()
+
+    with pytest.raises(HilumError) as error:
+        train(folder, "classify", tmp_path / "run", plan=tmp_path / "plan.json", progress=at(1, remove))
+    assert error.value.code == "HIL-T11" and "has vanished" in error.value.seen and "--resume" in error.value.remedy
+
+
+def test_t11_a_file_that_changes_while_cases_are_prepared_is_noticed(
+    data: Folder, planned_run: Made, whole: Made, tmp_path: Path
+) -> None:
+    folder = tmp_path / "slices"
+    shutil.copytree(data("classify"), folder)
+    train_case = next(row["case"] for row in Run(whole("classify")).split() if row["part"] == "train")
+
+    def change(name: str, done: int, total: int, note: str = "") -> None:
+        if name == "prepare" and done == 1:
+            path = folder / f"{train_case}.png"
+            path.write_bytes(path.read_bytes() + b"x")
+
+    with pytest.raises(HilumError, match="HIL-T11"):
+        train(folder, "classify", tmp_path / "run", plan=planned_run("classify"), progress=change)
+    assert not (tmp_path / "run").exists()
 
 
 def test_t11_a_signal_saves_nothing_that_was_learned_since_a_file_changed(

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from hilum.core.errors import HilumError
+from hilum.core.errors import HilumError, Stopped
 from hilum.core.run import Run
 from hilum.learn import _checkpoint, _guards
 from hilum.verbs.train import train
@@ -179,6 +179,8 @@ def test_t15_a_second_signal_ends_at_once_and_one_that_is_passed_on_is_no_second
             now[0] += 0.5
         assert signals.seen == 15
         now[0] += 2
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(Stopped) as stop:
             signals._note(signal.SIGTERM, None)
+        # a scheduler that repeats itself is told what it asked for
+        assert stop.value.code == 143
     assert signal.getsignal(signal.SIGTERM) == before

@@ -312,6 +312,25 @@ def test_a_wrong_range_and_an_image_without_contrast_are_told_by_case(
     assert Plan.read(tmp_path / "run" / "plan.json") == plan
 
 
+def test_t10_cases_of_which_nothing_can_be_learned_are_all_named_before_the_first_step(
+    plan_of: PlanOf, ready: Ready, begin: Begin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of raw data those that are undersampled: a batch would meet the first of them at some step."""
+    training = begin(tmp_path / "run", plan_of("classify", 1), ready("classify"))
+    monkeypatch.setattr(training.task, "unlearnable", lambda prepared: "they are undersampled")
+    with pytest.raises(HilumError) as error:
+        training.run(False)
+    assert error.value.code == "HIL-T10" and "as they are undersampled" in error.value.seen
+    assert all(case.id in error.value.seen for part in ("train", "val") for case in training.parts[part])
+    assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
+
+
+@pytest.mark.parametrize("side", ["image", "fixed", "moving"])
+def test_an_image_without_contrast_is_told_of_pairs_too(side: str) -> None:
+    found = _guards.check_prepared(Case("a", "", {}), {side: np.full((1, 4, 4), 0.5, np.float32)})
+    assert found is not None and found[0] == _guards.FLAT
+
+
 @pytest.mark.parametrize(("times", "words"), [(0, "are the same everywhere"), (1e6, "are out of range")])
 def test_images_that_mostly_look_wrong_stop_with_a_diagnosis_and_their_cases(
     times: float, words: str, plan_of: PlanOf, ready: Ready, begin: Begin, tmp_path: Path

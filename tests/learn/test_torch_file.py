@@ -44,6 +44,15 @@ def test_every_type_comes_out_as_it_went_in(dtype: str, tmp_path: Path) -> None:
     assert found["none"].shape == (0, 3, 4)
 
 
+def test_m04_what_has_no_end_is_not_hashed_or_written_out(tmp_path: Path) -> None:
+    """A tuple of twice itself, and so on: a few bytes, and its hash or its text would take for ever."""
+    twice = b"(" + b"t" + b"2\x86" * 60
+    held = _torch_file.read(zipped(tmp_path / "a.pt", b"\x80\x02}" + twice + b"Ns."))
+    assert list(held.values()) == [None]
+    view = b"ctorch._utils\n_rebuild_tensor_v2\n(NK\x00" + twice + b"(ttR."
+    assert code_of(zipped(tmp_path / "b.pt", b"\x80\x02" + view)) == "HIL-M04"
+
+
 def test_a_state_dict_with_running_statistics_and_protocols(tmp_path: Path) -> None:
     state = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)).state_dict()
     for protocol in (2, 3, 4, 5):

@@ -93,6 +93,12 @@ def test_masks_have_their_rate_and_centre(centre: float, acceleration: int, widt
         masks.random_columns(64, 8, 0.5, rng)
 
 
+@pytest.mark.parametrize("centre", [0.0, 0.08, 0.999])
+def test_no_acceleration_samples_everything(centre: float) -> None:
+    for kind in (masks.random_columns, masks.equispaced_columns, masks.equispaced_fraction):
+        assert kind(64, 1, centre, np.random.default_rng(0)).all()
+
+
 @pytest.mark.parametrize("count", [1, 4, 8])
 def test_coil_maps_have_unit_root_sum_of_squares(count: int) -> None:
     maps = coils.birdcage(count, (24, 17))

@@ -13,7 +13,7 @@ from hilum.core.plan import ClassPlan, Plan
 from hilum.core.system import Group, SystemPlan
 from hilum.planning import groups
 from hilum.planning.planner import Prepared
-from hilum.tasks._labels import to_channels
+from hilum.tasks._labels import class_plans, to_channels
 from hilum.tasks.segment import SIDED
 from hilum.verbs import _system
 
@@ -162,6 +162,34 @@ def test_mirror_images_stay_where_no_class_has_a_side(plan_of: Callable[..., Pla
     ready = replace(ready, facts=ready.facts | {"dims": 3})
     base = plan_of("segment", augment=[{"name": "flip"}])
     assert groups.unmirrored(base, ready, groups.grouped(ready, "2")) is base
+
+
+def test_a_budget_that_networks_share_is_refused_as_what_was_given() -> None:
+    words = r"Of each network: 0\.2 minutes .*times 3, as 3 networks share"
+    with pytest.raises(HilumError, match=words) as error, _system._shared(3):
+        raise HilumError("HIL-PLAN-06", "0.2 minutes hold 4 steps", "Give --minutes 0.5")
+    assert error.value.code == "HIL-PLAN-06"
+
+
+@pytest.mark.parametrize("labels", [None, {"organ": [1, 2], "vessel": [2, 3], "bone": 4}])
+def test_a_group_is_planned_from_cases_that_hold_the_others_too(
+    labels: dict[str, Any] | None, plan_of: Callable[..., Plan]
+) -> None:
+    """Memory is predicted from cases that are prepared: a value of another group must not stop that."""
+    ready = prepared(voxels=FOUR, labels=labels)
+    classes = [ClassPlan.model_validate(c) for c in class_plans(ready.facts)]
+    narrow = groups.narrowed(ready, classes[:1])
+    rules = groups.values_of(classes, labels or {})
+    own = rules[classes[0].name]
+    assert narrow.facts["label_values"] == own and not set(own) & set(narrow.facts["others"])
+    plan = plan_of("segment").edited(
+        {"classes": class_plans(narrow.facts), "data.labels": narrow.facts["settings"]["labels"],
+         "data.others": narrow.facts["others"]}
+    )  # fmt: skip
+    stored = np.array([0, *(v for held in rules.values() for v in held)])
+    assert set(to_channels(stored, plan)) == {0, 1}
+    whole = groups.whole(plan, ready, groups.grouped(ready, "2"))
+    assert "others" not in whole.data
 
 
 def test_what_other_networks_find_is_background_to_one_and_the_parts_add_up(plan_of: Callable[..., Plan]) -> None:

@@ -48,6 +48,14 @@ def test_same_data_and_seed_give_the_same_text(task: str, data: Callable[[str], 
     assert first.task == task and first.networks["net"].name == catalogue.card("hilum.tasks", task)["network"]
 
 
+def test_a_split_that_was_not_made_is_not_written(ready: Ready) -> None:
+    """The data were split before the plan was: by another seed it would be another test part."""
+    with pytest.raises(HilumError, match=r"--seed 5 for that split, and --set plan\.seed") as error:
+        make_plan(ready("classify"), "classify", steps=1, settings={"plan.split_seed": 5})
+    assert error.value.code == "HIL-PLAN-02"
+    assert make_plan(ready("classify"), "classify", steps=1, settings={"plan.split_seed": 0}).split_seed == 0
+
+
 @pytest.mark.parametrize("task", ["register", "reconstruct", "generate"])
 def test_augmentation_that_a_task_would_not_use_is_refused(
     task: str, data: Callable[[str], Path], ready: Ready, plan_of: Callable[..., Plan], tmp_path: Path

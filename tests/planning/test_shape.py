@@ -216,6 +216,45 @@ def test_longer_runs_want_more_steps_and_classification_more_than_segmentation()
     assert _shape._wanted(32, "classify") == 1500
 
 
+def test_of_stages_given_by_hand_those_plans_count_that_the_network_can_take(
+    ready: Ready, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow machine tries narrower plans, whose larger patches want another number of stages."""
+    usual = make_plan(ready("segment"), "segment", steps=5)
+    tried: list[int] = []
+
+    def build(budget: Budget) -> Plan:
+        tried.append(budget.width)
+        if len(tried) > 2:
+            raise HilumError("HIL-ZOO-03", "There are 4 features, 5 strides", "Give as many")
+        return usual.edited({"networks.net.options.features": [budget.width, 2 * budget.width]})
+
+    monkeypatch.setattr(_shape, "_seconds", lambda *_: 1e9)
+    found = _shape.by_minutes(build, Budget(12), 1.0)
+    assert len(tried) > 3 and found.plan.networks["net"].options["features"][0] == tried[1]
+    tried[:] = [0, 0]
+    with pytest.raises(HilumError, match="4 features"):
+        _shape.by_minutes(build, Budget(12), 1.0)
+
+
+def test_a_store_given_by_hand_is_kept_or_refused(ready: Ready) -> None:
+    plan = make_plan(ready("segment"), "segment", steps=5).model_copy(update={"store_bytes": 4 << 30})
+    cases = memory.Kept((100 << 20,) * 40)
+    whole = memory.predict(plan, cases).total
+    assert _shape._stored(plan, cases, whole, held=True) == plan
+    assert _shape._stored(plan, cases, whole - (1000 << 20), held=True) is None
+
+
+def test_only_a_published_plan_keeps_its_augmentation_on_a_card(ready: Ready) -> None:
+    """A task that has none plans there as everywhere."""
+
+    def first(**more: Any) -> list[Any]:
+        return [a.options for a in make_plan(ready("classify"), "classify", steps=5, **more).augment]
+
+    whole = [a.options for a in make_plan(ready("classify"), "classify", steps=2000).augment]
+    assert first(machine=here(1e4, {"name": "card", "memory": 8 << 30})) == first() != whole
+
+
 def test_images_seen_seldom_are_varied_less(ready: Ready) -> None:
     def chances(**more: Any) -> list[float]:
         return [a.options.get("probability", -1) for a in make_plan(ready("segment"), "segment", **more).augment]

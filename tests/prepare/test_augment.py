@@ -172,6 +172,9 @@ def test_points_pass_through_the_spatial_part_only() -> None:
         ("blur", {"sigma": 1.0}, "HIL-PLAN-03"),
         ("blur", {"sigma": [1.0]}, "HIL-PLAN-03"),
         ("flip", {"axes": ["x"]}, "HIL-PLAN-03"),
+        # it would be the channels
+        ("flip", {"axes": [-1]}, "HIL-PLAN-03"),
+        ("low_resolution", {"axes": [0, 0]}, "HIL-PLAN-03"),
     ],
 )
 def test_nonsense_is_refused_before_the_first_batch(name: str, options: dict[str, Any], code: str) -> None:

@@ -106,6 +106,14 @@ def test_ghosts_lie_at_the_distance_and_wrap_around() -> None:
     assert np.abs(row[[30 - move // 2, 30 + move // 2]]).max() < 1e-5
 
 
+def test_motion_of_two_poses_on_one_side_shows_both() -> None:
+    image = disc(SHAPES[2], 0.2)
+    poses = [{"at": at, "degrees": [0.0], "shares": [share, 0.0]} for at, share in ((0.1, 0.2), (0.4, -0.2))]
+    both = motion.apply({"axis": 0, "poses": poses}, image, "image")
+    assert not np.allclose(both, motion.apply({"axis": 0, "poses": poses[1:]}, image, "image"), atol=1e-4)
+    np.testing.assert_array_equal(both, motion.apply({"axis": 0, "poses": poses[::-1]}, image, "image"))
+
+
 @pytest.mark.parametrize("dims", [2, 3])
 def test_motion_of_one_pose_is_that_pose_and_the_centre_of_k_space_stays_sharp(dims: int) -> None:
     image = disc(SHAPES[dims], 0.2)

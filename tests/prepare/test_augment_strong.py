@@ -102,6 +102,33 @@ def test_classes_named_by_their_side_are_not_seen_in_a_mirror(
     assert modality.mirrors(facts(modality_, physical=physical) | {"dims": dims}, names_) == axes
 
 
+@pytest.mark.parametrize(
+    ("name", "sided"),
+    [
+        *(
+            (name, True)
+            for name in ("LeftLung", "right lung", "ParotidL", "ctx-rh-cuneus", "Lung_L", "LKidney", "lt eye")
+        ),
+        *((name, False) for name in ("T1", "liver", "bright", "cleft", "Rectum", "cell", "LV", "tumour2")),
+    ],
+)
+def test_a_side_is_found_in_the_names_that_people_give(name: str, sided: bool) -> None:
+    assert bool(modality.SIDE.search(name)) == sided
+
+
+def test_a_thin_axis_keeps_its_slices() -> None:
+    for patch, axes in (([96, 96, 16], [0, 1]), ([64, 64, 64], None)):
+        entries = augment.strong("mr", 3, oriented=True, patch=patch)
+        found = [e["options"] for e in entries if e["name"] in ("low_resolution", "motion")]
+        assert len(found) == 2 and all(options.get("axes") == axes for options in found)
+    record = augment.draw(
+        [AugmentPlan(name="motion", options={"axes": [0, 1], "probability": 1.0})], np.random.default_rng(0), 3
+    )
+    image = np.random.default_rng(0).normal(0, 1, (1, 24, 24, 4)).astype(np.float32)
+    assert all(len(pose["degrees"]) == 1 for pose in record[0][1]["poses"])
+    assert augment.apply(record, image).shape == image.shape
+
+
 def test_words_become_codes_and_nonsense_is_refused() -> None:
     assert [modality.code(w) for w in ("", "mr", "Fundus", "histology", "X-ray")] == ["", "MR", "OP", "SM", "DX"]
     with pytest.raises(HilumError, match="MR") as error:

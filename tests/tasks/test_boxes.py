@@ -47,6 +47,17 @@ def test_a_box_of_any_size_is_learned_somewhere(size: int) -> None:
     assert hits
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_a_small_box_is_learned_wherever_it_lies(size: int) -> None:
+    """Of the finest level; with none there, or with a centre-ness of 0, it would be taught as background."""
+    points = _boxes.locations(SHAPE, STRIDES[0])
+    for row in range(4):
+        for column in range(4):
+            low = torch.tensor([8.0 + row, 8.0 + column])
+            index, sides = _boxes.assign(points, STRIDES[0], False, torch.cat([low, low + size])[None])
+            assert (index == 0).any() and (sides[index == 0] > 0).all(), (row, column)
+
+
 def test_targets_lie_where_the_locations_lie() -> None:
     points = torch.zeros(3, 2, device="meta")
     assert {part.device.type for part in _boxes.assign(points, 8, True, torch.zeros(0, 4, device="meta"))} == {"meta"}

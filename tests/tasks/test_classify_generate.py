@@ -13,6 +13,7 @@ from hilum.core.plan import Plan
 from hilum.core.run import Run
 from hilum.data.store import Store
 from hilum.infer.predictor import Predictor
+from hilum.planning.planner import Prepared
 from hilum.tasks import _task
 from hilum.tasks.generate import GENERATED
 
@@ -29,6 +30,14 @@ def test_balance_draws_a_rare_class_as_often(balance: bool, low: float, high: fl
     task = _task.load(plan_of("classify", **{"options.balance": balance, "batch": 100}))
     made = task.sample(Store(task.prepare), cases({"healthy": 38, "lesion": 2}), "val", 0, np.random.default_rng(0))
     assert low <= float((made["target"] == 1).float().mean()) <= high
+
+
+def test_classes_that_are_named_by_a_side_are_not_learned_from_mirror_images(ready: Callable[[str], Prepared]) -> None:
+    facts = ready("classify").facts | {"modality": "OP"}
+    for classes, flips in ((("left", "right"), 0), (("healthy", "ill"), 1)):
+        rows = [row | {"class": classes[n % 2]} for n, row in enumerate(facts["cases"])]
+        made = _task.kind("classify").rules(facts | {"cases": rows}, _task.Budget(10))
+        assert sum(entry["name"] == "flip" for entry in made["augment"]) == flips
 
 
 def test_t10_a_class_the_plan_does_not_know_is_refused(plan_of: PlanOf) -> None:

@@ -13,7 +13,16 @@ from hilum.core.plan import Plan
 from hilum.data.dataset import Settings
 from hilum.data.phantoms import heads
 from hilum.io import _source, dicom_seg
-from hilum.tasks._labels import IGNORE, class_plans, from_channels, read_as, same_grid, stored, to_channels
+from hilum.tasks._labels import (
+    IGNORE,
+    class_plans,
+    from_channels,
+    judged_channels,
+    read_as,
+    same_grid,
+    stored,
+    to_channels,
+)
 
 
 def plan(classes: dict[int, str], **data: Any) -> Plan:
@@ -24,6 +33,24 @@ def plan(classes: dict[int, str], **data: Any) -> Plan:
             "classes": [{"value": v, "name": n} for v, n in classes.items()], "data": data,
         }
     )  # fmt: skip
+
+
+def test_segments_of_dicom_name_the_classes_where_each_has_a_name_of_its_own() -> None:
+    rows = [{"segments": {"1": "liver", "2": "tumour"}}, {"segments": {"1": "liver"}}]
+    assert [c["name"] for c in class_plans(facts([0, 1, 2]) | {"cases": rows})] == ["liver", "tumour"]
+    assert [c["name"] for c in class_plans(facts([0, 1]) | {"cases": rows})] == ["liver"]
+    for other in ({"1": "liver", "2": "Liver"}, {"1": "liver", "2": ""}, {"1": "liver"}):
+        found = class_plans(facts([0, 1, 2]) | {"cases": [{"segments": other}]})
+        assert [c["name"] for c in found] == ["class 1", "class 2"]
+
+
+def test_n15_a_segmentation_that_numbers_the_classes_otherwise_is_not_judged() -> None:
+    label = Image(np.ones((1, 4, 4), np.int32), meta={"classes": {1: "Tumour", 2: "liver "}})
+    with pytest.raises(HilumError, match=r"'Tumour' is 1, 'liver ' is 2") as error:
+        judged_channels(Case("a", "", {}), label, plan({1: "liver", 2: "tumour"}))
+    assert error.value.code == "HIL-N15"
+    for fine in (plan({1: "tumour", 2: "liver"}), plan({1: "class 1"}), plan({1: "any"}, labels={"any": "nonzero"})):
+        assert (judged_channels(Case("a", "", {}), label, fine) == 1).all()
 
 
 def test_values_become_places_and_come_back() -> None:

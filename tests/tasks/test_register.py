@@ -1,5 +1,6 @@
 """Registration: a field found in the common box is the same movement on the images' own grids, in millimetres."""
 
+import dataclasses
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -182,6 +183,40 @@ def test_the_overlap_of_a_batch_that_processes_share_is_that_of_the_whole(
     both = [one + other for one, other in zip(*sums, strict=True)]
     monkeypatch.setattr(_together, "summed", lambda x: both.pop(0))
     assert torch.allclose(half(0), whole) and not both
+
+
+def test_n14_a_label_that_lies_elsewhere_is_not_learned(plan_of: Callable[..., Plan]) -> None:
+    task: Any = _task.load(plan_of("register", **{"options.labels": 1.0}))
+    image, truth = Image(smooth((20, 20, 20), 1)[None], RAS), np.zeros((1, 20, 20, 20), np.int16)
+    away = RAS.copy()
+    away[0, 3] += 20
+    for label in (Image(truth, away), Image(truth[:, 2:], RAS)):
+        with pytest.raises(HilumError) as error:
+            task.prepare(Case("a", "", {"image": image, "label": label}))
+        assert error.value.code == "HIL-N14"
+    assert "image_label" in task.prepare(Case("a", "", {"image": image, "label": Image(truth, RAS)}))
+
+
+def test_labels_are_learned_from_every_image_or_none(plan_of: Callable[..., Plan]) -> None:
+    image = Image(smooth((20, 20, 20), 1)[None], RAS)
+    for options, wanted in (({"options.labels": 1.0}, "they have no label"), ({}, "")):
+        task: Any = _task.load(plan_of("register", **options))
+        assert task.unlearnable(task.prepare(Case("a", "", {"image": image}))).startswith(wanted or "they") == bool(
+            wanted
+        )
+
+
+def test_colour_is_brought_to_grey_for_the_network_too(plan_of: Callable[..., Plan]) -> None:
+    colour = {"channels": ["red", "green", "blue"], "normalisation": [{"scheme": "zscore"}] * 3}
+    assert _task.load(plan_of("register", **colour)).in_channels() == 1
+
+
+def test_a_label_at_the_end_of_the_image_does_not_lose_its_border() -> None:
+    label = Image(np.ones((1, 6, 6), np.int16))
+    still = _pairs.still(label, label)
+    for step in (-0.1, 0.1):
+        near = dataclasses.replace(still, array=np.full_like(still.array, step))
+        assert _pairs.pull_labels(label, near, 1).all()
 
 
 def test_labels_are_not_learned_without_classes(plan_of: Callable[..., Plan]) -> None:

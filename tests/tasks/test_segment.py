@@ -87,6 +87,18 @@ def test_the_truth_decodes_to_itself_in_every_orientation(plan_of: PlanOf, ready
         assert min(v for v in values.values() if v is not None) > 0.85, (case.id, values)
 
 
+def test_the_largest_piece_is_looked_for_where_something_was_learned(plan_of: PlanOf) -> None:
+    """Outside the validity mask anything may be found; it was once kept in place of what was meant."""
+    task = _task.load(plan_of("segment", spacing=[1.0, 1.0, 1.0]))
+    task.single = (1,)
+    inside, found = np.zeros((1, 8, 8, 8), np.uint8), np.zeros((8, 8, 8), np.uint8)
+    inside[0, :4], found[1:3, 2:4, 2:4], found[5:, 1:6, 1:6] = 1, 1, 1
+    image, validity = Image(np.ones((1, 8, 8, 8), np.float32), np.eye(4)), Image(inside, np.eye(4))
+    case = Case("a", "a", {"image": image, "validity": validity})
+    mask = task.decode(found, task.prepare(case, truth=False), case)["mask"]
+    assert (mask.array[1:3, 2:4, 2:4] == task.plan.classes[0].value).all() and (mask.array > 0).sum() == 8
+
+
 def test_ignored_voxels_are_not_judged(plan_of: PlanOf) -> None:
     from hilum.core.findings import Mask, Result
 

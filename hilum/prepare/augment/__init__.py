@@ -37,6 +37,10 @@ def check(plans: list[AugmentPlan]) -> None:
                     "HIL-PLAN-03", f"Option {option!r} of {plan.name!r} can not be {value!r}",
                     f"Give something like {known[option]}",
                 )  # fmt: skip
+            # below 0 it would be the channels, which lie before them
+            if option == "axes" and (len(set(value)) < len(value) or any(type(v) is not int or v < 0 for v in value)):
+                seen = f"Option 'axes' of {plan.name!r} can not be {value!r}"
+                raise HilumError("HIL-PLAN-03", seen, "Count axes from 0, each once")
 
 
 def _alike(value: Any, default: Any) -> bool:

@@ -65,10 +65,14 @@ def strong(
         entries.append({"name": "shift", "options": {"share": 0.08}})
     if family in BENT:
         entries.append({"name": "elastic", "options": {"probability": 0.2}})
-    entries += [{"name": e["name"], "options": dict(e.get("options", {}))} for e in EXTRA[family]]
+    # a thin axis keeps the slices that it has, as in nnU-Net, and nothing turns out of the plane
+    flat = {"axes": entries[0]["options"]["axes"]} if "axes" in entries[0]["options"] else {}
+    extra = [(e["name"], dict(e.get("options", {}))) for e in EXTRA[family]]
+    entries += [{"name": name, "options": own | (flat if name == "motion" else {})} for name, own in extra]
     # nnU-Net blurs 0.2 of the images, and of those each channel with one half
     blur: Entry = {"name": "blur", "options": {"probability": 0.1}}
-    plain: list[Entry] = [{"name": n, "options": {}} for n in ("noise", "contrast", "low_resolution")]
+    plain: list[Entry] = [{"name": "noise", "options": {}}, {"name": "contrast", "options": {}}]
+    plain.append({"name": "low_resolution", "options": flat})
     entries += [plain[0], blur, *plain[1:]]
     if family not in SIGNED:
         entries.append({"name": "gamma", "options": {"inverted": 1.0, "probability": 0.1}})

@@ -25,7 +25,7 @@ def sample(
 
 
 def apply(params: dict[str, Any], array: Array, kind: str) -> Array:
-    """Images only; labels stay. Contrast keeps each channel's mean and never leaves its range."""
+    """Images only; labels stay. Contrast is about each channel's mean and never leaves its range."""
     if kind != "image" or params == {"brightness": 1.0, "contrast": 1.0, "gamma": 1.0}:
         return array
     out = np.asarray(array, dtype=np.float32) * np.float32(params["brightness"])

@@ -13,27 +13,30 @@ from hilum.core.image import Array
 from hilum.prepare.augment import _grey, _spatial
 
 CARD = {
-    "about": "MR: k-space lines from `moves` rigid movements of up to `degrees` and `share` of the axes; "
-    "mean and spread stay",
+    "about": "MR: k-space lines from `moves` rigid movements, turned by up to `degrees` in the planes of `axes` and "
+    "moved by up to `share` of every axis; mean and spread stay",
     "spatial": False,
-    "options": {"degrees": 6.0, "share": 0.05, "moves": 2, "probability": 0.1},
+    "options": {"degrees": 6.0, "share": 0.05, "moves": 2, "axes": [0, 1, 2], "probability": 0.1},
 }
 CORE = 0.06
 # Share of k-space on either side of the centre within which nobody moves: what is in focus is where the labels are.
 
 
 def sample(
-    rng: np.random.Generator, dims: int, degrees: float, share: float, moves: int, probability: float
+    rng: np.random.Generator, dims: int, degrees: float, share: float, moves: int, axes: list[int], probability: float
 ) -> dict[str, Any]:
-    """axis, and the poses: from which share of k-space on, angles in degrees and shifts as shares of the axes."""
+    """axis, and the poses: from which share of k-space on, angles in degrees (of the planes of `axes`) and shifts as
+    shares of the axes."""
     on = rng.random() < probability
+    used = [a for a in range(dims) if a in axes]
     poses = []
     for _ in range(max(1, int(moves))):
         at = float(rng.uniform(0.02, 0.5 - CORE))
         poses.append(
             {
                 "at": at if rng.random() < 0.5 else 1 - at,
-                "degrees": rng.uniform(-degrees, degrees, size=1 if dims == 2 else 3).tolist(),
+                "degrees": rng.uniform(-degrees, degrees, size=len(used) * (len(used) - 1) // 2).tolist(),
+                "axes": used,
                 "shares": rng.uniform(-share, share, size=dims).tolist(),
             }
         )
@@ -43,7 +46,8 @@ def sample(
 def _posed(image: Array, pose: dict[str, Any]) -> Array:
     """The image in a pose, turned about its centre and moved."""
     shape = image.shape[1:]
-    matrix, centre = _spatial.turn(len(shape), pose["degrees"], range(len(shape))), (np.array(shape) - 1) / 2
+    axes = pose.get("axes", range(len(shape)))
+    matrix, centre = _spatial.turn(len(shape), pose["degrees"], axes), (np.array(shape) - 1) / 2
     offset = centre - matrix @ centre - np.array(pose["shares"]) * shape
     return _spatial.pulled(image, _spatial.affine(_spatial.grid(shape), matrix, offset), "image")
 
@@ -60,7 +64,8 @@ def apply(params: dict[str, Any], array: Array, kind: str) -> Array:
     space = fft.fft(signal, axis=axis)
     # the time at which each line was taken, 0 to 1, the centre of k-space at one half
     time = np.fft.fftfreq(n) + 0.5
-    for pose in params["poses"]:
+    # the pose nearest to the centre of k-space first: each is written over all lines beyond its time
+    for pose in sorted(params["poses"], key=lambda one: abs(one["at"] - 0.5)):
         # before the centre a pose lasts until its time, after it from its time on
         lines = np.flatnonzero(time < pose["at"] if pose["at"] < 0.5 else time > pose["at"])
         if len(lines):
