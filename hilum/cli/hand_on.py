@@ -39,7 +39,7 @@ def bundle(
     card = verb(model, out, public=public, sign=sign, metrics=metrics, onnx=onnx, openvino=openvino)
     print(
         f"{out}: {card['task']} by {card['network']}, terms of the data: {card['terms_of_data']}. "
-        f"Check: hilum verify {out}"
+        f"Check: hilum verify {shlex.quote(str(out))}"
     )
     for words in card.get("conditions", []):
         print(words)

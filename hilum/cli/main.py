@@ -422,7 +422,9 @@ def main() -> None:
     import logging
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    before = signal.signal(signal.SIGTERM, _end)
+    # where a shell had it ignored, as of jobs in the background, it stays so
+    heard = [n for n in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(n) != signal.SIG_IGN]
+    before = {number: signal.signal(number, _end) for number in heard}
     try:
         app()
     except Stopped as stop:
@@ -435,15 +437,15 @@ def main() -> None:
         words = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
         print(f"hilum: {words}. Check the path, the rights and the space on the disk. [HIL-CORE-04]", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("hilum: stopped. What was saved is kept; training goes on with --resume.", file=sys.stderr)
-        sys.exit(130)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _end(number: int, _: object) -> None:
-    """A scheduler's signal outside of training's steps, which save first: folders are cleared up as after an error."""
+    """A scheduler's signal or Ctrl-C outside of training's steps, which save first: folders are cleared up as after an
+    error. Not KeyboardInterrupt, which the library of the command line ends without a word.
+    """
     raise Stopped(number, "before it was done; what was saved is kept")
 
 

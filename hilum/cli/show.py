@@ -105,10 +105,9 @@ def inspected(found: dict[str, Any]) -> None:
     if "page" in found:
         print(f"Pictures: open {found['page']}")
     if found["tasks"] and found["cases"] >= 3:
-        print(
-            f"It fits: {', '.join(found['tasks'])}. "
-            f"Next: hilum train {shlex.quote(found['path'])} --task {found['tasks'][0]} --out run"
-        )
+        following = f" Next: hilum train {shlex.quote(found['path'])} --task {found['tasks'][0]} --out run"
+        # where labels are there but not everywhere, the first task is hardly the one that is wanted
+        print(f"It fits: {', '.join(found['tasks'])}.{'' if found['lacking'] else following}")
 
 
 def planned(plan: Any, data: Path, out: Path) -> None:
@@ -141,7 +140,7 @@ def evaluated(found: dict[str, Any], out: Path) -> None:
         rows.append(row | {"better": metric["better"]})
     _table(rows, f"{found['part']}: {found['cases']} cases in {found['groups']} groups, {found['missing']} missing")
     if any(r["low"] is None and r["mean"] is not None for r in rows):
-        print("No interval where there are too few independent groups, in all or of a class.")
+        print("No interval where there are too few independent groups, in all or of a class; of ece and fid never.")
     print(f"Open {out}/report.html")
 
 

@@ -38,6 +38,9 @@ def admitted(path: Path) -> zipfile.ZipFile:
     members = archive.infolist()
     faults = [f"it holds {len(members)} members, more than {MOST}"] if len(members) > MOST else []
     faults = faults or [words for words in map(_fault, members) if words]
+    if not faults and sum(member.compress_size for member in members) > path.stat().st_size:
+        # one place read again and again, each time as something else
+        faults = ["its members overlap"]
     if faults:
         archive.close()
         raise HilumError("HIL-M05", f"{path.name}: {faults[0]}", "Do not use it, and ask its maker for another")
@@ -50,6 +53,8 @@ def _fault(member: zipfile.ZipInfo) -> str:
     faults = {
         "is encrypted": bool(member.flag_bits & 1),
         "is a link": stat.S_ISLNK(member.external_attr >> 16),
+        # others are unpacked whole before their size is known
+        "is packed in a way that no bundle is": member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED),
         "is packed itself": member.filename.lower().endswith(PACKED),
         "lies outside of it by its name": ".." in steps or not steps[0] or ":" in steps[0],
     }
@@ -59,7 +64,8 @@ def _fault(member: zipfile.ZipInfo) -> str:
 def read(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
     """The bytes of a member; KeyError where there is none, refused (HIL-M05) as by `digest`."""
     with _opened(archive, name, path) as stream:
-        return stream.read()
+        # without a size it would ask for a gigabyte at once
+        return b"".join(iter(lambda: stream.read(BLOCK), b""))
 
 
 def digest(archive: zipfile.ZipFile, name: str, path: Path) -> str:
@@ -101,5 +107,5 @@ def _opened(archive: zipfile.ZipFile, name: str, path: Path) -> Iterator[IO[byte
         # a stream ends where the member is said to end
         with archive.open(info) as stream:
             yield stream
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
         raise HilumError("HIL-M05", f"{name} in {path.name} is damaged ({error})", "Copy it again") from error

@@ -1,6 +1,7 @@
 """The plan: what will be trained and how, as plain data one can read, diff, send and edit (plan.json)."""
 
 import json
+import reprlib
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -132,11 +133,16 @@ class Plan(Strict):
         """Check the text of a plan."""
         try:
             data = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise HilumError("HIL-PLAN-01", f"{name} is not JSON ({error})", "Mend the line or plan anew") from error
         if not isinstance(data, dict):
             raise HilumError("HIL-PLAN-01", f"{name} is not a JSON object", "Plan anew with: hilum plan")
         return checked(Plan, data, name)
+
+
+SHORT = reprlib.Repr()
+SHORT.maxlevel, SHORT.maxstring, SHORT.maxother = 2, 200, 200
+# How a wrong value is written out in a sentence.
 
 
 def _put(data: dict[str, Any], path: str, value: Any) -> None:
@@ -173,9 +179,9 @@ def checked(model: type[T], data: dict[str, Any], name: str) -> T:
             raise HilumError("HIL-PLAN-02", f"{name} has an unknown key {where!r}", hint) from error
         if first["type"] == "missing":
             raise HilumError("HIL-PLAN-03", f"{name} lacks {where!r}", "Add it or plan anew") from error
-        raise HilumError(
-            "HIL-PLAN-03", f"{name}: {where!r} can not be {first['input']!r} ({first['msg']})", "Give a sensible value"
-        ) from error
+        # written out in part: an input of YAML anchors may be small and its whole text endless
+        seen = f"{name}: {where!r} can not be {SHORT.repr(first['input'])} ({first['msg']})"
+        raise HilumError("HIL-PLAN-03", seen, "Give a sensible value") from error
 
 
 def parse_net(text: str) -> tuple[str, dict[str, Any]]:

@@ -57,7 +57,7 @@ class Run:
         if self.path.is_file():
             try:
                 self._zip = _members.admitted(self.path)
-            except (zipfile.BadZipFile, OSError) as error:
+            except (zipfile.BadZipFile, OSError, NotImplementedError, UnicodeDecodeError) as error:
                 raise HilumError(
                     "HIL-RUN-02", f"{path} is not a Hilum bundle ({error})", "Give a run folder or a .hilum file"
                 ) from error
@@ -202,12 +202,12 @@ class Run:
 
     def check_hashes(self) -> None:
         """Refuse when any file differs from manifest.json (HIL-M05), or when a newer Hilum wrote it (HIL-M09)."""
-        self._check_format()
+        self.check_form()
         wrong = self.differing()
         if wrong:
             raise HilumError("HIL-M05", f"{self.path} differs from its manifest in {', '.join(wrong)}", "Copy it again")
 
-    def _check_format(self) -> None:
+    def check_form(self) -> None:
         """Refuse a plan or a card of another form than are known here, which this Hilum would misread (HIL-M09)."""
         for name in ("plan.json", "card.json"):
             found = self.json(name).get("format", FORMAT) if self.has(name) else FORMAT
@@ -256,7 +256,7 @@ class Run:
         if not self.has("ledger.jsonl"):
             return []
         before, events = "", []
-        for number, line in enumerate(self.read("ledger.jsonl").decode("utf-8", errors="replace").splitlines(), 1):
+        for number, line in enumerate(_lines(self.read("ledger.jsonl").decode("utf-8", errors="replace")), 1):
             try:
                 event = json.loads(line)
             except ValueError:
@@ -275,12 +275,17 @@ class Run:
         # two that end together: the second one must see the line of the first
         with waiting(self.path):
             when = datetime.now(UTC).isoformat(timespec="seconds")
-            lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+            lines = _lines(path.read_text(encoding="utf-8")) if path.is_file() else []
             before = hashlib.sha256(lines[-1].encode("utf-8")).hexdigest() if lines else ""
             row = {"event": event, "when": when, **facts, "before": before}
             # written anew and not appended to: a disk that is full, or power that goes, must not leave half a line
             lines.append(json.dumps(row, ensure_ascii=False, allow_nan=False))
             write_text(path, "".join(f"{line}\n" for line in lines))
+
+
+def _lines(text: str) -> list[str]:
+    """Of a file with a line an event. Not `splitlines`, which cuts inside a name that holds a separator of Unicode."""
+    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +28,8 @@ TOLERANCE = 1e-3
 # root of the mean square, whose ranges fit real images and not the noise of the golden input: graphs that were well had
 # 0.2 to 0.3, those of other networks above 1. Of halves it is that too: they have few bits, but for each number alone.
 GOLDEN_SEED = 0
+CHANGES = ("train", "calibrate", "quantise", "import")
+# Events of the ledger after which a run is another model than before.
 COPIED = ("features.safetensors", "calibration.json", "outlier.safetensors", "seen.json")
 # Taken from the run as they are. seen.json: hashes of the images and their part, so that none learned from is judged.
 
@@ -84,9 +87,6 @@ def write(
     run.check_hashes()
     if path.exists():
         raise HilumError("HIL-CORE-03", f"{path} exists", "Choose another --out or remove it")
-    if key is not None:
-        # a key that can not sign is better known before the work than after it
-        signature.sign(b"", key)
     role = _build.predicting(run.plan)
     card = _card(run, role, public)
     files = {
@@ -125,7 +125,7 @@ def _card(run: Run, role: str, public: bool) -> dict[str, Any]:
     """What card.json says."""
     plan = run.plan
     asked = _conditions(_applying(run)) if public else None
-    events = [e["when"] for e in run.ledger() if e["event"] in ("train", "calibrate", "import")]
+    events = [e["when"] for e in run.ledger() if e["event"] in CHANGES]
     card: dict[str, Any] = {
         "format": FORMAT,
         "task": plan.task,
@@ -189,7 +189,18 @@ def verify(path: Path, keys: Path | None = None) -> dict[str, Any]:
                 "HIL-RUN-03", f"{path} lacks {needed}", "Export it with: hilum bundle RUN --out FILE.hilum"
             )
     stored, card = _stored(bundle), bundle.json("card.json")
-    worst = _same(stored, golden(bundle), card, "torch", str(path))
+    task = _task.load(bundle.plan)
+    held = max((tensor.numel() for name, tensor in stored.items() if name.startswith("in.")), default=0)
+    if task.CARD["infer"] == "windows" and math.prod(bundle.plan.patch) > held:
+        # asked before the input is made: a foreign plan may name any size
+        seen = f"{path} plans a patch of {bundle.plan.patch}, and its golden input has {held} values"
+        raise HilumError("HIL-M10", seen, "Do not use it")
+    try:
+        computed = golden(bundle)
+    except (TypeError, ValueError, RuntimeError, IndexError, MemoryError) as error:
+        # its plan is foreign: a patch or options that no network takes
+        raise HilumError("HIL-M10", f"{path} can not compute its golden output ({error})", "Do not use it") from error
+    worst = _same(stored, computed, card, "torch", str(path))
     told: dict[str, Any] = card | {
         "files": len(bundle.names()),
         "signed": signed,
@@ -268,9 +279,9 @@ def difference(stored: Mapping[str, Any], now: Mapping[str, Any], path: Path | s
         raise HilumError("HIL-M10", f"{path}: the golden pair holds no output", "Export the bundle again")
     worst = 0.0
     for name, wanted in stored.items():
-        if name not in now or now[name].shape != wanted.shape:
+        if name not in now or now[name].shape != wanted.shape or now[name].dtype != wanted.dtype:
             raise HilumError(
-                "HIL-M10", f"{path}: golden {name} has another shape now", "Use the version it was made with"
+                "HIL-M10", f"{path}: golden {name} has another shape or kind now", "Use the version it was made with"
             )
         size = (lambda t: t.square().mean().sqrt()) if mean else (lambda t: t.abs().max())
         found = float(size(now[name] - wanted)) / max(float(size(wanted)), 1e-6)
@@ -286,7 +297,8 @@ def tolerance(card: Mapping[str, Any], runtime: str) -> float:
     stated = card.get("tolerance")
     found = stated.get(runtime) if isinstance(stated, dict) else None
     ours = float(_choose.card(runtime)["tolerance"])
-    return min(float(found), ours) if isinstance(found, int | float) else ours
+    # asked before it is made a float, which not every whole number can be
+    return float(found) if isinstance(found, int | float) and 0 <= found < ours else ours
 
 
 def older(card: Mapping[str, Any], before: Mapping[str, Any]) -> bool | None:

@@ -21,7 +21,8 @@ def number(value: float) -> str:
     """A number for people: three significant digits, no needless zeros."""
     if value == 0:
         return "0"
-    if abs(value) >= 1000:
+    # what rounds to a thousand is one
+    if abs(value) >= 999.5:
         return f"{value:,.0f}"
     text = f"{value:.3g}"
     return f"{float(text):g}" if "e" not in text or abs(value) >= 1e-4 else text
@@ -29,7 +30,7 @@ def number(value: float) -> str:
 
 def exact(value: float) -> str:
     """Always three significant digits, so that numbers below each other line up: 4.20, 0.910, 12,346."""
-    if value == 0 or 1e-4 <= abs(value) < 1000:
+    if value == 0 or 1e-4 <= abs(value) < 999.5:
         return f"{value:#.3g}".rstrip(".") if value else "0"
     return number(value)
 

@@ -19,7 +19,7 @@ View = tuple[int, bool, int, bool]
 def window(image: Array, low: float | None = None, high: float | None = None) -> Array:
     """Grey values as uint8 of the same shape: `low` becomes 0, `high` 255 (else the 1st and 99th percentile).
 
-    Values that are not finite are black; a constant image is black.
+    NaN and -inf are black, inf is white; a constant image is black.
     """
     image = np.asarray(image, dtype=np.float64)
     finite = image[np.isfinite(image)]

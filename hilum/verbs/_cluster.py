@@ -27,8 +27,8 @@ LOCAL = "local:"
 WORDS = ("model", "files", "runtime", "memory", "wide", "maps", "roi", "coarse", "processes")
 # What a predictor is made from: files is the `digest` of `files_of`, memory bytes or None, coarse a path or None,
 # processes those that share a machine.
-RETRIES = 1
-# Of a case whose process was lost; one that loses it again is given up.
+LOSSES = 1
+# Processes that a case may lose before it is asked again alone, and then before it is given up.
 _alone = threading.Lock()
 # The predictor of a process, its clock and what it tried last are for one case at a time.
 
@@ -48,12 +48,31 @@ def check(address: str) -> None:
 def run(cases: Sequence[Case], address: str, settings: dict[str, Any]) -> Iterator[tuple[Case, Any]]:
     """Each case with what the record keeps of it, or its HilumError, in order; see `one` for the settings."""
     check(address)
-    with _client(address) as (client, processes):
+    import dask
+
+    # of a scheduler elsewhere it is a setting of its own
+    known = dask.config.set({"distributed.scheduler.allowed-failures": LOSSES})
+    with known, _client(address) as (client, processes):
         each = math.ceil(len(cases) / max(1, len(client.nthreads())))
         given = {**settings, "processes": processes, "cases": each}
-        futures = [client.submit(one, case, given, pure=False, retries=RETRIES) for case in cases]
-        for case, future in zip(cases, futures, strict=True):
-            yield case, _outcome(case, future)
+        futures = [client.submit(one, case, given, pure=False) for case in cases]
+
+        held: dict[int, Any] = {}
+
+        def later(number: int) -> None:
+            # fetched before a case is asked again: it may take its process along, and all results that lie there
+            for place in range(number + 1, len(cases)):
+                if place not in held:
+                    held[place] = _outcome(cases[place], futures[place])
+                    futures[place].release()
+
+        for number, (case, future) in enumerate(zip(cases, futures, strict=True)):
+            found = held.pop(number) if number in held else _outcome(case, future)
+            if isinstance(found, Lost):
+                # what only waited in a process that was lost is lost with it: once more, with nothing beside it
+                later(number)
+                found = _outcome(case, client.submit(one, case, given, pure=False))
+            yield case, found
             # its memory on the worker
             future.release()
 
@@ -161,9 +180,13 @@ def _client(address: str) -> Iterator[tuple[Any, int]]:
         yield client, processes
 
 
+class Lost(HilumError):
+    """The process of a case was ended as often as is borne."""
+
+
 def _outcome(case: Case, future: Any) -> Any:
-    """What the worker gave. A worker that was lost twice, or that can not run what was sent (HIL-INFER-17), costs this
-    case only; so does a scheduler that gave the case up, or ended (HIL-INFER-16)."""
+    """What the worker gave. A worker that was lost (`Lost`), or that can not run what was sent (HIL-INFER-17), costs
+    this case only; so does a scheduler that gave the case up, or ended (HIL-INFER-16)."""
     from distributed import CancelledError
     from distributed.scheduler import KilledWorker
 
@@ -172,8 +195,8 @@ def _outcome(case: Case, future: Any) -> Any:
     except (HilumError, OSError):
         raise
     except KilledWorker:
-        return HilumError(
-            "HIL-INFER-17", f"The process that predicted {case.id} was ended, and again on the second try",
+        return Lost(
+            "HIL-INFER-17", f"The process that predicted {case.id} was ended, and again when it had this case alone",
             "Most often memory ran out: use fewer processes, or --memory",
         )  # fmt: skip
     except CancelledError as error:

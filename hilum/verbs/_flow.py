@@ -99,7 +99,8 @@ def _read(case: Case, coming: "Future[tuple[Case, float]]") -> tuple[Case, float
 def fault(error: Exception, case: Case) -> HilumError:
     """An error as what one case costs. Raised again: what would cost every further case too."""
     if isinstance(error, HilumError):
-        return error
+        # anew: the frames of the one that was raised hold the case as it was read and prepared
+        return HilumError(error.code, error.seen, error.remedy)
     if isinstance(error, OSError) and error.errno in FULL:
         raise error
     log.info("%s", case.id, exc_info=error)

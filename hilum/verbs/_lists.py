@@ -1,5 +1,6 @@
 """What lies beside the files of predicted cases: sheets of all cases' numbers, and the worklist."""
 
+import contextlib
 import csv
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,12 @@ DECISIONS = ("person", "flag", "accept")
 
 def sheets(record: dict[str, Any], folder: Path) -> None:
     """One sheet of scores, of structures and of measurements for all cases, beside the files of each."""
-    scores = [{"case": name} | done["scores"] for name, done in record["done"].items() if "scores" in done]
+    # a class may be called `case` too
+    scores = [
+        {"case": name} | {("class case" if k == "case" else k): v for k, v in done["scores"].items()}
+        for name, done in record["done"].items()
+        if "scores" in done
+    ]
     if scores:
         _put(folder / "scores.csv", scores)
     structures = [{"case": name} | row for name, done in record["done"].items() for row in done.get("structures", ())]
@@ -42,7 +48,8 @@ def _put(path: Path, rows: list[dict[str, Any]]) -> None:
     """A sheet on disk; one that is there already and the same is left alone."""
     rows = [{k: str(v) for k, v in row.items()} for row in rows]
     if path.is_file():
-        with open(path, encoding="utf-8", newline="") as stream:
+        # one that somebody saved otherwise is written anew
+        with contextlib.suppress(ValueError, csv.Error), open(path, encoding="utf-8", newline="") as stream:
             if list(csv.DictReader(stream)) == rows:
                 return
     write_rows(path, rows)

@@ -228,6 +228,8 @@ def _mirroring(everywhere: bool, axes: Sequence[int]) -> list[str]:
 def _trainer(checkpoint: Mapping[str, Any]) -> list[str]:
     """A trainer may build another network than the plans say; where names and shapes fit, only its name tells."""
     name = checkpoint.get("trainer_name")
-    if name is None or TRAINERS.fullmatch(str(name)):
+    if name is None or (isinstance(name, str) and TRAINERS.fullmatch(name)):
         return []
+    if not isinstance(name, str):
+        return ["Its trainer has no name: check that it changes nothing but the training."]
     return [f"It was trained by {name}: check that this trainer changes nothing but the training."]

@@ -76,6 +76,11 @@ def writable(run: Run, verb: str) -> None:
 
 def own_data(run: Run, data: Path | str, code: str, remedy: str, progress: Progress = quiet) -> list[tuple[Case, str]]:
     """The units of a run from its data; other data are refused by that code, with what differs."""
+    if not run.has("split.csv"):
+        raise HilumError(
+            code, f"{run.path} was imported: it has no data of its own, nor parts of them",
+            "Judge it on yours with hilum evaluate; only a run that was trained here can learn about its answers",
+        )  # fmt: skip
     ready = look_again(run, data, progress)
     units = same_data(run, ready)
     if units is None:

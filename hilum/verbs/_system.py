@@ -1,7 +1,8 @@
 """Training a system: one plan for several networks that share out the classes, trained one after the other."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -135,11 +136,24 @@ def _planned(
     largest = max(made.groups, key=lambda g: len(g.classes))
     narrow = groups.narrowed(ready, largest.classes)
     few = None if steps is None else steps // count
-    base = planned(narrow, task, net, each, few, seed, settings, memory, accelerator, devices)
+    with _shared(count):
+        base = planned(narrow, task, net, each, few, seed, settings, memory, accelerator, devices)
     if not any(key.startswith("plan.augment") for key in settings or {}):
         # the planned group may not know that another one has a left and a right
         base = groups.unmirrored(base, ready, made)
     return groups.whole(base, ready, made).model_copy(update={"minutes": minutes, "steps": steps})
+
+
+@contextmanager
+def _shared(count: int) -> Iterator[None]:
+    """A budget that is too small for one network is said of the --minutes or --steps that all of them share."""
+    try:
+        yield
+    except HilumError as error:
+        if error.code != "HIL-PLAN-06":
+            raise
+        remedy = f"{error.remedy.rstrip('.')}; times {count}, as {count} networks share what is given"
+        raise HilumError(error.code, f"Of each network: {error.seen}", remedy) from error
 
 
 def _plans(whole: Plan, made: SystemPlan, ready: Prepared) -> dict[str, Plan]:
@@ -166,7 +180,8 @@ def _trained(
     """Every network that is not there yet, then what only a whole system has; the manifest last but for the ledger."""
     for group in made.groups:
         if not _done(run, group):
-            _one(run.path / "parts" / group.name, plans[group.name], ready, words, _named(progress, group.name))
+            with _shared(len(made.groups)):
+                _one(run.path / "parts" / group.name, plans[group.name], ready, words, _named(progress, group.name))
     parts = [run.part(g.name) for g in made.groups]
     if run.has("manifest.json") and run.ledger():
         return run

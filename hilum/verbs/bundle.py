@@ -7,7 +7,7 @@ from hilum.core.errors import HilumError
 from hilum.core.run import Run
 from hilum.evaluation import model_card
 from hilum.infer import bundle as bundles
-from hilum.infer import bundled_graph, system_bundle
+from hilum.infer import bundled_graph, signature, system_bundle
 from hilum.verbs.card import given
 
 CARD = "model_card.md"
@@ -53,6 +53,9 @@ def packed(
 ) -> dict[str, Any]:
     """The same from an opened run folder."""
     run.check_hashes()
+    if sign is not None:
+        # a key that can not sign is better known before networks are converted than after
+        signature.sign(b"", Path(sign))
     several = run.system is not None
     if onnx:
         _check_one(run)

@@ -21,6 +21,7 @@ from hilum.evaluation.evaluator import Evaluation, judge_all, judge_generated
 from hilum.evaluation.promises import Promises
 from hilum.evaluation.provenance import state
 from hilum.evaluation.voxels import Voxels
+from hilum.planning._parts import linked
 from hilum.planning.fingerprint import content_hash
 from hilum.tasks import _task
 from hilum.tasks._labels import read_as
@@ -67,7 +68,9 @@ def evaluate(
     Same data as the run: its test part (or `part`). Other data: every labelled case, labels by the names of classes.
     runtime: what computes, as of `predict`; what is judged is the model by that runtime.
     """
+    free_folder(Path(out))
     run = Run(Path(model))
+    run.check_hashes()
     if not run.is_bundle and not os.access(run.path, os.W_OK):
         raise HilumError(
             "HIL-EVAL-04", f"{run.path} can not be written to, and a run counts how often it was judged",
@@ -183,6 +186,9 @@ def _asked(run: Run, data: Path | str, part: str | None, progress: Progress) -> 
         log.warning("%d of %d cases have no truth to judge by and are left out", lacking, len(dataset.cases))
     labels = read_as(dataset.settings, plan)
     grouped, grouping = group_cases(dataset.only(c.id for c in labelled), progress)
+    if plan.task == "register":
+        # pairs that share an image are no independent ones
+        grouped = linked(grouped)
     units = _task.kind(plan.task).units(grouped, {c.id: "test" for c in grouped.cases}, plan.split_seed)
     return Asked([c for c, _ in units], "all", grouping, labels)
 
@@ -223,6 +229,7 @@ def _own(
     # a bundle carries no names: the part is known by the image, and of one of one value not: it is no test case then
     parts = {c.id: shared.get(c.id, "train") for c in dataset.cases}
     grouped, _ = group_cases(dataset, progress)
+    grouped = linked(grouped) if plan.task == "register" else grouped
     return _task.kind(plan.task).units(grouped, parts, plan.split_seed)
 
 

@@ -327,7 +327,11 @@ def _of_these(made: Plan, ready: Prepared, settings: dict[str, Any]) -> Plan:
     here = {"name": ready.facts["data"], "grouping": ready.grouping, "fingerprint": ready.facts["hash"]}
     here |= {"terms": ready.facts["settings"]["terms"]}
     here |= ready.noted
-    kept = {k: v for k, v in made.data.items() if k not in ("warnings", "coils")}
+    stale = {"warnings", "coils"}
+    if made.data.get("fingerprint") != ready.facts["hash"]:
+        # notes are about the images that it was made for
+        stale, here = stale | {"notes"}, here | {"layout": ready.facts["layout"]}
+    kept = {k: v for k, v in made.data.items() if k not in stale}
     return complete(made.model_copy(update={"data": kept | here}))
 
 

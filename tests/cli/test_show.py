@@ -37,6 +37,18 @@ def test_bars_are_quiet_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sys.stderr.getvalue() == ""
 
 
+def inspected(capsys: pytest.CaptureFixture[str], lacking: list[str]) -> str:
+    found = {"path": "my data", "layout": "flat", "cases": 3, "patients": 3, "classes": {}, "pairs": 0, "rows": []}
+    found |= {"tasks": ["register"], "problems": [], "labels": {}, "look_alikes": [], "remarks": [], "aside": []}
+    show.inspected(found | {"lacking": lacking})
+    return capsys.readouterr().out
+
+
+def test_another_task_is_not_offered_where_some_labels_are_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "Next: hilum train 'my data' --task register" in inspected(capsys, [])
+    assert "It fits: register." in (said := inspected(capsys, ["a"])) and "Next" not in said
+
+
 def test_where_the_live_page_lies_is_said_once_when_it_is_there(capsys: pytest.CaptureFixture[str]) -> None:
     seen: list[tuple[str, int]] = []
     progress = show.watched(lambda name, done, total, note="": seen.append((name, done)), Path("run/training.html"))

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import stat
+import struct
 import time
 import tracemalloc
 import zipfile
@@ -276,6 +277,64 @@ def test_numbers_of_a_type_that_is_not_known_are_refused(folder: Path) -> None:
         Run(folder).arrays("outlier.safetensors")
 
 
+@pytest.mark.parametrize("way", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_m05_a_member_that_is_packed_otherwise_is_refused(way: int, tmp_path: Path) -> None:
+    """It would be unpacked whole before anybody knew how large it is."""
+    with zipfile.ZipFile(tmp_path / "a.hilum", "w", way) as archive:
+        archive.writestr("plan.json", "{}")
+    with pytest.raises(HilumError, match="packed in a way that no bundle is") as error:
+        Run(tmp_path / "a.hilum")
+    assert error.value.code == "HIL-M05"
+
+
+def test_m05_members_that_overlap_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.hilum"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("plan.json", *(f"more{n}" for n in range(40))):
+            archive.writestr(name, "x" * 1000)
+    content = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        size = sum(member.compress_size for member in archive.infolist())
+    # all of them where the first one lies
+    central = content.index(b"PK\x01\x02")
+    path.write_bytes(content[:1100] + b"".join(_at_the_start(content[central:], len(content[:1100]))))
+    with pytest.raises(HilumError, match="overlap") as error:
+        Run(path)
+    assert error.value.code == "HIL-M05" and size > path.stat().st_size
+
+
+def _at_the_start(directory: bytes, place: int) -> list[bytes]:
+    """The directory of a zip file with every member at its beginning."""
+    parts, at = [], 0
+    while directory[at : at + 4] == b"PK\x01\x02":
+        name, extra, comment = struct.unpack("<HHH", directory[at + 28 : at + 34])
+        end = at + 46 + name + extra + comment
+        parts.append(directory[at : at + 42] + struct.pack("<I", 0) + directory[at + 46 : end])
+        at = end
+    last = bytearray(directory[at:])
+    last[16:20] = struct.pack("<I", place)
+    return [*parts, bytes(last)]
+
+
+@pytest.mark.parametrize("what", ["version", "name"])
+def test_a_zip_file_that_python_can_not_read_is_no_bundle(what: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.hilum"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("plan.json", "{}")
+        archive.writestr("\u00e9", "x")
+    content = bytearray(path.read_bytes())
+    central = content.index(b"PK\x01\x02")
+    if what == "version":
+        content[central + 6] = 99
+    else:
+        at = content.index("\u00e9".encode(), central)
+        content[at] = 0xFF
+    path.write_bytes(bytes(content))
+    with pytest.raises(HilumError) as error:
+        Run(path)
+    assert error.value.code == "HIL-RUN-02"
+
+
 def test_the_ledger_grows_and_remembers(folder: Path) -> None:
     run = Run(folder)
     assert run.ledger() == []
@@ -301,6 +360,13 @@ def test_events_that_end_together_are_all_kept(folder: Path, monkeypatch: pytest
         list(pool.map(record, range(8)))
     assert sorted(event["look"] for event in Run(folder).ledger()) == list(range(8))
     assert {path.name for path in folder.iterdir()} == before | {"ledger.jsonl"}
+
+
+def test_a_name_with_a_separator_of_unicode_does_not_cut_a_line(folder: Path) -> None:
+    run = Run(folder)
+    for name in ("a\u2028b", "c\x85d", "e"):
+        run.record("evaluate", {"data": name})
+    assert [event["data"] for event in run.ledger()] == ["a\u2028b", "c\x85d", "e"]
 
 
 @pytest.mark.parametrize("damage", ["change", "remove", "swap", "no json", "no object"])

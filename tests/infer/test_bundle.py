@@ -19,10 +19,13 @@ from hilum.core import catalogue
 from hilum.core.errors import HilumError
 from hilum.core.findings import INTENDED_USE
 from hilum.core.run import Run
+from hilum.evaluation import model_card
 from hilum.infer import bundle
 from hilum.infer.predictor import open_predictor
 from hilum.infer.runtimes import _choose, torch_channels_last
+from hilum.learn import _weights
 from hilum.planning.planner import Prepared
+from hilum.verbs.evaluate import evaluate
 
 TASKS = list(catalogue.cards("hilum.tasks"))
 Trained = Callable[[str], Run]
@@ -125,7 +128,7 @@ def test_m10_other_weights_under_a_fitting_manifest_do_not_pass_the_golden_pair(
     assert refused(pack(changed_weights(unpack(good), louder), tmp_path / "a.hilum", honest=True)) == "HIL-M10"
 
 
-@pytest.mark.parametrize("kind", ["nan", "other", "none", "shape"])
+@pytest.mark.parametrize("kind", ["nan", "other", "none", "shape", "bool"])
 def test_m10_a_golden_pair_that_proves_nothing_is_refused(kind: str, good: Path, tmp_path: Path) -> None:
     files = unpack(good)
     tensors = load(files["golden.safetensors"])
@@ -134,8 +137,17 @@ def test_m10_a_golden_pair_that_proves_nothing_is_refused(kind: str, good: Path,
         "other": {n: t + 1 if n.startswith("out.") else t for n, t in tensors.items()},
         "none": {n: t for n, t in tensors.items() if n.startswith("in.")},
         "shape": {n: t[..., :1].contiguous() for n, t in tensors.items()},
+        "bool": {n: t > 0 if n.startswith("out.") else t for n, t in tensors.items()},
     }[kind]
     path = pack(files | {"golden.safetensors": save(golden)}, tmp_path / "a.hilum", honest=True)
+    assert refused(path) == "HIL-M10"
+
+
+def test_m10_a_patch_that_no_machine_holds_is_refused(good: Path, tmp_path: Path) -> None:
+    files = unpack(good)
+    plan = json.loads(files["plan.json"])
+    plan["patch"] = [1 << 24] * len(plan["patch"])
+    path = pack(files | {"plan.json": json.dumps(plan).encode()}, tmp_path / "a.hilum", honest=True)
     assert refused(path) == "HIL-M10"
 
 
@@ -268,9 +280,16 @@ def test_m09_a_bundle_of_a_newer_form_is_refused_by_all_who_open_it(name: str, g
     newer = json.loads(files[name]) | {"format": 2}
     path = pack(files | {name: json.dumps(newer).encode()}, tmp_path / "a.hilum", True)
     assert refused(path) == "HIL-M09"
-    with pytest.raises(HilumError) as error:
-        open_predictor(path)
-    assert error.value.code == "HIL-M09"
+    openers = (
+        open_predictor,
+        lambda path: evaluate(path, tmp_path, tmp_path / "out"),
+        lambda path: model_card.card(Run(path)),
+        _weights.origin,
+    )
+    for opener in openers:
+        with pytest.raises(HilumError) as error:
+            opener(path)
+        assert error.value.code == "HIL-M09"
 
 
 def test_m09_of_two_bundles_the_older_one_is_known() -> None:
@@ -284,7 +303,7 @@ def test_a_damaged_golden_pair_is_refused(good: Path, tmp_path: Path) -> None:
     assert refused(path) == "HIL-M05"
 
 
-@pytest.mark.parametrize("stated", [None, {}, {"torch": 5.0}, {"torch": "much"}, "much"])
+@pytest.mark.parametrize("stated", [None, {}, {"torch": 5.0}, {"torch": "much"}, "much", {"torch": 10**400}])
 def test_m10_a_foreign_card_can_not_ask_for_more_tolerance(stated: object, good: Path, tmp_path: Path) -> None:
     files = unpack(good)
     card = json.dumps(json.loads(files["card.json"]) | {"tolerance": stated}).encode()

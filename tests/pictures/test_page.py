@@ -95,7 +95,8 @@ def test_numbers_stand_right_and_the_best_is_bold():
 
 
 @pytest.mark.parametrize(
-    "value, words", [(float("nan"), "\u2013"), (None, "\u2013"), (True, "yes"), (12345.6, "12,346"), (0.0, "0")]
+    "value, words",
+    [(float("nan"), "\u2013"), (None, "\u2013"), (True, "yes"), (12345.6, "12,346"), (999.7, "1,000"), (0.0, "0")],
 )
 def test_cells_are_written_for_people(value, words):
     assert f">{words}</td>" in Page("t").table([{"a": value}]).html()

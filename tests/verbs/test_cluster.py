@@ -1,5 +1,6 @@
 """Cases on several processes: the same files and the same record as on one."""
 
+import contextlib
 import json
 import threading
 import time
@@ -48,10 +49,49 @@ class Killed:
 
         raise KilledWorker("key", None, 2)  # type: ignore[arg-type]
 
+    def release(self) -> None:
+        pass
+
 
 def test_a_lost_process_costs_its_case_only() -> None:
     found = _cluster._outcome(Case("a", "", {}), Killed())
     assert isinstance(found, HilumError) and found.code == "HIL-INFER-17"
+
+
+class Answer:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def result(self) -> Any:
+        return {"done": self.name}
+
+    def release(self) -> None:
+        pass
+
+
+class Flaky:
+    """A client: at first the process of `bad` is lost, and with it `waits`, which is well by itself."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def nthreads(self) -> dict[str, int]:
+        return {"w": 1}
+
+    def submit(self, _: Any, case: Case, __: Any, pure: bool) -> Any:
+        self.asked.append(case.id)
+        lost = case.id == "bad" or (case.id == "waits" and self.asked.count("waits") == 1)
+        return Killed() if lost else Answer(case.id)
+
+
+def test_a_case_that_only_waited_in_a_lost_process_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Flaky()
+    monkeypatch.setattr(_cluster, "_client", lambda _: contextlib.nullcontext((client, 1)))
+    given = [Case(name, "", {}) for name in ("bad", "waits", "well")]
+    found = {case.id: outcome for case, outcome in _cluster.run(given, "local:1", {})}
+    assert (found["waits"], found["well"]) == ("waits", "well")
+    assert isinstance(found["bad"], HilumError) and found["bad"].code == "HIL-INFER-17"
+    assert client.asked == ["bad", "waits", "well", "bad", "waits"]
 
 
 class Failing:

@@ -2,6 +2,7 @@
 
 import errno
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,22 @@ def test_order_and_failures_are_kept(ahead: bool) -> None:
     assert codes == {"0": 0, "1": "HIL-M10", "2": 20, "3": "HIL-N01", "4": "HIL-IO-05", "5": 50, "6": 60}
     assert written == ["0", "2", "5", "6"]
     assert all(case.items["image"].readings == 1 for case in given), "read once"
+
+
+@pytest.mark.parametrize("ahead", [True, False])
+def test_a_case_that_fails_is_not_held_any_longer(ahead: bool) -> None:
+    """Its error is kept until the next one is through, and would hold what was read and prepared by its frames."""
+    held: list[weakref.ref[np.ndarray[Any, Any]]] = []
+
+    def fails(case: Case) -> int:
+        prepared = np.zeros(8)
+        held.append(weakref.ref(prepared))
+        # of the first case nothing is left when the second one is worked on
+        assert len(held) < 2 or held[0]() is None
+        raise HilumError("HIL-M10", f"no numbers, {prepared.sum()}", "Train again")
+
+    found = [outcome for _, outcome in _flow.run(cases(2), ["image"], fails, lambda *_: 0, ahead)]
+    assert [getattr(one, "code", "") for one in found] == ["HIL-M10"] * 2
 
 
 def test_reading_and_writing_happen_beside_the_work() -> None:

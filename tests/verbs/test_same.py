@@ -22,6 +22,18 @@ from hilum.verbs.quantise import quantise
 from hilum.verbs.train import train
 
 
+def test_an_imported_run_has_no_data_of_its_own(
+    trained: Callable[[str], Run], data: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """It was said that its cases are ordered otherwise, which no data could mend."""
+    shutil.copytree(trained("classify").path, tmp_path / "run")
+    (tmp_path / "run" / "split.csv").unlink()
+    Run(tmp_path / "run").write_manifest()
+    with pytest.raises(HilumError, match="was imported: it has no data of its own") as error:
+        calibrate(tmp_path / "run", data("classify"))
+    assert error.value.code == "HIL-TRUST-20"
+
+
 @pytest.mark.parametrize(("verb", "task"), [(calibrate, "classify"), (calibrate, "segment"), (quantise, "segment")])
 def test_other_data_are_refused_with_what_differs(
     verb: Callable[..., object], task: str, trained: Callable[[str], Run], data: Callable[[str], Path], tmp_path: Path

@@ -89,6 +89,17 @@ def test_with_a_plan_of_other_data_labels_are_read_by_the_names_of_these(
         read(other(seen, classes={1: "kidney", 2: "rib"}), plan)
 
 
+def test_a_plan_of_other_data_says_nothing_of_the_images_that_it_was_made_for(
+    plan_of: Callable[..., Plan], ready: Callable[[str], Prepared]
+) -> None:
+    seen = ready("segment")
+    plan = plan_of("segment", 1, **{"data.layout": "decathlon", "data.notes": ["Taken for CT."]})
+    own = verb._of_these(plan, seen, {}).data
+    assert (own["layout"], own["notes"]) == ("decathlon", ["Taken for CT."])
+    there = verb._of_these(plan.model_copy(update={"data": plan.data | {"fingerprint": "another"}}), seen, {}).data
+    assert there["layout"] == seen.facts["layout"] and "notes" not in there
+
+
 def test_a_plan_that_was_edited_by_hand_for_its_own_data_holds(
     read: Read, plan_of: Callable[..., Plan], ready: Callable[[str], Prepared]
 ) -> None:
