@@ -26,11 +26,14 @@ import precision
 from hilum.core.atomic import write_json, write_text
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "training"))
+from rows import cells  # noqa: E402
+
 HILUM = [str(Path(sys.executable).parent / "hilum")]
 # name: (data below HILUM_DATA or a file in benchmarks/datasets, task, minutes, settings, what simple methods reach)
 TRUST = {
     "chest_xray": "chest_xray", "brain_tumour_mri": "brain_tumour_mri", "breast_ultrasound": "breast_ultrasound",
-    "hippocampus.yaml": "hippocampus_mri_12_min",
+    "hippocampus.yaml": "hippocampus_mri 12 min",
 }  # fmt: skip
 # Data and the row of training/rows.py whose first seed says what doubt is worth on them.
 READING = ("speed", "defects", "differential", "checks", "mutations")
@@ -122,8 +125,10 @@ def _trust() -> None:
     """What doubt is worth, on the trained systems whose runs are in the cache; they train nothing."""
     runs = {}
     for data, row in TRUST.items():
-        found = sorted((HERE / "cache" / "training").glob(f"{row}-seed0-*/hilum/run/calibration.json"))
-        runs |= {data: found[-1].parent} if found else {}
+        # by its key: a folder of an earlier recipe may still lie there
+        name = next(cell.file for cell in cells(row, 1.0) if cell.seed == 0 and cell.row.name == row)
+        place = HERE / "cache" / "training" / name / "hilum" / "run"
+        runs |= {data: place} if (place / "calibration.json").is_file() else {}
     if not runs:
         print("No trained system is in the cache: what doubt is worth is not measured.")
         return

@@ -171,7 +171,7 @@ def page() -> None:
         lines += ["", f"{hardware}. Commit {cell['commit']}. {versions}. {off}. Measured {cell['date'][:10]}.", ""]
     waiting = [name for name in WANTED if name not in {cell["scene"] for cell in cells}]
     lines += [f"Not measured yet: {'; '.join(waiting)}.", ""] if waiting else []
-    lines += ["Command: `python benchmarks/predict/on_card.py`.", ""]
+    lines += ["Command: `benchmarks/predict/on_card.py`, with as many `--rounds` as a row has seconds.", ""]
     write_text(RESULTS / "predict_card.md", "\n".join(lines))
 
 
@@ -212,9 +212,10 @@ def verdicts(cell: Row) -> list[str]:
         a, b = systems[mine], systems[other]
         if "seconds" in a and "seconds" in b:
             times, memory = b["seconds"] / a["seconds"], a["peak"] / max(b["peak"], 1)
-            told = f"- {mine} beside {other}: {times:.2f} times as fast"
             stages = [sum(spent(one).values()) for one in (a, b)]
-            told += f" (without the rest {stages[1] / stages[0]:.2f})" if all(stages) else ""
+            # of one volume the start of the peer may be most of it, and says little of prediction
+            first = f"{stages[1] / stages[0]:.2f} times as fast without the rest and " if all(stages) else ""
+            told = f"- {mine} beside {other}: {first}{times:.2f} times {'with it' if first else 'as fast'}"
             told += f", {memory:.2f} of the memory of processes"
             said.append(told + (f", {a['card'] / b['card']:.2f} of the card's." if a["card"] and b["card"] else "."))
     return said
@@ -232,7 +233,8 @@ ABOUT = [
     "`where`: seconds as the program tells them; MONAI does not wait for the card, so that its `network` and `merge`",
     "are the time of telling it what to do, and the waiting is in what follows. `rest`: of the first round what is in",
     "none of these, mostly the start of Python, its libraries and CUDA; MONAI loads what it finds installed, so that",
-    "in an environment that is not its own (`--python`) this is long. `others`: processors that others used.",
+    "in an environment that is not its own (`--python`, as here) this is long, and is no measure of prediction.",
+    "`others`: processors that others used.",
 ]
 
 if __name__ == "__main__":

@@ -6,9 +6,10 @@ Three runs on phantoms: segmentation and classification (averaged weights, the b
 with two optimisers (wgan_gp). A moment is a share of the uninterrupted run's duration, drawn with a seed, or, for one
 moment in four, the first time after it that a new state is being written. The process that trains is killed then; every
 second one is killed once more while it goes on. Then it goes on to its end. Equal: every weight and every row of
-log.csv. Repeat the command to go on where it stopped; moments measured by other code are measured anew.
-Kills are counted, second ones too: the columns add to more than the moments. --card: on a CUDA device, with
-`learning.deterministic`, into a table of its own.
+log.csv. Where it was killed before the first state it is begun anew, and after the end nothing is left to compute: both
+are the same without resuming, and `resumed` counts the others. Repeat the command to go on where it stopped; moments
+measured by other code are measured anew. Kills are counted, second ones too: the columns add to more than the moments.
+--card: on a CUDA device, with `learning.deterministic`, into a table of its own.
 """
 
 import argparse
@@ -159,7 +160,8 @@ def main() -> None:
     given = words.parse_args()
     where = "cuda" if given.card else "cpu"
     os.environ["OMP_NUM_THREADS"] = "1"
-    key = f"{_versions.here()['code']}-{given.steps}{'-card' if given.card else ''}"
+    here, own = _versions.here(), hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
+    key = f"{here['code']}-{here['torch']}-{own}-{given.steps}{'-card' if given.card else ''}"
     cache, rows = BENCHMARKS / "cache" / "training" / "kill" / key, []
     for task in (name for name in RUNS if given.only in name):
         with tempfile.TemporaryDirectory() as folder:
@@ -171,18 +173,19 @@ def main() -> None:
                 found = moment(task, number, data, plan, whole, Path(folder), where)
                 write_json(kept[number], found)
                 print(task, number, *found["killed"], "same" if found["same"] else "DIFFERENT", flush=True)
-        rows.append(counted(task, [json.loads(path.read_text()) for path in kept]))
+        rows.append(counted(task, [json.loads(path.read_text()) for path in kept], given.steps))
     write(rows, given)
     sys.exit(any(row["different"] for row in rows))
 
 
-def counted(task: str, found: list[dict[str, Any]]) -> dict[str, Any]:
+def counted(task: str, found: list[dict[str, Any]], steps: int) -> dict[str, Any]:
     """One row of the table."""
     where = Counter(place for one in found for place in one["killed"])
     places = ("before the first state", "between two states", "while a state was written", "after the end")
     same = sum(one["same"] for one in found)
+    resumed = sum(any(isinstance(step, int) and step < steps for step in one["resumed from"]) for one in found)
     row: dict[str, Any] = {"run": task, "moments": len(found)} | {f"killed {p}": where[p] for p in places}
-    return row | {"same weights": same, "different": len(found) - same}
+    return row | {"resumed": resumed, "same weights": same, "different": len(found) - same}
 
 
 def write(rows: list[dict[str, Any]], given: argparse.Namespace) -> None:

@@ -60,7 +60,7 @@ def answers(name: str, folder: Path, kind: str = "one", others: Sequence[Path] =
     """
     run = Run(folder)
     weights = [_weights(run)] if not others else [_weights(run), *(_weights(Run(one)) for one in others)]
-    what = [weights[0], kind] if not others else [weights, kind]
+    what = [machine.code(), weights, kind]
     key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
     path = BENCHMARKS / "cache" / "trust" / f"{name}-{key}.npz"
     if not path.is_file():

@@ -26,7 +26,8 @@ PAIRS = (
 
 ABOUT = [
     "Each network with widths that give it about 2 million parameters, trained from random weights with equal steps,",
-    "batch, patch, loss (cross-entropy + Dice), optimiser (AdamW) and augmentation, then judged once on the test part.",
+    "batch, patch, loss (cross-entropy + Dice; the queries of transunet3d learn by matching, as in its paper),",
+    "optimiser (AdamW) and augmentation, then judged once on the test part.",
     "One learning rate for all, tuned for none: a network may do better with its own, with more steps, at its own size",
     "or from weights of other images. Masks are as the network finds them: `benchmarks/zoo/one.py` trains as",
     "`hilum train` does, but learns nothing about the answers afterwards, so of no class only the largest piece is",
