@@ -107,5 +107,5 @@ def _opened(archive: zipfile.ZipFile, name: str, path: Path) -> Iterator[IO[byte
         # a stream ends where the member is said to end
         with archive.open(info) as stream:
             yield stream
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, UnicodeDecodeError, RuntimeError) as error:
         raise HilumError("HIL-M05", f"{name} in {path.name} is damaged ({error})", "Copy it again") from error
