@@ -84,7 +84,8 @@ CELLS = [
     "longer or shorter than the minutes. Cells of before 796ecbc (the first seed of hippocampus_mri 12 min,",
     "retina_vessels, nuclei foreground and dermoscopy lesions) are without the rule that may keep the largest piece of",
     "a class alone, which the later ones choose on their validation part: these rows average two programs. The rule",
-    "came after the first row of dermoscopy was known.",
+    "came after the first row of dermoscopy was known. All cells are of before 532ff77, since when `motion`, which MR",
+    "images are augmented with at times, shows both of its movements where it showed one in a quarter of its draws.",
 ]
 
 
