@@ -40,7 +40,9 @@ def model(net: "nn.Module", example: "Tensor", stored: Stored | None = None) -> 
     with warnings.catch_warnings(), torch.no_grad():
         # tracing warns of checks of the input's shape, which is fixed here
         warnings.simplefilter("ignore")
-        made = openvino.convert_model(net, example_input=example, input=[tuple(example.shape)])
+        # one look; OpenVINO's own tracing takes six, to find chance, of which there is none in evaluation mode
+        traced = torch.jit.trace(net, example, strict=False, check_trace=False)
+        made = openvino.convert_model(traced, example_input=example, input=[tuple(example.shape)])
     if stored is not None:
         for name, content in zip(names, saved(made, "openvino").values(), strict=True):
             stored.keep(name, content)
