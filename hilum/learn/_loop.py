@@ -49,6 +49,8 @@ class Training:
         self.folder, self.progress = folder, progress
         self.plan = _device.frozen(plan, accelerator)
         self.fabric = fabric or _device.fabric(self.plan, accelerator)
+        if self.fabric.device.type == "cpu":
+            _device.hold()
         self.leads = self.fabric.global_rank == 0
         self.parts = {p: [c for c, part in units if part == p] for p in ("train", "val", "test")}
         self.cut = _versions.cut(units)

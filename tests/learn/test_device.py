@@ -1,6 +1,8 @@
 """Where a run computes: a device that is asked for and not there is refused, and not replaced by another one."""
 
 import logging
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -23,3 +25,28 @@ def test_fabric_gives_no_hints_of_its_own(plan_of: Callable[..., Plan]) -> None:
     made = _device.fabric(plan.model_copy(update={"learning": plan.learning | {"precision": "bfloat16"}}), "cpu")
     assert made.device.type == "cpu"
     assert not logging.getLogger("lightning_fabric.utilities.rank_zero").isEnabledFor(logging.INFO)
+
+
+PAGES = """
+import resource, torch
+from hilum.learn import _device
+
+def pages():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(12 << 20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+pages()
+before, held = pages(), _device.hold()
+pages()
+print(held, before, pages())
+"""
+
+
+def test_pages_of_a_large_tensor_are_cleared_once_and_not_at_every_step() -> None:
+    # in a process of its own: what is held is held by all that comes after
+    told = subprocess.run([sys.executable, "-c", PAGES], capture_output=True, text=True, check=True).stdout.split()
+    if told[0] == "False":
+        pytest.skip("the C library of this machine can not be told to hold memory")
+    # large pages make fewer faults, on both sides
+    assert int(told[1]) > 20 and int(told[2]) < int(told[1]) / 10
