@@ -93,6 +93,24 @@ def hold() -> bool:
     return change is not None and bool(change(-3, HELD)) and bool(change(-1, 2**31 - 1))
 
 
+def let_go() -> None:
+    """What is held and not in use goes back to the system."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if trim is not None:
+        trim(0)
+
+
+@contextmanager
+def holding(kind: str) -> Iterator[None]:
+    """`hold` while something trains on a device of that kind, where that is a processor; then `let_go`."""
+    if kind == "cpu":
+        hold()
+    try:
+        yield
+    finally:
+        let_go()
+
+
 def _enough(devices: int) -> None:
     """Each process needs a CUDA device of its own."""
     import torch

@@ -49,8 +49,6 @@ class Training:
         self.folder, self.progress = folder, progress
         self.plan = _device.frozen(plan, accelerator)
         self.fabric = fabric or _device.fabric(self.plan, accelerator)
-        if self.fabric.device.type == "cpu":
-            _device.hold()
         self.leads = self.fabric.global_rank == 0
         self.parts = {p: [c for c, part in units if part == p] for p in ("train", "val", "test")}
         self.cut = _versions.cut(units)
@@ -74,7 +72,8 @@ class Training:
 
     def run(self, resume: bool) -> State:
         """Train to the last planned step and return the state; the folder then holds plan, weights and curve."""
-        with self.record.told(len(self.parts["train"] + self.parts["val"])), _device.exact(self.plan):
+        told = self.record.told(len(self.parts["train"] + self.parts["val"]))
+        with told, _device.holding(self.fabric.device.type), _device.exact(self.plan):
             return self._run(resume)
 
     def _run(self, resume: bool) -> State:

@@ -49,7 +49,10 @@ def peak_bytes() -> int:
 
 def forget_peak() -> int:
     """Begin the peak anew where the system allows it (Linux), that of a card too, and say where it stands."""
+    from hilum.learn import _device
+
     card.forget()
+    _device.let_go()
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     return peak_bytes()
