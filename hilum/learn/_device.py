@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 ACCELERATORS = ("auto", "cpu", "cuda")
-HELD = 256 << 20
-# Bytes: what is let go of in blocks up to this size stays with the process, of `hold`.
+HELD, USUAL = (256 << 20, 256 << 20), (32 << 20, 64 << 20)
+# Bytes, of glibc: what is freed in blocks up to the first stays with the process, and up to the second at its end.
 
 
 def frozen(plan: Plan, accelerator: str) -> Plan:
@@ -81,34 +81,32 @@ def fabric(plan: Plan, accelerator: str = "auto", devices: int = 1) -> "Fabric":
         )
 
 
-def hold() -> bool:
-    """Memory that a step on processors lets go of stays with the process for the next one; False where that can not be.
+def hold(kind: str = "cpu") -> bool:
+    """Memory that a step on processors frees stays with the process for the next one; False where that can not be.
 
     Of itself glibc gives blocks above 32 MiB back, and whatever is free at its end; the system then clears the same
-    pages at every step: a few per cent of its time with small tensors, a quarter where they are larger than that.
+    pages at every step: a few per cent of its time with small tensors, a quarter where they are larger than that. What
+    is held has gaps, so this is for steps, which ask for the same blocks again and again, and for nothing else.
     """
-    change = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    # M_MMAP_THRESHOLD, then M_TRIM_THRESHOLD: as much as it takes. Older versions refuse the first, and the second
-    # alone would do harm
-    return change is not None and bool(change(-3, HELD)) and bool(change(-1, 2**31 - 1))
+    return kind == "cpu" and _kept(*HELD)
 
 
 def let_go() -> None:
-    """What is held and not in use goes back to the system."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
-    if trim is not None:
+    """The end of `hold`: what is free goes back to the system."""
+    _kept(*USUAL)
+    if (trim := _libc("malloc_trim")) is not None:
         trim(0)
 
 
-@contextmanager
-def holding(kind: str) -> Iterator[None]:
-    """`hold` while something trains on a device of that kind, where that is a processor; then `let_go`."""
-    if kind == "cpu":
-        hold()
-    try:
-        yield
-    finally:
-        let_go()
+def _kept(block: int, end: int) -> bool:
+    """glibc's M_MMAP_THRESHOLD, and M_TRIM_THRESHOLD, which would do harm where it refuses the first."""
+    change = _libc("mallopt")
+    return change is not None and bool(change(-3, block)) and bool(change(-1, end))
+
+
+def _libc(name: str) -> Any:
+    """A function of the C library; None where it has none of that name."""
+    return getattr(ctypes.CDLL(None), name, None) if os.name == "posix" else None
 
 
 def _enough(devices: int) -> None:

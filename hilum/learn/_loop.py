@@ -72,9 +72,11 @@ class Training:
 
     def run(self, resume: bool) -> State:
         """Train to the last planned step and return the state; the folder then holds plan, weights and curve."""
-        told = self.record.told(len(self.parts["train"] + self.parts["val"]))
-        with told, _device.holding(self.fabric.device.type), _device.exact(self.plan):
-            return self._run(resume)
+        with self.record.told(len(self.parts["train"] + self.parts["val"])), _device.exact(self.plan):
+            try:
+                return self._run(resume)
+            finally:
+                _device.let_go()
 
     def _run(self, resume: bool) -> State:
         self.stamps = _guards.Stamps(self.parts["train"] + self.parts["val"])
@@ -208,6 +210,7 @@ class Training:
         last = self.saved_at = time.monotonic()
         self.saving = 0.0
         device = self.fabric.device.type
+        _device.hold(device)
         with _guards.Signals() as signals, _guards.memory("while training", device), closing(batches), self._stamped():
             for k, batch, ids in batches:
                 self.record.spent["wait"] += time.monotonic() - last
@@ -277,6 +280,7 @@ class Training:
 
         losses, counts, ids = list[dict[str, float]](), list[Any](), list[str]()
         pictures: list[tuple[Array, str]] = []
+        _device.let_go()
         with torch.no_grad(), state.judged() as judged:
             for number, (batch, names) in enumerate(_batches.check(self.task, self.store, cases, self.plan)):
                 torch.manual_seed(number)
@@ -287,6 +291,7 @@ class Training:
                 ids += [n for n in names if n not in ids]
                 if len(pictures) < _curve.PICTURES and self.leads:
                     pictures += self.task.pictures(outputs, batch, names)
+        _device.hold(self.fabric.device.type)
         return losses, counts, ids, pictures
 
     def _save(self, state: State, step: int) -> None:

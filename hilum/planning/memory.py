@@ -25,6 +25,8 @@ COPIES = 2
 # More copies of the weights: their running average and the best ones.
 WORKSPACE = 4.0
 # Of a step, in units of the largest tensor kept for backward: gradients on their way and reordered convolution inputs.
+GAPS = 64 << 20
+# Between the blocks that steps on volumes hold (`hilum.learn._device.hold`): measured there too.
 PREPARING = 3
 # Copies of a case's largest array, in float32 or complex, that there are for a moment while the case is prepared.
 
@@ -125,7 +127,7 @@ def predict(
     steady = cost.weights * (1 + slots + copies)
     half = machine.halved(plan.learning.get("precision", "auto"), "cpu")
     activations = cost.weights + int(cost.saved * (0.55 if half else 1))
-    workspace = int(WORKSPACE * cost.largest) + 2 * cost.outputs
+    workspace = int(WORKSPACE * cost.largest) + 2 * cost.outputs + (GAPS if plan.dims == 3 else 0)
     # while a state is saved it is there twice, but no activations are
     weights, batches = steady + max(0, steady - activations - workspace), AHEAD * cost.batch
     preparing = cases.preparing(limit, batches + weights + activations + workspace)
