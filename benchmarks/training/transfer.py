@@ -16,6 +16,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -71,12 +72,13 @@ def main() -> None:
     for target in (t for t in TARGETS if asked.only in t.data):
         cells = [_cell(place, root, target, arm, seed, STEPS * scale, source) for seed in SEEDS for arm in ARMS]
         found.append({"target": target.data, "labelled": target.each, "rows": _rows(cells)})
-    text = _text(found, scale)
+    facts = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "commit": machine.commit(), "hardware": machine.hardware()}
+    facts |= {"versions": machine.versions(), "targets": found}
+    text = _text(facts, scale)
     print(text)
     if scale == 1 and not asked.only:
         write_text(BENCHMARKS / "results" / "transfer.md", text)
-        facts = {"commit": machine.commit(), **machine.hardware(), "versions": machine.versions()}
-        write_json(BENCHMARKS / "results" / "transfer.json", facts | {"targets": found})
+        write_json(BENCHMARKS / "results" / "transfer.json", facts)
 
 
 def _run(*words: str) -> None:
@@ -152,29 +154,33 @@ def _rows(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def _text(found: list[dict[str, Any]], scale: float) -> str:
+def _text(facts: dict[str, Any], scale: float) -> str:
     """The table in words; patients of these sets are unknown, so groups are by similarity of the images."""
+    hardware, versions = facts["hardware"], ", ".join(f"{k} {v}" for k, v in facts["versions"].items())
     lines = [
-        "# Starting from other weights, with few labelled cases",
+        f"# Starting from other weights, with few labelled cases, {facts['date']}",
         "",
         f"{NET[1]}, 112 pixels a side, {round(SOURCE_STEPS * scale)} steps on {SOURCE}, then "
         f"{round(STEPS * scale)} steps on each target in every arm, {len(SEEDS)} seeds of the labelled cases and "
         "the batches; one pretraining for all. Same test part throughout, groups by similarity (patients are "
-        "unknown). Difference: paired accuracy of the means over seeds, 95 % interval over groups.",
+        "unknown). Difference: paired accuracy of the means over seeds, 95 % interval over groups. n: test images.",
         "",
-        f"| target (cases a class) | arm | {' | '.join(METRICS)} | accuracy by seed | minus scratch | interval | p |",
-        "| --- " * (len(METRICS) + 6) + "|",
+        f"| target (cases a class) | n | arm | {' | '.join(METRICS)} | accuracy by seed | minus scratch | "
+        "interval | p |",
+        "| --- " * (len(METRICS) + 7) + "|",
     ]
-    for target in found:
+    for target in facts["targets"]:
+        n = next(row["cases"] for row in target["rows"] if "cases" in row)
         for row in target["rows"]:
             gap = row.get("difference")
             doubt = "-" if gap is None or row["low"] is None else f"{row['low']:+.3f} to {row['high']:+.3f}"
-            cells = [f"{target['target']} ({target['labelled']})", row["arm"]]
+            cells = [f"{target['target']} ({target['labelled']})", str(n), row["arm"]]
             cells += [f"{row['mean'][m]:.3f}" if m in row["mean"] else "-" for m in METRICS]
             cells += [", ".join(f"{s['accuracy']:.3f}" for s in row["seeds"])]
             cells += ["-" if gap is None else f"{gap:+.3f}", doubt, "-" if gap is None else f"{row['p']:.3f}"]
             lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join([*lines, ""])
+    made = f"Commit {facts['commit']}; {hardware['processors']} ({', '.join(hardware['flags'])}); {versions}."
+    return "\n".join([*lines, "", made, "", "Command: `benchmarks/training/transfer.py`", ""])
 
 
 if __name__ == "__main__":
