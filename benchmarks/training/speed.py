@@ -81,7 +81,10 @@ def _phases(
     each = sum(found[n] for n in ("forward", "loss", "backward", "optimiser"))
     plan.model_copy(update={"steps": max(8, int(seconds / each / 3))}).write(scratch / "plan.json")
     rate = hilum(_source(data), task, ["--plan", str(scratch / "plan.json")], scratch)
-    row: dict[str, Any] = {"what": f"{name}, {next(iter(plan.networks.values())).name}"}
+    row: dict[str, Any] = {
+        "what": f"{name}, {next(iter(plan.networks.values())).name}",
+        "step ms": round(1000 * each, 1),
+    }
     row |= {f"{n} ms": round(1000 * v, 1) for n, v in found.items()}
     row |= {"batch / step": round((found["sample"] + found["augment"]) / each, 3)}
     row["of a step convolutions"] = round(share, 3)
