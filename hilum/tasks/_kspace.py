@@ -18,17 +18,33 @@ SIMULATED = "k-space was simulated from a magnitude image"
 # How the remark on such a case begins.
 
 
-def estimate_maps(kspace: Array, centre: int = 24) -> Array:
-    """Coil maps (..., coil, H, W) from the middle of k-space: coarse coil images over their root sum of squares."""
+def estimate_maps(kspace: Array, mask: Array | None = None, centre: int = 24) -> Array:
+    """Coil maps (..., coil, H, W) from the middle of k-space: coarse coil images over their root sum of squares.
+
+    mask: (W,), above 0 where a column was sampled. At most `centre` rows and columns are taken, and of columns those
+    that lie in one piece with the middle: a gap between them would fold the maps.
+    """
     height, width = kspace.shape[-2:]
     window = np.zeros((height, width), dtype=np.float32)
-    rows, columns = min(centre, height), min(centre, width)
-    taper = np.hanning(rows + 2)[1:-1, None] * np.hanning(columns + 2)[None, 1:-1]
-    top, left = (height - rows) // 2, (width - columns) // 2
-    window[top : top + rows, left : left + columns] = taper
+    rows = min(centre, height)
+    left, right = _middle(np.ones(width) if mask is None else mask, centre)
+    taper = np.hanning(rows + 2)[1:-1, None] * np.hanning(right - left + 2)[None, 1:-1]
+    top = (height - rows) // 2
+    window[top : top + rows, left:right] = taper
     low = to_image(kspace * window)
     power = np.sqrt((np.abs(low) ** 2).sum(axis=-3, keepdims=True))
     return low / np.maximum(power, 1e-3 * power.max())
+
+
+def _middle(mask: Array, most: int) -> tuple[int, int]:
+    """First and last + 1 of the sampled columns in one piece with the middle one, at most so many; equal if it is not
+    sampled.
+    """
+    width, middle = len(mask), len(mask) // 2
+    gaps = np.flatnonzero(np.asarray(mask) <= 0)
+    left, right = gaps[gaps <= middle].max(initial=-1) + 1, gaps[gaps >= middle].min(initial=width)
+    first = (width - most) // 2
+    return max(int(left), first, 0), max(int(left), min(int(right), first + most))
 
 
 def from_measurement(measurement: Measurement, case: Case) -> Prepared:
@@ -41,15 +57,15 @@ def from_measurement(measurement: Measurement, case: Case) -> Prepared:
     kspace = np.asarray(measurement.array, dtype=np.complex64)
     kspace = kspace.reshape(-1, *kspace.shape[-3:]) if kspace.ndim >= 3 else kspace[None, None]
     mask, maps = measurement.operator.get("mask"), measurement.operator.get("maps")
-    if maps is None:
-        maps = np.ones_like(kspace) if kspace.shape[1] == 1 else estimate_maps(kspace)
-    maps = np.broadcast_to(np.asarray(maps, dtype=np.complex64), kspace.shape)
     full = mask is None or bool(np.asarray(mask).all())
     if not full and np.asarray(mask).ndim > 1:
         raise HilumError(
             "HIL-IO-04", f"Case {case.id} is undersampled along two axes: mask {np.asarray(mask).shape}",
             "Give k-space that leaves out whole columns",
         )  # fmt: skip
+    if maps is None:
+        maps = np.ones_like(kspace) if kspace.shape[1] == 1 else _estimated(kspace, None if full else mask, case)
+    maps = np.broadcast_to(np.asarray(maps, dtype=np.complex64), kspace.shape)
     coils = to_image(kspace)
     image = (np.conj(maps) * coils).sum(axis=1)
     target: Array | None = np.sqrt((np.abs(coils) ** 2).sum(axis=1)).astype(np.float32)
@@ -66,6 +82,16 @@ def from_measurement(measurement: Measurement, case: Case) -> Prepared:
         "seed": int(case_rng(case).integers(2**31)),
         "warnings": measurement.warnings,
     }
+
+
+def _estimated(kspace: Array, mask: Any, case: Case) -> Array:
+    """Coil maps of a case that brings none; refused where its middle was not sampled (HIL-IO-04)."""
+    if mask is not None and np.asarray(mask)[len(mask) // 2] <= 0:
+        raise HilumError(
+            "HIL-IO-04", f"Case {case.id} has several coils, no coil maps, and a middle column that was not sampled",
+            "Give sensitivity_maps, or k-space whose middle is fully sampled",
+        )  # fmt: skip
+    return estimate_maps(kspace, mask)
 
 
 def simulated(image: Image, phase: float, noise: float, rng: np.random.Generator) -> Prepared:

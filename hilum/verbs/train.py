@@ -202,7 +202,7 @@ def _finished(
     counts = {p: sum(part == p for _, part in units) for p in ("train", "val", "test")}
     with open(out / "log.csv", encoding="utf-8", newline="") as stream:
         done = int(list(csv.DictReader(stream))[-1]["step"])
-    facts = {"steps": done, "resumed": resume, "cases": counts, "data": made.data["name"]}
+    facts = {"steps": done, "resumed": resume, "cases": counts, "data": made.data["name"], "runtime": runtime}
     run.record("train", facts | {"versions": _versions.here(), "machine": _machine(words)})
     return run
 

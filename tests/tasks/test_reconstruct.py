@@ -90,10 +90,29 @@ def test_maps_are_estimated_where_there_are_none() -> None:
     assert power.max() < 1.01 and np.median(power) > 0.99
 
 
-def undersampled(target: bool, two_axes: bool = False) -> Case:
+@pytest.mark.parametrize("kept", [(10, 22), (12, 19), (16, 17), (0, 32)])
+def test_maps_rest_on_columns_that_were_sampled_in_one_piece_with_the_middle(kept: tuple[int, int]) -> None:
+    full, mask = row(size=32)[0][None], np.zeros(32, np.float32)
+    mask[slice(*kept)] = mask[[0, 3, 6, 31]] = 1
+    # what was not sampled changes nothing, and neither does what lies beyond a gap
+    alone = np.zeros(32, np.float32)
+    alone[slice(*kept)] = 1
+    found = _kspace.estimate_maps(full, mask)
+    np.testing.assert_array_equal(found, _kspace.estimate_maps(full * mask, mask))
+    np.testing.assert_array_equal(found, _kspace.estimate_maps(full * alone, alone))
+    if kept == (0, 32):
+        np.testing.assert_array_equal(found, _kspace.estimate_maps(full))
+
+
+def test_coils_without_maps_and_without_a_middle_are_refused(plan_of: PlanOf) -> None:
+    with pytest.raises(HilumError, match="a middle column that was not sampled"):
+        _task.load(plan_of("reconstruct")).prepare(undersampled(False, first=0), truth=False)
+
+
+def undersampled(target: bool, two_axes: bool = False, first: int = 1) -> Case:
     kspace = row()[0][None]
     mask = np.ones((16, 16) if two_axes else 16)
-    mask[::2] = 0
+    mask[first::2] = 0
     picture = np.ones((1, 16, 16), np.float32) if target else None
     measurement = Measurement(kspace * mask, ("slice", "coil", "ky", "kx"), {"mask": mask}, picture)
     return Case("under", "", {"kspace": measurement})

@@ -74,6 +74,7 @@ class Walk:
         assert all(len(p) == 1 for p in parts.values())
         assert {row["part"] for row in run.split()} == {"train", "val", "test"}
         assert run.ledger()[0]["event"] == "train"
+        assert run.ledger()[0]["runtime"] in ("torch", "auto")
 
     @functools.cache  # noqa: B019 - lives as long as the module's tests
     def evaluated(self, part: str | None = None) -> dict[str, Any]:
