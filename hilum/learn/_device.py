@@ -85,8 +85,8 @@ def hold(kind: str = "cpu") -> bool:
     """Memory that a step on processors frees stays with the process for the next one; False where that can not be.
 
     Of itself glibc gives blocks above 32 MiB back, and whatever is free at its end; the system then clears the same
-    pages at every step: a few per cent of its time with small tensors, a quarter where they are larger than that. What
-    is held has gaps, so this is for steps, which ask for the same blocks again and again, and for nothing else.
+    pages at every step, which costs the more the larger tensors are. What is held has gaps, so this is for steps, which
+    ask for the same blocks again and again, and for nothing else.
     """
     return kind == "cpu" and _kept(*HELD)
 

@@ -280,6 +280,7 @@ class Training:
 
         losses, counts, ids = list[dict[str, float]](), list[Any](), list[str]()
         pictures: list[tuple[Array, str]] = []
+        # validation asks for blocks of many sizes
         _device.let_go()
         with torch.no_grad(), state.judged() as judged:
             for number, (batch, names) in enumerate(_batches.check(self.task, self.store, cases, self.plan)):
