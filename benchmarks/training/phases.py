@@ -29,8 +29,8 @@ def measured(
 ) -> tuple[dict[str, float], Plan]:
     """Median seconds of each phase for a plan of 12 minutes: `rounds` steps on the first `cases` training cases.
 
-    convolutions: their share of the processor time of a step, 0 to 1. step without holding memory: forward, loss,
-    backward and optimiser where what a step frees goes back to the system (`hilum.learn._device.hold`).
+    convolutions: their share of the processor time of a step, 0 to 1. whole step: on one batch, with memory that the
+    step before has freed, and, in turns, without (`hilum.learn._device.hold`).
     """
     ready = look(source, task, 0)
     return of_plan(ready, planned(ready, task, None, 12.0, None, 0, settings), cases, rounds, profiled=True)
@@ -84,8 +84,13 @@ def of_plan(ready: Any, plan: Plan, cases: int, rounds: int, profiled: bool = Fa
 
     if profiled:
         found["convolutions"] = convolutions(step)
-        _device.let_go()
-        found["step without holding memory"] = statistics.median(_seconds(step) for _ in range(rounds))
+        held, loose = [], []
+        for _ in range(rounds):
+            _device.hold(fabric.device.type)
+            held.append([_seconds(step) for _ in range(WARM)][-1])
+            _device.let_go()
+            loose.append([_seconds(step) for _ in range(WARM)][-1])
+        found |= {"whole step": statistics.median(held), "whole step, memory not held": statistics.median(loose)}
     return {n: round(v, 5) for n, v in found.items()}, plan
 
 

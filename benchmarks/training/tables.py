@@ -86,7 +86,7 @@ CELLS = [
     "a class alone, which the later ones choose on their validation part: these rows average two programs. The rule",
     "came after the first row of dermoscopy was known. All cells are of before 532ff77, since when `motion`, which MR",
     "images are augmented with at times, shows both of its movements where it showed one in a quarter of its draws.",
-    "They are of before a2df260 too, since when steps hold memory and take a little less time.",
+    "They are of before a2df260 too, since when steps hold memory, so that they may take less time.",
 ]
 
 

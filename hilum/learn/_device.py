@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 ACCELERATORS = ("auto", "cpu", "cuda")
 HELD, USUAL = (256 << 20, 256 << 20), (32 << 20, 64 << 20)
 # Bytes, of glibc: what is freed in blocks up to the first stays with the process, and up to the second at its end.
+_HOLDS: list[bool] = []
+# Not empty while this process holds memory.
 
 
 def frozen(plan: Plan, accelerator: str) -> Plan:
@@ -86,16 +88,20 @@ def hold(kind: str = "cpu") -> bool:
 
     Of itself glibc gives blocks above 32 MiB back, and whatever is free at its end; the system then clears the same
     pages at every step, which costs the more the larger tensors are. What is held has gaps, so this is for steps, which
-    ask for the same blocks again and again, and for nothing else.
+    ask for the same blocks again and again. Older versions of glibc refuse it, and other libraries know nothing of it.
     """
-    return kind == "cpu" and _kept(*HELD)
+    if kind == "cpu" and not _HOLDS:
+        _HOLDS.extend([True] if _kept(*HELD) else [])
+    return bool(_HOLDS)
 
 
 def let_go() -> None:
-    """The end of `hold`: what is free goes back to the system."""
-    _kept(*USUAL)
-    if (trim := _libc("malloc_trim")) is not None:
-        trim(0)
+    """The end of `hold`: what is free goes back to the system. Its limits stay at glibc's highest usual ones."""
+    if _HOLDS:
+        _HOLDS.clear()
+        _kept(*USUAL)
+        if (trim := _libc("malloc_trim")) is not None:
+            trim(0)
 
 
 def _kept(block: int, end: int) -> bool:

@@ -135,6 +135,7 @@ class Training:
         """Step k: forwards, backwards, update. Returns the losses."""
         import torch
 
+        _device.hold(self.fabric.device.type)
         # dropout and latent vectors too belong to (seed, k)
         torch.manual_seed((self.plan.seed << 32) + k + 1)
         sent, update = _device.sent(batch, self.plan, self.fabric, share=True), self._updater(state, batch, k, ids)
@@ -210,7 +211,6 @@ class Training:
         last = self.saved_at = time.monotonic()
         self.saving = 0.0
         device = self.fabric.device.type
-        _device.hold(device)
         with _guards.Signals() as signals, _guards.memory("while training", device), closing(batches), self._stamped():
             for k, batch, ids in batches:
                 self.record.spent["wait"] += time.monotonic() - last
@@ -253,6 +253,7 @@ class Training:
 
     def _round(self, state: State, step: int) -> None:
         """Validate, judge, write the curve, save."""
+        _device.let_go()
         self.stamps.check()
         row = self.record.row(state, step)
         pictures: list[tuple[Array, str]] = []
@@ -280,7 +281,7 @@ class Training:
 
         losses, counts, ids = list[dict[str, float]](), list[Any](), list[str]()
         pictures: list[tuple[Array, str]] = []
-        # validation asks for blocks of many sizes
+        # it asks for blocks of many sizes
         _device.let_go()
         with torch.no_grad(), state.judged() as judged:
             for number, (batch, names) in enumerate(_batches.check(self.task, self.store, cases, self.plan)):
@@ -292,7 +293,6 @@ class Training:
                 ids += [n for n in names if n not in ids]
                 if len(pictures) < _curve.PICTURES and self.leads:
                     pictures += self.task.pictures(outputs, batch, names)
-        _device.hold(self.fabric.device.type)
         return losses, counts, ids, pictures
 
     def _save(self, state: State, step: int) -> None:

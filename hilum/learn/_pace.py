@@ -68,7 +68,6 @@ def steps_for(training: "Training", minutes: float) -> int:
     state, spent, began = training.fresh(), [], time.monotonic()
     batches = _batches.ahead(training.task, training.store, training.parts["train"], training.plan, 0, MOST + 1)
     last = began
-    _device.hold(training.fabric.device.type)
     for k, batch, ids in batches:
         training.step(state, batch, k, ids)
         now = time.monotonic()

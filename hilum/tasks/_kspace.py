@@ -16,13 +16,15 @@ from hilum.tasks._task import case_rng
 
 SIMULATED = "k-space was simulated from a magnitude image"
 # How the remark on such a case begins.
+CENTRE, FEW = 24, 8
+# Rows and columns that coil maps rest on at most; with less columns a case is remarked on.
 
 
-def estimate_maps(kspace: Array, mask: Array | None = None, centre: int = 24) -> Array:
+def estimate_maps(kspace: Array, mask: Array | None = None, centre: int = CENTRE) -> Array:
     """Coil maps (..., coil, H, W) from the middle of k-space: coarse coil images over their root sum of squares.
 
     mask: (W,), above 0 where a column was sampled. At most `centre` rows and columns are taken, and of columns those
-    that lie in one piece with the middle: a gap between them would fold the maps.
+    that lie in one piece with the middle: a gap between them would fold the maps. The middle one has to be sampled.
     """
     height, width = kspace.shape[-2:]
     window = np.zeros((height, width), dtype=np.float32)
@@ -37,14 +39,17 @@ def estimate_maps(kspace: Array, mask: Array | None = None, centre: int = 24) ->
 
 
 def _middle(mask: Array, most: int) -> tuple[int, int]:
-    """First and last + 1 of the sampled columns in one piece with the middle one, at most so many; equal if it is not
-    sampled.
+    """First and last + 1 of the columns that are taken, equal if the middle one is not sampled.
+
+    Without gaps `most` of them, else as many on both sides of the middle one as are sampled in one piece with it, so
+    that the lowest frequencies weigh most.
     """
     width, middle = len(mask), len(mask) // 2
-    gaps = np.flatnonzero(np.asarray(mask) <= 0)
-    left, right = gaps[gaps <= middle].max(initial=-1) + 1, gaps[gaps >= middle].min(initial=width)
-    first = (width - most) // 2
-    return max(int(left), first, 0), max(int(left), min(int(right), first + most))
+    gaps, first = np.flatnonzero(np.asarray(mask) <= 0), (width - most) // 2
+    if not len(gaps):
+        return max(first, 0), min(width, first + most)
+    reach = min(int(np.abs(gaps - middle).min()), middle + 1, width - middle, most // 2)
+    return middle - max(reach - 1, 0), middle + reach
 
 
 def from_measurement(measurement: Measurement, case: Case) -> Prepared:
@@ -63,8 +68,10 @@ def from_measurement(measurement: Measurement, case: Case) -> Prepared:
             "HIL-IO-04", f"Case {case.id} is undersampled along two axes: mask {np.asarray(mask).shape}",
             "Give k-space that leaves out whole columns",
         )  # fmt: skip
+    warnings = measurement.warnings
     if maps is None:
-        maps = np.ones_like(kspace) if kspace.shape[1] == 1 else _estimated(kspace, None if full else mask, case)
+        maps, more = _estimated(kspace, None if full else np.asarray(mask), case)
+        warnings = (*warnings, *more)
     maps = np.broadcast_to(np.asarray(maps, dtype=np.complex64), kspace.shape)
     coils = to_image(kspace)
     image = (np.conj(maps) * coils).sum(axis=1)
@@ -80,18 +87,26 @@ def from_measurement(measurement: Measurement, case: Case) -> Prepared:
         "target": target,
         "mask": None if full else np.asarray(mask, dtype=np.float32),
         "seed": int(case_rng(case).integers(2**31)),
-        "warnings": measurement.warnings,
+        "warnings": warnings,
     }
 
 
-def _estimated(kspace: Array, mask: Any, case: Case) -> Array:
-    """Coil maps of a case that brings none; refused where its middle was not sampled (HIL-IO-04)."""
-    if mask is not None and np.asarray(mask)[len(mask) // 2] <= 0:
+def _estimated(kspace: Array, mask: Array | None, case: Case) -> tuple[Array, tuple[str, ...]]:
+    """Coil maps of a case that brings none, and a warning where they rest on less than FEW columns.
+
+    Refused: several coils, of which the middle column was not sampled (HIL-IO-04).
+    """
+    if kspace.shape[1] == 1:
+        return np.ones_like(kspace), ()
+    left, right = _middle(np.ones(kspace.shape[-1]) if mask is None else mask, CENTRE)
+    if left == right:
         raise HilumError(
             "HIL-IO-04", f"Case {case.id} has several coils, no coil maps, and a middle column that was not sampled",
             "Give sensitivity_maps, or k-space whose middle is fully sampled",
         )  # fmt: skip
-    return estimate_maps(kspace, mask)
+    few = mask is not None and right - left < FEW
+    words = (f"coil maps rest on {right - left} columns that were sampled together: they are coarse",) if few else ()
+    return estimate_maps(kspace, mask), words
 
 
 def simulated(image: Image, phase: float, noise: float, rng: np.random.Generator) -> Prepared:

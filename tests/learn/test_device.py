@@ -1,6 +1,7 @@
 """Where a run computes: a device that is asked for and not there is refused, and not replaced by another one."""
 
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -34,7 +35,7 @@ from hilum.planning import machine
 
 def pages():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.ones(12 << 20)
+    torch.ones(25 << 20)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 pages()
@@ -48,9 +49,13 @@ print(kept - machine.resident())
 
 def test_pages_of_a_large_tensor_are_cleared_once_and_not_at_every_step_and_can_be_let_go() -> None:
     # in a process of its own: what is held is held by all that comes after
-    told = subprocess.run([sys.executable, "-c", PAGES], capture_output=True, text=True, check=True).stdout.split()
+    plain = {
+        name: value for name, value in os.environ.items() if not name.startswith(("LD_PRELOAD", "MALLOC_", "GLIBC"))
+    }
+    done = subprocess.run([sys.executable, "-c", PAGES], capture_output=True, text=True, check=True, env=plain)
+    told = done.stdout.split()
     if told[0] == "False":
         pytest.skip("the C library of this machine can not be told to hold memory")
     # the first few may still find their place; large pages make fewer faults, on both sides
-    assert int(told[1]) > 20 and int(told[2]) < int(told[1]) / 10
-    assert int(told[3]) > 40 << 20
+    assert int(told[1]) > 20 and int(told[2]) < int(told[1]) / 4
+    assert int(told[3]) > 60 << 20

@@ -95,13 +95,21 @@ def test_maps_rest_on_columns_that_were_sampled_in_one_piece_with_the_middle(kep
     full, mask = row(size=32)[0][None], np.zeros(32, np.float32)
     mask[slice(*kept)] = mask[[0, 3, 6, 31]] = 1
     # what was not sampled changes nothing, and neither does what lies beyond a gap
-    alone = np.zeros(32, np.float32)
+    alone, reach = np.zeros(32, np.float32), min(16 - kept[0], kept[1] - 17)
     alone[slice(*kept)] = 1
     found = _kspace.estimate_maps(full, mask)
     np.testing.assert_array_equal(found, _kspace.estimate_maps(full * mask, mask))
     np.testing.assert_array_equal(found, _kspace.estimate_maps(full * alone, alone))
+    # as many on both sides, so that the lowest frequencies weigh most
+    left, right = _kspace._middle(mask, 24)
+    assert (left, right) == ((4, 28) if kept == (0, 32) else (16 - reach, 17 + reach))
     if kept == (0, 32):
         np.testing.assert_array_equal(found, _kspace.estimate_maps(full))
+
+
+def test_coil_maps_that_rest_on_few_columns_are_remarked_on(plan_of: PlanOf) -> None:
+    made = _task.load(plan_of("reconstruct")).prepare(undersampled(False), truth=False)
+    assert made["warnings"] == ("coil maps rest on 1 columns that were sampled together: they are coarse",)
 
 
 def test_coils_without_maps_and_without_a_middle_are_refused(plan_of: PlanOf) -> None:
