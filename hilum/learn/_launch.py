@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 from hilum.core import catalogue
+from hilum.core.atomic import UNFINISHED
 from hilum.core.errors import HilumError, Stopped
 from hilum.core.image import Case
 from hilum.core.plan import Plan
@@ -126,6 +127,9 @@ def _together(plan: Plan, progress: Progress, accelerator: str, devices: int, wo
             made.launch(functools.partial(_one, tellers=listener.writers, **words))
         except (mp.ProcessExitedException, mp.ProcessRaisedException) as error:
             listener.close()
+            # what a process was writing when it was killed; none of them writes any more
+            for part in words["folder"].rglob(f"{UNFINISHED}*"):
+                part.unlink(missing_ok=True)
             raise _reason(error, listener) from error
 
 

@@ -242,8 +242,9 @@ def test_only_the_first_process_clears_away_what_a_killed_one_left(
 
 
 def test_more_processes_than_cuda_devices_are_refused(plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_of("classify")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(HilumError, match="--devices 1, or --accelerator cpu") as error:
-        _device.fabric(plan_of("classify"), "cuda", 2)
+        _device.fabric(plan, "cuda", 2)
     assert error.value.code == "HIL-LEARN-03"
