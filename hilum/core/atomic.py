@@ -24,6 +24,12 @@ UNFINISHED = ".part-"
 # How the name of what is not whole yet begins; left behind where the process is killed.
 
 
+def clear(folder: Path) -> None:
+    """Take away what killed processes were writing below a folder; nobody else may be writing there."""
+    for part in folder.rglob(f"{UNFINISHED}*"):
+        part.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside `path` (same suffixes); on success it is synced and renamed to `path`."""

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from hilum.core import catalogue
-from hilum.core.atomic import UNFINISHED
+from hilum.core.atomic import clear
 from hilum.core.errors import HilumError, Stopped
 from hilum.core.image import Case
 from hilum.core.plan import Plan
@@ -128,8 +128,7 @@ def _together(plan: Plan, progress: Progress, accelerator: str, devices: int, wo
         except (mp.ProcessExitedException, mp.ProcessRaisedException) as error:
             listener.close()
             # what a process was writing when it was killed; none of them writes any more
-            for part in words["folder"].rglob(f"{UNFINISHED}*"):
-                part.unlink(missing_ok=True)
+            clear(words["folder"])
             raise _reason(error, listener) from error
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hilum.core import catalogue
-from hilum.core.atomic import write_json, writing
+from hilum.core.atomic import clear, write_json, writing
 from hilum.core.errors import HilumError, Stopped
 from hilum.core.image import Array, Case
 from hilum.core.plan import Plan
@@ -314,8 +314,7 @@ class Training:
             )
         if self.leads:
             # what a killed process was writing; who leads writes already, so nobody else may clear away
-            for part in self.folder.rglob(".part-*"):
-                part.unlink(missing_ok=True)
+            clear(self.folder)
         self.fabric.barrier()
         tree = _checkpoint.load(path)
         here, accepted = self.fabric.device.type, "T04" in self.accept
