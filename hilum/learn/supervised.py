@@ -41,7 +41,8 @@ def setup(plan: Plan) -> State:
     weights = groups(net, settings.rate, settings.weight_decay, settings.layer_decay)
     optimiser: torch.optim.Optimizer
     if settings.optimiser == "adamw":
-        optimiser = torch.optim.AdamW(weights, lr=settings.rate, weight_decay=settings.weight_decay)
+        # one pass over the weights instead of a dozen
+        optimiser = torch.optim.AdamW(weights, lr=settings.rate, weight_decay=settings.weight_decay, fused=True)
     else:
         ahead = settings.momentum > 0
         optimiser = torch.optim.SGD(weights, lr=settings.rate, momentum=settings.momentum, nesterov=ahead)

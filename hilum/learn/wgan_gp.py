@@ -52,8 +52,8 @@ def setup(plan: Plan) -> State:
     average = copy.deepcopy(generator).requires_grad_(False)
     betas = (settings.beta1, settings.beta2)
     optimisers: dict[str, Any] = {
-        "generator": torch.optim.Adam(generator.parameters(), lr=settings.rate, betas=betas),
-        "critic": torch.optim.Adam(critic.parameters(), lr=settings.rate, betas=betas),
+        "generator": torch.optim.Adam(generator.parameters(), lr=settings.rate, betas=betas, fused=True),
+        "critic": torch.optim.Adam(critic.parameters(), lr=settings.rate, betas=betas, fused=True),
     }
     return State(plan, task, settings, {"net": average, "generator": generator, "critic": critic}, optimisers)
 

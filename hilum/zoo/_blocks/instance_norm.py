@@ -29,7 +29,8 @@ class _PerSample(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         x, weight, means, inverses = ctx.saved_tensors
-        grad = torch.empty_like(x).copy_(grads[0])
+        # laid out as x is; most often it comes so
+        grad = grads[0] if grads[0].stride() == x.stride() else torch.empty_like(x).copy_(grads[0])
         inputs, to_weight, to_bias = torch.empty_like(x), torch.zeros_like(weight), torch.zeros_like(weight)
         for n in range(len(x)):
             part, scale, shift = torch.ops.aten.native_batch_norm_backward(
