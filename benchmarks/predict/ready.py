@@ -108,8 +108,9 @@ def checked(peer: str, model: Path, work: Path, interpreter: Path) -> Row:
 
 
 def plain() -> dict[str, str]:
-    """The environment of a process that is measured: nothing of Hilum on its path."""
-    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    """The environment of a process that is measured: nothing of Hilum on its path, modules compiled once, as usual."""
+    left = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
+    return {name: value for name, value in os.environ.items() if name not in left}
 
 
 def grids(work: Path) -> list[Row]:

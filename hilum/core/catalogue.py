@@ -49,11 +49,25 @@ def cards(package: str) -> dict[str, dict[str, Any]]:
 
 def card(package: str, name: str) -> dict[str, Any]:
     """One entry's CARD; an unknown name is refused with near names."""
+    found = _own(package, name)
+    if found is not None:
+        return found
     known = cards(package)
     if name not in known:
         kind = _KINDS.get(package, package)
         raise HilumError("HIL-CORE-02", f"There is no {kind} named {name!r}", near(name, list(known)))
     return known[name]
+
+
+@functools.cache
+def _own(package: str, name: str) -> dict[str, Any] | None:
+    """A CARD of the folder itself, read without those beside it; None where there is no such file."""
+    if not name.isidentifier() or name.startswith("_"):
+        return None
+    spec = importlib.util.find_spec(f"{package}.{name}")
+    if spec is None or spec.origin is None or spec.submodule_search_locations is not None:
+        return None
+    return _read_card(Path(spec.origin)) | {"module": spec.name}
 
 
 def load(package: str, name: str) -> ModuleType:

@@ -34,6 +34,22 @@ def test_an_entry_without_a_literal_card_is_named(package: Path) -> None:
     assert error.value.code == "HIL-CORE-01"
 
 
+def test_one_entry_is_read_without_the_others(package: Path) -> None:
+    (package / "apple.py").write_text('CARD = {"about": "red"}\n')
+    (package / "pear.py").write_text("this is no Python\n")
+    (package / "basket").mkdir()
+    (package / "basket" / "__init__.py").write_text("")
+    assert catalogue.card("shelf", "apple") == {"about": "red", "module": "shelf.apple"}
+    # a folder, a hidden file and a path are no entries
+    for name in ("basket", "_machinery", "apple.core", ""):
+        assert catalogue._own("shelf", name) is None
+
+
+def test_every_card_alone_is_the_card_in_its_catalogue() -> None:
+    for folder in ("hilum.zoo", "hilum.tasks", "hilum.io", "hilum.losses", "hilum.metrics"):
+        assert {name: catalogue.card(folder, name) for name in catalogue.cards(folder)} == catalogue.cards(folder)
+
+
 def test_an_unknown_name_is_answered_with_near_ones() -> None:
     with pytest.raises(HilumError, match="resnet") as error:
         catalogue.card("hilum.zoo", "resnt")

@@ -162,8 +162,7 @@ def test_m10_one_of_other_weights_is_never_used(
 ) -> None:
     """Not by name, and not by `auto`, though the same weights were predicted with before."""
     monkeypatch.setenv("HILUM_CACHE", "off" if kept == "off" else str(tmp_path / kept))
-    monkeypatch.setattr(_choose, "TRYING", 0.0)
-    monkeypatch.setattr(_choose, "ON_CARD", 0.0)
+    monkeypatch.setattr(_choose, "pays_from", lambda name: 0.0)
     monkeypatch.setattr(_choose, "ENOUGH", 0.0)
     louder = Predictor(Run(floats))
     with torch.no_grad():

@@ -164,3 +164,16 @@ def test_m10_scores_that_vary_in_few_voxels_are_an_answer() -> None:
     scores = torch.ones(3, 6, 5, 4)
     scores[2, 5, 4, 3] = 1.001
     assert streamed.found(in_parts(scores, [2, 4]), like(6, 5, 4), 3).labels.sum() == 2
+
+
+@pytest.mark.parametrize("odd", [[float("nan")], [float("inf")], [float("inf"), -float("inf")]])
+def test_what_is_no_number_is_refused_however_few(odd: list[float]) -> None:
+    scores = torch.zeros(3, 4, 5)
+    scores.view(-1)[7 : 7 + len(odd)] = torch.tensor(odd)
+    with pytest.raises(HilumError, match="no numbers"):
+        streamed.check_numbers({"out": [torch.zeros(2), scores]})
+
+
+def test_numbers_whose_sum_is_too_large_are_numbers_all_the_same() -> None:
+    streamed.check_numbers(torch.full((10,), 3e38))
+    streamed.check_numbers(torch.full((10,), 6e4, dtype=torch.float16))

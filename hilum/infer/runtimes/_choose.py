@@ -31,17 +31,14 @@ SAME = 0.999
 # Share of voxels of the window tried whose class must be that of the reference.
 ALIKE, NEAR = 0.95, 1e-3
 # The same for a stored graph of less exact numbers; of exact ones, how far they may be off, of the largest.
-TRYING, ON_CARD = 10.0, 3.0
-# Seconds of work for the reference from which on the others are tried, and those of a device: with less to do, trying
-# costs what it saves.
 ENOUGH = 0.7
 # Share of the reference's time from which on no further ones are tried: converting takes seconds each.
 MANY = 8
 # Windows from which on several at a time, each with its share of the processors, end no later than in turn.
 PACED, SMALL = 200, 1 << 18
 # Looks from which on it pays to try how many at a time; voxels that one look may hold then, as of a window of 64.
-LOADING = 2.0
-# Seconds that loading a graph takes, about; one that saves less is left alone.
+LOADING = 1.0
+# Seconds that loading a graph takes, at most about: of small networks a fifth. One that saves less is left alone.
 
 
 @dataclass(frozen=True)
@@ -106,6 +103,14 @@ def native(name: str) -> bool:
     """
     told = card(name)
     return device.there() if "device" in told else not told.get("half", False) or half.on_processors()
+
+
+def pays_from(name: str) -> float:
+    """Seconds of work for the reference from which on a runtime is tried: with less to do, trying costs what it saves.
+
+    Those that convert a network quickly are worth it earlier.
+    """
+    return float(card(name).get("pays_from", math.inf))
 
 
 def usual_pace(name: str) -> Pace:
@@ -181,7 +186,7 @@ def _tried(net: "nn.Module", window: "Tensor", head: Any, stored: Stored | None,
         return replace(best, left=few)
     with torch.inference_mode():
         seconds[reference], out = _timed(look, window)
-        enough = ON_CARD if device.there() else TRYING
+        enough = min((pays_from(one) for one in others if not _absent(one)), default=0.0)
         if seconds[reference] * work >= enough:
             # the first look pays for allocation; where there is a card, it is most often all that is asked of this one
             again = 1 if device.there() else REPEATS
@@ -191,7 +196,7 @@ def _tried(net: "nn.Module", window: "Tensor", head: Any, stored: Stored | None,
         wanted, left = _classes(out, head), dict[str, str]()
         for one in others:
             why = _absent(one)
-            if not why and seconds[reference] * work < TRYING and "device" not in card(one):
+            if not why and seconds[reference] * work < pays_from(one):
                 why = few[one]
             if not why and seconds[best.name] < ENOUGH * seconds[reference]:
                 why = f"not tried: {best.name} is much faster than {reference} already"

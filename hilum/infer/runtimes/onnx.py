@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 CARD = {
     "order": 5, "about": "ONNX Runtime, float32", "needs": ["onnx", "onnxruntime", "onnxscript"], "exact": True,
-    "extra": "onnx", "tolerance": 1e-3,
+    "extra": "onnx", "tolerance": 1e-3, "pays_from": 10.0,
 }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 CARD = {
     "order": 3, "about": "OpenVINO, float32", "needs": ["openvino"], "exact": True, "extra": "openvino",
-    "stored": ["openvino.xml", "openvino.bin"], "tolerance": 1e-3,
+    "stored": ["openvino.xml", "openvino.bin"], "tolerance": 1e-3, "pays_from": 5.0,
 }  # fmt: skip
 
 

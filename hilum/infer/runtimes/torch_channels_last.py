@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 CARD = {
     "order": 4, "about": "PyTorch, float32, channels last in memory", "needs": [], "exact": True, "lanes": 2,
-    "batches": [2, 4], "tolerance": 1e-3,
+    "batches": [2, 4], "tolerance": 1e-3, "pays_from": 10.0,
 }  # fmt: skip
 
 

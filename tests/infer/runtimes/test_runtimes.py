@@ -152,6 +152,18 @@ def test_trying_ends_where_one_is_much_faster(monkeypatch: pytest.MonkeyPatch) -
     assert "by name" in found.left["torch-bf16"]
 
 
+@pytest.mark.parametrize("seconds", [4.0, 6.0, 12.0])
+def test_what_converts_quickly_is_tried_earlier(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what is not worth trying is said, with the time that the reference would take between both."""
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(card, "there", lambda: False)
+    monkeypatch.setattr(_choose, "_timed", lambda look, x: (seconds / 10, look(x)))
+    found = _choose.chosen("auto", net(2), window(2), work=10)
+    assert ("openvino" in found.seconds) == (seconds > 5)
+    assert ("torch-channels-last" in found.seconds) == (seconds > 10)
+    assert found.name == "torch", "what is no faster is not taken"
+
+
 def test_much_work_is_worth_trying() -> None:
     assert len(_choose.chosen("auto", net(2), window(2), work=1e9).seconds) > 1
 

@@ -173,7 +173,7 @@ def test_processors_go_on_where_auto_took_a_card_without_room(
     predictor = Predictor(run, "auto")
     predictor.expect(10**9)
     monkeypatch.setattr(_choose, "ENOUGH", 0.0)
-    monkeypatch.setattr(_choose, "ON_CARD", 0.0)
+    monkeypatch.setattr(_choose, "pays_from", lambda name: 0.0)
 
     def planes(look: object, *more: object) -> object:
         asked.append(predictor.runtime)
