@@ -15,7 +15,7 @@ from hilum.core.run import Run
 from hilum.infer import promise, streamed, windows
 from hilum.infer._clock import Clock
 from hilum.infer._lanes import ALONE, Pace
-from hilum.infer._pooled import Last, pooled
+from hilum.infer._pooled import LOOKS, Last, pooled
 from hilum.infer.network import features_of, network
 from hilum.infer.runtimes import _choose
 from hilum.infer.runtimes._stored import Stored, key
@@ -120,9 +120,9 @@ class Asked:
     def features(self, inputs: Sequence[Any]) -> Array:
         """(F,) float64: what the head of the network reads, its mean over space and the batch.
 
-        inputs: the network's arguments; what it was asked last is not computed again, and windows are computed by the
-        runtime in use where that is as exact as PyTorch; whole images too where that is a card's. Only of networks with
-        `features`.
+        inputs: the network's arguments; what it was asked last, in a few looks, is not computed again, and windows are
+        computed by the runtime in use where that is as exact as PyTorch; whole images too where that is a card's. Only
+        of networks with `features`.
         """
         import torch
 
@@ -165,20 +165,20 @@ class Asked:
     def _scores(
         self, chosen: _choose.Chosen, head: streamed.Head | None, tiles: windows.Tiling, late: bool = False
     ) -> windows.Look:
-        """Looks as they are merged: scores, or features where the head comes `late`. Of one window features are kept.
+        """Looks as they are merged: scores, or features where the head comes `late`. Of few windows they are kept.
 
         head: of a network of which `chosen` gives the features; None where it gives scores.
         """
         net, look = self.net, chosen.look
         # what is less exact than PyTorch is no measure of how unlike an image is
-        keep = tiles.count == 1 and not self.task.options.mirror and _choose.card(chosen.name)["exact"]
+        keep = tiles.count <= LOOKS and not self.task.options.mirror and _choose.card(chosen.name)["exact"]
         if head is None or (late and not keep):
             return look
 
         def seen(window: Any) -> Any:
             out = look(window)
-            if keep:
-                self._last.note(net, (window,), out)
+            for one, read in zip(window.split(1), out.split(1), strict=True) if keep else ():
+                self._last.note(net, (one,), read)
             if late:
                 return out
             # the layer itself lies in the memory of the processors

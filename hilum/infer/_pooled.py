@@ -1,5 +1,6 @@
-"""What the last layer of a network reads, as one vector: kept of the last look, so that none is repeated."""
+"""What the last layer of a network reads, as one vector: kept of the last looks, so that none is repeated."""
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
+LOOKS = 4
+# Kept of a case: of one that is seen in more windows, only some are looked at again (`trust.outlier`).
+
+
 def pooled(features: "Tensor") -> Array:
     """(B, F) or (B, F, *space) -> (F,) float64, the mean over space and the batch."""
     found = features.flatten(2).mean(2).mean(0) if features.ndim > 2 else features.mean(0)
@@ -19,25 +24,27 @@ def pooled(features: "Tensor") -> Array:
 
 
 class Last:
-    """The vector of the input that a network saw last."""
+    """The vectors of the inputs that networks saw last."""
 
     def __init__(self) -> None:
-        self._net: Any = None
-        self._inputs: tuple[Any, ...] = ()
-        self._found: Array | None = None
+        self._seen = deque[tuple[Any, tuple[Any, ...], Array]](maxlen=LOOKS)
 
     def note(self, net: "nn.Module", inputs: Sequence[Any], features: "Tensor") -> None:
-        """Keep it. features: what the head read."""
-        self._net, self._inputs, self._found = net, tuple(inputs), pooled(features)
+        """Keep one. features: what the head read. Several threads may."""
+        self._seen.append((net, tuple(inputs), pooled(features)))
 
     def of(self, net: "nn.Module", inputs: Sequence[Any]) -> Array | None:
-        """The vector, where this network saw exactly these inputs last."""
+        """The vector, where this network saw exactly these inputs, not long ago."""
         import torch
 
-        pairs = list(zip(self._inputs, inputs, strict=False))
-        same = net is self._net and len(pairs) == len(inputs) == len(self._inputs)
-        tensors = same and all(isinstance(one, torch.Tensor) for pair in pairs for one in pair)
-        return self._found if tensors and all(torch.equal(a, b) for a, b in pairs) else None
+        given = tuple(inputs)
+        if not all(isinstance(one, torch.Tensor) for one in given):
+            return None
+        for own, seen, found in self._seen:
+            alike = own is net and len(seen) == len(given) and all(isinstance(one, torch.Tensor) for one in seen)
+            if alike and all(torch.equal(a, b) for a, b in zip(seen, given, strict=True)):
+                return found
+        return None
 
     @contextmanager
     def heard(self, net: "nn.Module", inputs: Sequence[Any]) -> Iterator[None]:

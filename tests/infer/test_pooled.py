@@ -1,4 +1,4 @@
-"""What a network's head reads is kept of the last look: no case is computed twice, and nothing else is taken for it."""
+"""What a network's head reads is kept of the last looks: nothing is computed twice, and nothing else is taken for it."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from torch import nn
 from hilum.core.image import Case, Image
 from hilum.core.run import Run
 from hilum.infer import streamed
-from hilum.infer._pooled import Last, pooled
+from hilum.infer._pooled import LOOKS, Last, pooled
 from hilum.infer.predictor import Predictor
 from hilum.infer.runtimes import _choose
 from hilum.planning.planner import Prepared
@@ -31,27 +31,28 @@ class Asked:
         self.count += 1
 
 
-def volume(run: Run, seed: int, times: int = 1) -> Case:
-    """A case of one window, or of several."""
-    shape = (times * run.plan.patch[0], *run.plan.patch[1:])
+def volume(run: Run, seed: int, times: float = 1) -> Case:
+    """A case of one window, or of several; so long along its first axis."""
+    shape = (int(times * run.plan.patch[0]), *run.plan.patch[1:])
     values = np.random.default_rng(seed).normal(100, 30, (1, *shape)).astype(np.float32)
     affine = np.diag([*(run.plan.spacing or [1.0] * len(shape)), 1.0])
     return Case(f"case{seed}", "", {"image": Image(values, affine)})
 
 
-@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize(("times", "looks", "more"), [(1, 1, 0), (1.5, 2, 0), (2, 2, 1), (3, 3, 2)])
 @pytest.mark.parametrize("whole", [False, True])
 def test_a_mask_and_the_features_of_its_image_come_from_one_look(
-    times: int, whole: bool, trained: Callable[[str], Run]
+    times: float, looks: int, more: int, whole: bool, trained: Callable[[str], Run]
 ) -> None:
+    """Windows that are described, and were looked at to find the mask, are not computed again."""
     predictor = Predictor(trained("segment"))
     look = predictor.opinion if whole else predictor.answer
     look(volume(predictor.run, 0, times))
     asked, case = Asked(predictor.net), volume(predictor.run, 1, times)
     prepared = look(case).prepared
-    assert asked.count == times, "what a window costs is known from the case before"
+    assert asked.count == looks, "what a window costs is known from the case before"
     found = outlier.views(predictor.task, predictor.net, case, prepared, features=predictor.features)
-    assert asked.count == (1 if times == 1 else times + outlier.WINDOWS)
+    assert asked.count == looks + more
     wanted = outlier.views(predictor.task, predictor.net, case, prepared)
     assert found is not None and wanted is not None
     np.testing.assert_allclose(found["network"], wanted["network"], rtol=1e-5, atol=1e-6)
@@ -111,6 +112,17 @@ def test_only_the_same_network_and_the_same_inputs_count() -> None:
     assert known is not None
     np.testing.assert_allclose(known, features.mean((0, 2, 3)).numpy(), rtol=1e-6)
     assert last.of(other, (x,)) is None and last.of(net, (x + 1,)) is None and last.of(net, (x, x)) is None
+
+
+def test_few_looks_are_kept_each_with_its_own_vector() -> None:
+    net, last = nn.Conv2d(1, 2, 1), Last()
+    seen = [(torch.full((1, 1, 4, 4), float(n)), torch.full((1, 3, 4, 4), float(n))) for n in range(LOOKS + 1)]
+    for x, features in seen:
+        last.note(net, (x,), features)
+    found = [last.of(net, (x,)) for x, _ in seen]
+    assert found[0] is None, "the oldest is let go"
+    assert [float(one[0]) for one in found[1:] if one is not None] == [float(n) for n in range(1, LOOKS + 1)]
+    assert LOOKS >= outlier.WINDOWS
 
 
 def test_features_of_no_look_are_computed(trained: Callable[[str], Run]) -> None:
