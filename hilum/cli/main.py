@@ -165,6 +165,9 @@ def evaluate(
     out: Out,
     part: Annotated[str | None, typer.Option(help="train, val or test of the run's own data; default test.")] = None,
     runtime: Annotated[str, typer.Option(help="What computes, as of predict; torch-cuda for a card.")] = "torch",
+    coarse: Annotated[
+        Path | None, typer.Option(help="As of predict: judge the model where this one says to look.")
+    ] = None,
 ) -> None:
     """Judge a run or bundle: metrics with intervals, and a report to open.
 
@@ -175,7 +178,7 @@ def evaluate(
     from hilum.verbs.evaluate import evaluate as verb
 
     with show.bars() as progress:
-        found = verb(model, data, out, part=part, runtime=runtime, progress=progress)
+        found = verb(model, data, out, part=part, runtime=runtime, coarse=coarse, progress=progress)
     show.evaluated(found, out)
 
 

@@ -15,6 +15,8 @@ LEARNED = {
 # Parts of the run's own data of which figures are no result; those of its test part, and of all of other data, are.
 OTHER = "These figures are of another state of the model: other weights, another plan or another calibration."
 
+GUIDED = "These figures are of this model together with another one that said where to look (--coarse)."
+
 
 def objection(part: str | None) -> str | None:
     """Why figures of this part are no result; None of those that are, and of no part."""
@@ -22,13 +24,15 @@ def objection(part: str | None) -> str | None:
 
 
 def apart(run: Run, metrics: Mapping[str, Any]) -> str | None:
-    """Why what metrics.json holds is no result of the model as it is now: OTHER, or its part; None where it is.
+    """Why what metrics.json holds is no result of the model as it is now: OTHER, GUIDED, or its part; None where it is.
 
     A file that does not say of which state it is, is believed. {} has nothing to object to.
     """
     judged = metrics.get("state")
     if judged is not None and judged != state(run):
         return OTHER
+    if metrics.get("coarse"):
+        return GUIDED
     return objection(metrics.get("part"))
 
 
@@ -38,11 +42,13 @@ def held(run: Run, metrics: Mapping[str, Any], why: str | None) -> str:
     why: of `apart`.
     """
     part, judged = metrics.get("part"), metrics.get("state")
-    if why == OTHER:
-        return f"no. {OTHER}"
+    if why in (OTHER, GUIDED):
+        return f"no. {why}"
     if part is None or not run.has("ledger.jsonl"):
         return NOT_KNOWN
     looks = [event for event in run.ledger() if event["event"] == "evaluate" and event.get("part") == part]
+    # guided by another model it was another one
+    looks = [event for event in looks if not event.get("coarse")]
     if not looks:
         return "no evaluation of that part is in the ledger of this run"
     if judged is None:

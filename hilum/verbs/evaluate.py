@@ -18,6 +18,7 @@ from hilum.data.groups import group_cases
 from hilum.data.splits import PARTS
 from hilum.evaluation import checks, raters, report, trust
 from hilum.evaluation.evaluator import Evaluation, judge_all, judge_generated
+from hilum.evaluation.guided import Guided
 from hilum.evaluation.promises import Promises
 from hilum.evaluation.provenance import state
 from hilum.evaluation.voxels import Voxels
@@ -61,12 +62,13 @@ def evaluate(
     *,
     part: str | None = None,
     runtime: str = "torch",
+    coarse: Path | str | None = None,
     progress: Progress = quiet,
 ) -> dict[str, Any]:
     """Judge and write; returns the contents of metrics.json.
 
     Same data as the run: its test part (or `part`). Other data: every labelled case, labels by the names of classes.
-    runtime: what computes, as of `predict`; what is judged is the model by that runtime.
+    runtime, coarse: as of `predict`; what is judged is the model by that runtime, and where the other says to look.
     """
     free_folder(Path(out))
     run = Run(Path(model))
@@ -78,20 +80,26 @@ def evaluate(
         )  # fmt: skip
     # before anything is judged: a calibration that ends meanwhile is of other answers than these
     judged = state(run)
-    predictor = trusted(run, runtime, wide=len(run.plan.classes) <= WIDE)
+    other = None if coarse is None else Run(Path(coarse))
+    if other is not None:
+        other.check_hashes()
+    predictor = trusted(run, runtime, wide=other is None and len(run.plan.classes) <= WIDE, coarse=other)
     asked = _asked(run, data, part, progress)
     predictor.expect(len(asked.cases))
     if asked.labels:
         # of the task alone: it tells how truth is read, and nothing of what is predicted
         predictor.task.plan = predictor.plan.edited(asked.labels)
     free_folder(Path(out))
-    return _judged(predictor, asked, Path(out), judged, progress)
+    return _judged(predictor, asked, Path(out), judged, progress, other)
 
 
-def _judged(predictor: Trusted, asked: Asked, folder: Path, judged: str, progress: Progress) -> dict[str, Any]:
+def _judged(
+    predictor: Trusted, asked: Asked, folder: Path, judged: str, progress: Progress, coarse: Run | None = None
+) -> dict[str, Any]:
     """Evaluate what was asked for into `folder`, which is made when there is something to write. judged: of `state`."""
     cases, part = asked.cases, asked.part
     kept, read, sure = Promises(predictor.task, predictor.calibration), raters.Raters(predictor.task), Voxels(predictor)
+    guide = [] if coarse is None else [Guided(predictor, coarse)]
     if predictor.task.CARD["infer"] == "sampler":
         from safetensors.numpy import load
 
@@ -99,11 +107,12 @@ def _judged(predictor: Trusted, asked: Asked, folder: Path, judged: str, progres
     else:
         mirrors = checks.Mirrors(predictor.task)
         # what the result was made from is large: whoever needs it comes first
-        done = judge_all(predictor, cases, progress, (sure, mirrors, kept, read))
+        done = judge_all(predictor, cases, progress, (sure, mirrors, kept, read, *guide))
         predictor.keep = False
         kept.judged(done.judged, done.results)
         done.alarms += [words for words in (mirrors.sentence(),) if words is not None]
-    content = _recorded(predictor, asked, done, judged)
+    done.notes += [one.sentence() for one in guide]
+    content = _recorded(predictor, asked, done, judged, guide[0].summary() if guide else {})
     believed = _believed(predictor, done, kept, sure)
     frame = checks.frame_alone(predictor, cases)
     if frame is not None:
@@ -122,8 +131,13 @@ def _judged(predictor: Trusted, asked: Asked, folder: Path, judged: str, progres
     return content
 
 
-def _recorded(predictor: Trusted, asked: Asked, done: Evaluation, judged: str) -> dict[str, Any]:
-    """What metrics.json will hold. The run counts that it was judged. judged: in which state, of `state`."""
+def _recorded(
+    predictor: Trusted, asked: Asked, done: Evaluation, judged: str, guided: dict[str, Any]
+) -> dict[str, Any]:
+    """What metrics.json will hold. The run counts that it was judged. judged: in which state, of `state`.
+
+    guided: of `Guided.summary`, where another model says where to look.
+    """
     run, by = predictor.run, predictor.computed_by
     content: dict[str, Any] = {
         "task": run.plan.task,
@@ -135,11 +149,11 @@ def _recorded(predictor: Trusted, asked: Asked, done: Evaluation, judged: str) -
         "state": judged,
         "runtime": "torch" if by is None else by.name,
         "metrics": done.metrics,
-    }
+    } | guided
     if not run.is_bundle:
         looks = 1 + sum(e["event"] == "evaluate" and e["part"] == asked.part for e in run.ledger())
         facts = {"part": asked.part, "cases": len(asked.cases), "look": looks}
-        facts |= {name: content[name] for name in ("state", "runtime")}
+        facts |= {name: content[name] for name in ("state", "runtime", *guided)}
         run.record("evaluate", facts)
     return content
 

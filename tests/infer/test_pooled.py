@@ -1,4 +1,4 @@
-"""What a network's head reads is kept of the last looks: nothing is computed twice, and nothing else is taken for it."""
+"""What a head reads is kept of the last looks: nothing is computed twice, and nothing else is taken for it."""
 
 from collections.abc import Callable
 
