@@ -105,14 +105,12 @@ def test_volumes_are_resized_as_by_scipy_and_torch_however_they_lie(shape: tuple
 
 
 def test_slabs_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    from hilum.core import _grow
     from hilum.core import warp as module
 
     array = np.random.default_rng(2).random((1, 23, 17, 12)).astype(np.float32)
     labels = np.random.default_rng(3).integers(0, 4, (23, 17, 12)).astype(np.uint8)
     whole = [(resize(array, shape), resize_labels(labels, shape)) for shape in ((12, 30, 7), (40, 30, 25))]
     monkeypatch.setattr(module, "SLAB", 500)
-    monkeypatch.setattr(_grow, "WEIGHED", 500)
     for shape, (values, marks) in zip(((12, 30, 7), (40, 30, 25)), whole, strict=True):
         np.testing.assert_allclose(resize(array, shape), values, atol=1e-5)
         np.testing.assert_array_equal(resize_labels(labels, shape), marks)
@@ -136,6 +134,28 @@ def test_labels_that_grow_are_those_of_one_value_after_the_other(kinds: int, sha
     found = resize_labels(labels, shape)
     assert found.dtype == labels.dtype
     np.testing.assert_array_equal(found[clear], np.unique(labels)[layers.argmax(axis=0)][clear])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [((1, 11, 10), (1, 30, 20)), ((5, 1, 7), (9, 1, 20)), ((6, 6, 1), (6, 6, 4)), ((2, 2, 2), (9, 9, 9))],
+)
+def test_flat_volumes_and_ends_grow_too(old: tuple[int, ...], new: tuple[int, ...]) -> None:
+    labels = np.random.default_rng(6).integers(0, 4, old).astype(np.uint8)
+    layers = np.stack([resize((labels == v)[None].astype(np.float32), new)[0] for v in np.unique(labels)])
+    ordered = np.sort(layers, axis=0)
+    clear = ordered[-1] - ordered[-2] > 1e-4
+    found = resize_labels(labels, new)
+    np.testing.assert_array_equal(found[clear], np.unique(labels)[layers.argmax(axis=0)][clear])
+    # what is first and last stays so
+    assert found[0, 0, 0] == labels[0, 0, 0] and found[-1, -1, -1] == labels[-1, -1, -1]
+
+
+def test_of_equal_shares_the_lowest_label_wins() -> None:
+    labels = np.array([3, 1], dtype=np.uint8).reshape(1, 1, 2)
+    assert resize_labels(labels, (1, 1, 3)).ravel().tolist() == [3, 1, 1]
+    four = np.array([[7, 5], [9, 4]], dtype=np.uint8)[None]
+    assert resize_labels(four, (1, 3, 3))[0].tolist() == [[7, 5, 5], [7, 4, 4], [9, 4, 4]]
 
 
 def test_labels_are_written_where_they_are_wanted() -> None:
