@@ -5,7 +5,6 @@ that are known are used, no text is kept, and a file that it names must lie in i
 """
 
 import sys
-import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from hilum.core.errors import HilumError
 from hilum.core.findings import Mask
 from hilum.core.image import Array, Image
 from hilum.io._guard import cropped, full_only, labels_of, reading, same
-from hilum.io._volume.stream import Stream
+from hilum.io._volume.stream import Stream, packed
 from hilum.io._volume.text_header import beside, lie, lines, numbers, sizes, volume, whole
 from hilum.io._volume.voxels import blocks, plain, second
 
@@ -171,18 +170,18 @@ def _voxels(path: Path, fields: dict[str, str], size: int, need: int) -> Stream:
     local = name.upper() == "LOCAL"
     target = path if local else beside(path, name)
     skip = whole(path, "HeaderSize", fields.get("HeaderSize", "0"), 1)[0]
-    packed = _true(path, fields, "CompressedData", "False")
+    zipped = _true(path, fields, "CompressedData", "False")
     length = target.stat().st_size
     start = (size if local else 0) if skip in (0, -1) else skip
-    if skip == -1 and not packed:
+    if skip == -1 and not zipped:
         start = max(start, length - need)
     if skip < -1 or start > length or (local and start < size):
         raise lie(path, f"puts its voxels at byte {skip} of {length}")
-    if packed and fields.get("CompressedDataSize", "0") != "0":
+    if zipped and fields.get("CompressedDataSize", "0") != "0":
         stated = whole(path, "CompressedDataSize", fields["CompressedDataSize"], 1)[0]
         if stated != length - start:
             raise lie(path, f"speaks of {stated} compressed bytes, there are {length - start}", "Copy it again")
-    return Stream(target, "zlib" if packed else "", start)
+    return Stream(target, "zlib" if zipped else "", start)
 
 
 def write(path: Path, thing: Image | Mask) -> None:
@@ -196,12 +195,11 @@ def write(path: Path, thing: Image | Mask) -> None:
         # a header and its voxels can not appear at one moment
         raise HilumError("HIL-IO-04", f"{path.name}: MetaImage is written as one file", "Name it NAME.mha")
     array, affine = plain(path, thing)
-    engine = zlib.compressobj(3)
-    packed = [engine.compress(block) for block in blocks(array)] + [engine.flush()]
+    content = list(packed(blocks(array), "zlib"))
     with writing(path) as part:
         with open(part, "wb") as out:
-            out.write(_made(array, affine, sum(map(len, packed))))
-            out.writelines(packed)
+            out.write(_made(array, affine, sum(map(len, content))))
+            out.writelines(content)
         seen = read(part)
         same(path, array, seen.array[0], affine, seen.affine)
         second(path, part, array, affine)

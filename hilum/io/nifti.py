@@ -6,10 +6,10 @@ says which was used: meta["geometry"] is "sform", "qform" or "unknown". Extensio
 patient) are neither read nor written.
 """
 
-import gzip
 import math
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from hilum.core.findings import Mask
 from hilum.core.image import Array, Image
 from hilum.io._guard import cropped, full_only, labels_of, reading, same
 from hilum.io._volume.nifti_header import LONG, SHORT, Header, made, newer, parse
-from hilum.io._volume.stream import Stream, is_gzip
+from hilum.io._volume.stream import Stream, is_gzip, packed
 from hilum.io._volume.upright import shear, upright
 from hilum.io._volume.voxels import blocks, fill, plain, scaled_kind, second
 
@@ -34,8 +34,6 @@ CARD = {
     "about": "NIfTI volumes in patient millimetres, single file or .hdr with .img (written: .nii and .nii.gz)",
 }
 
-PACKING = 3
-# Level of gzip: on noisy volumes higher ones take longer and save nothing.
 MOST_TEXT = 1 << 24
 # Bytes of extensions that may follow a compressed .hdr; read only to verify its checksum.
 
@@ -164,11 +162,6 @@ def write(path: Path, thing: Image | Mask) -> None:
 
 def _put(part: Path, array: Array, affine: Array, zipped: bool) -> None:
     """Header and voxels, some slices at a time."""
-    with ExitStack() as stack:
-        out: Any = stack.enter_context(open(part, "wb"))
-        if zipped:
-            # no name and no time inside: the same volume gives the same bytes
-            out = stack.enter_context(gzip.GzipFile("", "wb", PACKING, out, mtime=0))
-        out.write(made(array, affine))
-        for block in blocks(array):
-            out.write(block)
+    content = chain([made(array, affine)], blocks(array))
+    with open(part, "wb") as out:
+        out.writelines(packed(content, "gzip") if zipped else content)

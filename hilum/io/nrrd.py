@@ -4,7 +4,6 @@ Array (1, i, j, k) in file order; affine RAS+ mm from LPS, RAS or LAS. The heade
 the standard are used, no text is kept, and a file that it names must lie in its own folder.
 """
 
-import gzip
 import re
 import sys
 from dataclasses import replace
@@ -18,7 +17,7 @@ from hilum.core.errors import HilumError
 from hilum.core.findings import Mask
 from hilum.core.image import Array, Image
 from hilum.io._guard import cropped, full_only, labels_of, reading, same
-from hilum.io._volume.stream import Stream
+from hilum.io._volume.stream import Stream, packed
 from hilum.io._volume.text_header import beside, lie, lines, numbers, sizes, volume, whole
 from hilum.io._volume.voxels import blocks, plain, second, three_axes
 
@@ -247,9 +246,7 @@ def write(path: Path, thing: Image | Mask) -> None:
     with writing(path) as part:
         with open(part, "wb") as out:
             out.write(_made(array, affine))
-            with gzip.GzipFile("", "wb", 3, out, mtime=0) as packed:
-                for block in blocks(array):
-                    packed.write(block)
+            out.writelines(packed(blocks(array), "gzip"))
         seen = read(part)
         same(path, array, seen.array[0], affine, seen.affine)
         second(path, part, array, affine)

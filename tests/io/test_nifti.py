@@ -2,6 +2,7 @@
 
 import gzip
 import tracemalloc
+import zlib
 from pathlib import Path
 
 import nibabel
@@ -16,6 +17,7 @@ from hilum.core.image import Image
 from hilum.io import _guard, nifti
 from hilum.io import open as open_path
 from hilum.io._volume import voxels
+from hilum.io._volume.stream import packed
 
 OBLIQUE = np.array([[0.0, -1.2, 0.3, 5.0], [1.0, 0.0, 0.0, -7.5], [0.0, 0.3, 1.2, 90.25], [0, 0, 0, 1]])
 
@@ -35,6 +37,15 @@ def test_read_write_read_keeps_everything(tmp_path: Path, name: str, dtype: str)
     np.testing.assert_allclose(np.asarray(seen.affine), OBLIQUE, atol=1e-5)
     assert seen.warnings == ()
     assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("form", ["gzip", "zlib"])
+def test_what_is_packed_is_what_others_unpack(form: str) -> None:
+    parts = [np.random.default_rng(0).integers(0, 4, 9999).astype(np.uint8).tobytes(), b"", b"end"]
+    unpack = gzip.decompress if form == "gzip" else zlib.decompress
+    assert unpack(b"".join(packed(parts, form))) == b"".join(parts)
+    assert b"".join(packed(iter(parts), form)) == b"".join(packed(parts, form))
+    assert unpack(b"".join(packed([], form))) == b""
 
 
 def test_same_volume_same_bytes(tmp_path: Path) -> None:

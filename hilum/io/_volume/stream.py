@@ -1,10 +1,12 @@
 """Bytes of a file that may be compressed: exactly as many as asked for, straight into place, checksum verified.
 
-Decompressed by ISA-L where it is, which reads what zlib reads in little more than half the time.
+By ISA-L where it is, which reads what zlib reads in little more than half the time, and packs in a fifth of it; label
+maps take a tenth more bytes then, images a few in a hundred.
 """
 
 import os
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -13,8 +15,13 @@ from hilum.io._guard import MOST_BYTES
 
 try:
     from isal import isal_zlib as deflate
+
+    LEVEL = 2
 except ImportError:  # it is made for x86-64 and arm64 alone
     import zlib as deflate  # type: ignore[no-redef]
+
+    LEVEL = 3
+# Of packing: on noisy volumes higher ones take longer and save nothing.
 
 FAULT: type[Exception] = deflate.error  # type: ignore[assignment]
 STEP = 1 << 20
@@ -146,6 +153,14 @@ class Stream:
             raise HilumError("HIL-N02", f"{self.path} goes on after its compressed data", "Copy it again")
         self._left, self._engine = tail, deflate.decompressobj(31)
         return True
+
+
+def packed(parts: Iterable[bytes], form: str) -> Iterator[bytes]:
+    """Bytes compressed as "gzip", without a name or a time inside, or as "zlib"; the same ones give the same."""
+    engine = deflate.compressobj(LEVEL, deflate.DEFLATED, 31 if form == "gzip" else 15)
+    for part in parts:
+        yield engine.compress(part)
+    yield engine.flush()
 
 
 def is_gzip(path: Path) -> bool:
