@@ -110,7 +110,7 @@ def pays_from(name: str) -> float:
 
     Those that convert a network quickly are worth it earlier.
     """
-    return float(card(name).get("pays_from", math.inf))
+    return float(card(name).get("pays_from", 10.0))
 
 
 def usual_pace(name: str) -> Pace:

@@ -156,7 +156,7 @@ class Stream:
 
 
 def packed(parts: Iterable[bytes], form: str) -> Iterator[bytes]:
-    """Bytes compressed as "gzip", without a name or a time inside, or as "zlib"; the same ones give the same."""
+    """Bytes compressed as "gzip", without a name or a time inside, or as "zlib"; the same by the same packer."""
     engine = deflate.compressobj(LEVEL, deflate.DEFLATED, 31 if form == "gzip" else 15)
     for part in parts:
         yield engine.compress(part)
