@@ -251,6 +251,11 @@ class Run:
     def _place(self) -> str:
         return f"parts/{self.path.name}/manifest.json"
 
+    def learned_from(self) -> set[str]:
+        """Hashes of the images that it, or what it began with, was trained or chosen on."""
+        seen: dict[str, str] = self.json("seen.json") if self.has("seen.json") else {}
+        return {image for image, part in seen.items() if part in ("train", "val")}
+
     def ledger(self) -> list[dict[str, Any]]:
         """The events so far, oldest first; a broken chain is refused (HIL-RUN-04)."""
         if not self.has("ledger.jsonl"):

@@ -93,11 +93,7 @@ def _counts(parts: Mapping[str, Any], key: str) -> str:
 
 def _reference(known: Known) -> Lines:
     classes = ", ".join(f"{c.name} ({c.value})" for c in known.plan.classes)
-    spread = (
-        known.raters.get("sentence")
-        if known.raters.get("cases") and known.apart not in (_parts.OTHER, _parts.GUIDED)
-        else None
-    )
+    spread = known.raters.get("sentence") if known.raters.get("cases") and known.apart is None else None
     asked = ("method", "reason for it", "annotators", "annotation of the test part")
     lines = (("classes", classes or "none"), *((name, NOT_KNOWN) for name in asked))
     return (*lines, ("spread between raters", spread or NOT_KNOWN))

@@ -141,9 +141,10 @@ def _picture(path: Path) -> Path:
 def write(path: Path, thing: Image | Mask) -> None:
     """Write a one-channel volume or a label map as NIfTI-1; it appears under `path` after two readers agree with it.
 
-    Integers are stored in the smallest kind that holds them. The same volume gives the same bytes. Refused: what is no
-    volume (HIL-IO-04), complex or longer numbers (HIL-N10), more than 32767 voxels along an axis (HIL-N11), values
-    beyond 32 bits (HIL-N15), and a file that reads back differently (HIL-IO-05).
+    Integers are stored in the smallest kind that holds them. The same volume gives the same bytes, where the same
+    library packs it (`_volume/stream.py`). Refused: what is no volume (HIL-IO-04), complex or longer numbers (HIL-N10),
+    more than 32767 voxels along an axis (HIL-N11), values beyond 32 bits (HIL-N15), and a file that reads back
+    differently (HIL-IO-05).
     """
     path = Path(path)
     if not path.name.lower().endswith((".nii", ".nii.gz")):

@@ -58,10 +58,4 @@ def _differing(run: Run, other: Run) -> list[str]:
     found += ["the terms of their data"] * (_weights.inherited(own, theirs) != _weights.inherited(own))
     begun = [row["learning"].get("start") for row in rows]
     found += ["the weights they began with"] * (begun[1] not in (None, begun[0]))
-    return found + ["the images they learned from"] * bool(_learned_from(other) - _learned_from(run))
-
-
-def _learned_from(run: Run) -> set[str]:
-    """Hashes of the images that a run, or what it began with, was trained or chosen on."""
-    seen: dict[str, str] = run.json("seen.json") if run.has("seen.json") else {}
-    return {image for image, part in seen.items() if part in ("train", "val")}
+    return found + ["the images they learned from"] * bool(other.learned_from() - run.learned_from())

@@ -85,12 +85,30 @@ def evaluate(
         other.check_hashes()
     predictor = trusted(run, runtime, wide=other is None and len(run.plan.classes) <= WIDE, coarse=other)
     asked = _asked(run, data, part, progress)
+    if other is not None:
+        _check_guide(other, asked)
     predictor.expect(len(asked.cases))
     if asked.labels:
         # of the task alone: it tells how truth is read, and nothing of what is predicted
         predictor.task.plan = predictor.plan.edited(asked.labels)
     free_folder(Path(out))
     return _judged(predictor, asked, Path(out), judged, progress, other)
+
+
+def _check_guide(coarse: Run, asked: Asked) -> None:
+    """Refuse a coarse model that learned from what is judged (HIL-T09): it would know where to look.
+
+    Of the parts that the run itself learned from, no figure is a result anyway.
+    """
+    if asked.part in ("train", "val") or not (learned := coarse.learned_from()):
+        return
+    known = [case.id for case in asked.cases if content_hash(case) in learned]
+    if known:
+        raise HilumError(
+            "HIL-T09",
+            f"{coarse.path} has learned from {len(known)} of the cases that are judged, the first is {known[0]!r}",
+            "Train both models on the same data with the same --seed, so that they share their parts",
+        )  # fmt: skip
 
 
 def _judged(

@@ -44,6 +44,8 @@ def test_figures_of_both_are_no_result_of_one(run: Run, data: Callable[[str], Pa
     found = evaluate(run.path, data("segment"), tmp_path / "guided", coarse=run.path)
     assert _parts.apart(run, found) == _parts.GUIDED and _parts.GUIDED in markdown(card(run, found))
     assert _parts.held(run, found, _parts.GUIDED).startswith("no.")
+    beside = {"cases": 2, "sentence": "Like its raters."}
+    assert beside["sentence"] not in markdown(card(run, found, beside))
     # nor does the run vouch for figures whose file leaves it out
     without = {key: value for key, value in found.items() if key != "coarse"}
     assert _parts.apart(run, without) is None
@@ -58,3 +60,18 @@ def test_models_that_do_not_go_together_are_refused_before_anything_is_judged(
         evaluate(run.path, data("segment"), tmp_path / "guided", coarse=trained("classify").path)
     assert error.value.code == "HIL-INFER-23" and not (tmp_path / "guided").exists()
     assert run.ledger() == before
+
+
+def test_a_guide_that_learned_from_what_is_judged_is_refused(
+    run: Run, data: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """As one trained with another split has: it would know where to look."""
+    shutil.copytree(run.path, tmp_path / "coarse")
+    seen = dict.fromkeys(run.json("seen.json"), "train")
+    Run(tmp_path / "coarse").put({"seen.json": json.dumps(seen).encode()})
+    with pytest.raises(HilumError, match="has learned from") as error:
+        evaluate(run.path, data("segment"), tmp_path / "guided", coarse=tmp_path / "coarse")
+    assert error.value.code == "HIL-T09" and not (tmp_path / "guided").exists()
+    # of cases that the run itself learned from no figure is a result anyway, and they say so
+    found = evaluate(run.path, data("segment"), tmp_path / "val", part="val", coarse=tmp_path / "coarse")
+    assert found["coarse"]["of"] > 0

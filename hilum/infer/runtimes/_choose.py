@@ -37,6 +37,7 @@ MANY = 8
 # Windows from which on several at a time, each with its share of the processors, end no later than in turn.
 PACED, SMALL = 200, 1 << 18
 # Looks from which on it pays to try how many at a time; voxels that one look may hold then, as of a window of 64.
+LITTLE = "not tried: there is little to compute"
 LOADING = 1.0
 # Seconds that loading a graph takes, at most about: of small networks a fifth. One that saves less is left alone.
 
@@ -169,7 +170,8 @@ def chosen(
         return known
     best = _tried(net, window, head, stored, work)
     if stored is not None and len(best.seconds) > 1:
-        told = {"name": best.name, "seconds": best.seconds, "left": best.left, "pace": asdict(best.pace)}
+        told: dict[str, Any] = {"name": best.name, "seconds": best.seconds, "left": best.left}
+        told |= {"pace": asdict(best.pace), "paced": work >= PACED}
         stored.keep(_here(stored), json.dumps(told).encode())
     return best
 
@@ -181,7 +183,7 @@ def _tried(net: "nn.Module", window: "Tensor", head: Any, stored: Stored | None,
     reference, *others = names()
     look = prepared(reference, net, window, stored)
     best, seconds = Chosen(reference, look, usual_pace(reference)), dict[str, float]()
-    few = dict.fromkeys(others, "not tried: there is little to compute")
+    few = dict.fromkeys(others, LITTLE)
     if work <= 1:
         return replace(best, left=few)
     with torch.inference_mode():
@@ -269,6 +271,11 @@ def _known(stored: Stored | None, net: "nn.Module", window: "Tensor", work: floa
     try:
         told = json.loads(kept)
         seconds, reference = told["seconds"], names()[0]
+        # where there was less to compute when it was chosen, it was chosen from fewer
+        worth = [one for one, why in told["left"].items() if why == LITTLE and not _absent(one)]
+        paced = work < PACED or told["paced"]
+        if not paced or any(seconds[reference] * work >= pays_from(one) for one in worth):
+            return None
         saved = (seconds[reference] - seconds[told["name"]]) * work
         name = told["name"] if saved > LOADING else reference
         pace = Pace(**told["pace"]) if name == told["name"] else usual_pace(name)

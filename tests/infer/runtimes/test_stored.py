@@ -113,6 +113,27 @@ def test_what_saves_less_than_its_loading_is_left_alone(work: int, name: str, ca
     assert _choose.chosen("auto", own, window, None, kept, work).name == name
 
 
+def test_what_was_chosen_for_little_work_is_chosen_anew_for_much(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With six seconds of work one runtime is tried; with hours all are, and how many windows at a time."""
+    monkeypatch.setattr(_choose, "_timed", lambda look, x: (0.06, look(x)))
+    monkeypatch.setattr(_choose, "_absent", lambda name: "" if name.startswith("torch-channels") else "not here")
+    own, window = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1)).eval(), torch.randn(1, 1, 8, 8)
+    monkeypatch.setattr(_choose, "pays_from", lambda name: 5.0)
+    little = _choose.chosen("auto", own, window, None, _stored.Stored(key="b"), 100)
+    assert set(little.seconds) == {"torch", "torch-channels-last"}
+    told = {"name": "torch", "seconds": {"torch": 0.06, "other": 0.07}, "left": {"torch-channels-last": _choose.LITTLE}}
+    kept = _stored.Stored(key="c")
+    kept.keep(_choose._here(kept), json.dumps(told | {"pace": {}, "paced": False}).encode())
+    assert _choose.chosen("auto", own, window, None, kept, 50).seconds == told["seconds"], "there is little to do yet"
+    assert set(_choose.chosen("auto", own, window, None, kept, 100).seconds) == set(little.seconds)
+    # and what is kept then is taken, until there is enough to do for a pace
+    tried = _choose._tried
+    monkeypatch.setattr(_choose, "_tried", lambda *a: pytest.fail("tried again"))
+    assert set(_choose.chosen("auto", own, window, None, kept, 100).seconds) == set(little.seconds)
+    monkeypatch.setattr(_choose, "_tried", tried)
+    assert len(_choose.chosen("auto", own, window, None, kept, _choose.PACED).seconds) > 2
+
+
 def test_under_a_limit_nothing_is_tried(
     cache: Path, trained: Callable[[str], Run], ready: Callable[[str], Prepared]
 ) -> None:
