@@ -75,12 +75,16 @@ def fabric(plan: Plan, accelerator: str = "auto", devices: int = 1) -> "Fabric":
             from hilum.learn._strategy import Averaged
 
             strategy = Averaged(start_method="spawn")
-        return Fabric(
-            accelerator="cuda" if cuda else "cpu",
-            devices=devices,
-            strategy=strategy,
-            precision="bf16-mixed" if plan.learning["precision"] == "bfloat16" else "32-true",
-        )
+        precision: dict[str, Any] = {"precision": "32-true"}
+        if plan.learning["precision"] == "bfloat16":
+            precision = {"precision": "bf16-mixed"} if cuda else {"plugins": [_half_on_processors()]}
+        return Fabric(accelerator="cuda" if cuda else "cpu", devices=devices, strategy=strategy, **precision)
+
+
+def _half_on_processors() -> Any:
+    from hilum.learn._half import HalfOnProcessors
+
+    return HalfOnProcessors()
 
 
 def hold(kind: str = "cpu") -> bool:
