@@ -1,5 +1,7 @@
 """hilum: the command line. It only edits the plan and calls the verbs; here, and only here, things are printed."""
 
+import atexit
+import gc
 import json
 import re
 import shlex
@@ -425,6 +427,8 @@ def main() -> None:
     import logging
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    # as the process ends Python would search all that PyTorch made for cycles, which takes half a second
+    atexit.register(gc.freeze)
     # where a shell had it ignored, as of jobs in the background, it stays so
     heard = [n for n in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(n) != signal.SIG_IGN]
     before = {number: signal.signal(number, _end) for number in heard}
