@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from hilum.core.atomic import write_text
+from hilum.core.cells import is_formula
 from hilum.core.errors import HilumError, near
 
 
@@ -85,9 +86,11 @@ class Plan(Strict):
     @field_validator("classes")
     @classmethod
     def _differ(cls, value: list[ClassPlan]) -> list[ClassPlan]:
-        """No value and no name twice."""
+        """No value and no name twice, and no name that a spreadsheet would run: they stand in the tables of results."""
         if len({c.value for c in value}) < len(value) or len({c.name for c in value}) < len(value):
             raise ValueError("a value or a name is there twice")
+        if run := [c.name for c in value if is_formula(c.name)]:
+            raise ValueError(f"{run[0][:20]!r} is a formula to a spreadsheet, not a name")
         return value
 
     @field_validator("spacing", "patch", "normalisation")

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hilum.core.cells import is_formula
 from hilum.core.errors import HilumError
 from hilum.core.image import Table
 from hilum.io._guard import reading
@@ -150,7 +151,7 @@ def _columns(path: Path, records: list[tuple[int, list[str]]]) -> tuple[list[str
             raise HilumError(
                 "HIL-I11", f"{path} line {filled}: there is a value in column {at + 1}, which has no name", "Name it"
             )
-        if _formula(name):
+        if is_formula(name):
             raise HilumError("HIL-I11", f"{path} line {line}: the column name {name!r} is a formula", "Rename it")
     return names, body
 
@@ -162,19 +163,5 @@ def _faults(columns: list[str], body: list[tuple[int, list[str]]]) -> Iterator[s
             yield f"line {line}: {len(cells)} cells instead of {len(columns)}"
             continue
         for name, cell in zip(columns, cells, strict=True):
-            if _formula(cell):
+            if is_formula(cell):
                 yield f"line {line}: {name} is a formula ({cell[:20]!r})"
-
-
-def _formula(cell: str) -> bool:
-    """Whether a spreadsheet would run the cell: =, @, or a sign before something that is no number."""
-    if cell[:1] in ("=", "@"):
-        return True
-    if cell[:1] not in ("+", "-") or not any(c.isalnum() for c in cell):
-        # "+" and "--" are ordinary findings
-        return False
-    try:
-        float(cell.replace(",", ".", 1))
-    except ValueError:
-        return True
-    return False

@@ -54,6 +54,8 @@ def test_an_unknown_key_is_refused_with_near_names() -> None:
         {"patch": [32]}, {"patch": [32, 0]}, {"patch": [32, 32, 32]}, {"spacing": [1.0]}, {"spacing": [1.0, -1.0]},
         {"normalisation": []}, {"normalisation": [{"scheme": "magic"}]}, {"format": 2}, {"minutes": float("nan")},
         {"wrappers": ["private"]}, {"networks": []}, {"classes": [{"value": "x", "name": "y"}]},
+        {"classes": [{"value": 1, "name": "x"}, {"value": 2, "name": "x"}]},
+        {"classes": [{"value": 1, "name": "=HYPERLINK(1)"}]},
     ],
     ids=str,
 )  # fmt: skip
