@@ -73,7 +73,8 @@ def step(state: State, batch: dict[str, Any], k: int, update: Update) -> dict[st
         with torch.no_grad():
             fake = generator(torch.randn(len(real), state.task.in_channels(), device=real.device))
         distance = critic(real).mean() - critic(fake).mean()
-        penalty = gradient_penalty(critic, real, fake, weight=settings.penalty)
+        # the critic itself, in float32: the one that mixed precision wraps lets gradients be asked by its update alone
+        penalty = gradient_penalty(getattr(critic, "module", critic), real, fake, weight=settings.penalty)
         update("critic", penalty - distance)
         names = {"distance": float(distance.detach()), "penalty": float(penalty.detach())}
     made = -critic(generator(torch.randn(len(real), state.task.in_channels(), device=real.device))).mean()

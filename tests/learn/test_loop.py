@@ -58,6 +58,13 @@ def alike(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
+def test_a_generator_learns_in_bfloat16(tmp_path: Path, plan_of: PlanOf, ready: Ready) -> None:
+    plan = plan_of("generate")
+    plan = plan.model_copy(update={"learning": plan.learning | {"precision": "bfloat16"}})
+    begin(tmp_path / "run", plan, ready("generate")).run(resume=False)
+    assert all(tensor.isfinite().all() for tensor in weights(tmp_path / "run").values())
+
+
 @pytest.mark.parametrize("task", ["classify", "generate"])
 def test_t03_a_resumed_run_equals_the_uninterrupted_one(
     task: str, plan_of: PlanOf, ready: Ready, tmp_path: Path
