@@ -3,6 +3,7 @@
 import itertools
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,6 +66,9 @@ def test_a_folder_may_be_named_by_the_way_up(folder: Path) -> None:
         ("foldr: x\n", "HIL-PLAN-02"),
         ("labels: {a: everything}\n", "HIL-PLAN-03"),
         ("classes: {x: y}\n", "HIL-PLAN-03"),
+        ("labels: {any: [0, 1]}\n", "HIL-PLAN-03"),
+        ("labels: {whole: [1, 2], core: 2}\n", "HIL-PLAN-03"),
+        ("labels: {a: 1, b: 1}\n", "HIL-PLAN-03"),
         ("layout: strange\n", "HIL-CORE-02"),
         ("leave_out: [nobody]\n", "HIL-DATA-06"),
         ("- a\n- b\n", "HIL-DATA-03"),
@@ -88,6 +92,13 @@ def test_a_small_file_with_an_endless_value_is_refused_in_one_sentence(folder: P
     with pytest.raises(HilumError) as error:
         open_dataset(folder)
     assert error.value.code == "HIL-PLAN-03" and len(error.value.seen) < 1000
+
+
+@pytest.mark.parametrize("rule", [0, [0]])
+def test_the_background_is_no_class_also_where_somebody_names_it(rule: Any) -> None:
+    # as nnU-Net writes its dataset.json
+    assert Settings(labels={"background": rule, "tumour": 1}).labels == {"tumour": 1}
+    assert Settings(labels={"background": rule}).labels == {}
 
 
 def test_accepted_codes_are_written_with_or_without_hil() -> None:
