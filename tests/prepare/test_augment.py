@@ -175,6 +175,17 @@ def test_points_pass_through_the_spatial_part_only() -> None:
         # it would be the channels
         ("flip", {"axes": [-1]}, "HIL-PLAN-03"),
         ("low_resolution", {"axes": [0, 0]}, "HIL-PLAN-03"),
+        # the upper end first, a sign, what is divided by, more than always, parts of what is counted
+        ("blur", {"sigma": [1.0, 0.5]}, "HIL-PLAN-03"),
+        ("noise", {"deviation": -0.1}, "HIL-PLAN-03"),
+        ("rotate_scale", {"degrees": -15}, "HIL-PLAN-03"),
+        ("rotate_scale", {"scale": [0, 1.4]}, "HIL-PLAN-03"),
+        ("low_resolution", {"zoom": [0.0, 1.0]}, "HIL-PLAN-03"),
+        ("gamma", {"gamma": [-1, 1.5]}, "HIL-PLAN-03"),
+        ("gamma", {"probability": 7}, "HIL-PLAN-03"),
+        ("shift", {"share": float("nan")}, "HIL-PLAN-03"),
+        ("elastic", {"cells": 0}, "HIL-PLAN-03"),
+        ("motion", {"moves": 2.5}, "HIL-PLAN-03"),
     ],
 )
 def test_nonsense_is_refused_before_the_first_batch(name: str, options: dict[str, Any], code: str) -> None:
@@ -182,6 +193,20 @@ def test_nonsense_is_refused_before_the_first_batch(name: str, options: dict[str
         augment.check([AugmentPlan(name=name, options=options)])
     assert error.value.code == code
     augment.check([AugmentPlan(name="flip", options={"axes": [0]}), AugmentPlan(name="flip", options={"axes": []})])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_options_of_a_card_can_be_planned(name: str) -> None:
+    augment.check([AugmentPlan(name=name, options=dict(catalogue.card("hilum.prepare.augment", name)["options"]))])
+    augment.check([AugmentPlan(name=name, options=NOTHING[name] if "probability" in NOTHING[name] else {})])
+
+
+@pytest.mark.parametrize("scale", [[1.1, 1.4], [0.7, 0.9], [1.0, 1.0]])
+def test_scales_on_one_side_of_1_are_drawn_from_their_range(scale: list[float]) -> None:
+    plan = AugmentPlan(name="rotate_scale", options={"degrees": 0.0, "scale": scale, "probability": 1.0})
+    for seed in range(8):
+        ((_, params),) = augment.draw([plan], np.random.default_rng(seed), 2)
+        assert 1 / scale[1] - 1e-9 <= abs(np.linalg.det(params["matrix"])) ** 0.5 <= 1 / scale[0] + 1e-9
 
 
 def test_contrast_of_older_plans_still_bends_the_curve() -> None:

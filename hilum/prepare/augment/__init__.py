@@ -3,9 +3,11 @@
 A file has CARD (``about``, ``spatial``, ``options`` with their defaults), ``sample(rng, dims, **options) -> params``
 (plain data), ``apply(params, array (C, *space), kind "image" | "label")``, and where it moves space
 ``points(params, coordinates, shape)`` and, to share one interpolation with its neighbours in the record,
-``pull(params, places, shape)`` (see `_spatial`). ``exact`` in the card: its `apply` interpolates nothing.
+``pull(params, places, shape)`` (see `_spatial`). ``exact`` in the card: its `apply` interpolates nothing. ``factors``:
+options that are above 0, for something is divided by them or raised to them.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,22 +27,20 @@ Record = list[tuple[str, dict[str, Any]]]
 
 
 def check(plans: list[AugmentPlan]) -> None:
-    """Refuse an unknown augmentation, an unknown option, or a value of another kind than the default's."""
+    """Refuse an unknown augmentation, an unknown option, or a value of another kind or range than the default's."""
     for plan in plans:
-        known = catalogue.card(__name__, plan.name)["options"]
+        card = catalogue.card(__name__, plan.name)
+        known = card["options"]
         for option, value in plan.options.items():
             if option not in known:
                 hint = near(option, list(known))
                 raise HilumError("HIL-PLAN-02", f"Augmentation {plan.name!r} has no option {option!r}", hint)
-            if not _alike(value, known[option]):
-                raise HilumError(
-                    "HIL-PLAN-03", f"Option {option!r} of {plan.name!r} can not be {value!r}",
-                    f"Give something like {known[option]}",
-                )  # fmt: skip
-            # below 0 it would be the channels, which lie before them
-            if option == "axes" and (len(set(value)) < len(value) or any(type(v) is not int or v < 0 for v in value)):
-                seen = f"Option 'axes' of {plan.name!r} can not be {value!r}"
-                raise HilumError("HIL-PLAN-03", seen, "Count axes from 0, each once")
+            hint = f"Give something like {known[option]}"
+            if _alike(value, known[option]):
+                hint = _range(option, value, known[option], option in card.get("factors", ()))
+            if hint:
+                seen = f"Option {option!r} of {plan.name!r} can not be {value!r}"
+                raise HilumError("HIL-PLAN-03", seen, hint)
 
 
 def _alike(value: Any, default: Any) -> bool:
@@ -49,6 +49,23 @@ def _alike(value: Any, default: Any) -> bool:
         pair = len(default) == 2 and isinstance(value, list) and len(value) != 2
         return isinstance(value, list) and not pair and all(_alike(v, 0) for v in value)
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _range(option: str, value: Any, default: Any, factor: bool) -> str:
+    """What to give instead of a value that no augmentation can use; "" where it can."""
+    several = value if isinstance(value, list) else [value]
+    # below 0 it would be the channels, which lie before them
+    if option == "axes":
+        wrong = len(set(value)) < len(value) or any(type(v) is not int or v < 0 for v in value)
+        return "Count axes from 0, each once" if wrong else ""
+    if not all(math.isfinite(v) and v >= 0 for v in several) or (factor and min(several) <= 0):
+        return f"Give numbers {'above' if factor else 'from'} 0{'' if factor else ' on'}"
+    if isinstance(default, list) and value[0] > value[1]:
+        return "Give the lower end first"
+    if option == "probability" and value > 1:
+        return "Give a share, 0 to 1"
+    whole = type(default) is int and (type(value) is not int or value < 1)
+    return "Give a whole number from 1 on" if whole else ""
 
 
 def draw(plans: list[AugmentPlan], rng: np.random.Generator, dims: int) -> Record:

@@ -9,6 +9,7 @@ from hilum.core.image import Array
 CARD = {
     "about": "scales brightness, and contrast about each channel's mean, each with `probability`",
     "spatial": False,
+    "factors": ["gamma"],
     "options": {"factor": [0.75, 1.25], "gamma": [1.0, 1.0], "probability": 0.15},
 }
 

@@ -11,6 +11,7 @@ CARD = {
     "about": "bends the grey curve by a power, from the dark or (share `inverted`) from the bright end; "
     "mean and spread stay",
     "spatial": False,
+    "factors": ["gamma"],
     "options": {"gamma": [0.7, 1.5], "inverted": 0.0, "probability": 0.3},
 }
 

@@ -9,6 +9,7 @@ from hilum.core.image import Array
 CARD = {
     "about": "goes down to `zoom` of the resolution by nearest and back up linearly, along all of `axes`",
     "spatial": False,
+    "factors": ["zoom"],
     "options": {"zoom": [0.5, 1.0], "axes": [0, 1, 2], "probability": 0.125},
 }
 # nnU-Net: 0.25, and then each channel with one half.

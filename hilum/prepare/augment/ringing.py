@@ -9,6 +9,7 @@ from hilum.core.image import Array
 CARD = {
     "about": "MR: keeps the lowest `keep` of the frequencies along one axis, which rings beside edges",
     "spatial": False,
+    "factors": ["keep"],
     "options": {"keep": [0.4, 0.8], "probability": 0.05},
 }
 

@@ -10,6 +10,7 @@ from hilum.prepare.augment import _spatial
 CARD = {
     "about": "rotates and scales about the centre (linear; labels nearest), nnU-Net's ranges by default",
     "spatial": True,
+    "factors": ["scale"],
     "options": {"degrees": 30.0, "scale": [0.7, 1.4], "axes": [0, 1, 2], "probability": 0.2},
 }
 
@@ -26,7 +27,10 @@ def sample(
         matrix = _spatial.turn(dims, angles, used)
     if rescale:
         # below and above one equally often, so that sizes are not pushed one way
-        factor = rng.uniform(scale[0], 1) if rng.random() < 0.5 else rng.uniform(1, scale[1])
+        low, high = scale
+        if low <= 1 <= high:
+            low, high = (low, 1) if rng.random() < 0.5 else (1, high)
+        factor = rng.uniform(low, high)
         matrix = matrix @ np.diag([1 / factor if a in used else 1.0 for a in range(dims)])
     return {"matrix": matrix.tolist() if rotate or rescale else None}
 
