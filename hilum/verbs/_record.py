@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hilum import __version__
 from hilum.core.atomic import UNFINISHED, write_json
 from hilum.core.errors import HilumError
 from hilum.core.findings import INTENDED_USE
@@ -15,6 +17,8 @@ from hilum.core.image import Case
 from hilum.core.lock import NAME as LOCK
 from hilum.core.lock import locked
 from hilum.core.run import Run
+
+log = logging.getLogger(__name__)
 
 NAME = "predictions.json"
 
@@ -93,25 +97,39 @@ def _other(folder: Path) -> HilumError:
 def left(record: dict[str, Any], cases: Sequence[Case], folder: Path) -> dict[str, str]:
     """{case: its `stamp`} of those that have no result yet, or whose files are gone.
 
+    Results of another version of Hilum stay as they are, with a warning: the same call to another would not give them.
+
     Errors: HIL-CORE-03 where a result was made of other files than the case of its name has now.
     """
     found = {}
     for case in cases:
         done, now = record["done"].get(case.id), stamp(case)
-        if done is not None and done["inputs"] != now:
+        # before 2026-11-28 labels were among what a result was made of
+        if done is not None and done["inputs"] not in (now, stamp(case, labels=True)):
             raise HilumError(
                 "HIL-CORE-03", f"{folder} holds a result of another {case.id}: its files differ, or have changed since",
                 "Choose another --out",
             )  # fmt: skip
         if done is None or not all((folder / name).is_file() for name in done["files"]):
             found[case.id] = now
+    versions = [row["hilum"] for row in record["done"].values() if row.get("hilum", __version__) != __version__]
+    if versions:
+        log.warning(
+            "%d results in %s are of Hilum %s, and this is %s: give another --out to have all of them alike",
+            len(versions), folder, ", ".join(sorted(set(versions))), __version__,
+        )  # fmt: skip
     return found
 
 
-def stamp(case: Case) -> str:
-    """What tells whether a case is still made of the same files: a hash of their paths, sizes and times of change."""
+def stamp(case: Case, labels: bool = False) -> str:
+    """What tells whether a case is still made of the same files: a hash of their paths, sizes and times of change.
+
+    labels: those too, which no prediction reads: one that is drawn or corrected changes no result.
+    """
     seen = []
     for role, item in sorted(case.items.items()):
+        if not labels and role.partition("@")[0].endswith("label"):
+            continue
         for file in getattr(item, "files", ()):
             about = file.stat() if file.exists() else None
             seen.append([role, str(file.resolve()), about and [about.st_size, about.st_mtime_ns]])
@@ -146,5 +164,5 @@ def noted(record: dict[str, Any], name: str, inputs: str, outcome: Any, folder: 
     if isinstance(outcome, HilumError):
         record["failed"].append({"case": name, "code": outcome.code, "why": str(outcome)})
     else:
-        record["done"][name] = {"inputs": inputs} | outcome
+        record["done"][name] = {"inputs": inputs, "hilum": __version__} | outcome
     write_json(folder / NAME, record)

@@ -253,11 +253,11 @@ def test_every_file_of_an_item_is_looked_at(data: Any, tmp_path: Path) -> None:
         path.write_bytes(b"one")
     items = {
         "image": Channels(tuple(_source.FileSource(p, "nifti") for p in parts)),
-        "label": _source.FileSource(series, "dicom"),
+        "moving": _source.FileSource(series, "dicom"),
         "fixed": _source.FileSource(tmp_path, "dicom", options={"files": ["series/1.dcm"]}),
     }
     case = Case("a", "", items)
-    assert case.items["image"].files == tuple(parts) and case.items["label"].files == tuple(slices)
+    assert case.items["image"].files == tuple(parts) and case.items["moving"].files == tuple(slices)
     assert case.items["fixed"].files == (slices[0],)
     seen = {_record.stamp(case)}
     for path in [*parts, *slices]:
@@ -266,6 +266,41 @@ def test_every_file_of_an_item_is_looked_at(data: Any, tmp_path: Path) -> None:
     assert len(seen) == 5
     slices[0].unlink()
     assert _record.stamp(case) not in seen
+
+
+def test_results_of_another_version_stay_and_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    record: dict[str, Any] = {"done": {}, "failed": []}
+    case = Case("a", "", {})
+    _record.noted(record, "a", _record.stamp(case), {"files": []}, tmp_path)
+    assert _record.left(record, [case], tmp_path) == {} and not caplog.messages
+    monkeypatch.setattr(_record, "__version__", "99.0")
+    assert _record.left(record, [case], tmp_path) == {}
+    (said,) = caplog.messages
+    assert said.startswith("1 results") and "99.0" in said and "--out" in said
+    # of folders that were written before it was noted nothing is known
+    del record["done"]["a"]["hilum"]
+    assert _record.left(record, [case], tmp_path) == {} and len(caplog.messages) == 1
+
+
+def test_labels_that_are_drawn_or_corrected_change_no_result(tmp_path: Path) -> None:
+    image, label = tmp_path / "a.png", tmp_path / "a_label.png"
+    image.write_bytes(b"one")
+    alone = Case("a", "", {"image": _source.FileSource(image, "raster")})
+    roles = ("label", "label@anna", "fixed_label")
+    both = Case("a", "", alone.items | {role: _source.FileSource(label, "raster") for role in roles})
+    before = _record.stamp(alone)
+    label.write_bytes(b"drawn")
+    # as folders had it that were written before
+    record = {"done": {"a": {"inputs": _record.stamp(both, labels=True), "files": []}}}
+    assert _record.stamp(both) == before and _record.left(record, [both], tmp_path) == {}
+    record["done"]["a"]["inputs"] = before
+    label.write_bytes(b"corrected")
+    assert _record.left(record, [both], tmp_path) == {}
+    image.write_bytes(b"another")
+    with pytest.raises(HilumError, match="HIL-CORE-03"):
+        _record.left(record, [both], tmp_path)
 
 
 def test_t11_a_slice_or_a_channel_that_changes_is_seen(tmp_path: Path) -> None:
@@ -292,7 +327,7 @@ def test_t11_voxels_beside_their_header_are_looked_at_and_a_note_beside_slices_i
         "NDims = 3\nDimSize = 2 2 2\nElementType = MET_UCHAR\nElementSpacing = 1 1 1\nElementDataFile = a.raw\n"
     )
     (tmp_path / "a.raw").write_bytes(bytes(8))
-    items = {"image": _source.FileSource(header, "metaimage"), "label": _source.FileSource(series, "dicom")}
+    items = {"image": _source.FileSource(header, "metaimage"), "validity": _source.FileSource(series, "dicom")}
     case = Case("a", "", items)
     before, stamps = _record.stamp(case), Stamps([case])
     (series / ".DS_Store").write_bytes(b"left by a system")
