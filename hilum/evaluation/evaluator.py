@@ -19,7 +19,8 @@ from hilum.core.image import Array, Case
 from hilum.core.progress import Progress, quiet
 from hilum.evaluation import _rarest
 from hilum.evaluation.bootstrap import Estimate, interval, interval_of_set
-from hilum.infer.predictor import FAULTS, Predictor
+from hilum.infer.faults import FAULTS, fault
+from hilum.infer.predictor import Predictor
 from hilum.metrics import _names, latency_s, throughput
 from hilum.tasks._task import Judged, headline_value
 
@@ -87,18 +88,19 @@ def judge_all(
             result = predictor(case)
             seconds = latency_s.measure(began, time.perf_counter()) if judged else None
             found = predictor.task.judge(result, case)
-            judged.append(replace(found, values=found.values | {"latency_s": {"": seconds}}))
             for watcher in watch:
                 watcher(case, result)
+            judged.append(replace(found, values=found.values | {"latency_s": {"": seconds}}))
             # the findings of all cases would not fit into memory
             results[case.id] = replace(result, findings={})
             for warning in result.warnings:
                 warnings.setdefault(warning, []).append(case.id)
-        except HilumError as error:
-            if error.code in FAULTS:
+        except Exception as error:
+            lost_by = fault(error, case)
+            if lost_by.code in FAULTS:
                 raise
-            missing.append((case, str(error)))
-            log.warning("case %s gave no result: %s", case.id, error.code)
+            missing.append((case, str(lost_by)))
+            log.warning("case %s gave no result: %s", case.id, lost_by.code)
         progress("evaluate", number + 1, len(cases), case.id)
     if not judged:
         raise HilumError(

@@ -20,7 +20,8 @@ from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
 from hilum.infer._asked import by_class
 from hilum.infer._region import Hint, Margin, around
-from hilum.infer.predictor import FAULTS, Predictor
+from hilum.infer.faults import FAULTS
+from hilum.infer.predictor import Predictor
 from hilum.prepare import grid
 from hilum.tasks import _task
 

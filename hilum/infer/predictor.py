@@ -21,8 +21,6 @@ from hilum.infer._pooled import Last
 from hilum.infer._region import EDGE, MARGIN, Guide, Hint, aside, too_little
 from hilum.infer.near import Near
 
-FAULTS = {"HIL-INFER-12", "HIL-INFER-13", "HIL-INFER-14", "HIL-INFER-15", "HIL-INFER-22"}
-# Of a runtime or of its device: they say nothing of the model or the case.
 GUIDED = (
     "HIL-INFER-24: not every window was looked at, as the coarse model said; what a run promises is learned of whole "
     "images"

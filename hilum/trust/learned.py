@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from hilum.core.calibration import Calibration, Gate, Opinions, Sets
-from hilum.core.errors import HilumError
 from hilum.core.evenly import evenly
 from hilum.core.image import Array, Case
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
 from hilum.infer import streamed
-from hilum.infer.predictor import FAULTS, Predictor
+from hilum.infer.faults import FAULTS, fault
+from hilum.infer.predictor import Predictor
 from hilum.metrics import _names
 from hilum.tasks import _build
 from hilum.tasks._task import Judged, headline_value
@@ -122,10 +122,11 @@ def _seen(predictor: Predictor, cases: Sequence[Case], answers: bool, progress: 
     for number, case in enumerate(cases, 1):
         try:
             _look(predictor, case, seen, answers)
-        except HilumError as fault:
-            if fault.code in FAULTS:
+        except Exception as error:
+            lost_by = fault(error, case)
+            if lost_by.code in FAULTS:
                 raise
-            log.warning("case %s is left out of the calibration: %s", case.id, fault.code)
+            log.warning("case %s is left out of the calibration: %s", case.id, lost_by.code)
         progress("calibrate", number, len(cases), case.id)
     return seen
 

@@ -1,7 +1,5 @@
 """Many cases one after the other: while one is computed, the next is read and the last is written."""
 
-import errno
-import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,12 +9,9 @@ from typing import Any, TypeVar
 
 from hilum.core.errors import HilumError
 from hilum.core.image import Case, Image, Source
-
-log = logging.getLogger(__name__)
+from hilum.infer.faults import fault
 
 T = TypeVar("T")
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
-# What the system says where no result can be written any more: then further cases would be computed in vain.
 Outcome = Any
 # What became of a case: what the work gave, or the HilumError that ended it.
 
@@ -94,21 +89,6 @@ def _read(case: Case, coming: "Future[tuple[Case, float]]") -> tuple[Case, float
         return *coming.result(), None
     except Exception as error:
         return case, 0.0, fault(error, case)
-
-
-def fault(error: Exception, case: Case) -> HilumError:
-    """An error as what one case costs. Raised again: what would cost every further case too."""
-    if isinstance(error, HilumError):
-        # anew: the frames of the one that was raised hold the case as it was read and prepared
-        return HilumError(error.code, error.seen, error.remedy)
-    if isinstance(error, OSError) and error.errno in FULL:
-        raise error
-    log.info("%s", case.id, exc_info=error)
-    words = " ".join(str(error).split())[:300]
-    return HilumError(
-        "HIL-INFER-18", f"{case.id} ended in an error that is none of Hilum's own ({type(error).__name__}: {words})",
-        "If memory ran out, use --memory or crop the image; else report it as a bug",
-    )  # fmt: skip
 
 
 def read(case: Case, roles: Sequence[str]) -> tuple[Case, float]:

@@ -117,6 +117,29 @@ def test_a_missing_case_counts_as_the_worst_in_means(trained: Trained, ready: Re
         assert lost.metrics[name]["mean"] == pytest.approx(alone[name]["mean"] / 2, abs=2e-6)
 
 
+@pytest.mark.parametrize("where", ["predictor", "watch"])
+def test_any_error_costs_the_case_that_it_meets(
+    where: str, trained: Trained, ready: Ready, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases = list(ready("segment").dataset.cases)[:2]
+
+    def short(case: Case) -> None:
+        if case.id == cases[1].id:
+            raise MemoryError("can't allocate")
+
+    class Short(Predictor):
+        def __call__(self, case: Case, *rest: Any) -> Any:
+            if where == "predictor":
+                short(case)
+            return super().__call__(case, *rest)
+
+    watch = [lambda case, _: short(case)] if where == "watch" else []
+    done = judge_all(Short(trained("segment")), cases, watch=watch)
+    assert [j.case for j in done.judged] == [cases[0].id]
+    ((case, why),) = done.missing
+    assert case.id == cases[1].id and "can't allocate" in why and "HIL-INFER-18" in why
+
+
 @pytest.mark.parametrize("task", ["classify", "detect"])
 def test_a_missing_case_counts_as_the_worst_in_set_metrics(task: str, trained: Trained, ready: Ready) -> None:
     predictor = Predictor(trained(task))

@@ -1,11 +1,12 @@
 """A run learns on its validation part what its answers are worth, keeps it, and says it with every result."""
 
+import errno
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -167,6 +168,23 @@ def test_a_run_of_which_nothing_can_be_learned_is_refused_and_stays_as_it_is(
     with pytest.raises(HilumError, match="HIL-TRUST-21"):
         calibrate(run.path, data(task))
     assert (run.hashes(), run.ledger()) == before
+
+
+def test_any_error_leaves_out_the_case_that_it_meets(monkeypatch: pytest.MonkeyPatch) -> None:
+    fault: Exception = MemoryError("can't allocate")
+
+    def look(predictor: Any, case: Case, seen: learned.Seen, answers: bool) -> None:
+        if case.id == "b":
+            raise fault
+        seen.groups.append(case.id)
+
+    monkeypatch.setattr(learned, "_look", look)
+    cases, nobody = [Case(name, name, {}) for name in "abc"], cast("Any", None)
+    assert learned._seen(nobody, cases, True, quiet).groups == ["a", "c"]
+    # a disk that is full costs all that come
+    fault = OSError(errno.ENOSPC, "no space left")
+    with pytest.raises(OSError, match="no space left"):
+        learned._seen(nobody, cases, True, quiet)
 
 
 def test_m05_a_calibration_for_other_classes_is_refused(slices: tuple[Path, Path], tmp_path: Path) -> None:
