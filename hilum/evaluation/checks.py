@@ -10,7 +10,8 @@ from hilum.core.errors import HilumError
 from hilum.core.evenly import evenly
 from hilum.core.findings import Result
 from hilum.core.image import Array, Case
-from hilum.evaluation.bootstrap import FEW, interval_of_set, paired
+from hilum.evaluation import _rarest
+from hilum.evaluation.bootstrap import FEW, Estimate, interval_of_set, paired
 from hilum.infer.predictor import Predictor
 from hilum.metrics import balanced_accuracy, dice
 from hilum.tasks import _task
@@ -82,19 +83,15 @@ def frame_alone(predictor: Predictor, cases: Sequence[Case]) -> dict[str, Any] |
     blind.plan = plan.edited({"options.control": "border"})
     blind.task = _task.load(blind.plan)
     chosen = evenly(cases, MOST)
-    records, groups = [], []
+    judged: list[_task.Judged] = []
     for case in chosen:
         try:
-            records.append(blind.task.judge(blind.opinion(case).result, case).record)
-            groups.append(case.group)
+            judged.append(blind.task.judge(blind.opinion(case).result, case))
         except HilumError:
             # it has failed before, and is counted there
             continue
-
-    def measured(rows: list[Any]) -> float | None:
-        return balanced_accuracy.measure(np.array([r[0] for r in rows]), np.array([r[1] for r in rows]))
-
-    found = interval_of_set(records, groups, measured, RESAMPLES)
+    records = [one.record for one in judged]
+    found = _balanced(judged)
     if found.mean is None or found.low is None or found.high is None:
         return {"gives away": False, "sentence": _not_judged(found.groups)}
     chance = 1 / len({r[1] for r in records})
@@ -103,10 +100,24 @@ def frame_alone(predictor: Predictor, cases: Sequence[Case]) -> dict[str, Any] |
     return row | {"gives away": found.low > chance + MARGIN, "sentence": _words(row)}
 
 
+def _balanced(judged: Sequence[_task.Judged]) -> Estimate:
+    """Balanced accuracy with its interval, as the evaluator tells it: it rests on the groups of the rarest class."""
+    name, records = "balanced_accuracy", [one.record for one in judged]
+    if not judged:
+        return interval_of_set([], [], lambda rows: None)
+
+    def measured(rows: list[Any]) -> float | None:
+        return balanced_accuracy.measure(np.array([r[0] for r in rows]), np.array([r[1] for r in rows]))
+
+    rested, groups = _rarest.groups(name, judged), [one.group for one in judged]
+    found = interval_of_set(records, groups, _rarest.whole(name, measured, records), RESAMPLES, rests_on=rested)
+    return _rarest.spared(_rarest.enough(found, rested), name, judged)
+
+
 def _not_judged(groups: int) -> str:
     return (
         "Whether the frame of the images alone gives the class away could not be judged: it takes "
-        f"{FEW} independent groups, and these cases make {groups}."
+        f"{FEW} independent groups of every class, and of one these cases make {groups}."
     )
 
 

@@ -10,11 +10,12 @@ from PIL import Image as Picture
 from hilum.core.findings import Mask, Result
 from hilum.core.run import Run
 from hilum.evaluation.bootstrap import Estimate
-from hilum.evaluation.checks import Mirrors, _words, frame_alone
+from hilum.evaluation.checks import Mirrors, _balanced, _words, frame_alone
 from hilum.infer.predictor import Predictor
 from hilum.planning.planner import look
 from hilum.tasks import _task
 from hilum.tasks._labels import stored
+from hilum.tasks._task import Judged
 from hilum.verbs.evaluate import evaluate
 from hilum.verbs.train import train
 
@@ -82,7 +83,23 @@ def test_of_few_groups_it_is_said_that_the_frame_was_not_judged(
 ) -> None:
     run = trained("classify")
     cases = [c for c, _ in look(data("classify"), "classify", 0).units(run.plan)][:3]
-    monkeypatch.setattr("hilum.evaluation.checks.interval_of_set", lambda *_: Estimate(0.5, None, None, 3, 3))
+    monkeypatch.setattr("hilum.evaluation.checks._balanced", lambda _: Estimate(0.5, None, None, 3, 3))
     found = frame_alone(Predictor(run), cases)
     assert found is not None and found["gives away"] is False
-    assert found["sentence"].endswith("could not be judged: it takes 6 independent groups, and these cases make 3.")
+    assert found["sentence"].endswith("it takes 6 independent groups of every class, and of one these cases make 3.")
+
+
+def test_the_frame_is_judged_by_the_groups_of_the_rarest_class() -> None:
+    """Forty controls answered at random and four of the other class, all right by chance: that shows nothing."""
+    rng = np.random.default_rng(0)
+
+    def answered(count: int, truth: int, right: float) -> list[Judged]:
+        answers = [np.eye(2)[truth if rng.random() < right else 1 - truth] for _ in range(count)]
+        return [Judged(f"{truth}{n}", f"{truth}{n}", {}, (row, truth)) for n, row in enumerate(answers)]
+
+    few = _balanced(answered(40, 0, 0.4) + answered(4, 1, 1.0))
+    assert few.mean is not None and few.mean > 0.55 and few.groups == 4 and few.low is None
+    # eight of eight rule out no more than the exact binomial limit does
+    more = _balanced(answered(40, 0, 0.5) + answered(8, 1, 1.0))
+    assert more.low is not None and more.low < 0.6
+    assert _balanced([]).mean is None
