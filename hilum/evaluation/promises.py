@@ -50,7 +50,8 @@ class Promises:
                 (value, name), *_ = mask.classes.items()
                 there, reached = channels == places[value], mask.array == value
                 if there.any():
-                    larger = reached.sum() / max(1, int((result["mask"].array == value).sum()))
+                    own = (result["mask"].array == value) & (channels >= 0)
+                    larger = (reached & (channels >= 0)).sum() / max(1, int(own.sum()))
                     self.missed[name].append((1 - float(reached[there].mean()), float(larger), case.group))
 
     def judged(self, judged: list[Judged], results: dict[str, Result]) -> None:

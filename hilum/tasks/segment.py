@@ -268,7 +268,10 @@ class Task(_task.Task):
         values = placed.labels_back(from_channels(_pieces.largest(reduced, self.single), self.plan))
         if VALIDITY in case.items:
             # nothing was learned there, so nothing is said
-            values[~valid(case, placed.image)[0]] = 0
+            outside = ~valid(case, placed.image)[0]
+            values[outside] = 0
+            if probability is not None:
+                probability[outside] = 0
         return _task.result_of({"mask": Mask(values, classes, affine, probability=probability)}, case, placed.image)
 
     def judge(self, result: Result, case: Case) -> _task.Judged:

@@ -72,8 +72,11 @@ def wide_names(classes: Sequence[ClassPlan]) -> list[str]:
     return [n if folded.count(n.lower()) == 1 else f"{n}_{c.value}" for n, c in zip(names, classes, strict=True)]
 
 
-def wide_masks(opinion: Opinion, task: Task, known: Wide) -> dict[str, Mask]:
-    """{"wide_<class>": Mask} of the classes that have a threshold."""
+def wide_masks(opinion: Opinion, task: Task, known: Wide, where: Array | None = None) -> dict[str, Mask]:
+    """{"wide_<class>": Mask} of the classes that have a threshold.
+
+    where: (*space) bool, outside of which nothing is said; None: everywhere.
+    """
     found: dict[str, Mask] = {}
     names = wide_names(task.plan.classes)
     for channel, one in enumerate(task.plan.classes, 1):
@@ -82,6 +85,8 @@ def wide_masks(opinion: Opinion, task: Task, known: Wide) -> dict[str, Mask]:
             chance = reached(opinion, task, channel)
             # compared as `false_negative_losses` does, in float32
             inside = chance >= np.float32(threshold)
+            if where is not None:
+                inside &= where
             values = np.where(inside, one.value, 0).astype(np.min_scalar_type(one.value))
             found[names[channel - 1]] = Mask(values, {one.value: one.name}, opinion.result["mask"].affine)
     return found

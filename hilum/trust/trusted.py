@@ -14,6 +14,7 @@ from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
 from hilum.infer import streamed
 from hilum.infer.predictor import Opinion
+from hilum.tasks._labels import VALIDITY, valid
 from hilum.trust import conformal, doubt, foreseen, inputs, maps, outlier, promises, quality
 from hilum.trust.calibration import applied
 from hilum.trust.gate import Look, decide
@@ -69,7 +70,7 @@ class Trusted(Several):
         elif task == "segment":
             near = opinion.near or streamed.of_scores(opinion.logits[: 1 + len(self.plan.classes)])
             uncertain = doubt.of_mask(doubt.sight(near), known.scaling)
-            findings |= self._further(opinion, known)
+            findings |= self._further(opinion, known, case)
         elif task == "reconstruct" and known.foreseen is not None:
             seen = foreseen.evidence(self.task, opinion)
             uncertain = None if seen is None else foreseen.doubt(foreseen.value(known.foreseen, seen))
@@ -106,11 +107,12 @@ class Trusted(Several):
             meta["set"] = [row.name for row, held in zip(scores.rows, inside, strict=True) if held]
         return _named(scores, scaled), doubt.of_class(scaled)
 
-    def _further(self, opinion: Opinion, known: Calibration) -> dict[str, Any]:
+    def _further(self, opinion: Opinion, known: Calibration, case: Case) -> dict[str, Any]:
         """Wide masks and maps of doubt, where they are asked for and known."""
         found: dict[str, Any] = {}
         if self.wide and known.wide is not None:
-            found |= promises.wide_masks(opinion, self.task, known.wide)
+            where = valid(case, opinion.prepared["placed"].image)[0] if VALIDITY in case.items else None
+            found |= promises.wide_masks(opinion, self.task, known.wide, where)
         if self.maps:
             found |= {name: Picture(image, "0..1") for name, image in maps.of_mask(opinion, self.task, known).items()}
         return found

@@ -43,6 +43,10 @@ def test_a_wide_mask_holds_what_was_found_and_what_reaches_the_threshold() -> No
     assert name == "wide_cell" and not rest and mask.classes == {3: "cell"}
     np.testing.assert_array_equal(mask.array, [[0, 0, 3, 3], [0, 3, 3, 3]])
     assert not promises.wide_masks(opinion, task, known.model_copy(update={"thresholds": {"cell": None}}))
+    # where nothing was learned nothing is said
+    where = np.array([[True, True, True, False], [True, False, True, True]])
+    mask = promises.wide_masks(opinion, task, known, where)["wide_cell"]
+    np.testing.assert_array_equal(mask.array, [[0, 0, 3, 0], [0, 0, 3, 3]])
 
 
 def test_sizes_have_a_unit() -> None:
