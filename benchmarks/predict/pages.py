@@ -154,6 +154,11 @@ def verdicts(cell: Row) -> list[str]:
             told = f"{fast:.2f} times as fast (target {FASTER:g}: {_met(fast >= FASTER)})"
             said.append(f"Rows i, {name}: {told} and 1/{small:.2f}")
             said[-1] += f" of the peak memory of the faster peer (target 1/{SMALLER:g}: {_met(small >= SMALLER)})."
+            floor = floors(cell)["float32"]
+            most = peer["seconds"] / floor
+            if most < FASTER:
+                said[-1] += f" The products alone take {floor:.1f} s in float32 here (the floor, below), so that "
+                said[-1] += f"nothing that computes every window could be over {most:.2f} times as fast."
         else:
             told = f"{fast:.2f} times as fast (target {ENGINE:g}: {_met(fast >= ENGINE)})"
             said.append(f"Rows ii, {system['runtime']}: {told}.")
@@ -210,15 +215,20 @@ def spent(system: Row) -> dict[str, float]:
     return found | {"rest": max(0.0, middle["seconds"] - sum(found.values()))}
 
 
+def floors(cell: Row) -> dict[str, float]:
+    """Seconds of the products alone, by precision."""
+    flops, peaks = sum(g["flops"] for g in cell["floor"]["images"]), cell["floor"]["peaks"]
+    return {kind: flops / peaks[kind]["most"] for kind in ("float32", "bfloat16") if kind in peaks}
+
+
 def distance(cell: Row) -> list[str]:
     """The floor, and how far each of Hilum's systems is above it."""
     flops, peaks = sum(g["flops"] for g in cell["floor"]["images"]), cell["floor"]["peaks"]
-    windows = sum(g["windows"] for g in cell["floor"]["images"])
-    floors = {kind: flops / peaks[kind]["most"] for kind in ("float32", "bfloat16") if kind in peaks}
+    windows, least = sum(g["windows"] for g in cell["floor"]["images"]), floors(cell)
     lines = [
         f"Floor: {windows} windows, {flops / 1e12:.2f} TFLOP (a multiply and an add are two; no window skipped); the "
         + ", ".join(
-            f"fastest product in {k} made {peaks[k]['most'] / 1e9:.0f} GFLOP/s: {s:.1f} s" for k, s in floors.items()
+            f"fastest product in {k} made {peaks[k]['most'] / 1e9:.0f} GFLOP/s: {s:.1f} s" for k, s in least.items()
         )
         + ".",
         "",
@@ -226,11 +236,11 @@ def distance(cell: Row) -> list[str]:
     rows = []
     for name, system in cell["systems"].items():
         if worked(system):
-            kind = "bfloat16" if "bf16" in system["runtime"] and "bfloat16" in floors else "float32"
+            kind = "bfloat16" if "bf16" in system["runtime"] and "bfloat16" in least else "float32"
             network = spent(system).get("network")
-            row = {"system": name, "floor s": f"{floors[kind]:.1f}"}
-            row["all / floor"] = f"{system['seconds'] / floors[kind]:.2f}"
-            rows.append(row | {"network / floor": None if not network else f"{network / floors[kind]:.2f}"})
+            row = {"system": name, "floor s": f"{least[kind]:.1f}"}
+            row["all / floor"] = f"{system['seconds'] / least[kind]:.2f}"
+            rows.append(row | {"network / floor": None if not network else f"{network / least[kind]:.2f}"})
     return [*lines, *_lines(rows), "", "Below 1: windows were skipped, or 8-bit products are faster than the floor's."]
 
 
