@@ -4,6 +4,7 @@ What is too large by its header alone is refused before it is read.
 """
 
 import math
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -35,8 +36,9 @@ LABELS, PIECES = 4, 7
 # labels before and after, where a class is (1), and the numbers of its pieces (4).
 READERS = 2
 # Copies that another reader holds while it looks at what was written: as it reads, and as it hands it on.
-WRITERS = 200 << 20
-# Libraries that are loaded when the first result is written and checked, and what they hold besides; about.
+WRITERS, LAST = 200 << 20, "SimpleITK"
+# Libraries that are loaded when the first result is written and checked, and what they hold besides; about. Of further
+# results they are there already, and the last one tells.
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,7 @@ def of(
         window=cost.window,
         ring=ring_memory(tiles, channels),
         scores=SCRATCH * CHUNK * BYTES + (at_a_time(tiles.shape[1:]) + 2 * REACH) * plane * DISTANCE,
-        labels=_labels(grid, own, maps, pictures, single) + WRITERS,
+        labels=_labels(grid, own, maps, pictures, single) + (0 if LAST in sys.modules else WRITERS),
         seconds=round(cost.seconds * tiles.count, 4),
         # a peak that was there before says nothing of this case
         read=until if earlier is not None and until > earlier else 0,

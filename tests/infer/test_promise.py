@@ -73,7 +73,7 @@ def test_what_is_promised_is_what_is_held(classes: int) -> None:
     assert ring == min(classes, 16) * 128 * 128 * 4 * (32 + 12)
 
 
-def test_maps_and_pieces_are_counted() -> None:
+def test_maps_and_pieces_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """A map on the image's grid has four bytes a voxel, and another reader holds it twice while it checks the file."""
     image = np.zeros((1, 40, 50, 60), dtype=np.uint8)
     tiles = windows.tiling((20, 25, 30), [16, 16, 16], 0.0)
@@ -82,12 +82,16 @@ def test_maps_and_pieces_are_counted() -> None:
         return promise.of(lambda: promise.Tried(0, 0.0), tiles, 2, 0, image, **words).labels
 
     own, grid = 40 * 50 * 60, 20 * 25 * 30
+    monkeypatch.delitem(sys.modules, promise.LAST, raising=False)
     # of a mask: itself, and twice what is checked
     assert labels() == promise.WRITERS + 4 * grid + 3 * own
     assert labels(maps=1, pictures=1) == promise.WRITERS + 4 * grid + (1 + 4 + 2 * 4) * own
     # what is asked of a network of a system is no picture
     assert labels(maps=1) == promise.WRITERS + 4 * grid + (1 + 4 + 2) * own
     assert labels(single=True) == labels() + 3 * grid
+    # of further results the libraries are there, and held by the process
+    monkeypatch.setitem(sys.modules, promise.LAST, None)
+    assert labels() == 4 * grid + 3 * own
 
 
 def test_a_prediction_counts_its_maps_and_pieces(
