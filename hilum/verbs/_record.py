@@ -97,7 +97,7 @@ def _other(folder: Path) -> HilumError:
 def left(record: dict[str, Any], cases: Sequence[Case], folder: Path) -> dict[str, str]:
     """{case: its `stamp`} of those that have no result yet, or whose files are gone.
 
-    Results of another version of Hilum stay as they are, with a warning: the same call to another would not give them.
+    What another version of Hilum computed stays, with a warning: this one may give other results.
 
     Errors: HIL-CORE-03 where a result was made of other files than the case of its name has now.
     """
