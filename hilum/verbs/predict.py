@@ -19,11 +19,12 @@ from hilum.core.sizes import parse_size
 from hilum.data.dataset import accepted, left_aside, open_dataset
 from hilum.data.layouts._files import stem
 from hilum.infer import export, promise
+from hilum.infer._asked import EIGHT, check_eight
 from hilum.infer.coarse import check
 from hilum.infer.runtimes import _choose
 from hilum.io import _names, _source
 from hilum.io._dicom import seg_write
-from hilum.tasks import _instances, _pairs
+from hilum.tasks import _instances, _pairs, _task
 from hilum.trust import promises
 from hilum.trust.system import trusted
 from hilum.verbs import _cluster, _flow, _lists, _record
@@ -78,7 +79,8 @@ def predict(
         raise HilumError("HIL-INFER-11", f"There is no order {order!r}", f"Use {' or '.join(ORDERS)}")
     if cluster is not None:
         _cluster.check(cluster)
-    _choose.check(runtime)
+    # what it needs is there where it computes
+    (_choose.check if cluster is None else _choose.check_name)(runtime)
     accept = tuple(accepted(accept))
     limit = None if memory is None else parse_size(memory)
     _choose.check_limit(runtime, limit)
@@ -89,6 +91,8 @@ def predict(
         other.check_hashes()
         check(other, _parts(run, roi), limit, wide)
     _check_further(run, wide, maps)
+    for part in _parts(run, roi) if runtime == EIGHT else []:
+        check_eight(part, _task.load(part.plan))
     _check_way(run, limit, wide, roi)
     _check_form(run, format, roi, limit)
     # of a cluster every worker looks for itself
@@ -146,13 +150,16 @@ def _outcomes(
     """Each case with what became of it, in order. settings: runtime, memory in bytes, wide, maps, roi, coarse, key
     and files.
 
-    Where memory is not limited, the first is read while the networks are loaded.
+    Where memory is not limited, the first is read while the networks are loaded. Of a cluster the caller computes
+    nothing: what is opened here refuses a model or words that no worker could use.
     """
     ahead = settings["memory"] is None and cluster is None
     with _flow.begun(cases if ahead else [], READ) as first:
         other = None if settings["coarse"] is None else Run(Path(settings["coarse"]))
-        words = {name: settings[name] for name in ("runtime", "wide", "maps", "roi")}
-        predictor = trusted(run, limit=settings["memory"], coarse=other, **words)
+        words = {name: settings[name] for name in ("memory", "runtime", "wide", "maps", "roi")}
+        if cluster is not None:
+            words |= {"memory": None, "runtime": "torch"}
+        predictor = trusted(run, limit=words.pop("memory"), coarse=other, **words)
         predictor.expect(len(cases))
 
         def told(case: Case) -> tuple[Result, dict[str, Any]]:

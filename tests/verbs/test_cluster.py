@@ -4,7 +4,7 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from hilum.core import card, resident
 from hilum.core.errors import HilumError
 from hilum.core.image import Case, Image
 from hilum.core.run import Run
@@ -199,6 +200,33 @@ def test_a_worker_that_has_another_model_there_is_refused(
     _cluster._predictor(str(run.path), _cluster.digest(run.hashes()), "torch", None, False, False, (), None, 1)
     assert [one.path for one in opened] == [run.path]
     _cluster._predictor.cache_clear()
+
+
+@pytest.mark.parametrize("words", [{"runtime": "torch-cuda"}, {"runtime": "torch", "memory": "4GB"}])
+def test_the_caller_has_not_to_have_what_its_workers_compute_with(
+    words: dict[str, str],
+    trained: Callable[[str], Run],
+    data: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A card, or a system that tells what memory a process holds."""
+    row = {"files": [], "verdict": {"decision": "person", "reasons": []}, "warnings": []}
+    asked: list[dict[str, Any]] = []
+
+    def run(cases: list[Case], _: str, settings: dict[str, Any]) -> Iterator[tuple[Case, Any]]:
+        asked.append(settings)
+        return iter([(case, row) for case in cases])
+
+    monkeypatch.setattr(_cluster, "run", run)
+    monkeypatch.setattr(card, "there", lambda: False)
+    monkeypatch.setattr(resident, "now", lambda: 0)
+    image = sorted((data("segment") / "images").iterdir())[0]
+    done = predict(trained("segment").path, [image], tmp_path / "out", cluster="local:2", **words)["done"]
+    assert len(done) == 1 and asked[0]["runtime"] == words["runtime"]
+    assert asked[0]["memory"] == (4 << 30 if "memory" in words else None)
+    with pytest.raises(HilumError, match="HIL-INFER-02"):
+        predict(trained("segment").path, [image], tmp_path / "other", cluster="local:2", runtime="quick")
 
 
 def test_results_are_the_same(trained: Callable[[str], Run], data: Callable[[str], Path], tmp_path: Path) -> None:

@@ -60,12 +60,17 @@ def names() -> list[str]:
     return [n.replace("_", "-") for n in sorted(cards, key=lambda n: cards[n]["order"])]
 
 
+def check_name(name: str) -> None:
+    """Refuse a runtime that does not exist (HIL-INFER-02)."""
+    if name not in (AUTO, *names()):
+        raise HilumError("HIL-INFER-02", f"There is no runtime {name!r}", near(name, [*names(), AUTO]))
+
+
 def check(name: str) -> None:
     """Refuse a runtime that does not exist (HIL-INFER-02), or what it needs is not here (HIL-INFER-12)."""
+    check_name(name)
     if name == AUTO:
         return
-    if name not in names():
-        raise HilumError("HIL-INFER-02", f"There is no runtime {name!r}", near(name, [*names(), AUTO]))
     lacking = missing(name)
     if lacking:
         raise HilumError(
