@@ -37,7 +37,7 @@ class Settings(Strict):
     folder: relative to the file, else to the folder named by HILUM_DATA. layout: a name from data/layouts.
     classes: {value: name}. labels: {name: "nonzero" | value | [values]} maps stored values to classes 1..n in order;
     {name: "instances"}, alone, says that every value but 0 is one object of that class. 0 is the background in both,
-    also where somebody names it.
+    also where somebody names it; a value that two names have belongs to the later one.
     ignore: label value that is neither class nor background. patients: "case" (one case, one patient), a regular
     expression whose first group is the patient in the case id, or None: unknown, grouped by similarity.
     terms: licence of the data, carried into bundles.
@@ -64,16 +64,13 @@ class Settings(Strict):
 
     @field_validator("labels")
     @classmethod
-    def _apart(cls, value: dict[str, Any]) -> dict[str, Any]:
-        """Without a name of the background. Numbers can not name objects and classes at once, nor two classes."""
+    def _meant(cls, value: dict[str, Any]) -> dict[str, Any]:
+        """Without a name of the background. Numbers can not name objects and classes at once."""
         if len(value) > 1 and "instances" in value.values():
             raise ValueError("objects of one class can be numbered: `instances` stands alone")
         kept = {name: rule for name, rule in value.items() if rule not in (0, [0])}
-        named = [v for rule in kept.values() if not isinstance(rule, str) for v in _several(rule)]
-        if 0 in named:
+        if any(isinstance(rule, list) and 0 in rule for rule in kept.values()):
             raise ValueError("0 is the background, and can not belong to a class beside other values")
-        if twice := sorted({v for v in named if named.count(v) > 1}):
-            raise ValueError(f"{twice[0]} is there twice: a voxel has one class, and classes do not overlap")
         return kept
 
     @field_validator("modality")
@@ -91,10 +88,6 @@ class Settings(Strict):
         """
         _rows([code for code in value if code.upper().removeprefix("HIL-") != "T04"], ("D21", "T09"))
         return _rows(value, tuple(ACCEPTED))
-
-
-def _several(rule: Any) -> list[int]:
-    return rule if isinstance(rule, list) else [rule]
 
 
 def _rows(codes: Iterable[str], known: Sequence[str]) -> list[str]:

@@ -67,8 +67,6 @@ def test_a_folder_may_be_named_by_the_way_up(folder: Path) -> None:
         ("labels: {a: everything}\n", "HIL-PLAN-03"),
         ("classes: {x: y}\n", "HIL-PLAN-03"),
         ("labels: {any: [0, 1]}\n", "HIL-PLAN-03"),
-        ("labels: {whole: [1, 2], core: 2}\n", "HIL-PLAN-03"),
-        ("labels: {a: 1, b: 1}\n", "HIL-PLAN-03"),
         ("layout: strange\n", "HIL-CORE-02"),
         ("leave_out: [nobody]\n", "HIL-DATA-06"),
         ("- a\n- b\n", "HIL-DATA-03"),
