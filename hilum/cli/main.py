@@ -427,7 +427,7 @@ def main() -> None:
     import logging
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    # as the process ends Python would search all that PyTorch made for cycles, which takes half a second
+    # as the process ends Python would search all that PyTorch made for cycles, for nothing
     atexit.register(gc.freeze)
     # where a shell had it ignored, as of jobs in the background, it stays so
     heard = [n for n in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(n) != signal.SIG_IGN]

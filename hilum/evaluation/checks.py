@@ -103,8 +103,6 @@ def frame_alone(predictor: Predictor, cases: Sequence[Case]) -> dict[str, Any] |
 def _balanced(judged: Sequence[_task.Judged]) -> Estimate:
     """Balanced accuracy with its interval, as the evaluator tells it: it rests on the groups of the rarest class."""
     name, records = "balanced_accuracy", [one.record for one in judged]
-    if not judged:
-        return interval_of_set([], [], lambda rows: None)
 
     def measured(rows: list[Any]) -> float | None:
         return balanced_accuracy.measure(np.array([r[0] for r in rows]), np.array([r[1] for r in rows]))

@@ -104,8 +104,8 @@ def left(record: dict[str, Any], cases: Sequence[Case], folder: Path) -> dict[st
     found = {}
     for case in cases:
         done, now = record["done"].get(case.id), stamp(case)
-        # before 2026-11-28 labels were among what a result was made of
-        if done is not None and done["inputs"] not in (now, stamp(case, labels=True)):
+        # in older folders labels are among what a result was made of
+        if done is not None and done["inputs"] != now and done["inputs"] != stamp(case, labels=True):
             raise HilumError(
                 "HIL-CORE-03", f"{folder} holds a result of another {case.id}: its files differ, or have changed since",
                 "Choose another --out",
