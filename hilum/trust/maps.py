@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def of_mask(opinion: Opinion, task: Task, known: Calibration) -> dict[str, Image]:
+def of_mask(opinion: Opinion, task: Task, known: Calibration, where: Array | None = None) -> dict[str, Image]:
     """{"doubt", and of several opinions "disagreement"}: (1, *space) float32 0..1 on the image's own grid.
 
     doubt: entropy of the scaled probabilities. disagreement: mutual information of voxel and opinion. Both as shares of
-    log K, the most that K classes can have.
+    log K, the most that K classes can have. where: bool (*space); elsewhere nothing was found, and they are 0.
     """
     count = 1 + len(task.plan.classes)
     doubt = opinion.maps.get("doubt")
@@ -27,6 +27,9 @@ def of_mask(opinion: Opinion, task: Task, known: Calibration) -> dict[str, Image
     found = {"doubt": _placed(opinion, doubt)}
     if opinion.entropies is not None:
         found["disagreement"] = _placed(opinion, opinion.entropies.normalised()[2])
+    if where is not None:
+        for image in found.values():
+            image.array[:, ~where] = 0
     return found
 
 

@@ -108,13 +108,15 @@ class Trusted(Several):
         return _named(scores, scaled), doubt.of_class(scaled)
 
     def _further(self, opinion: Opinion, known: Calibration, case: Case) -> dict[str, Any]:
-        """Wide masks and maps of doubt, where they are asked for and known."""
+        """Wide masks and maps of doubt, where they are asked for and known; 0 outside of a validity mask."""
         found: dict[str, Any] = {}
+        asked = (self.wide or self.maps) and VALIDITY in case.items
+        where = valid(case, opinion.prepared["placed"].image)[0] if asked else None
         if self.wide and known.wide is not None:
-            where = valid(case, opinion.prepared["placed"].image)[0] if VALIDITY in case.items else None
             found |= promises.wide_masks(opinion, self.task, known.wide, where)
         if self.maps:
-            found |= {name: Picture(image, "0..1") for name, image in maps.of_mask(opinion, self.task, known).items()}
+            pictures = maps.of_mask(opinion, self.task, known, where)
+            found |= {name: Picture(image, "0..1") for name, image in pictures.items()}
         return found
 
     def _measured(self, opinion: Opinion, known: Calibration, uncertain: float | None) -> dict[str, Any]:

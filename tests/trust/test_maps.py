@@ -30,6 +30,10 @@ def test_doubt_is_a_share_on_the_grid_of_the_image(shape: tuple[int, ...]) -> No
     back = opinion.prepared["placed"].channels_back(values[None])
     np.testing.assert_array_equal(found.array, np.clip(back, 0, 1))
     np.testing.assert_array_equal(values, before)
+    # nothing is said outside of a validity mask
+    where = np.arange(8) < 3 + np.zeros((6, 7, 8))
+    seen = maps.of_mask(opinion, task, None, where)["doubt"].array[0]  # type: ignore[arg-type]
+    np.testing.assert_array_equal(seen, np.where(where, found.array[0], 0))
 
 
 def test_a_map_is_brought_back_without_copies_of_it() -> None:
