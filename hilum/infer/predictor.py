@@ -236,15 +236,15 @@ class Predictor(Asked):
         # the choice is that of a whole image: it is kept for those that will be
         chosen = self._look(window, head, self._looks(tiles))
         late = head if head is not None and head.late else None
-        look = self._scores(chosen, head, tiles, late is not None)
+        look = windows.Begun(self._scores(chosen, head, tiles, late is not None))
         pace = self._pace(chosen, tiles.count if left is None else int((~left).sum()))
         count = 1 + len(self.plan.classes)
         channels = count if late is None else late.weight.shape[1]
         placed = prepared["placed"].image
         # what a process holds for a card is not predicted, nor what the card holds
         self.promised = None if self.on_card or not self.foretells else promise.of(
-            lambda: self._cost(look, window, late, pace), tiles, channels, image.nbytes, placed.array, len(maps or {}),
-            self._began, len(maps or {}) if self.maps else 0, bool(self.task.single),
+            lambda: self._cost(look.tried, window, late, pace), tiles, channels, image.nbytes, placed.array,
+            len(maps or {}), self._began, len(maps or {}) if self.maps else 0, bool(self.task.single),
         )  # fmt: skip
         told = ""
         if self.promised is not None:

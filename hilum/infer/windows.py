@@ -51,11 +51,35 @@ def tiling(shape: Sequence[int], patch: Sequence[int], overlap: float) -> Tiling
 
 
 def middle(image: Array, tiles: Tiling) -> "Tensor":
-    """The window in the middle of an image (C, *space), (1, C, *patch)."""
+    """That of the windows over an image (C, *space) which lies in its middle, or just after it: (1, C, *patch)."""
     import torch
 
-    start = [(n - p) // 2 for n, p in zip(tiles.shape, tiles.patch, strict=True)]
+    start = [starts[len(starts) // 2] - b for starts, b in zip(tiles.starts, tiles.before, strict=True)]
     return torch.from_numpy(np.ascontiguousarray(cut(image, start, tiles.patch)))[None]
+
+
+class Begun:
+    """A look of which one window was tried before: where that one is asked for, its answer is there, once."""
+
+    def __init__(self, look: Look) -> None:
+        self._look = look
+        self._known: tuple[Tensor, Tensor] | None = None
+
+    def tried(self, window: "Tensor") -> "Tensor":
+        """The answer to a window, held until `__call__` is asked for the same."""
+        out = self._look(window)
+        self._known = window, out
+        return out
+
+    def __call__(self, window: "Tensor") -> "Tensor":
+        """As of the look."""
+        import torch
+
+        known = self._known
+        if known is None or not torch.equal(known[0], window):
+            return self._look(window)
+        self._known = None
+        return known[1]
 
 
 def memory(shape: Sequence[int], channels: int, patch: Sequence[int], inputs: int) -> int:
@@ -233,8 +257,6 @@ def outside(image: "Tensor", tiles: Tiling, air: float) -> Array:
     what else is closed is not among them. The ends of the last of three axes are no border: the body goes on there. Of
     an image that is air all over, no window is.
     """
-    from scipy.ndimage import label
-
     empty = np.zeros([len(s) for s in tiles.starts], dtype=bool)
     for index in np.ndindex(*empty.shape):
         corner = [s[i] for s, i in zip(tiles.starts, index, strict=True)]
@@ -243,8 +265,11 @@ def outside(image: "Tensor", tiles: Tiling, air: float) -> Array:
         # a few voxels tell most windows of a body
         few = window[(slice(None), *[slice(None, None, 8)] * len(tiles.patch))]
         empty[index] = bool(few.amax() <= air) and bool(window.amax() <= air)
-    if empty.all():
+    if empty.all() or not empty.any():
         return np.zeros_like(empty)
+    # where there is none, what looks for pieces need not be loaded
+    from scipy.ndimage import label
+
     # neighbours touch or overlap, so a way over them is one through air
     pieces, _ = label(empty)
     ends = [pieces.take((0, -1), axis) for axis in range(min(2, pieces.ndim))]

@@ -16,10 +16,11 @@ def largest(labels: Array, channels: Sequence[int]) -> Array:
     Pieces touch by faces, edges or corners; of equals the first is kept. The labels given are left alone. Held besides:
     a copy of the labels, and 5 bytes a voxel of the box around a channel (`infer.promise` counts that).
     """
+    if not len(channels):
+        return labels
     from scipy import ndimage
 
-    kept = labels
-    boxes = ndimage.find_objects(labels, max_label=max(channels, default=0)) if len(channels) else []
+    kept, boxes = labels, ndimage.find_objects(labels, max_label=max(channels))
     for channel in channels:
         box = boxes[channel - 1]
         if box is None:

@@ -123,6 +123,26 @@ class Counting(nn.Module):
         return out
 
 
+@pytest.mark.parametrize("shape", [(40, 16), (21, 11), (9, 7, 20), (5, 5, 5)])
+def test_the_window_that_was_tried_is_not_looked_at_again(shape: tuple[int, ...]) -> None:
+    asked = []
+
+    def look(window: torch.Tensor) -> torch.Tensor:
+        asked.append(window)
+        return window.sin()
+
+    image, tiles = noise((1, *shape)), windows.tiling(shape, [8] * len(shape), 0.5)
+    wanted = list(windows.planes(look, image, tiles))
+    assert len(asked) == tiles.count
+    asked.clear()
+    begun = windows.Begun(look)
+    begun.tried(windows.middle(image, tiles))
+    found = list(windows.planes(begun, image, tiles))
+    assert len(asked) == tiles.count
+    for (low, part), (first, other) in zip(found, wanted, strict=True):
+        assert low == first and torch.equal(part, other)
+
+
 def test_air_is_looked_at_once_and_nothing_changes() -> None:
     image = np.full((1, 96, 16), -1.5, dtype=np.float32)
     image[0, :20] = noise((20, 16))
