@@ -248,6 +248,7 @@ class Predictor(Asked):
         )  # fmt: skip
         told = ""
         if self.promised is not None:
+            chosen.seen(self.promised.seconds / tiles.count, self._looks(tiles) * self._cases)
             self.promised.keep(self.limit)
             told = self.promised.words()
 

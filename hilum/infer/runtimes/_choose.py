@@ -5,7 +5,7 @@ import json
 import math
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
@@ -40,18 +40,31 @@ PACED, SMALL = 200, 1 << 18
 LITTLE = "not tried: there is little to compute"
 LOADING = 1.0
 # Seconds that loading a graph takes, at most about: of small networks a fifth. One that saves less is left alone.
+BUSY = 1.5
+# Times as long as it takes now that a look took when a runtime was chosen: other programs were computing then.
+
+
+def _not_kept() -> None:
+    """Of a choice that is in no cache."""
 
 
 @dataclass(frozen=True)
 class Chosen:
     """name: of the runtime, as a person writes it. seconds: of one window, by runtime tried. left: why not. pace: of
-    many windows."""
+    many windows. forget: takes the choice out of the cache."""
 
     name: str
     look: Look
     pace: Pace = ALONE
     seconds: dict[str, float] = field(default_factory=dict)
     left: dict[str, str] = field(default_factory=dict)
+    forget: Callable[[], None] = _not_kept
+
+    def seen(self, seconds: float, work: float) -> None:
+        """Told what a window takes now, of so many: what was chosen on a busy machine is chosen anew the next time."""
+        known = self.seconds.get(f"{self.name}, {self.pace}", self.seconds.get(self.name, 0.0))
+        if known > BUSY * seconds and (known - seconds) * work > LOADING:
+            self.forget()
 
 
 def names() -> list[str]:
@@ -178,7 +191,12 @@ def chosen(
         told: dict[str, Any] = {"name": best.name, "seconds": best.seconds, "left": best.left}
         told |= {"pace": asdict(best.pace), "paced": work >= PACED}
         stored.keep(_here(stored), json.dumps(told).encode())
+        best = replace(best, forget=_forgetting(stored))
     return best
+
+
+def _forgetting(stored: Stored) -> Callable[[], None]:
+    return lambda: stored.forget(_here(stored))
 
 
 def _tried(net: "nn.Module", window: "Tensor", head: Any, stored: Stored | None, work: float) -> Chosen:
@@ -284,7 +302,7 @@ def _known(stored: Stored | None, net: "nn.Module", window: "Tensor", work: floa
         saved = (seconds[reference] - seconds[told["name"]]) * work
         name = told["name"] if saved > LOADING else reference
         pace = Pace(**told["pace"]) if name == told["name"] else usual_pace(name)
-        return Chosen(name, prepared(name, net, window, stored), pace, seconds, told["left"])
+        return Chosen(name, prepared(name, net, window, stored), pace, seconds, told["left"], _forgetting(stored))
     except (HilumError, ValueError, KeyError, TypeError):
         return None
 

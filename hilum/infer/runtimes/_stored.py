@@ -55,6 +55,13 @@ class Stored:
                 part.write_bytes(hashlib.sha256(content).digest() + content)
             _trim(path.parent)
 
+    def forget(self, name: str) -> None:
+        """Take it out of the cache."""
+        path = self._path(name)
+        if path is not None:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+
     def _path(self, name: str) -> Path | None:
         place = folder()
         if place is None or not self.key:

@@ -134,6 +134,20 @@ def test_what_was_chosen_for_little_work_is_chosen_anew_for_much(cache: Path, mo
     assert len(_choose.chosen("auto", own, window, None, kept, _choose.PACED).seconds) > 2
 
 
+def test_what_was_chosen_on_a_busy_machine_is_chosen_anew(cache: Path) -> None:
+    own, window = nn.Sequential(nn.Conv2d(1, 2, 3)).eval(), torch.zeros(1, 1, 8, 8)
+    kept, name = _stored.Stored(key="d"), "torch-channels-last"
+    told = {"name": name, "seconds": {"torch": 0.5, name: 0.3}, "left": {}, "pace": {}, "paced": False}
+    kept.keep(_choose._here(kept), json.dumps(told).encode())
+    chosen = _choose.chosen("auto", own, window, None, kept, 100)
+    # as slow as then, or faster where a second is not at stake
+    chosen.seen(0.25, 100)
+    chosen.seen(0.1, 4)
+    assert _choose.chosen("auto", own, window, None, kept, 100).seconds == told["seconds"]
+    chosen.seen(0.1, 100)
+    assert _choose.chosen("auto", own, window, None, kept, 100).seconds != told["seconds"]
+
+
 def test_under_a_limit_nothing_is_tried(
     cache: Path, trained: Callable[[str], Run], ready: Callable[[str], Prepared]
 ) -> None:
