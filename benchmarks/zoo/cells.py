@@ -43,7 +43,10 @@ def missing(card: dict[str, Any]) -> str | None:
 
 @functools.cache
 def code(name: str) -> str:
-    """A hash of a network's file and of what it takes from the zoo; comments, docstrings and the CARD do not count."""
+    """A hash of a network's file and of what it takes from the zoo.
+
+    Comments, docstrings, the CARD, and `ORDER` (which rates of learning go by, and no cell does) do not count.
+    """
     waiting, found = [catalogue.card("hilum.zoo", name)["module"]], dict[str, str]()
     while waiting:
         module = waiting.pop()
@@ -74,7 +77,7 @@ def _bare(text: str) -> str:
     for node in ast.walk(tree):
         said = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         words = said and isinstance(node.value.value, str)  # type: ignore[attr-defined]
-        card = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "CARD"
+        card = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in ("CARD", "ORDER")
         if words or card:
             gone |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
     lines = [line.rstrip() for number, line in enumerate(text.splitlines(), 1) if number not in gone]

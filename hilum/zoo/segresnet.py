@@ -65,6 +65,10 @@ class Net(nn.Module):
     """
 
     ENCODER = ("body.convInit", "body.down_layers")
+    ORDER = (
+        ("body.convInit",), ("body.down_layers.*",), ("body.up_samples.*", "body.up_layers.*"), ("body.conv_final",),
+        ("head",),
+    )  # fmt: skip
 
     def __init__(
         self,
