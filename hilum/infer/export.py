@@ -5,6 +5,7 @@ join that report; displacement fields are a Deformable Spatial Registration. Wha
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from hilum.core.findings import Boxes, Field, Mask, Picture, Result, Scores
 from hilum.core.image import Array, Case, Image, Table
 from hilum.core.run import write_rows
 from hilum.io import dicom_registration, dicom_seg, dicom_sr, nifti, raster
+from hilum.io._dicom.seg_write import LONGEST
 
 MEASURED = "_measurements"
 # What the report of numbers is called, after the case.
@@ -56,10 +58,13 @@ def _written(result: Result, case: Case, folder: Path, form: str, written: list[
     segs: list[Path] = []
     for kind, finding in result.findings.items():
         base = folder / (name if len(result.findings) == 1 else f"{name}_{kind}")
+        if form == "dicom" and isinstance(finding, Mask) and kind.startswith("wide_"):
+            # made to be larger than what is there: its volume is no measurement
+            written.append(_mask(_wide(finding), case, base, form, "wide mask"))
+            continue
         path = _one(finding, case, base, form)
         written.append(path)
-        if form == "dicom" and isinstance(finding, Mask) and not kind.startswith("wide_"):
-            # a wide mask is made to be larger than what is there: its volume is no measurement
+        if form == "dicom" and isinstance(finding, Mask):
             segs.append(path)
             rows += _volumes(finding, path)
         elif form == "dicom" and isinstance(finding, Scores):
@@ -108,15 +113,22 @@ def _series(case: Case, role: str) -> list[Path]:
     return files
 
 
-def _mask(mask: Mask, case: Case, base: Path, form: str) -> Path:
+def _mask(mask: Mask, case: Case, base: Path, form: str, series: str = "segmentation") -> Path:
     if form == "dicom":
         files = _series(case, "image")
         path = base.with_name(base.name + ".dcm")
-        dicom_seg.write(path, mask, files)
+        dicom_seg.write(path, mask, files, series=series)
         return path
     path = base.with_name(base.name + (".png" if mask.affine is None else ".nii.gz"))
     (raster if mask.affine is None else nifti).write(path, mask)
     return path
+
+
+def _wide(mask: Mask) -> Mask:
+    """The same, whose classes say that it is made to be larger: the names of files are lost in an archive."""
+    words = " (wide mask)"
+    classes = {value: name[: LONGEST - len(words)].rstrip() + words for value, name in mask.classes.items()}
+    return replace(mask, classes=classes)
 
 
 def _volumes(mask: Mask, seg: Path) -> list[dicom_sr.Measured]:

@@ -137,6 +137,22 @@ def test_quantities_join_the_report_and_probabilities_do_not(tmp_path: Path) -> 
     assert export(Result({"scores": scores}), VOLUME, tmp_path / "other", "dicom") == ["a_b.csv"]
 
 
+def test_a_wide_mask_says_in_its_dicom_file_that_it_is_one(tmp_path: Path) -> None:
+    """With one class and the same voxels as the mask, too: an archive keeps no file names."""
+    image = series(tmp_path / "s")
+    array, name = np.zeros(image.shape, np.uint8), "x" * 60
+    array[2:4, 1:3, 1] = 1
+    mask = Mask(array, {1: name}, image.affine)
+    found = Result({"mask": mask, f"wide_{name}": mask})
+    files = export(found, Case("c", "", {"image": image}), tmp_path / "out", "dicom")
+    assert files == ["c_mask.dcm", f"c_wide_{name}.dcm", "c_measurements.dcm"]
+    plain, wide = (pydicom.dcmread(tmp_path / "out" / file) for file in files[:2])
+    assert plain.SegmentSequence[0].SegmentLabel == name and plain.SeriesDescription.startswith("Hilum segmentation")
+    assert wide.SegmentSequence[0].SegmentLabel == "x" * 52 + " (wide mask)"
+    assert wide.SeriesDescription == "Hilum wide mask, research use"
+    assert plain.SOPInstanceUID != wide.SOPInstanceUID and plain.SeriesInstanceUID != wide.SeriesInstanceUID
+
+
 def test_a_dicom_field_is_a_registration_of_both_series(tmp_path: Path) -> None:
     fixed, moving = series(tmp_path / "f"), series(tmp_path / "m", SeriesDescription="later")
     field = Field(np.random.default_rng(0).normal(size=(3, *fixed.shape)).astype(np.float32), fixed.affine)

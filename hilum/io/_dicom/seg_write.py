@@ -23,14 +23,14 @@ LONGEST = 64
 ABNORMAL = ("lesion", "tumour", "tumor", "haemorrhage", "hemorrhage", "metastasis", "nodule", "cyst")
 
 
-def build(path: Path, mask: Mask, source: Origin, kind: str) -> Any:
+def build(path: Path, mask: Mask, source: Origin, kind: str, series: str) -> Any:
     """The highdicom object; identifiers from the content, so the same mask gives the same UIDs."""
     frames, values = _frames(path, mask, source, kind)
     with warnings.catch_warnings():
         # highdicom speaks about the patient's name of the source; it is copied as it is
         warnings.simplefilter("ignore", UserWarning)
         try:
-            return _object(mask, frames, values, source, kind)
+            return _object(mask, frames, values, source, kind, series)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise HilumError(
                 "HIL-IO-04", f"{path.name}: the source slices do not allow a DICOM SEG ({error})", "Write NIfTI instead"
@@ -98,7 +98,7 @@ def _numbers(path: Path, mask: Mask, values: list[int], kind: str) -> Array:
     return np.ascontiguousarray(frames.transpose(2, 1, 0))
 
 
-def _object(mask: Mask, frames: Array, values: list[int], source: Origin, kind: str) -> Any:
+def _object(mask: Mask, frames: Array, values: list[int], source: Origin, kind: str, series: str) -> Any:
     import highdicom
 
     seed = (
@@ -114,7 +114,7 @@ def _object(mask: Mask, frames: Array, values: list[int], source: Origin, kind: 
         series_instance_uid=uid(*seed, "series"), series_number=9001,
         sop_instance_uid=uid(*seed, "instance"), instance_number=1, manufacturer="Hilum",
         manufacturer_model_name="Hilum", software_versions=hilum.__version__, device_serial_number="0",
-        series_description="Hilum segmentation, research use", content_description=INTENDED_USE[:64].rsplit(".", 1)[0],
+        series_description=f"Hilum {series}, research use", content_description=INTENDED_USE[:64].rsplit(".", 1)[0],
         content_label="HILUM", omit_empty_frames=bool(frames.any()), specific_character_set=UTF8,
     )  # fmt: skip
 
