@@ -111,6 +111,19 @@ class Run:
         return Plan.parse(self.read("plan.json").decode("utf-8", errors="replace"), f"{self.path}/plan.json")
 
     @property
+    def terms_of_data(self) -> str | None:
+        """What its own data ask for; None where that of weights it began with has joined in and nothing tells them."""
+        if self.is_bundle:
+            told = self.json("card.json").get("terms_of_data") if self.has("card.json") else None
+        else:
+            facts = self.json("fingerprint.json") if self.has("fingerprint.json") else {}
+            told = facts.get("settings", {}).get("terms")
+        plan = self.plan
+        if told is None and not plan.learning.get("start"):
+            told = plan.data.get("terms")
+        return None if told is None else str(told)
+
+    @property
     def system(self) -> SystemPlan | None:
         """The groups of classes, where several networks share them; None of one network."""
         if not self.has(SYSTEM):

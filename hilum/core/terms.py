@@ -34,6 +34,17 @@ def parts(terms: str) -> list[str]:
     return [part.strip() for part in terms.split(";") if part.strip()] or ["unknown"]
 
 
+def inherited(*terms: str) -> str:
+    """The terms of what was made from several sources: all of them together, each once, joined by "; ".
+
+    All of them go on applying, so nothing is dropped but what asks for nothing, beside others; "unknown" stays, and a
+    source that says nothing is unknown. One licence spelt in two ways is one, as it was written first.
+    """
+    named = [part for text in terms for part in parts(text)]
+    once = list({_words(part): part for part in reversed(named)}.values())[::-1]
+    return "; ".join([p for p in once if kind(p) != "public domain"] or once) or "unknown"
+
+
 def kind(part: str) -> str:
     """One of ORDER for one licence; capitals, spaces, hyphens, underscores and commas make no difference."""
     words = _words(part)
@@ -73,7 +84,7 @@ def objection(terms: str) -> str | None:
     for alike in filter(_shared_alike, named):
         free = {"public domain", "attribution", kind(alike)}
         for other in named:
-            if other != alike and (_shared_alike(other) or kind(other) not in free):
+            if _words(other) != _words(alike) and (_shared_alike(other) or kind(other) not in free):
                 return f"{alike!r} asks for its own terms and no others, which {other!r} does not allow"
     return None
 

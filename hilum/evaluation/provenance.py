@@ -185,12 +185,9 @@ def _training(run: Run, plan: Plan) -> dict[str, Any]:
 def _terms(run: Run, plan: Plan) -> dict[str, Any]:
     """Of the data, and of the weights, which inherit all that apply; the strictest of them decides (core/terms.py)."""
     stated = str(plan.data.get("terms", "unknown"))
-    own = _fingerprint(run).get("settings", {}).get("terms") if run.has("fingerprint.json") else None
-    if own is None and not plan.learning.get("start"):
-        own = stated
     against = terms.objection(stated)
     return {
-        "data": _told(own),
+        "data": _told(run.terms_of_data),
         "weights": NOT_KNOWN if terms.parts(stated) == ["unknown"] else stated,
         "strictest": NOT_KNOWN if terms.strictest(stated) == "unknown" else terms.strictest(stated),
         "public": "may be made public" if against is None else f"may not be made public: {against}",

@@ -193,7 +193,7 @@ def _facts(predictor: Predictor, part: str, settings: dict[str, Any]) -> list[di
         "training": f"{plan.steps} steps of {plan.batch}, planned for {plan.minutes:g} minutes" if plan.minutes
         else f"{plan.steps} steps of {plan.batch}",
         "part": part,
-        "terms of the data": plan.data.get("terms", "unknown"),
+        "terms of the data": predictor.run.terms_of_data or "unknown",
         "seed": plan.seed,
         "versions": ", ".join(f"{k} {v}" for k, v in versions.items()),
     } | settings  # fmt: skip

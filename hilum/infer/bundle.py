@@ -132,7 +132,7 @@ def _card(run: Run, role: str, public: bool) -> dict[str, Any]:
         "network": plan.networks[role].name,
         "classes": [c.name for c in plan.classes],
         "data": plan.data.get("name"),
-        "terms_of_data": plan.data.get("terms", "unknown"),
+        "terms_of_data": run.terms_of_data or "unknown",
         "terms_of_weights": plan.data.get("terms", "unknown"),
         "intended_use": INTENDED_USE,
         "versions": plan.versions,
@@ -147,12 +147,8 @@ def _card(run: Run, role: str, public: bool) -> dict[str, Any]:
 
 def _applying(run: Run) -> str:
     """The terms that its plan states, and whatever else those of its data ask for: a plan is easily edited."""
-    parts = terms.parts(str(run.plan.data.get("terms", "unknown")))
-    facts: dict[str, Any] = run.json("fingerprint.json") if run.has("fingerprint.json") else {}
-    own = facts.get("settings", {}).get("terms")
-    more = [] if own is None else terms.parts(str(own))
-    parts += [part for part in more if part not in parts and terms.kind(part) != "public domain"]
-    return "; ".join(parts)
+    stated, own = str(run.plan.data.get("terms", "unknown")), run.terms_of_data
+    return stated if own is None else terms.inherited(stated, own)
 
 
 def _conditions(stated: str) -> list[str]:

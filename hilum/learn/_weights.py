@@ -54,16 +54,6 @@ def check(path: Path | str) -> None:
         Run(path).check_one()
 
 
-def inherited(*terms: str) -> str:
-    """The terms of what was made from several sources: all of them together, each once, joined by "; ".
-
-    All of them go on applying, so nothing is dropped but CC0, which asks for nothing; "unknown" stays. Which of them
-    decides what may be made public: `core.terms`.
-    """
-    parts = list(dict.fromkeys(part.strip() for text in terms for part in text.split(";") if part.strip()))
-    return "; ".join([p for p in parts if p != "CC0"] or parts or ["unknown"])
-
-
 def seen(path: Path | str, own: dict[str, str]) -> dict[str, str]:
     """seen.json of a run that starts from `path`: {hash of an image's values: part}, with what the source learned from.
 

@@ -4,9 +4,9 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
+from hilum.core import terms
 from hilum.core.errors import HilumError
 from hilum.core.run import Run
-from hilum.learn import _weights
 from hilum.tasks import _build
 
 SHARED = ("task", "dims", "channels", "classes", "patch", "spacing", "normalisation", "networks", "options")
@@ -55,7 +55,7 @@ def _differing(run: Run, other: Run) -> list[str]:
     # bundle, card and evaluation read these of `run` alone, so it must answer for all: it can not be given more of them
     # now, as its plan and the hashes of its files are what was trained
     own, theirs = (str(row["data"].get("terms", "unknown")) for row in rows)
-    found += ["the terms of their data"] * (_weights.inherited(own, theirs) != _weights.inherited(own))
+    found += ["the terms of their data"] * (terms.inherited(own, theirs) != terms.inherited(own))
     begun = [row["learning"].get("start") for row in rows]
     found += ["the weights they began with"] * (begun[1] not in (None, begun[0]))
     return found + ["the images they learned from"] * bool(other.learned_from() - run.learned_from())

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from hilum.core import terms
 from hilum.core.atomic import write_json, writing
 from hilum.core.errors import HilumError
 from hilum.core.image import Case
@@ -236,9 +237,9 @@ def _from(begin: Beginning | None, made: Plan) -> Plan:
             "HIL-LEARN-06", f"A {made.regime} run can not begin from weights", "Train it from scratch, without --start"
         )
     source = _weights.origin(begin.path)
-    terms = _weights.inherited(source["terms"], str(made.data.get("terms", "unknown")))
+    joined = terms.inherited(source["terms"], str(made.data.get("terms", "unknown")))
     begun = {"name": source["name"], "sha256": source["sha256"]}
-    return made.edited({"learning.start": begun, "data.terms": terms})
+    return made.edited({"learning.start": begun, "data.terms": joined})
 
 
 def _begin(

@@ -27,6 +27,17 @@ def test_the_strictest_of_several_is_inherited() -> None:
             assert terms.strictest(f"{first}; {second}") == terms.kind(second) == terms.strictest(f"{second}; {first}")
 
 
+def test_terms_of_all_sources_hold_together() -> None:
+    assert terms.inherited("CC BY-SA 4.0", "CC BY-SA 4.0") == "CC BY-SA 4.0"
+    assert terms.inherited("CC0", "research") == "research" and terms.inherited("CC0", "CC0") == "CC0"
+    assert terms.inherited("research", "unknown") == "research; unknown"
+    assert terms.inherited("a; b", "b", "c") == "a; b; c" and terms.inherited() == terms.inherited("") == "unknown"
+    # a source that says nothing is unknown, and one licence may be spelt in two ways
+    assert terms.inherited("", "CC BY 4.0") == "unknown; CC BY 4.0" and terms.inherited(";", "CC0") == "unknown"
+    assert terms.inherited("CC BY-SA 4.0", "cc-by-sa-4.0") == "CC BY-SA 4.0"
+    assert terms.objection("CC BY-SA 4.0; CC-BY-SA-4.0") is None
+
+
 EXAMPLES = ("CC0", "CC BY 4.0", "CC BY-SA 4.0", "CC BY-NC 4.0", "CC BY-ND 4.0", "research", "who knows")
 
 

@@ -15,7 +15,7 @@ from hilum.core.errors import HilumError
 from hilum.core.run import Run
 from hilum.infer import bundle
 from hilum.learn._start import start
-from hilum.learn._weights import check, inherited, origin, read_weights, seen
+from hilum.learn._weights import check, origin, read_weights, seen
 from hilum.zoo import nnunet
 
 STATE = {"stem.weight": torch.arange(4.0), "head.bias": torch.ones(2)}
@@ -175,13 +175,6 @@ def test_a_system_has_no_weights_of_its_own(trained: Callable[[str], Run], tmp_p
     with pytest.raises(HilumError) as error:
         check(tmp_path / "nothing")
     assert error.value.code == "HIL-RUN-01"
-
-
-def test_terms_of_all_sources_hold_together() -> None:
-    assert inherited("CC BY-SA 4.0", "CC BY-SA 4.0") == "CC BY-SA 4.0"
-    assert inherited("CC0", "research") == "research" and inherited("CC0", "CC0") == "CC0"
-    assert inherited("research", "unknown") == "research; unknown"
-    assert inherited("a; b", "b", "c") == "a; b; c" and inherited() == "unknown" and inherited("") == "unknown"
 
 
 def test_t09_what_the_source_learned_from_is_not_judged_again(trained: Callable[[str], Run], tmp_path: Path) -> None:
