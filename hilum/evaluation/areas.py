@@ -105,7 +105,8 @@ def _by_groups(
     if net == best:
         return row
     gap = paired_of_set(own, other, groups, _area(), draws, rests_on=rarest)
-    low, high = (None, None) if rarest < FEW and gap.low != gap.high else (gap.low, gap.high)
+    # equal differences of all draws are no certainty
+    low, high = (None, None) if rarest < FEW or gap.low == gap.high else (gap.low, gap.high)
     differs = {"difference": gap.difference, "difference low": low, "difference high": high}
     return row | differs | {"p": gap.p, "method": "resampled groups"}
 

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from hilum.core.errors import HilumError
 from hilum.core.evenly import evenly
 from hilum.core.findings import Result
 from hilum.core.image import Array, Case
 from hilum.evaluation import _rarest
 from hilum.evaluation.bootstrap import FEW, Estimate, interval_of_set, paired
+from hilum.evaluation.evaluator import honest
+from hilum.infer.faults import fault
 from hilum.infer.predictor import Predictor
 from hilum.metrics import balanced_accuracy, dice
 from hilum.tasks import _task
@@ -87,12 +88,12 @@ def frame_alone(predictor: Predictor, cases: Sequence[Case]) -> dict[str, Any] |
     for case in chosen:
         try:
             judged.append(blind.task.judge(blind.opinion(case).result, case))
-        except HilumError:
-            # it has failed before, and is counted there
-            continue
+        except Exception as error:
+            # it has failed before, and is counted there; a full disk ends everything
+            fault(error, case)
     records = [one.record for one in judged]
     found = _balanced(judged)
-    if found.mean is None or found.low is None or found.high is None:
+    if found.groups < FEW or found.mean is None or found.low is None or found.high is None:
         return {"gives away": False, "sentence": _not_judged(found.groups)}
     chance = 1 / len({r[1] for r in records})
     row = {"mean": found.mean, "low": found.low, "high": found.high, "chance": chance, "cases": len(records)}
@@ -109,7 +110,9 @@ def _balanced(judged: Sequence[_task.Judged]) -> Estimate:
 
     rested, groups = _rarest.groups(name, judged), [one.group for one in judged]
     found = interval_of_set(records, groups, _rarest.whole(name, measured, records), RESAMPLES, rests_on=rested)
-    return _rarest.spared(_rarest.enough(found, rested), name, judged)
+    told = _rarest.spared(_rarest.enough(found, rested), name, judged)
+    # one answer to all cases has no width either, and is told in words of its own
+    return honest(told, name) if told.mean in (0, 1) else told
 
 
 def _not_judged(groups: int) -> str:

@@ -95,6 +95,14 @@ def test_an_area_of_few_ill_patients_has_no_interval_however_many_are_healthy(il
     assert (other["difference low"] is not None) == held and other["p"] is not None
 
 
+def test_networks_that_differ_alike_in_all_draws_have_no_interval():
+    groups, truth = np.repeat(np.arange(20), 2), np.repeat(np.arange(20) % 2, 2)
+    scores = {"a": np.stack([1 - truth, truth], 1)[None].astype(float), "b": np.full((1, 40, 2), 0.5)}
+    one, other = compare_areas(scores, truth, ["healthy", "ill"], groups, "a")
+    assert (one["auroc"], other["auroc"]) == (1, 0.5) and other["difference"] == -0.5
+    assert other["difference low"] is None and other["difference high"] is None and other["supported"]
+
+
 def test_many_comparisons_of_patients_with_several_cases_can_still_be_supported(monkeypatch):
     monkeypatch.setattr(areas, "RESAMPLES", 20)
     rng, truth = np.random.default_rng(5), np.repeat(np.arange(40) % 2, 2)

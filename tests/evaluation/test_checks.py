@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image as Picture
 
 from hilum.core.findings import Mask, Result
+from hilum.core.image import Case
 from hilum.core.run import Run
 from hilum.evaluation.bootstrap import Estimate
 from hilum.evaluation.checks import Mirrors, _balanced, _words, frame_alone
@@ -103,3 +105,31 @@ def test_the_frame_is_judged_by_the_groups_of_the_rarest_class() -> None:
     more = _balanced(answered(40, 0, 0.5) + answered(8, 1, 1.0))
     assert more.low is not None and more.low < 0.6
     assert _balanced([]).mean is None
+    # and where all are right the interval is no point: guessing does that for two of each class once in sixteen times
+    all_right = _balanced(answered(8, 0, 1.0) + answered(8, 1, 1.0))
+    assert all_right.mean == 1 and all_right.low == pytest.approx(0.025 ** (1 / 8))
+
+
+def test_few_answers_that_are_all_right_are_no_sign(
+    trained: Trained, data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = trained("classify")
+    cases = [c for c, _ in look(data("classify"), "classify", 0).units(run.plan)][:4]
+    monkeypatch.setattr("hilum.evaluation.checks._balanced", lambda _: Estimate(1.0, 1.0, 1.0, 4, 2))
+    found = frame_alone(Predictor(run), cases)
+    assert found is not None and not found["gives away"] and "could not be judged" in found["sentence"]
+
+
+def test_any_error_costs_the_case_that_it_meets(trained: Trained, data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, seen = trained("classify"), list[str]()
+    cases = [c for c, _ in look(data("classify"), "classify", 0).units(run.plan)]
+    opinion = Predictor.opinion
+
+    def failing(self: Predictor, case: Case, *rest: Any) -> Any:
+        seen.append(case.id)
+        if len(seen) == 1:
+            raise MemoryError
+        return opinion(self, case, *rest)
+
+    monkeypatch.setattr(Predictor, "opinion", failing)
+    assert frame_alone(Predictor(run), cases) is not None and len(seen) == len(cases)
