@@ -3,7 +3,6 @@
 import atexit
 import gc
 import json
-import re
 import shlex
 import signal
 import sys
@@ -190,7 +189,7 @@ def compare(
     task: Task,
     nets: Annotated[str, typer.Option(help="Networks, separated by commas; options as name:key=value.")],
     out: Again,
-    seeds: Annotated[int, typer.Option(help="Runs per network.")] = 1,
+    seeds: Annotated[int, typer.Option(help="Runs per network; the first seed is 0, or `--set plan.seed`.")] = 1,
     minutes: Minutes = None,
     steps: Steps = None,
     set_: Sets = None,
@@ -200,15 +199,14 @@ def compare(
     Example: hilum compare my_images --task classify --nets resnet,densenet,vit --steps 300 --out comparison
     """
     from hilum.cli import show
+    from hilum.verbs.compare import apart
     from hilum.verbs.compare import compare as verb
 
-    # a comma inside brackets belongs to an option: nnunet:features=[8,16]
-    names = [n.strip() for n in re.split(r",(?![^\[]*\])", nets) if n.strip()]
     with show.bars() as progress:
         found = verb(
             data,
             task,
-            names,
+            apart(nets),
             out,
             seeds=seeds,
             minutes=minutes,

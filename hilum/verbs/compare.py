@@ -44,23 +44,26 @@ def compare(
     Returns (and writes compare.json, compare.html): rows per network with the mean over seeds, interval, paired
     difference to the best, p, p after Holm, and costs; sentences and notes; how firm the ranking is; AUROC of a
     classification; how sure the networks are, of classes or of voxels near foreground.
+
+    seeds: how many, from `plan.seed` of the settings on (0 if not given).
     """
-    folder = Path(out)
-    _check(nets, seeds, folder)
+    folder, settings = Path(out), dict(settings or {})
+    first = settings.pop("plan.seed", 0)
+    _check(nets, seeds, first, folder)
     if minutes is None and steps is None:
         steps = 200
     ready = look(data, task, 0, progress)
     plans = {}
     for net in nets:
-        for seed in range(seeds):
+        for seed in range(first, first + seeds):
             # every plan is checked before the first cell is trained; the split is the same for all seeds
-            plans[net, seed] = planned(ready, task, net, minutes, steps, 0, (settings or {}) | {"plan.seed": seed})
-        _build.trial(_task.load(plans[net, 0]))
+            plans[net, seed] = planned(ready, task, net, minutes, steps, 0, settings | {"plan.seed": seed})
+        _build.trial(_task.load(plans[net, first]))
     budget = {"task": task, "data": ready.dataset.name, "seeds": seeds, "minutes": minutes, "steps": steps}
     folder.mkdir(parents=True, exist_ok=True)
     # a cell that another process still trains looks like one that was cut off, which is begun anew
     with locked(folder):
-        cells = _cells(data, ready, plans, budget | {"settings": settings or {}}, folder, progress)
+        cells = _cells(data, ready, plans, budget | {"settings": settings}, folder, progress)
         content = budget | compared(cells)
         _page(folder / "compare.html", content)
         write_json(folder / "compare.json", content)
@@ -107,8 +110,22 @@ def _place(cells: Path, name: str, asked: list[Any], rows: list[dict[str, Any]])
     return next((cell for cell in places if (cell / "done" / "metrics.json").is_file()), places[-1])
 
 
-def _check(nets: list[str], seeds: int, folder: Path) -> None:
-    """Refuse an empty question, a network named twice, and a folder that holds something else."""
+def apart(words: str) -> list[str]:
+    """Names between commas; a comma inside of brackets belongs to an option: nnunet:strides=[1,[1,2,2]]."""
+    names, depth = [""], 0
+    for letter in words:
+        depth += (letter == "[") - (letter == "]")
+        if letter == "," and depth == 0:
+            names.append("")
+        else:
+            names[-1] += letter
+    return [name.strip() for name in names if name.strip()]
+
+
+def _check(nets: list[str], seeds: int, first: Any, folder: Path) -> None:
+    """Refuse an empty question, a first seed that is none, a network named twice, and a folder of something else."""
+    if isinstance(first, bool) or not isinstance(first, int) or first < 0:
+        raise HilumError("HIL-EVAL-03", f"plan.seed is {first!r}", "Give the first seed, 0 or more")
     if len(nets) < 1 or seeds < 1:
         raise HilumError("HIL-EVAL-03", f"{len(nets)} networks and {seeds} seeds", "Give at least one of each")
     if len(set(nets)) < len(nets):

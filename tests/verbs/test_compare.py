@@ -15,7 +15,7 @@ from hilum.core.run import Run, write_rows
 from hilum.data.phantoms import slices
 from hilum.planning.planner import look
 from hilum.tasks import _build, _task
-from hilum.verbs.compare import _place, compare
+from hilum.verbs.compare import _place, apart, compare
 from hilum.zoo._cost import parameters
 
 NETS = ["resnet:width=8", "vit:depth=1"]
@@ -114,6 +114,27 @@ def test_a_network_named_twice_and_a_folder_of_something_else_are_refused(tmp_pa
     with pytest.raises(HilumError) as error:
         compare(tmp_path, "classify", ["resnet"], tmp_path)
     assert error.value.code == "HIL-CORE-03"
+
+
+def test_seeds_count_from_the_first_one_that_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slices.make(tmp_path / "data", 20, size=32)
+    asked = list[Any]()
+    monkeypatch.setattr("hilum.verbs.compare._cells", lambda *words: asked.append(words) or pytest.skip())
+    with pytest.raises(pytest.skip.Exception):
+        settings = SETTINGS | {"plan.seed": 7}
+        compare(tmp_path / "data", "classify", NETS[:1], tmp_path / "out", seeds=2, steps=1, settings=settings)
+    plans, words = asked[0][2], asked[0][3]
+    assert [(key[1], plan.seed) for key, plan in plans.items()] == [(7, 7), (8, 8)] and words["settings"] == SETTINGS
+    for first in ("x", -1, 0.5, True):
+        with pytest.raises(HilumError) as error:
+            compare(tmp_path, "classify", ["resnet"], tmp_path / "out", settings={"plan.seed": first})
+        assert error.value.code == "HIL-EVAL-03"
+
+
+def test_a_comma_inside_of_brackets_belongs_to_an_option() -> None:
+    assert apart("resnet, vit:depth=1,,") == ["resnet", "vit:depth=1"]
+    one = "nnunet:strides=[1,[1,2,2],2]:features=[8,16,32]"
+    assert apart(f"{one},segresnet") == [one, "segresnet"]
 
 
 def test_t12_two_comparisons_do_not_work_in_one_folder(tmp_path: Path) -> None:
