@@ -288,8 +288,7 @@ def _fit(
 
 def _known(stored: Stored | None, net: "nn.Module", window: "Tensor", work: float) -> Chosen | None:
     """What was chosen for this network on this machine before, where it can still be had and saves its loading."""
-    kept = None if stored is None or work <= 1 else stored.cached(_here(stored))
-    if kept is None:
+    if stored is None or work <= 1 or (kept := stored.cached(_here(stored))) is None:
         return None
     try:
         told = json.loads(kept)
