@@ -20,6 +20,7 @@ from hilum.infer._asked import Asked, by_class
 from hilum.infer._pooled import Last
 from hilum.infer._region import EDGE, MARGIN, Guide, Hint, aside, too_little
 from hilum.infer.near import Near
+from hilum.infer.runtimes._choose import AUTO
 
 GUIDED = (
     "HIL-INFER-24: not every window was looked at, as the coarse model said; what a run promises is learned of whole "
@@ -288,6 +289,9 @@ class Predictor(Asked):
 
         if self.task.CARD["infer"] != "sampler":
             raise HilumError("HIL-INFER-03", f"A {self.plan.task} model does not generate", "Use: hilum predict")
+        if self.runtime not in ("torch", AUTO):
+            seen = f"A {self.plan.task} network draws images by torch, and not by {self.runtime}"
+            raise HilumError("HIL-INFER-13", seen, "Leave --runtime out")
         if count < 1:
             raise HilumError("HIL-INFER-04", f"--count is {count}", "Give at least 1")
         if seed < 0:

@@ -73,6 +73,11 @@ def oriented(fingerprint: dict[str, Any], unknown: bool = False) -> bool:
     return found not in ("histology", "microscopy", "photograph")
 
 
+def sided(names: Iterable[str]) -> list[str]:
+    """The names that say a side of the body."""
+    return [name for name in names if SIDE.search(name)]
+
+
 def mirrors(fingerprint: dict[str, Any], names: Iterable[str]) -> list[int]:
     """Axes along which images may be mirrored without a class of these names becoming that of the other side.
 
@@ -81,7 +86,7 @@ def mirrors(fingerprint: dict[str, Any], names: Iterable[str]) -> list[int]:
     and down is one that is mirrored from left to right.
     """
     axes = list(range(int(fingerprint["dims"])))
-    if not any(SIDE.search(name) for name in names):
+    if not sided(names):
         return axes
     if not oriented(fingerprint) or (len(axes) == 3 and not fingerprint["physical"]):
         return []

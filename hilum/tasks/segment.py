@@ -120,6 +120,16 @@ class Task(_task.Task):
         """Colours tell numbered objects apart and mean no class."""
         return [] if self.numbered else super().legend
 
+    def check_trainable(self) -> None:
+        """As for every task; and predictions are not averaged over mirror images where classes have a side."""
+        super().check_trainable()
+        sided = modality.sided(c.name for c in self.plan.classes) if self.options.mirror else []
+        if sided:
+            raise HilumError(
+                "HIL-PLAN-03", f"options.mirror is true, but in a mirror image {sided[0]!r} is that of the other side",
+                "Leave options.mirror out",
+            )  # fmt: skip
+
     def out_channels(self) -> int:
         """Background, the classes, and the depth of numbered objects."""
         return 1 + len(self.plan.classes) + self.numbered

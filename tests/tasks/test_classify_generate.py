@@ -97,3 +97,11 @@ def test_generated_images_belong_to_their_seed(trained: Callable[[str], Run]) ->
         with pytest.raises(HilumError) as error:
             predictor.generate(count, seed)
         assert error.value.code == "HIL-INFER-04"
+
+
+def test_generated_images_are_drawn_by_torch_alone(trained: Callable[[str], Run]) -> None:
+    run = trained("generate")
+    assert len(Predictor(run, "auto").generate(1, 0)) == 1
+    with pytest.raises(HilumError) as error:
+        Predictor(run, "torch-channels-last").generate(1, 0)
+    assert error.value.code == "HIL-INFER-13"

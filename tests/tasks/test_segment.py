@@ -241,3 +241,12 @@ def test_a_network_that_cuts_borders_off_is_refused(plan_of: PlanOf) -> None:
     task = _task.load(plan_of("segment"))
     with pytest.raises(HilumError, match="padding same or mirror"):
         task.losses(torch.randn(1, 3, 4, 4, 4), {"target": torch.zeros(1, 8, 8, 8, dtype=torch.long)})
+
+
+def test_predictions_are_not_averaged_over_mirror_images_where_classes_have_a_side(plan_of: PlanOf) -> None:
+    plan = plan_of("segment", **{"options.mirror": True})
+    _task.load(plan).check_trainable()
+    named = plan.model_copy(update={"classes": [plan.classes[0].model_copy(update={"name": "kidney_left"})]})
+    with pytest.raises(HilumError, match="'kidney_left' is that of the other side"):
+        _task.load(named).check_trainable()
+    _task.load(named.edited({"options.mirror": False})).check_trainable()
