@@ -80,8 +80,11 @@ def group_cases(dataset: Dataset, progress: Progress = quiet, seen: Looks | None
     if seen_role(dataset) in (None, "kspace"):
         return _with(dataset, [name or c.id for name, c in zip(named, dataset.cases, strict=True)]), "case"
     seen = looks(dataset, progress) if seen is None else seen
-    pairs = [(p.first, p.second) for p in alike([seen[c.id] for c in dataset.cases])]
-    return _with(dataset, joined(pairs, [c.id for c in dataset.cases], named)), "similarity"
+    names = [c.id for c in dataset.cases]
+    # images of one value are nobody's: the black slices of two patients join nothing
+    places = [n for n, name in enumerate(names) if not seen[name].empty]
+    pairs = [(places[p.first], places[p.second]) for p in alike([seen[names[n]] for n in places])]
+    return _with(dataset, joined(pairs, names, named)), "similarity"
 
 
 def joined(pairs: Iterable[tuple[int, int]], names: list[str], patients: Sequence[str] = ()) -> list[str]:

@@ -24,6 +24,8 @@ IMAGES = ("image", "fixed", "kspace")
 # Roles of what a case is known by.
 SAMPLES = 10_000
 # Intensities kept per case and channel; their percentiles stand for the data set's.
+MOST = 40_000_000
+# Intensities kept in all, 160 MB: of many thousand cases fewer of each.
 UNHASHED = ("truth", "low", "files", "values", "coils", "operator", "even", "segments", "range")
 # Of a case's row: came after the first runs, which would not know their data any more. See `_truth` of the first.
 LINES = 32
@@ -46,11 +48,13 @@ def fingerprint(
     """
     rows, samples, odd = [], [], {}
     blocks: list[Array] = []
+    training = sum(parts[case.id] == "train" for case in dataset.cases)
     for number, case in enumerate(dataset.cases):
         row, values, block, odd[case.id] = case_facts(case)
         rows.append(row)
         if parts[case.id] == "train" and values is not None:
-            samples.append(values)
+            # so that all of them together fit into memory
+            samples.append(values[:, : max(1, MOST // (training * len(values)))].copy())
         if parts[case.id] == "train" and block is not None and len(blocks) < anatomy.MOST:
             blocks.append(block)
         progress("look at the images", number + 1, len(dataset.cases), case.id)

@@ -82,8 +82,7 @@ def kept(ready: Any, plan: Plan) -> Kept:
 
     ready: a planner.Prepared.
     """
-    # of raw data every slice and coil counts, which the facts of older runs do not say
-    voxels = {row["id"]: float(row.get("values") or np.prod(row["shape"])) for row in ready.facts["cases"]}
+    voxels = {row["id"]: _voxels(row, plan) for row in ready.facts["cases"]}
     task, kinds = _task.load(plan), dict[bool, list[tuple[float, Case]]]()
     for case, part in ready.units(plan):
         if part in ("train", "val"):
@@ -100,6 +99,15 @@ def kept(ready: Any, plan: Plan) -> Kept:
         slope = (high - low) / (many - few) if many > few else 0.0
         sizes += [round(low + slope * (n - few)) for n, _ in found]
     return Kept(tuple(sizes), most)
+
+
+def _voxels(row: dict[str, Any], plan: Plan) -> float:
+    """Of a case at the planned spacing: of two that are stored alike, that with thicker slices becomes the larger."""
+    # of raw data every slice and coil counts, which the facts of older runs do not say
+    if row.get("values"):
+        return float(row["values"])
+    size = np.array(row["shape"], dtype=np.float64)
+    return float(np.prod(size if plan.spacing is None else np.round(size * row["spacing"] / np.array(plan.spacing))))
 
 
 def _prepared(task: _task.Task, case: Case, voxels: float) -> tuple[int, int]:

@@ -109,6 +109,11 @@ def _look(case: Case, seen: _Seen, pictures: bool) -> None:
         return
     seen.rows.append(row)
     seen.dims.add(row.pop("dims"))
+    if "moving" in case.items and role != "moving":
+        try:
+            case.read("moving")
+        except HilumError as error:
+            _problem(case, error, seen)
     if isinstance(item, Table):
         return
     seen.looks[case.id] = likeness.look_at(item)
@@ -193,8 +198,10 @@ def _values(seen: _Seen, dataset: Dataset) -> dict[str, Any]:
 
 
 def _alike(seen: _Seen, patients: dict[str, str]) -> list[dict[str, Any]]:
-    """Pairs of cases whose images are the same, or the same turned or changed; but for two of one known patient."""
-    names = list(seen.looks)
+    """Pairs of cases whose images are the same, or the same turned or changed; but for two of one known patient, and
+    images of one value.
+    """
+    names = [name for name, look in seen.looks.items() if not look.empty]
     found = []
     for pair in likeness.alike([seen.looks[name] for name in names]):
         first, second = names[pair.first], names[pair.second]

@@ -39,6 +39,12 @@ def test_t09_a_brighter_a_noisy_and_a_mirrored_copy_are_one_group() -> None:
     assert {c.group for c in found.cases} == {"a"}
 
 
+def test_t08_black_slices_join_nobody() -> None:
+    black = Image(np.zeros((1, 64, 64), np.uint8))
+    found, _ = group_cases(dataset({"a": black, "b": head(1), "c": black, "d": black}))
+    assert [c.group for c in found.cases] == list("abcd")
+
+
 def test_different_heads_are_different_groups() -> None:
     found, _ = group_cases(dataset({str(n): head(n) for n in range(12)}))
     assert len({c.group for c in found.cases}) == 12

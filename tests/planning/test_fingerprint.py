@@ -12,6 +12,7 @@ from hilum.core.errors import HilumError
 from hilum.core.image import Case, Image, Measurement
 from hilum.data.dataset import Dataset
 from hilum.io import nifti
+from hilum.planning import fingerprint as module
 from hilum.planning.fingerprint import LATER, case_facts, content_hash, fingerprint, hashed
 from hilum.planning.fingerprint import seen as known
 from hilum.planning.planner import Prepared, look
@@ -41,6 +42,19 @@ def test_how_training_images_lie_is_learned(seen: Prepared) -> None:
     assert anatomy.warning(anatomy.block(body(100)), profile) is None
     said = anatomy.warning(anatomy.block(Image(body(100).array[..., ::-1], np.eye(4))), profile)
     assert said is not None and "superior-inferior" in said
+
+
+def test_intensities_of_many_cases_fit_into_memory(seen: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = list[Any]()
+    summary = module.summary
+    monkeypatch.setattr(
+        module, "summary", lambda rows, samples, data: kept.append(samples) or summary(rows, samples, data)
+    )
+    fingerprint(seen.dataset, seen.parts)
+    assert {values.shape for values in kept[0]} == {(1, module.SAMPLES)}
+    monkeypatch.setattr(module, "MOST", 1000)
+    fingerprint(seen.dataset, seen.parts)
+    assert 900 <= sum(values.base is None and values.size for values in kept[1]) <= 1000
 
 
 def test_nothing_of_the_test_part_is_learned(seen: Prepared) -> None:

@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hilum.core.image import Case, Measurement
+from hilum.core.findings import Mask
+from hilum.core.image import Case, Image, Measurement
 from hilum.data.dataset import Dataset
 from hilum.data.store import held
+from hilum.io import nifti
 from hilum.planning import cost, machine, memory
 from hilum.planning.fingerprint import fingerprint
-from hilum.planning.planner import Prepared, make_plan
+from hilum.planning.planner import Prepared, look, make_plan
 from hilum.tasks import _task
 
 Ready = Callable[[str], Prepared]
@@ -73,6 +75,23 @@ def test_saved_tensors_of_a_known_network() -> None:
     flops, saved, largest, outputs = cost._forward(net, (x,), None, {})
     assert saved == 4 * (8 * 10 + 8 * 100) and largest == 4 * 8 * 100 and outputs == 4 * 8
     assert flops == 3 * 2 * 8 * (10 * 100 + 100)
+
+
+def test_of_volumes_that_are_stored_alike_that_with_thicker_slices_becomes_larger(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number, thick in enumerate([1, 1, 1, 1, 1, 4]):
+        affine = np.diag([1.0, 1.0, thick, 1.0])
+        values = rng.integers(0, 900, (1, 24, 24, 20)).astype(np.int16)
+        nifti.write(tmp_path / "images" / f"c{number}.nii.gz", Image(values, affine))
+        nifti.write(
+            tmp_path / "labels" / f"c{number}.nii.gz", Mask((values[0] > 700).astype(np.uint8), {1: "x"}, affine)
+        )
+    (tmp_path / "dataset.yaml").write_text("patients: case\n")
+    seen = look(tmp_path, "segment", 0)
+    plan = make_plan(seen, "segment", steps=5, settings={"plan.spacing": [1.0, 1.0, 1.0]})
+    task = _task.load(plan)
+    real = [held(task.prepare(case)) for case, part in seen.units(plan) if part in ("train", "val")]
+    assert sorted(memory.kept(seen, plan).sizes) == pytest.approx(sorted(real), rel=0.05)
 
 
 def raw(name: str, slices: int, coils: int) -> Case:

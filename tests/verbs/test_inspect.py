@@ -46,6 +46,28 @@ def test_cases_without_a_label_beside_others_are_named_before_another_task_is_of
     assert "segment" not in found["tasks"]
 
 
+def test_images_are_looked_at_wherever_their_column_stands(tmp_path: Path) -> None:
+    lines = ["case,label,image"]
+    for number in range(3):
+        image = np.random.default_rng(number).integers(0, 99, (1, 32, 32)).astype(np.uint8)
+        raster.write(tmp_path / f"i{number}.png", Image(image))
+        raster.write(tmp_path / f"l{number}.png", Mask(np.full((32, 32), 7 * (number > 0), np.uint8), {7: "x"}))
+        lines.append(f"c{number},l{number}.png,i{number}.png")
+    (tmp_path / "cases.csv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "i1.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    found = inspect(tmp_path / "cases.csv")
+    assert [p["case"] for p in found["problems"]] == ["c1"] and not found["look_alikes"]
+    assert [row["value"] for row in found["labels"]["values"]] == [0, 7]
+
+
+def test_both_images_of_a_pair_are_read(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        raster.write(tmp_path / f"{name}.png", Image(np.arange(1024, dtype=np.uint8).reshape(1, 32, 32)))
+    (tmp_path / "c.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (tmp_path / "cases.csv").write_text("case,moving,fixed\none,c.png,a.png\ntwo,b.png,a.png\n")
+    assert [p["case"] for p in inspect(tmp_path / "cases.csv")["problems"]] == ["one"]
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Six cases: good, a copy, a label elsewhere, a cut image, one without units, values 0 and 255."""

@@ -7,7 +7,7 @@ from hilum.core.image import Case
 from hilum.data.dataset import Dataset, Settings, listed
 from hilum.data.layouts import _beside
 from hilum.data.layouts._files import images, stem
-from hilum.io import _source
+from hilum.io import _names, _source
 
 CARD = {"about": "one folder per class with images inside", "order": 40}
 
@@ -57,10 +57,17 @@ def _made_of(names: list[str], origins: list[str]) -> bool:
 
 
 def read(folder: Path, settings: Settings) -> Dataset:
-    """Cases named class/file with klass set."""
-    cases = [
-        Case(f"{inner.name}/{name}", "", {"image": _source.open(path)}, klass=inner.name)
-        for inner in _classes(folder)
-        for name, path in images(inner).items()
-    ]
+    """Cases named class/file with klass set. Refused: two classes called alike (HIL-I12)."""
+    cases: list[Case] = []
+    known: dict[str, Path] = {}
+    for inner in _classes(folder):
+        other = known.setdefault(_names.folded(inner.name), inner)
+        if other != inner:
+            seen = f"{other.name!a} and {inner.name!a} in {folder} differ only by case or unicode form"
+            raise HilumError("HIL-I12", seen, "Rename one, or put their images into one")
+        klass = _names.plain(inner.name)
+        cases += [
+            Case(f"{klass}/{name}", "", {"image": _source.open(path)}, klass=klass)
+            for name, path in images(inner).items()
+        ]
     return _beside.chosen(_beside.described(Dataset("", folder, "", tuple(cases), settings)))

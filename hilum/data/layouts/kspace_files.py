@@ -7,7 +7,7 @@ from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.data.dataset import Dataset, Settings
 from hilum.data.layouts import _beside
-from hilum.io import _source
+from hilum.io import _names, _source
 
 CARD = {"about": "k-space files (.h5, .hdf5, .mrd), fastMRI-style or ISMRMRD, in the folder or in kspace/", "order": 30}
 
@@ -33,7 +33,8 @@ def read(folder: Path, settings: Settings) -> Dataset:
     """Cases with "kspace". Refused: two files of one name (HIL-DATA-04)."""
     cases: dict[str, Case] = {}
     for path in _files(folder):
-        if path.stem in cases:
-            raise HilumError("HIL-DATA-04", f"Two files in {path.parent} are called {path.stem!r}", "Rename one")
-        cases[path.stem] = Case(path.stem, "", {"kspace": _source.open(path)})
+        name = _names.plain(path.stem)
+        if name in cases:
+            raise HilumError("HIL-DATA-04", f"Two files in {path.parent} are called {name!r}", "Rename one")
+        cases[name] = Case(name, "", {"kspace": _source.open(path)})
     return _beside.chosen(_beside.described(Dataset("", folder, "", tuple(cases.values()), settings)))

@@ -51,7 +51,7 @@ def read(folder: Path, settings: Settings) -> Dataset:
 
 
 def _roles(path: Path, sheet: tables.Sheet) -> list[str]:
-    """The columns that hold files, plain roles before those of raters."""
+    """The columns that hold files, plain roles before those of raters, the image before what says something of it."""
     found = [c for c in sheet.columns if c.split("@")[0] in ROLES]
     for column in found:
         if "@" in column and (column.count("@") > 1 or not column.split("@")[1].strip()):
@@ -60,7 +60,7 @@ def _roles(path: Path, sheet: tables.Sheet) -> list[str]:
         seen = ", ".join(repr(c) for c in sheet.columns[:8])
         what = f"has no column of {', '.join(ROLES)}, it has {seen}" if not found else "has no rows"
         raise HilumError("HIL-I11", f"{path} {what}", "Name the columns in the first line, one case on each line after")
-    return sorted(found, key=lambda c: "@" in c)
+    return sorted(found, key=lambda c: ("@" in c, ROLES.index(c.split("@")[0])))
 
 
 def _items(root: Path, given: dict[str, str]) -> tuple[dict[str, Source], list[str]]:
