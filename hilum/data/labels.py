@@ -10,7 +10,7 @@ from hilum.core import geometry
 from hilum.core.errors import HilumError
 from hilum.core.image import Image
 from hilum.core.progress import Progress, quiet
-from hilum.data.dataset import Dataset, Settings
+from hilum.data.dataset import Dataset, Settings, listed
 
 EXACT_MM = 1e-4
 # Closer than this is the same place: headers store coordinates with about seven digits.
@@ -133,7 +133,7 @@ def counted(dataset: Dataset, progress: Progress = quiet) -> dict[str, dict[int,
 
 
 def check_values(seen: Mapping[str, Counts], settings: Settings, files: Mapping[str, Path] | None = None) -> list[str]:
-    """Warnings for cases that are background only; values that are no class, or background everywhere, are refused.
+    """A warning of cases that are background only; values that are no class, or background everywhere, are refused.
 
     seen: {case: {value: voxels}}. files: {case: label file}, to name those instead of cases. All values are listed with
     the files that hold them (HIL-N15).
@@ -151,7 +151,11 @@ def check_values(seen: Mapping[str, Counts], settings: Settings, files: Mapping[
     empty = [case for case, counts in seen.items() if not any(v not in (0, settings.ignore) for v in counts)]
     if seen and len(empty) == len(seen):
         raise HilumError("HIL-N15", "Every label is background only", "Check that labels/ holds the right files")
-    return [f"HIL-N15: the label {names[case]} is background only" for case in empty]
+    if not empty:
+        return []
+    who = [names[case] for case in empty]
+    words = f"the label {who[0]} is" if len(who) == 1 else f"{len(who)} labels ({listed(who)}) are"
+    return [f"HIL-N15: {words} background only"]
 
 
 def known_values(settings: Settings) -> set[int] | None:

@@ -60,21 +60,29 @@ def seen(path: Path | str, own: dict[str, str]) -> dict[str, str]:
     own: of the new run alone. An image that the source learned from (train or val) and that the new run would judge
     itself on (test) is refused (HIL-T09). Copies that differ in a pixel are not seen, nor what a foreign file saw.
     """
-    path = Path(path)
-    before = Run(path).json("seen.json") if is_run(path) and Run(path).has("seen.json") else {}
-    learned = {image: "train" for image, part in before.items() if part in ("train", "val")}
+    learned = dict.fromkeys(_learned(path), "train")
     judged = [image for image, part in own.items() if part == "test" and image in learned]
     if judged:
         raise HilumError(
             "HIL-T09", f"{path} has learned from {len(judged)} images of the test part of the new run",
             "Start from weights that saw other images, or give both the same split column",
         )  # fmt: skip
-    chosen = [image for image, part in own.items() if part == "val" and image in learned]
-    if chosen:
-        log.warning(
-            "%s has learned from %d validation images: validation flatters, the test part not", path, len(chosen)
-        )
+    count = chosen(path, own)
+    if count:
+        log.warning("%s has learned from %d validation images: validation flatters, the test part not", path, count)
     return learned | own
+
+
+def chosen(path: Path | str, own: dict[str, str]) -> int:
+    """How many validation images of a new run the weights at `path` have learned from. own: as of `seen`."""
+    learned = _learned(path)
+    return sum(part == "val" and image in learned for image, part in own.items())
+
+
+def _learned(path: Path | str) -> set[str]:
+    """Hashes of the images that a run or bundle learned from; none where it does not say."""
+    before = Run(Path(path)).json("seen.json") if is_run(path) and Run(Path(path)).has("seen.json") else {}
+    return {image for image, part in before.items() if part in ("train", "val")}
 
 
 def read_weights(path: Path | str) -> "dict[str, Tensor]":

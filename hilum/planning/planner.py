@@ -22,6 +22,7 @@ from hilum.planning.fingerprint import fingerprint
 from hilum.planning.memory import cap
 from hilum.prepare import augment
 from hilum.tasks import _build, _task
+from hilum.tasks._labels import said_once
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +94,7 @@ def _facts(dataset: Dataset, parts: dict[str, str], progress: Progress, kept: bo
         raise
 
 
+@said_once()
 def make_plan(
     ready: Prepared,
     task: str,

@@ -2,7 +2,8 @@
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -189,6 +190,23 @@ def _segments(rows: Any, values: Sequence[int]) -> dict[int, str]:
     said = {int(v): str(name) for row in rows for v, name in row.get("segments", {}).items()}
     found = {v: said[v] for v in values if said.get(v, "").isprintable() and said.get(v)}
     return found if len(found) == len(values) == len({name.casefold() for name in found.values()}) else {}
+
+
+@contextmanager
+def said_once() -> Iterator[None]:
+    """Around what asks for the classes of the same data again and again: what is said of them is said once."""
+    said = set[str]()
+
+    def new(record: logging.LogRecord) -> bool:
+        known = record.getMessage() in said
+        said.add(record.getMessage())
+        return not known
+
+    log.addFilter(new)
+    try:
+        yield
+    finally:
+        log.removeFilter(new)
 
 
 def _check_rows(rows: Any, settings: dict[str, Any]) -> None:

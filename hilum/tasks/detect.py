@@ -35,6 +35,8 @@ CARD = {
 
 SURE = 0.3
 # Score from which a box is drawn.
+LEAST = 0.05
+# Score from which a box is given, and from which at most it counts in the rounds of a training.
 SIDE = 32
 # The sides of patches and of whole images are multiples of it.
 
@@ -49,7 +51,7 @@ class Options(Strict):
 
     inside: float = Field(default=0.75, ge=0, le=1)
     keep: float = Field(default=0.3, gt=0, le=1)
-    score: float = Field(default=0.05, ge=0, le=1)
+    score: float = Field(default=LEAST, ge=0, le=1)
     overlap: float = Field(default=0.5, gt=0, le=1)
     most: int = Field(default=100, ge=1)
     pieces: bool = False
@@ -201,7 +203,12 @@ class Task(_task.Task):
         return _rounds_boxes.precision(counts)
 
     def collapse(self, counts: Array) -> str | None:
-        return _rounds_boxes.blind(counts, self.options.score)
+        return _rounds_boxes.blind(counts, self._least)
+
+    @property
+    def _least(self) -> float:
+        """The score from which a box counts while it is learned: scores rise slowly, whatever is given later."""
+        return min(self.options.score, LEAST)
 
     def pictures(self, outputs: Any, batch: _task.Batch, cases: Sequence[str]) -> list[tuple[Array, str]]:
         """Every patch, those with most true boxes first: found (orange, from a score of 0.3) and true ones (blue)."""
@@ -223,7 +230,7 @@ class Task(_task.Task):
         size = tuple(batch["image"].shape[2:])
         for place in range(len(batch["boxes"])) if places is None else places:
             one, options = _rounds_boxes.one_of(outputs, place), self.options
-            found, scores, labels = _boxes.decode(one, size, options.score, options.overlap, options.most)
+            found, scores, labels = _boxes.decode(one, size, self._least, options.overlap, options.most)
             true, kinds = batch["boxes"][place].cpu().numpy(), batch["labels"][place].cpu().numpy()
             if "ignored" in batch:
                 judged = _boxes.outside(found, labels, true, kinds, batch["ignored"][place].cpu().numpy())

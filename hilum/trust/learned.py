@@ -71,6 +71,18 @@ class Seen:
     gains: list[dict[str, float]] = field(default_factory=list)
 
 
+def _flattered(run: Run) -> list[str]:
+    """That the weights which a run began with had learned from its validation images."""
+    begun = run.json("start.json") if run.has("start.json") else {}
+    count = begun.get("validation_images_learned_from", 0)
+    if not count:
+        return []
+    return [
+        f"The weights that this run began with had learned from {count} of its validation images: limits and promises "
+        "are learned of images it knew, and are too good for new ones."
+    ]
+
+
 def learn(
     predictor: Predictor,
     units: Sequence[tuple[Case, str]],
@@ -106,6 +118,7 @@ def learn(
         del val
         val = _seen(predictor, parts["val"], True, progress)
     made, arrays = _fitted(predictor, train, val, error, least)
+    words += _flattered(predictor.run)
     return made.model_copy(update={"single": single, "modalities": kinds, "notes": words + made.notes}), arrays
 
 

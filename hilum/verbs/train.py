@@ -252,10 +252,12 @@ def _begin(
     _build.trial(task)
     seen = fingerprint.seen(ready.facts["cases"], ready.parts)
     if begin is not None:
+        flattering = _weights.chosen(begin.path, seen)
         seen = _weights.seen(begin.path, seen)
         report = begin(_build.build(task, _build.predicting(made)))
         log.warning("%s", report.sentence())
-        write_json(out / "start.json", {"source": _weights.origin(begin.path)} | report.facts())
+        known = {"source": _weights.origin(begin.path), "validation_images_learned_from": flattering}
+        write_json(out / "start.json", known | report.facts())
     made.write(out / "plan.json")
     write_json(out / "fingerprint.json", ready.facts)
     write_json(out / "seen.json", seen)

@@ -15,7 +15,7 @@ from hilum.core.errors import HilumError
 from hilum.core.run import Run
 from hilum.infer import bundle
 from hilum.learn._start import start
-from hilum.learn._weights import check, origin, read_weights, seen
+from hilum.learn._weights import check, chosen, origin, read_weights, seen
 from hilum.zoo import nnunet
 
 STATE = {"stem.weight": torch.arange(4.0), "head.bias": torch.ones(2)}
@@ -184,6 +184,8 @@ def test_t09_what_the_source_learned_from_is_not_judged_again(trained: Callable[
     assert learned and set(before.values()) == {"train", "val", "test"}
     merged = seen(run.path, {"new": "test", **{image: "val" for image in learned}})
     assert merged == {"new": "test", **{image: "val" for image in learned}}
+    assert chosen(run.path, {"new": "val", **{image: "val" for image in learned}}) == len(learned)
+    assert chosen(run.path, {"new": "val", **{image: "train" for image in learned}}) == 0
     assert seen(run.path, {"new": "train"}) == {"new": "train", **{image: "train" for image in learned}}
     with pytest.raises(HilumError) as error:
         seen(run.path, {"new": "test", next(iter(learned)): "test"})

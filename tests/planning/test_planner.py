@@ -292,3 +292,14 @@ def test_a_network_that_cuts_its_borders_off_is_refused_before_it_trains(plan_of
             continue
         with pytest.raises(HilumError, match=r"size \(4, 4\), not that of its input"):
             step(plan)
+
+
+def test_what_is_said_of_the_data_is_said_once(ready: Ready, caplog: pytest.LogCaptureFixture) -> None:
+    """However many widths and shares are tried for the minutes."""
+    seen = ready("segment")
+    rows = [row | {"labels": {0: 9}} if n < 2 else row for n, row in enumerate(seen.facts["cases"])]
+    facts = replace(seen, facts=seen.facts | {"cases": rows})
+    make_plan(facts, "segment", minutes=1, machine={"gflops": 1.0, "available": 64 << 30})
+    make_plan(facts, "segment", minutes=1, machine={"gflops": 1.0, "available": 64 << 30})
+    said = [r.getMessage() for r in caplog.records if "background only" in r.getMessage()]
+    assert len(said) == 2 and said[0] == said[1] and "2 labels (" in said[0]

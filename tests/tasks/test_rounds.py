@@ -205,3 +205,14 @@ def test_patches_wholly_inside_one_class_are_no_collapse() -> None:
     assert _rounds.nothing_found(inside, ["a", "b"]) is None
     others = np.array([[0, 0, 9], [50, 9, 0], [0, 0, 0]])
     assert _rounds.nothing_found(others, ["a", "b"]) == "the network finds nothing but a, while 84.7% are foreground"
+
+
+def test_boxes_count_in_rounds_whatever_score_is_asked_for_later(plan_of: PlanOf, ready: Ready) -> None:
+    """Scores rise slowly: with a score of 0.5 a training was stopped for finding nothing."""
+    task = _task.load(plan_of("detect", batch=4, **{"options.score": 0.5}))
+    (batch,) = batches(task, ready("detect"), 1)
+    outputs, _ = boxes_as_outputs(task, batch)
+    unsure = outputs | {"class": [level.clamp(max=-3.2) for level in outputs["class"]]}
+    counts = task.counts(unsure, batch)
+    assert task.collapse(counts) is None and task.score(counts)["recall"] > 0.9
+    assert "0.05 or more" in str(task.collapse(task.counts(constant(outputs, -20.0), batch)))

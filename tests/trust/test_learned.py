@@ -52,6 +52,23 @@ def test_a_classifier_learns_everything(slices: tuple[Path, Path]) -> None:
     run.check_hashes()
 
 
+def test_promises_of_images_that_taught_the_starting_weights_say_so(slices: tuple[Path, Path], tmp_path: Path) -> None:
+    data, folder = slices
+    source = Run(folder)
+    # another cut of the same training and validation images
+    turned = {"train": "val", "val": "train"}
+    parts = {row["case"]: turned.get(row["part"], row["part"]) for row in source.split()}
+    shutil.copytree(data, tmp_path / "data")
+    rows = "\n".join(f"{case},{part}" for case, part in parts.items())
+    (tmp_path / "data" / "cases.csv").write_text(f"case,split\n{rows}\n")
+    settings = {"width": 8, "plan.batch": 8, "learning.rounds": 1, "plan.augment": []}
+    run = train(tmp_path / "data", "classify", tmp_path / "run", steps=2, settings=settings, start=folder)
+    count = sum(part == "val" for part in parts.values())
+    assert run.json("start.json")["validation_images_learned_from"] == count
+    assert run.calibration is not None and f"had learned from {count} of its validation" in run.calibration.notes[0]
+    assert not any("had learned from" in note for note in (source.calibration or run.calibration).notes)
+
+
 def test_results_say_their_doubt(slices: tuple[Path, Path]) -> None:
     data, folder = slices
     run = Run(folder)
