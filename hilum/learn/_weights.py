@@ -81,7 +81,8 @@ def chosen(path: Path | str, own: dict[str, str]) -> int:
 
 def _learned(path: Path | str) -> set[str]:
     """Hashes of the images that a run or bundle learned from; none where it does not say."""
-    before = Run(Path(path)).json("seen.json") if is_run(path) and Run(Path(path)).has("seen.json") else {}
+    path = Path(path)
+    before = Run(path).json("seen.json") if is_run(path) and Run(path).has("seen.json") else {}
     return {image for image, part in before.items() if part in ("train", "val")}
 
 
