@@ -190,11 +190,15 @@ class Asked:
         """How often the network is asked about a case."""
         return tiles.count * (2 ** len(tiles.shape) if self.task.options.mirror else 1)
 
-    def _cost(self, look: windows.Look, window: Any, late: streamed.Head | None, pace: Pace) -> promise.Tried:
-        """What a window costs; tried once, for all cases alike."""
+    def _cost(
+        self, look: windows.Look, window: Any, late: streamed.Head | None, pace: Pace, count: int
+    ) -> promise.Tried:
+        """What a window costs; tried once, for all cases alike. count: looks a case."""
         which = (id(self.net), tuple(window.shape), self._drops(), late is None, pace)
         if which not in self._tried:
             self._tried[which] = promise.tried(look, window, late, pace, self.task.options.mirror)
+            if self.computed_by is not None:
+                self.computed_by.seen(self._tried[which].seconds, count * self._cases)
         return self._tried[which]
 
     def _pace(self, chosen: _choose.Chosen, count: int) -> Pace:

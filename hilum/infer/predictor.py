@@ -244,12 +244,11 @@ class Predictor(Asked):
         placed = prepared["placed"].image
         # what a process holds for a card is not predicted, nor what the card holds
         self.promised = None if self.on_card or not self.foretells else promise.of(
-            lambda: self._cost(look.tried, window, late, pace), tiles, channels, image.nbytes, placed.array,
-            len(maps or {}), self._began, len(maps or {}) if self.maps else 0, bool(self.task.single),
+            lambda: self._cost(look.tried, window, late, pace, self._looks(tiles)), tiles, channels, image.nbytes,
+            placed.array, len(maps or {}), self._began, len(maps or {}) if self.maps else 0, bool(self.task.single),
         )  # fmt: skip
         told = ""
         if self.promised is not None:
-            chosen.seen(self.promised.seconds / tiles.count, self._looks(tiles) * self._cases)
             self.promised.keep(self.limit)
             told = self.promised.words()
 

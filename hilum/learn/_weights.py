@@ -75,15 +75,15 @@ def seen(path: Path | str, own: dict[str, str]) -> dict[str, str]:
 
 def chosen(path: Path | str, own: dict[str, str]) -> int:
     """How many validation images of a new run the weights at `path` have learned from. own: as of `seen`."""
-    learned = _learned(path)
+    learned = set(_learned(path))
     return sum(part == "val" and image in learned for image, part in own.items())
 
 
-def _learned(path: Path | str) -> set[str]:
+def _learned(path: Path | str) -> list[str]:
     """Hashes of the images that a run or bundle learned from; none where it does not say."""
     path = Path(path)
     before = Run(path).json("seen.json") if is_run(path) and Run(path).has("seen.json") else {}
-    return {image for image, part in before.items() if part in ("train", "val")}
+    return [image for image, part in before.items() if part in ("train", "val")]
 
 
 def read_weights(path: Path | str) -> "dict[str, Tensor]":
