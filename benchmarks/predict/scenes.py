@@ -108,7 +108,7 @@ SIZES = ((256, 256, 200), (384, 384, 300), (512, 512, 400))
 COUNTS = (2, 20, 60, 120)
 SCENES: tuple[Scene, ...] = (
     Scene(
-        "body CT, 3 mm, 104 classes", "body_ct", classes=104, spacing=3.0, overlap=QUARTER, shape=SIZES[-1], rounds=3,
+        "body CT, 3 mm, 104 classes", "body_ct", classes=104, spacing=3.0, overlap=QUARTER, shape=SIZES[-1], rounds=5,
         systems=both(QUARTER),
     ),
     Scene(
