@@ -11,6 +11,7 @@ from hilum.core import resident
 from hilum.core.errors import HilumError
 from hilum.core.plan import Plan
 from hilum.core.sizes import size_words
+from hilum.data.store import LIMIT
 from hilum.planning import memory
 from hilum.planning.cost import step
 from hilum.tasks import _task
@@ -130,13 +131,16 @@ def by_memory(build: Build, shaped: Shaped, ready: Any, most: int, fixed: set[st
 
 
 def _stored(plan: Plan, cases: memory.Kept, most: int, held: bool = False) -> Plan | None:
-    """The plan itself when it fits, else with as large a store as fits; None when even the least store does not.
+    """The plan when it fits, or with as large a store as fits; None when even the least store does not.
 
     held: the store was given by hand and stays.
     """
     cost = step(plan)
-    if memory.predict(plan, cases, cost=cost).total <= most:
-        return plan
+    whole = memory.predict(plan, cases, cost=cost)
+    if whole.total <= most:
+        # cases that turn out larger than predicted do not make the store outgrow what is allowed
+        room = most - (whole.total - whole.cases)
+        return plan if held or room >= LIMIT else plan.model_copy(update={"store_bytes": int(room)})
     if held:
         return None
     # a store that can not keep all prepares cases while the network learns, which one that can does not

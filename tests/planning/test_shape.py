@@ -148,6 +148,11 @@ def test_the_store_is_limited_before_anything_else(ready: Ready) -> None:
     limited = _shape._stored(plan, cases, whole - (1000 << 20))
     assert limited is not None and limited.store_bytes == 3000 << 20 and limited.batch == plan.batch
     assert memory.predict(limited, cases).total == whole - (1000 << 20)
+    # where all fits, the store may not take more than is left, should cases turn out larger than predicted
+    close = _shape._stored(plan, cases, whole + (50 << 20))
+    assert close is not None and close.store_bytes == (4000 << 20) + (50 << 20)
+    assert _shape._stored(plan, cases, whole + (1000 << 20)) == plan
+    assert _shape._stored(plan, cases, whole + (50 << 20), held=True) == plan
 
 
 def test_a_store_that_can_not_keep_all_has_room_to_prepare_cases_again(ready: Ready) -> None:
