@@ -164,11 +164,12 @@ def _client(address: str) -> Iterator[tuple[Any, int]]:
         processes = 1
         if address.startswith(LOCAL):
             processes = int(address[len(LOCAL) :])
-            # no page of its own, and nothing that others can reach
+            # no page of its own, and nothing that others can reach. It listens for its figures all the same, by default
+            # at one port for all calls on a machine
             where = stack.enter_context(
                 LocalCluster(
                     n_workers=processes, threads_per_worker=1, host="127.0.0.1", dashboard_address=None,
-                    silence_logs=50, memory_limit=0,
+                    scheduler_kwargs={"dashboard_address": "127.0.0.1:0"}, silence_logs=50, memory_limit=0,
                 )
             )  # fmt: skip
         try:

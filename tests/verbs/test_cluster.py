@@ -229,6 +229,19 @@ def test_the_caller_has_not_to_have_what_its_workers_compute_with(
         predict(trained("segment").path, [image], tmp_path / "other", cluster="local:2", runtime="quick")
 
 
+def test_two_calls_on_one_machine_do_not_want_one_port() -> None:
+    """With both at once the second one was warned, which is an error here."""
+    import socket
+
+    with socket.socket() as other:
+        # where something listens already, that is as good
+        with contextlib.suppress(OSError):
+            other.bind(("127.0.0.1", 8787))
+            other.listen()
+        with _cluster._client("local:1") as (client, processes):
+            assert processes == 1 and client.submit(sum, [1, 2]).result() == 3
+
+
 def test_results_are_the_same(trained: Callable[[str], Run], data: Callable[[str], Path], tmp_path: Path) -> None:
     images = sorted((data("segment") / "images").iterdir())
     damaged = tmp_path / "in" / "zz_broken.nii.gz"
