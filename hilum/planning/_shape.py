@@ -248,10 +248,9 @@ def _volumes(plan: Plan, facts: dict[str, Any]) -> list[float]:
     return [float(np.prod(size)) for size in _sizes(plan, facts)]
 
 
-def _sizes(plan: Plan, facts: dict[str, Any]) -> list[Any]:
-    """Shapes of the training images at the planned spacing."""
-    rows = [(np.array(r["shape"]), np.array(r["spacing"])) for r in facts["cases"]]
-    return [s if plan.spacing is None else np.round(s * d / np.array(plan.spacing)) for s, d in rows]
+def _sizes(plan: Plan, facts: dict[str, Any]) -> list[tuple[int, ...]]:
+    """Shapes of the images at the planned spacing."""
+    return [memory.at_spacing(row, plan) for row in facts["cases"]]
 
 
 def patch_fits(plan: Plan, facts: dict[str, Any]) -> None:

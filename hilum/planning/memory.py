@@ -13,6 +13,7 @@ from hilum.core.sizes import size_words
 from hilum.data.store import LIMIT, held
 from hilum.planning import machine
 from hilum.planning.cost import Step, step
+from hilum.prepare.grid import target_shape
 from hilum.tasks import _task
 
 LIBRARIES = 460 << 20
@@ -106,8 +107,14 @@ def _voxels(row: dict[str, Any], plan: Plan) -> float:
     # of raw data every slice and coil counts, which the facts of older runs do not say
     if row.get("values"):
         return float(row["values"])
-    size = np.array(row["shape"], dtype=np.float64)
-    return float(np.prod(size if plan.spacing is None else np.round(size * row["spacing"] / np.array(plan.spacing))))
+    return float(np.prod(at_spacing(row, plan)))
+
+
+def at_spacing(row: dict[str, Any], plan: Plan) -> tuple[int, ...]:
+    """The shape of a case, a row of the fingerprint, at the planned spacing."""
+    return target_shape(
+        tuple(row["shape"]), tuple(row["spacing"]), None if plan.spacing is None else tuple(plan.spacing)
+    )
 
 
 def _prepared(task: _task.Task, case: Case, voxels: float) -> tuple[int, int]:

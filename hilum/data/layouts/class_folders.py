@@ -61,13 +61,13 @@ def read(folder: Path, settings: Settings) -> Dataset:
     cases: list[Case] = []
     known: dict[str, Path] = {}
     for inner in _classes(folder):
-        other = known.setdefault(_names.folded(inner.name), inner)
+        pictures = images(inner)
+        other = known.setdefault(_names.folded(inner.name), inner) if pictures else inner
         if other != inner:
             seen = f"{other.name!a} and {inner.name!a} in {folder} differ only by case or unicode form"
             raise HilumError("HIL-I12", seen, "Rename one, or put their images into one")
         klass = _names.plain(inner.name)
         cases += [
-            Case(f"{klass}/{name}", "", {"image": _source.open(path)}, klass=klass)
-            for name, path in images(inner).items()
+            Case(f"{klass}/{name}", "", {"image": _source.open(path)}, klass=klass) for name, path in pictures.items()
         ]
     return _beside.chosen(_beside.described(Dataset("", folder, "", tuple(cases), settings)))
