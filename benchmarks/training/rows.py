@@ -88,7 +88,7 @@ ROWS: tuple[Row, ...] = (
         "dermoscopy lesions", "dermoscopy.yaml", "segment", "masks", 20, (0, 1), ("dice",), "Dice >= 0.88",
         peers=(Peer("lesion", ("Otsu of a blurred channel",)),),
     ),
-    _classify("chest_xray", "chest_xray"),
+    _classify("chest_xray", "chest_xray", (0, 1, 2, 3, 4)),
     _classify(
         "chest_xray border only", "chest_xray", (0,), settings=("options.control=border",), peers=(),
         target="a control: what the frame alone gives away",
