@@ -17,7 +17,7 @@ from torch import Tensor, nn, ones
 from torch.nn import functional
 
 from hilum.core.errors import HilumError
-from hilum.zoo._blocks.dims import Layers, layers, require_divisible
+from hilum.zoo._blocks.dims import Layers, layers, require_divisible, require_more_than_one_voxel
 
 CARD = {
     "paper": "FCOS: Fully Convolutional One-Stage Object Detection",
@@ -52,7 +52,7 @@ PRIOR = 0.01
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """At most 32 groups; the batch of a detector is too small for batch norm."""
+    """At most 32 groups, of one channel up to a width of 32; the batch of a detector is too small for batch norm."""
     return nn.GroupNorm(math.gcd(channels, 32), channels)
 
 
@@ -155,6 +155,7 @@ class Net(nn.Module):
 
     def forward(self, x: Tensor) -> dict[str, list[Tensor]]:
         require_divisible(x, self.divisor)
+        require_more_than_one_voxel(x, self.divisor)
         found: dict[str, list[Tensor]] = {"class": [], "box": [], "centre": []}
         for level, scale, stride in zip(self.pyramid(x), self.scale, self.strides, strict=True):
             box = self.box_tower(level)

@@ -12,9 +12,9 @@ carries the history through; S is M with half the channels.
 A reconstruction where the description leaves gaps: ReLU after each dilated convolution, which of the decoder's four
 channel attentions has the wider kernel (the first here). Returns logits; the released code ends in a sigmoid and then
 trains with a cross-entropy that takes logits. Layers of the released code that do nothing are not here: its classifier,
-a norm of the history behind the encoder and, in L, what only sees or makes a history that is not read; but for 4,096
-weights of L's first decoder block, which read the zeros that its middle leaves of the history and so never learn, as in
-the released code. The middle lets in no attention at first. Written from the description, not from its source.
+a norm of the history behind the encoder and, in L, what only sees or makes a history that is not read; but for weights
+that read zeros and so never learn, as in the released code: of the first block (18,432; 4,608 in S), as the history
+begins at 0, and 4,096 of L's first decoder block, where its middle leaves none. The middle lets in no attention at first. Written from the description, not from its source.
 """
 
 from collections.abc import Sequence
@@ -137,6 +137,8 @@ class DropBlock(nn.Module):
 
     def __init__(self, rate: float) -> None:
         super().__init__()
+        if not 0 <= rate < 1:
+            raise ValueError(f"a share of {rate:g} can not be dropped")
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:

@@ -254,6 +254,8 @@ class Net(nn.Module):
         kit = layers(spatial_dims)
         if any(axis not in range(spatial_dims) for axis in turned):
             raise HilumError("HIL-ZOO-03", f"turned is {list(turned)!r}", f"Use axes from 0 to {spatial_dims - 1}")
+        if convs < 1:
+            raise HilumError("HIL-ZOO-03", f"convs is {convs}", "Use 1 or more")
         self.turned = [2 + axis for axis in turned]
         step, size = topology(spatial_dims, len(features), strides, kernels)
         down = range(len(features))

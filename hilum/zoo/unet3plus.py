@@ -11,7 +11,8 @@ from a loss of its own and from nothing else. In the task segment that is `prese
 
 With `guidance="presence"` an absent organ means that the foreground's logits lie 10,000 below the background's
 (channel 0), or with one channel at -10,000: probability 0. It is done in eval mode only, since a wrong "absent" would
-end learning. `guidance="released"` is what the authors' code does, in training too: logits times 0 or 1, so that
+end learning. Of an image in windows every window is asked for itself, and an "absent" outvotes what its neighbours see
+where they overlap: images of one patch, without mirrored views, are what it is for. `guidance="released"` is what the authors' code does, in training too: logits times 0 or 1, so that
 "absent" gives a probability of 0.5 with one channel, and with more of 1 / K each.
 
 Differs from the paper: follows the authors' code in the rest; linear upsampling does not align corners. 3-D replaces
@@ -24,6 +25,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, cat, nn
+from torch.nn import functional
 
 from hilum.core.errors import HilumError
 from hilum.zoo._blocks.batch_unet import conv_act, levels, require_levels, upsampled
@@ -91,11 +93,11 @@ class Presence(nn.Module):
 
     def __init__(self, kit: Layers, channels: int) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(0.5)
         self.conv = kit.conv(channels, 2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.conv(self.dropout(x)).flatten(2).amax(2)
+        # no module of its own, which doubt by dropout would take for one that the masks depend on
+        out: Tensor = self.conv(functional.dropout(x, 0.5, self.training)).flatten(2).amax(2)
         return out
 
 

@@ -36,3 +36,11 @@ def test_heads_may_be_named() -> None:
         Net(1, {"class": 2, "box": 6, "centre": 1}, 2)
     with pytest.raises(HilumError, match="Pad to"):
         Net(1, 2, 2, width=8)(torch.rand(1, 1, 40, 32))
+
+
+def test_a_level_of_one_pixel_is_refused() -> None:
+    """Narrow towers have a group of one channel, which has no variance there: torch's own words, or a constant."""
+    net = Net(1, 2, 2, width=8)
+    with pytest.raises(HilumError, match="one voxel"):
+        net(torch.rand(1, 1, 16, 16))
+    assert len(net(torch.rand(1, 1, 16, 32))["box"]) == 3

@@ -99,9 +99,16 @@ def test_nothing_is_dead(size: str) -> None:
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.ndim < 2 or parameter.grad.abs().sum() > 0, name
-    if size == "L":  # what the head of the file names: they read a history that the middle leaves at 0
-        read = net.decoder[0].path[0][0].weight.grad.abs().sum((0, 2, 3)) > 0
+    # what the head of the file names: they read a history that begins at 0, or that the middle of L leaves at 0
+    for first in (net.encoder[0].blocks[0].path[0], *([net.decoder[0].path[0][0]] if size == "L" else [])):
+        read = first.weight.grad.abs().sum((0, 2, 3)) > 0
         assert read[: -net.history].all() and not read[-net.history :].any()
+
+
+@pytest.mark.parametrize("rate", [1.0, 5.0, -0.1])
+def test_a_share_that_can_not_be_dropped_is_refused(rate: float) -> None:
+    with pytest.raises(ValueError, match="can not be dropped"):
+        small(dropout=rate)
 
 
 def closed(middle: Middle | WideMiddle) -> None:

@@ -94,6 +94,8 @@ def test_contradicting_options_are_refused() -> None:
         Net(1, 2, 2, features=[4, 8], strides=[1])
     with pytest.raises(HilumError, match="odd"):
         Net(1, 2, 2, kernels=[2, 2, 2], **FLAT)
+    with pytest.raises(HilumError, match="convs is 0"):
+        Net(1, 2, 2, convs=0, **FLAT)
     with pytest.raises(HilumError, match="spatial_dims"):
         Net(1, 2, 4, **FLAT)
 

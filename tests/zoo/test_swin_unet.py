@@ -179,3 +179,7 @@ def test_refusals() -> None:
         small(heads=(3, 4, 4))
     with pytest.raises(HilumError, match="one of each"):
         small(heads=(2, 4))
+    for rate in (1.0, -0.1):
+        # the last block's rate is what is given: 1 gave NaN
+        with pytest.raises(ValueError, match="can not be dropped"):
+            small(drop_path=rate)

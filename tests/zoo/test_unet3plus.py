@@ -134,6 +134,15 @@ def test_presence_is_the_largest_over_space_of_the_bottom() -> None:
     torch.testing.assert_close(net.presence(x), wanted)
 
 
+def test_what_guidance_drops_is_no_doubt_of_the_masks() -> None:
+    """A dropout module in it made doubt by dropout run, whose passes could differ by the veto alone."""
+    net = small(guidance="presence")
+    assert not any(isinstance(module, torch.nn.Dropout) for module in net.modules())
+    torch.manual_seed(1)
+    x, part = torch.randn(1, net.presence.conv.in_channels, 8, 8), net.presence  # type: ignore[union-attr]
+    assert part is not None and not torch.equal(part(x), part(x)) and torch.equal(part.eval()(x), part(x))
+
+
 def test_named_heads_are_lists_and_silenced_together() -> None:
     net = told(small({"a": 1, "b": 3}, guidance="presence"), present=False)
     out = net(image())

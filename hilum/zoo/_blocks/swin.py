@@ -68,6 +68,8 @@ class DropPath(nn.Module):
 
     def __init__(self, rate: float) -> None:
         super().__init__()
+        if not 0 <= rate < 1:
+            raise ValueError(f"a share of {rate:g} can not be dropped")
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
