@@ -88,7 +88,7 @@ def plan(
 ) -> None:
     """Look at the data and write plan.json: readable, and yours to edit.
 
-    Example: hilum plan my_images --task segment --out plan.json
+    Example: hilum plan my_images --task segment --minutes 20 --out plan.json
     """
     from hilum.cli import show
     from hilum.verbs.plan import plan as verb

@@ -21,7 +21,7 @@ from hilum.trust import learned
 from hilum.verbs import calibrate, quantise
 from hilum.verbs import train as single
 from hilum.verbs._same import finished, look_again, other_data, same_data, split_rows
-from hilum.verbs.plan import complete, planned
+from hilum.verbs.plan import DEFAULT_MINUTES, complete, planned
 
 Units = list[tuple[Case, str]]
 BEGUN = "parts/*/checkpoint.safetensors"
@@ -129,7 +129,7 @@ def _planned(
     """One plan for all, fitted to the group with the most classes; its budget is that of the whole system."""
     count = len(made.groups)
     if minutes is None and steps is None:
-        minutes = single.DEFAULT_MINUTES
+        minutes = DEFAULT_MINUTES
     if steps is not None and steps < count:
         raise HilumError("HIL-PLAN-06", f"{steps} steps can not be shared by {count} networks", f"Give {count} or more")
     each = None if minutes is None else minutes / count

@@ -11,6 +11,9 @@ from hilum.core.sizes import parse_size
 from hilum.planning import machine
 from hilum.planning.planner import Prepared, look, make_plan
 
+DEFAULT_MINUTES = 10.0
+# Where neither minutes nor steps are given, here as in `train`.
+
 
 def plan(
     data: Path | str,
@@ -28,11 +31,13 @@ def plan(
     """Look at the data and plan by the task's rules. out: where plan.json is written (an existing file is refused).
 
     net: "name" or "name:key=value". settings: {"learning.rate": 0.001, ...} as --set gives them.
-    memory: the most that training may use, such as "4GB"; by default most of what is free.
+    memory: the most that training may use, such as "4GB"; by default most of what is free. Without minutes or steps it
+    is a plan for the ten minutes of `train`.
     """
     if out is not None and Path(out).exists():
         raise HilumError("HIL-CORE-03", f"{out} exists", "Choose another --out or remove it")
-    made = planned(look(data, task, seed, progress), task, net, minutes, steps, seed, settings, memory)
+    budget = DEFAULT_MINUTES if minutes is None and steps is None else minutes
+    made = planned(look(data, task, seed, progress), task, net, budget, steps, seed, settings, memory)
     if out is not None:
         made.write(Path(out))
     return made

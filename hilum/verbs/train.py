@@ -32,11 +32,9 @@ from hilum.tasks import _build, _task
 from hilum.tasks._labels import read_as
 from hilum.trust import learned
 from hilum.verbs._same import finished, look_again, other_data, same_data, split_rows
-from hilum.verbs.plan import complete, planned
+from hilum.verbs.plan import DEFAULT_MINUTES, complete, planned
 
 log = logging.getLogger(__name__)
-
-DEFAULT_MINUTES = 10.0
 
 
 def train(
