@@ -10,13 +10,14 @@ from hilum.core.findings import INTENDED_USE
 from hilum.core.plan import Normalisation, Plan
 from hilum.core.run import Run
 from hilum.evaluation import _card_trust, _parts
-from hilum.evaluation.provenance import NOT_KNOWN
+from hilum.evaluation.provenance import NOT_KNOWN, imported
 
 LEVEL = {
     "patient": "patient: no patient is in two parts",
     "similarity": "group of look-alikes: patients are not known, so independence is not proven",
     "case": "case: patients are not known, and every case was taken as its own group",
 }
+ASSIGNED = "by groups, at random with seed {}, or as a column of the data gave them"
 OUTPUT = {
     "segment": "a class for every voxel", "classify": "a probability for every class", "detect": "boxes with scores",
     "register": "a displacement for every voxel", "reconstruct": "an image",
@@ -27,6 +28,8 @@ MEMBER = re.compile(r"weights/[^/]+\.\d+\.safetensors")
 # The further networks of an ensemble.
 LOST = "; one counts as the worst where a metric has a worst value, else it is left out (see n)"
 # Of cases without a result.
+OTHER = "data that shares no image with the run's; whether it is of another origin is not on record"
+UNCOMPARED = "data of which it is not on record whether the model has learned from them"
 
 
 @dataclass(frozen=True)
@@ -77,11 +80,18 @@ def _split(known: Known) -> Lines:
         ("groups", _counts(parts, "groups")),
         ("patients", patients),
         ("cases of every class", classes or NOT_KNOWN),
-        ("assigned", f"by groups, at random with seed {seeds['split']}, or as a column of the data gave them"),
-        ("level", LEVEL.get(grouping, NOT_KNOWN)),
+        ("assigned", NOT_KNOWN if imported(known.plan) else ASSIGNED.format(seeds["split"])),
+        ("level", _level(known, grouping)),
         ("hash of the split", split["hash"]),
         ("reason for the number", NOT_KNOWN),
     )
+
+
+def _level(known: Known, grouping: str) -> str:
+    """What no two parts share; where leaks were accepted, that they are there."""
+    words = LEVEL.get(grouping, NOT_KNOWN)
+    leaks = _parts.leaks(known.plan)
+    return words if leaks is None else f"{words.split(':')[0]}, but not throughout. {leaks}"
 
 
 def _counts(parts: Mapping[str, Any], key: str) -> str:
@@ -146,6 +156,8 @@ def _begun(start: dict[str, str]) -> str:
 
 def _training(known: Known) -> Lines:
     plan, done = known.plan, known.found["training"]
+    if imported(plan):
+        return _elsewhere(known)
     options = {key: value for key, value in {**plan.learning, **plan.options}.items() if key not in ("start", "keep")}
     settings = ", ".join(f"{key}={value}" for key, value in options.items())
     start = done["start"]
@@ -166,6 +178,15 @@ def _training(known: Known) -> Lines:
         ("versions", _made(known, "versions", "when the plan was made")),
         ("machine", _made(known, "hardware", "that the plan was fitted to")),
     )
+
+
+def _elsewhere(known: Known) -> Lines:
+    """The same of a model that was trained by another program, of which the weights alone are here."""
+    asked = ("regime", "settings", "augmentation", "rare classes", "batch", "steps", "steps done",
+             "weights that are kept", "starting weights", "seed", "resumed", "versions", "machine")  # fmt: skip
+    start = known.found["training"]["start"]
+    source = NOT_KNOWN if isinstance(start, str) else _begun(start)
+    return (("imported from", source), *((name, NOT_KNOWN) for name in asked))
 
 
 def _resumed(done: Mapping[str, Any]) -> str:
@@ -209,7 +230,7 @@ def _performance(known: Known) -> Lines:
     where = "the test part of the run's own data" if counts and part == "test" else NOT_KNOWN
     other = NOT_KNOWN
     if counts and part == "all":
-        other = "data that shares no image with the run's; whether it is of another origin is not on record"
+        other = OTHER if known.run.has("seen.json") else UNCOMPARED
     missing = f"{given['missing']} of {given['cases']} cases{LOST if given['missing'] else ''}" if counts else NOT_KNOWN
     size = NOT_KNOWN
     if counts:

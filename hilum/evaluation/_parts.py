@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from hilum.core.plan import Plan
 from hilum.core.run import Run
 from hilum.evaluation.provenance import NOT_KNOWN, state
 
@@ -21,6 +22,11 @@ GUIDED = "These figures are of this model together with another one that said wh
 def objection(part: str | None) -> str | None:
     """Why figures of this part are no result; None of those that are, and of no part."""
     return None if part is None else LEARNED.get(part)
+
+
+def leaks(plan: Plan) -> str | None:
+    """What the parts of the run's own data share, where that was accepted (`data.leaks`); None where they are apart."""
+    return next((words for words in plan.data.get("warnings", []) if words.startswith("HIL-T09: accepted")), None)
 
 
 def apart(run: Run, metrics: Mapping[str, Any]) -> str | None:

@@ -16,7 +16,7 @@ from hilum.infer.faults import fault
 from hilum.infer.predictor import Predictor
 from hilum.metrics import balanced_accuracy, dice
 from hilum.tasks import _task
-from hilum.tasks._labels import judged_channels, stored
+from hilum.tasks._labels import judged_channels, stored, unnamed
 
 MOST = 200
 # Cases, evenly chosen, that are predicted once more from their frame alone.
@@ -50,9 +50,9 @@ class Mirrors:
 
     def _dice(self, found: Array, truth: Array) -> float | None:
         """Mean over the classes that are defined."""
-        spacing = (1.0,) * truth.ndim
-        pairs = enumerate(self.task.plan.classes, 1)
-        values = [dice.measure((found == c.value) & (truth >= 0), truth == k, spacing) for k, c in pairs]
+        spacing, silent = (1.0,) * truth.ndim, unnamed(self.task.plan)
+        pairs = [(k, c.value) for k, c in enumerate(self.task.plan.classes, 1) if c.name not in silent]
+        values = [dice.measure((found == value) & (truth >= 0), truth == k, spacing) for k, value in pairs]
         known = [v for v in values if v is not None]
         return float(np.mean(known)) if known else None
 

@@ -13,7 +13,7 @@ from hilum.evaluation.bootstrap import interval
 from hilum.evaluation.evaluator import honest
 from hilum.metrics import _names
 from hilum.pictures.page import Page
-from hilum.tasks._labels import judged_channels, stored
+from hilum.tasks._labels import judged_channels, stored, unnamed
 from hilum.tasks._task import Judged, Task, headline_value
 from hilum.trust import promises, risk_control
 from hilum.trust.conformal import coverage_band
@@ -55,7 +55,9 @@ class Promises:
                     self.missed[name].append((1 - float(reached[there].mean()), float(larger), case.group))
 
     def judged(self, judged: list[Judged], results: dict[str, Result]) -> None:
-        """The headline metric of the judged cases, whose interval was said before."""
+        """The headline metric of the judged cases, whose interval was said before: of all classes, or not at all."""
+        if unnamed(self.task.plan):
+            return
         name = self.task.metrics[0]
         for one in judged:
             said = results[one.case].meta.get("measured", {})

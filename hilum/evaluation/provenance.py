@@ -43,7 +43,9 @@ def provenance(run: Run) -> dict[str, Any]:
             "fingerprint": _told(plan.data.get("fingerprint")),
         },
         "split": _split(run, plan),
-        "seeds": {"training": plan.seed, "split": plan.split_seed},
+        "seeds": dict.fromkeys(("training", "split"), NOT_KNOWN)
+        if imported(plan)
+        else {"training": plan.seed, "split": plan.split_seed},
         "versions": made.get("versions") or dict(plan.versions) or NOT_KNOWN,
         "hardware": _hardware(made.get("machine", plan.machine)),
         "of": "training" if made else "plan",
@@ -88,6 +90,11 @@ def rows(found: Mapping[str, Any], before: str = "") -> list[dict[str, str]]:
         else:
             out.append({"fact": name, "value": str(value)})
     return out
+
+
+def imported(plan: Plan) -> bool:
+    """Whether it tells how to use a model that was trained elsewhere: of its training it holds what is usual here."""
+    return plan.steps is None and plan.data.get("fingerprint") is None
 
 
 def _told(value: Any) -> Any:

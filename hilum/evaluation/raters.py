@@ -140,12 +140,13 @@ def _masks(case: Case, result: Result, task: Task) -> Reading:
 
 
 def _places(mask: Mask, plan: Plan) -> Array:
-    """The model's mask as places in plan.classes; numbered objects are all of the one class."""
+    """The model's mask as places in plan.classes that are named; numbered objects are all of the one class."""
     if mask.instances:
         return (mask.array != 0).astype(np.int16)
-    found = np.zeros(mask.array.shape, np.int16)
+    found, silent = np.zeros(mask.array.shape, np.int16), _labels.unnamed(plan)
     for place, known in enumerate(plan.classes, 1):
-        found[mask.array == known.value] = place
+        if known.name not in silent:
+            found[mask.array == known.value] = place
     return found
 
 

@@ -15,6 +15,7 @@ from hilum.core.plan import Plan
 from hilum.core.run import Run
 from hilum.evaluation import _lost, _parts, raters_section, trust
 from hilum.evaluation.evaluator import Evaluation, confusion, picked
+from hilum.evaluation.provenance import NOT_KNOWN, imported
 from hilum.infer.predictor import Predictor
 from hilum.learn._curve import curves
 from hilum.pictures.draw import colour
@@ -23,6 +24,7 @@ from hilum.tasks import _show
 from hilum.tasks._labels import judged_channels, stored
 from hilum.trust.trusted import Trusted
 
+VOXELS = "Of volumes without a physical spacing, mm in the names of metrics means voxels, and ml thousands of them."
 GROUPING = {
     "patient": "Patients are known: no patient is in two parts.",
     "similarity": "Patients are unknown: look-alikes were kept in one part, which does not prove independence.",
@@ -75,12 +77,18 @@ def write(
     _curves(page, run)
     _pictures(page, predictor, done, cases)
     page.heading("What it was made from").table(_facts(predictor, part, settings), columns=["fact", "value"])
-    page.text(APART.get(grouping, "") if grouping else GROUPING.get(str(plan.data.get("grouping")), ""))
+    page.text(APART.get(grouping, "") if grouping else _grouped(plan))
     page.details("Plan (plan.json)", plan.text())
     page.details(
         "Ledger", "\n".join(json.dumps(e, ensure_ascii=False) for e in run.ledger()) or "a bundle carries none"
     )
     return page.write(path)
+
+
+def _grouped(plan: Plan) -> str:
+    """What no two parts of the run's own data share; where leaks were accepted, that they are there."""
+    leaks = _parts.leaks(plan)
+    return GROUPING.get(str(plan.data.get("grouping")), "") if leaks is None else f"The parts are not apart. {leaks}"
 
 
 def _noted(page: Page, done: Evaluation, plan: Plan, part: str) -> None:
@@ -90,7 +98,7 @@ def _noted(page: Page, done: Evaluation, plan: Plan, part: str) -> None:
     for words in [*alarms, *_lost.sentences(done), *done.alarms, *plan.data.get("warnings", [])]:
         page.note("warning", words)
     if plan.spacing is None and any(name.endswith(("mm", "ml")) for name in done.metrics):
-        page.text(PIXELS)
+        page.text(PIXELS if plan.dims == 2 else VOXELS)
     for note in done.notes:
         page.text(note)
 
@@ -182,6 +190,18 @@ def _maps(predictor: Trusted, result: Result, case: Case) -> list[tuple[Array, s
     return [(_show.maps(case.read("image"), focus, found), words)]
 
 
+def _trained(run: Run) -> str:
+    """Steps that were done, and of how many where training ended early."""
+    plan = run.plan
+    if imported(plan):
+        return NOT_KNOWN
+    ended = [event["steps"] for event in run.ledger() if event["event"] == "train" and event.get("steps")]
+    done = ended[-1] if ended else plan.steps
+    early = "" if done == plan.steps else f", ended before {plan.steps}"
+    budget = f", planned for {plan.minutes:g} minutes" if plan.minutes else ""
+    return f"{done} steps of {plan.batch}{early}{budget}"
+
+
 def _facts(predictor: Predictor, part: str, settings: dict[str, Any]) -> list[dict[str, Any]]:
     plan = predictor.plan
     network = next(iter(plan.networks.values()))
@@ -190,11 +210,10 @@ def _facts(predictor: Predictor, part: str, settings: dict[str, Any]) -> list[di
     facts = {
         "task": plan.task,
         "network": f"{network.name}, {count:,} parameters",
-        "training": f"{plan.steps} steps of {plan.batch}, planned for {plan.minutes:g} minutes" if plan.minutes
-        else f"{plan.steps} steps of {plan.batch}",
+        "training": _trained(predictor.run),
         "part": part,
         "terms of the data": predictor.run.terms_of_data or "unknown",
-        "seed": plan.seed,
+        "seed": NOT_KNOWN if imported(plan) else plan.seed,
         "versions": ", ".join(f"{k} {v}" for k, v in versions.items()),
     } | settings  # fmt: skip
     return [{"fact": k, "value": v} for k, v in facts.items()]

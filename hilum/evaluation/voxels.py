@@ -11,6 +11,7 @@ from hilum.core.image import Case
 from hilum.evaluation.bootstrap import interval, paired
 from hilum.metrics import _names
 from hilum.pictures.page import Page
+from hilum.tasks._labels import unnamed
 from hilum.trust import voxels
 from hilum.trust.trusted import Trusted
 from hilum.trust.voxels import Sureness
@@ -43,7 +44,8 @@ class Voxels:
 
     def __call__(self, case: Case, result: Result) -> None:
         opinion, self.predictor.latest = self.predictor.latest, None
-        if opinion is None:
+        # a class that the labels do not name would be background in every voxel
+        if opinion is None or unnamed(self.predictor.task.plan):
             return
         logits = np.asarray(opinion.logits[: 1 + len(self.predictor.plan.classes)], dtype=np.float32)
         try:

@@ -79,7 +79,7 @@ def _classes(case: Case, labels: Mapping[int, int], settings: Mapping[str, Any],
     if task == "detect" and case.boxes is not None:
         values = {int(row[0]) for row in case.boxes}
         return {case.box_classes.get(v, settings["classes"].get(str(v), f"class {v}")) for v in values}
-    if task != "segment":
+    if task != "segment" and not (task == "detect" and len(settings["labels"] or settings["classes"]) > 1):
         return set()
     shown = {v for v in labels if v not in (0, settings["ignore"])}
     if not settings["labels"]:

@@ -9,6 +9,7 @@ from hilum.core.findings import Mask
 from hilum.core.image import Array
 from hilum.core.plan import Plan
 from hilum.metrics.pixel_auroc_pooled import counts
+from hilum.tasks._labels import unnamed
 
 Values = dict[str, dict[str, float | None]]
 # {metric: {class name: value, None where it is undefined}}
@@ -20,9 +21,10 @@ def judged(
     """The case metrics of `names`, and the counts of pixel_auroc_pooled where it is one of them.
 
     truth: (*space) places in plan.classes, 0 background, below 0 not judged. objects: (*space) true objects as
-    numbered, where mask numbers objects too. mask.probability: where a metric takes probabilities.
+    numbered, where mask numbers objects too. mask.probability: where a metric takes probabilities. Undefined of a class
+    that the labels do not name.
     """
-    counted = truth >= 0
+    counted, silent = truth >= 0, unnamed(plan)
     values: Values = {}
     record = None
     for name in names:
@@ -35,7 +37,9 @@ def judged(
             }
         elif card["takes"] == "masks":
             values[name] = {
-                c.name: module.measure(_of(mask, c.value) & counted, truth == channel, spacing)
+                c.name: None
+                if c.name in silent
+                else module.measure(_of(mask, c.value) & counted, truth == channel, spacing)
                 for channel, c in enumerate(plan.classes, 1)
             }
         else:

@@ -79,6 +79,11 @@ def to_channels(values: Array, plan: Plan) -> Array:
     return out
 
 
+def unnamed(plan: Plan) -> frozenset[str]:
+    """Classes of which the labels say nothing, as data that name only some leave them (`read_as`): not judged."""
+    return frozenset(name for name, rule in (plan.data.get("labels") or {}).items() if rule == [])
+
+
 def valid(case: Case, label: Image) -> Array:
     """Where the case's validity mask is not 0, (1, *space) bool; refused where it is off the label's grid or empty."""
     inside = stored(case, VALIDITY)
@@ -127,6 +132,7 @@ def read_as(settings: Settings, plan: Plan) -> dict[str, Any]:
 
     Classes go by name: other data may number them otherwise, and what they `ignore` is theirs. Values stay as the plan
     has them where no class is named, where the names on either side were made up, and where any value may be the class.
+    A class that is not named there has no value: `unnamed`.
     Refused (HIL-T10): names of which the plan has none.
     """
     own: dict[str, Any] = {} if settings.ignore is None else {"data.ignore": settings.ignore}
@@ -137,8 +143,9 @@ def read_as(settings: Settings, plan: Plan) -> dict[str, Any]:
         # `labels` rules where there are both, and 0 is the background, also where somebody names it
         if value and not settings.labels:
             named.setdefault(name, []).append(value)
-    # without a mapping a detector takes every value for an object
-    if not known or not named or not (plan.task in ("segment", "register") or (plan.task == "detect" and rules)):
+    # without a mapping a detector of one class takes every value for an object
+    boxes = plan.task == "detect" and (bool(rules) or len(known) > 1)
+    if not known or not named or not (plan.task in ("segment", "register") or boxes):
         return own
     if not named.keys() & set(known):
         any_value = any(isinstance(rule, str) for rule in rules.values())

@@ -65,12 +65,15 @@ class Task(_task.Task):
 
     @classmethod
     def rules(cls, fingerprint: dict[str, Any], budget: _task.Budget) -> dict[str, Any]:
-        """Patches of the median shape up to 256 px, a multiple of 32; classes of boxes.csv, or one from masks."""
+        """Patches of the median shape up to 256 px, a multiple of 32; classes of boxes.csv, or those named of masks."""
         settings = fingerprint["settings"]
+        # values that somebody named as classes do not number objects
+        by_class = bool(settings["classes"]) or _by_value(settings["labels"])
+        listed = any(row.get("listed") for row in fingerprint["cases"])
         names = settings["classes"] or dict(enumerate(settings["labels"], 1))
-        if not names or (len(names) > 1 and not any(row.get("listed") for row in fingerprint["cases"])):
-            # masks say where objects are, not of which class
-            names = {1: "object"}
+        if not listed:
+            names = {v: n for v, n in names.items() if int(v)} if by_class or len(names) == 1 else {}
+        names = names or {1: "object"}
         if not any(_may_hold_boxes(row, settings["ignore"]) for row in fingerprint["cases"]):
             raise HilumError("HIL-T10", "No case has a box", "Check boxes.csv or labels/")
         shape = np.median([row["shape"] for row in fingerprint["cases"]], axis=0)
@@ -89,8 +92,8 @@ class Task(_task.Task):
             "networks": {"net": {"name": "fcos", "options": {"width": width}}},
             # boxes grow when they are turned: mirrored only
             "augment": [e for e in entries if e["name"] not in ("rotate_scale", "elastic")],
-            # values that somebody named as classes do not number objects
-            "options": {"pieces": bool(settings["classes"]) or _by_value(settings["labels"])},
+            # how boxes.csv numbers its classes says nothing about values of masks
+            "options": {"pieces": by_class and not (listed and len(names) > 1)},
         }
 
     def prepare(self, case: Case, truth: bool = True) -> Prepared:
@@ -137,12 +140,28 @@ class Task(_task.Task):
         label = stored(case)
         same_grid(case, case.read("image"), label)
         values, rules = label.array, self.plan.data.get("labels")
+        if len(self.plan.classes) > 1:
+            return self._of_classes(case, values)
         if _by_value(rules):
             # what the rules leave out is no object, and values that they do not know are refused (N15)
             values = np.clip(to_channels(values, self.plan), 0, None)
         ignored = self._ignored(case)
         boxes = _boxes.of_objects(np.where(False if ignored is None else ignored, 0, values)[0], self.options.pieces)
         return boxes, np.zeros(len(boxes), dtype=np.int64)
+
+    def _of_classes(self, case: Case, values: Array) -> tuple[Array, Array]:
+        """Boxes (N, 4) and places (N,) of a mask (1, *space) whose values are classes; refused where they are not."""
+        if not (self.options.pieces or _by_value(self.plan.data.get("labels"))):
+            raise HilumError(
+                "HIL-T10", f"Case {case.id} has a mask, which does not say of which class its objects are",
+                "Name its values under `classes` in a dataset.yaml as the model's classes, or write a boxes.csv",
+            )  # fmt: skip
+        channels, ignored = to_channels(values, self.plan)[0], self._ignored(case)
+        if ignored is not None:
+            channels[ignored[0]] = 0
+        found = [_boxes.of_objects(channels == place, True) for place in range(1, 1 + len(self.plan.classes))]
+        places = np.repeat(np.arange(len(found)), [len(boxes) for boxes in found])
+        return np.concatenate(found), places.astype(np.int64)
 
     def _ignored(self, case: Case) -> Array | None:
         """(1, *space) bool: `ignore` in the label mask, and outside the validity mask; None where there is neither."""

@@ -16,7 +16,7 @@ from hilum.core.image import Array, Case
 from hilum.core.plan import ClassPlan
 from hilum.infer.predictor import Opinion
 from hilum.metrics import _names
-from hilum.tasks._labels import judged_channels, stored
+from hilum.tasks._labels import judged_channels, stored, unnamed
 from hilum.tasks._task import Task
 from hilum.trust import conformal, risk_control
 
@@ -121,15 +121,16 @@ def _counts(array: Array, values: Sequence[int]) -> dict[int, int]:
 
 
 def measured(task: Task, result: Result, case: Case) -> dict[str, tuple[float, float, str]]:
-    """{what: (found, true, unit)} of a segmented case, where its label is judged."""
+    """{what: (found, true, unit)} of a segmented case, where its label is judged, of the classes that labels name."""
     label, mask = stored(case), result["mask"]
     channels = judged_channels(case, label, task.plan)[0]
     values = np.array([0, *[c.value for c in task.plan.classes]])[np.maximum(channels, 0)]
     if mask.instances:
         values = np.where(channels > 0, label.array[0], 0)
     truth = Mask(values, mask.classes, mask.affine, instances=mask.instances)
-    found, true = sizes(task, mask, channels >= 0), sizes(task, truth)
-    return {what: (value, true[what][0], unit) for what, (value, unit) in found.items()}
+    found, true, silent = sizes(task, mask, channels >= 0), sizes(task, truth), unnamed(task.plan)
+    named = [what for what in found if what.partition(" of ")[2] not in silent]
+    return {what: (found[what][0], true[what][0], found[what][1]) for what in named}
 
 
 def wide(

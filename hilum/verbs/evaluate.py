@@ -13,7 +13,7 @@ from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run, free_folder, write_rows
-from hilum.data.dataset import Dataset, has_role, open_dataset
+from hilum.data.dataset import Dataset, has_role, listed, open_dataset
 from hilum.data.groups import group_cases
 from hilum.data.splits import PARTS
 from hilum.evaluation import checks, raters, report, trust
@@ -25,7 +25,7 @@ from hilum.evaluation.voxels import Voxels
 from hilum.planning._parts import linked
 from hilum.planning.fingerprint import content_hash
 from hilum.tasks import _task
-from hilum.tasks._labels import read_as
+from hilum.tasks._labels import read_as, unnamed
 from hilum.tasks._task import Judged
 from hilum.trust import doubt
 from hilum.trust.system import trusted
@@ -39,6 +39,12 @@ WIDE = 16
 SYSTEM = (
     "This model is a system of several networks, each with a calibration of its own: whether their gates and intervals "
     "keep what they promise is not judged here."
+)
+
+
+UNNAMED = (
+    "The labels of these data do not name {}, which the model finds too: that is not judged here, and the headline is "
+    "of the others."
 )
 
 
@@ -130,6 +136,8 @@ def _judged(
         kept.judged(done.judged, done.results)
         done.alarms += [words for words in (mirrors.sentence(),) if words is not None]
     done.notes += [one.sentence() for one in guide]
+    if silent := unnamed(predictor.task.plan):
+        done.alarms.append(UNNAMED.format(listed([c.name for c in predictor.plan.classes if c.name in silent])))
     content = _recorded(predictor, asked, done, judged, guide[0].summary() if guide else {})
     believed = _believed(predictor, done, kept, sure)
     frame = checks.frame_alone(predictor, cases)

@@ -78,7 +78,8 @@ def inspect(
         "problems": seen.problems,
         "labels": _values(seen, dataset),
         "look_alikes": alike,
-        "remarks": [m.warning for m in misplaced] + _remarks(seen, dataset, alike),
+        "remarks": [m.warning for m in misplaced]
+        + _remarks(seen, dataset, alike, all(patients.values()) or bool(dataset.parts)),
         "aside": list(dataset.aside),
         "lacking": _lacking(dataset),
     }
@@ -224,8 +225,8 @@ def _lacking(dataset: Dataset) -> list[str]:
     return found if any("label" in case.items for case in dataset.cases) else []
 
 
-def _remarks(seen: _Seen, dataset: Dataset, alike: list[dict[str, Any]]) -> list[str]:
-    """Sentences about the data set as a whole."""
+def _remarks(seen: _Seen, dataset: Dataset, alike: list[dict[str, Any]], fixed: bool) -> list[str]:
+    """Sentences about the data set as a whole. fixed: patients or parts are known, so that likeness groups nobody."""
     remarks: list[str] = []
     try:
         remarks += labels.check_values(seen.values, dataset.settings)
@@ -238,7 +239,7 @@ def _remarks(seen: _Seen, dataset: Dataset, alike: list[dict[str, Any]]) -> list
         remarks.append(
             f"HIL-T09: {len(alike)} pairs of cases hold the same image, {exact} of them the same pixels "
             f"({shown}{more}); "
-            "they are kept in one part of a split"
+            + ("training refuses those in two parts" if fixed else "they are kept in one part of a split")
         )
     if lacking := _lacking(dataset):
         remarks.append(

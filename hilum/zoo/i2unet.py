@@ -14,7 +14,8 @@ channel attentions has the wider kernel (the first here). Returns logits; the re
 trains with a cross-entropy that takes logits. Layers of the released code that do nothing are not here: its classifier,
 a norm of the history behind the encoder and, in L, what only sees or makes a history that is not read; but for weights
 that read zeros and so never learn, as in the released code: of the first block (18,432; 4,608 in S), as the history
-begins at 0, and 4,096 of L's first decoder block, where its middle leaves none. The middle lets in no attention at first. Written from the description, not from its source.
+begins at 0, and 4,096 of L's first decoder block, where its middle leaves none. The middle lets in no attention at
+first. Written from the description, not from its source.
 """
 
 from collections.abc import Sequence

@@ -9,11 +9,12 @@ deep supervision {"out": [level 1, 2, ..., the bottom]}, all brought to full res
 downsampled. With `guidance` training mode adds "presence": [(B, 2)], logits of (absent, present): the module learns
 from a loss of its own and from nothing else. In the task segment that is `presence`, the paper's binary cross-entropy.
 
-With `guidance="presence"` an absent organ means that the foreground's logits lie 10,000 below the background's
-(channel 0), or with one channel at -10,000: probability 0. It is done in eval mode only, since a wrong "absent" would
-end learning. Of an image in windows every window is asked for itself, and an "absent" outvotes what its neighbours see
-where they overlap: images of one patch, without mirrored views, are what it is for. `guidance="released"` is what the authors' code does, in training too: logits times 0 or 1, so that
-"absent" gives a probability of 0.5 with one channel, and with more of 1 / K each.
+With `guidance="presence"` an absent organ means that the foreground's logits lie 10,000 below the background's (channel
+0), or with one channel at -10,000: probability 0. It is done in eval mode only, since a wrong "absent" would end
+learning. Of an image in windows every window is asked for itself, and an "absent" outvotes what its neighbours see
+where they overlap: images of one patch, without mirrored views, are what it is for. `guidance="released"` is what the
+authors' code does, in training too: logits times 0 or 1, so that "absent" gives a probability of 0.5 with one channel,
+and with more of 1 / K each.
 
 Differs from the paper: follows the authors' code in the rest; linear upsampling does not align corners. 3-D replaces
 each square by a cube. Weights start as PyTorch draws them, not by He et al. (2015). With named heads all of them are

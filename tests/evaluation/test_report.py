@@ -7,13 +7,13 @@ import pytest
 
 from hilum.evaluation import _parts
 from hilum.evaluation.evaluator import Evaluation
-from hilum.evaluation.report import PIXELS, _noted
+from hilum.evaluation.report import GROUPING, PIXELS, VOXELS, _grouped, _noted, _trained
 from hilum.pictures.page import Page
 
 
-def told(part: str, *metrics: str, spacing: list[float] | None = None) -> str:
+def told(part: str, *metrics: str, spacing: list[float] | None = None, dims: int = 2) -> str:
     """The head of the report of an evaluation of these metrics."""
-    plan: Any = SimpleNamespace(spacing=spacing, data={})
+    plan: Any = SimpleNamespace(spacing=spacing, data={}, dims=dims)
     page = Page("x")
     _noted(page, Evaluation([], [], {name: {} for name in metrics}, metrics[0]), plan, part)
     return page.html()
@@ -33,3 +33,22 @@ def test_new_cases_do_not(part: str) -> None:
 def test_without_a_spacing_mm_are_pixels_and_ml_thousands_of_them(name: str) -> None:
     assert "ml thousands of pixels" in PIXELS and PIXELS in told("test", "dice", name)
     assert PIXELS not in told("test", "dice", name, spacing=[1.0, 1.0]) and PIXELS not in told("test", "dice")
+    # planned as they lie, volumes are measured by the spacing that each has
+    assert PIXELS not in told("test", name, dims=3) and VOXELS in told("test", name, dims=3)
+
+
+def test_parts_that_share_a_patient_are_not_said_to_be_apart() -> None:
+    words = "HIL-T09: accepted by dataset.yaml: 1 same patient"
+    plan: Any = SimpleNamespace(data={"grouping": "patient", "warnings": [words]})
+    assert _grouped(plan) == f"The parts are not apart. {words}"
+    assert _grouped(SimpleNamespace(data={"grouping": "patient"})) == GROUPING["patient"]  # type: ignore[arg-type]
+
+
+def test_a_training_that_ended_early_says_so() -> None:
+    run: Any = SimpleNamespace(ledger=lambda: [{"event": "train", "steps": 300}])
+    run.plan = SimpleNamespace(steps=1000, batch=2, minutes=None, data={"fingerprint": "a"})
+    assert _trained(run) == "300 steps of 2, ended before 1000"
+    run.plan = SimpleNamespace(steps=300, batch=2, minutes=4.0, data={"fingerprint": "a"})
+    assert _trained(run) == "300 steps of 2, planned for 4 minutes"
+    run.plan = SimpleNamespace(steps=None, batch=1, minutes=None, data={})
+    assert _trained(run) == "not known"

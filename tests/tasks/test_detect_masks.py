@@ -15,6 +15,7 @@ from hilum.data.store import Store
 from hilum.io import raster
 from hilum.planning.planner import look, make_plan
 from hilum.tasks import _task
+from hilum.tasks._labels import read_as
 
 OBJECTS = [[10, 12, 20, 24], [40, 30, 52, 41]]
 OUTSIDE = [4, 50, 9, 60]
@@ -96,8 +97,42 @@ def test_named_values_are_classes_and_others_number_objects(
     write_text(tmp_path / "dataset.yaml", f"{words}\n")
     ready = look(tmp_path, "detect", 0)
     task = _task.load(make_plan(ready, "detect", steps=1))
-    assert sorted(task.prepare(ready.dataset.cases[0])["boxes"].tolist()) == sorted(wanted)
-    assert len(task.plan.classes) == 1
+    found = task.prepare(ready.dataset.cases[0])
+    assert sorted(found["boxes"].tolist()) == sorted(wanted)
+    names = [task.plan.classes[place].name for place in found["labels"]]
+    if len(task.plan.classes) == 1:
+        return
+    # the first two pieces are kidney, wherever it stands in the file
+    assert [n for _, n in sorted(zip(found["boxes"].tolist(), names, strict=True))] == [
+        *["kidney"] * 2,
+        *["tumour"] * 2,
+    ]
+
+
+@pytest.mark.parametrize("words", ["", "classes: {7: tumour, 9: kidney}\n"])
+def test_masks_judge_a_detector_of_several_classes_by_name_or_not_at_all(words: str, tmp_path: Path) -> None:
+    """Every object of such data was taken for the first class, without a word."""
+    label = np.zeros((1, 64, 64), np.uint8)
+    label[0, 2:8, 2:8], label[0, 40:50, 2:8] = 9, 7
+    for n in range(3):
+        picture = np.random.default_rng(n).integers(0, 255, (1, 64, 64), np.uint8)
+        raster.write(tmp_path / "listed" / "images" / f"c{n}.png", Image(picture))
+        for name, array in (("images", picture), ("labels", label)):
+            raster.write(tmp_path / "masks" / name / f"c{n}.png", Image(array))
+    rows = "".join(f"c{n},{kind},2,2,8,8\n" for n in range(3) for kind in ("kidney", "tumour"))
+    write_text(tmp_path / "listed" / "boxes.csv", f"case,class,low0,low1,high0,high1\n{rows}")
+    write_text(tmp_path / "masks" / "dataset.yaml", words)
+    plan = make_plan(look(tmp_path / "listed", "detect", 0), "detect", steps=1)
+    assert [c.name for c in plan.classes] == ["kidney", "tumour"]
+    other = look(tmp_path / "masks", "detect", 0).dataset
+    task = _task.load(plan.edited(read_as(other.settings, plan)))
+    if not words:
+        with pytest.raises(HilumError, match="does not say of which class") as error:
+            task.prepare(other.cases[0])
+        assert error.value.code == "HIL-T10"
+        return
+    found = task.prepare(other.cases[0])
+    assert found["boxes"].tolist() == [[2, 2, 8, 8], [40, 2, 50, 8]] and found["labels"].tolist() == [0, 1]
 
 
 def test_n15_a_value_that_no_rule_names_is_no_object(tmp_path: Path) -> None:

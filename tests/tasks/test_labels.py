@@ -169,5 +169,8 @@ def test_t10_names_of_which_the_plan_has_none_are_refused() -> None:
     made, other = plan({1: "liver", 2: "spleen"}), Settings(classes={1: "kidney", 2: "rib"})
     with pytest.raises(HilumError, match=r"kidney, rib, the model finds liver, spleen.*HIL-T10"):
         read_as(other, made)
-    # classes of whole images, and boxes without a mapping, are told otherwise
-    assert read_as(other, made.edited({"task": "classify"})) == read_as(other, made.edited({"task": "detect"})) == {}
+    # classes of whole images, and boxes of one class without a mapping, are told otherwise
+    single = plan({1: "liver"}).edited({"task": "detect"})
+    assert read_as(other, made.edited({"task": "classify"})) == read_as(other, single) == {}
+    with pytest.raises(HilumError, match="HIL-T10"):
+        read_as(other, made.edited({"task": "detect"}))

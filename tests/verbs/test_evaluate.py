@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -43,6 +44,24 @@ def test_other_tasks_have_no_probabilities() -> None:
     assert _case_rows(done, []) == [
         {"case": "a", "group": "a", "missing": "", "headline": "0.500000", "dice": "0.500000"}
     ]
+
+
+def test_a_class_that_other_data_do_not_name_is_not_judged(trained: Callable[[str], Run], tmp_path: Path) -> None:
+    """Labels of one organ made every other one that was found a false alarm: Dice 0, halving the headline."""
+    heads.make(tmp_path / "other", 3, seed=77)
+    (tmp_path / "other" / "dataset.yaml").write_text("classes: {1: ventricle}\n")
+    for path in sorted((tmp_path / "other" / "labels").iterdir()):
+        label = nibabel.load(path)
+        kept = np.asarray(label.dataobj) == 1
+        nibabel.save(nibabel.Nifti1Image(kept.astype(np.uint8), label.affine), path)
+    found = evaluate(trained("segment").path, tmp_path / "other", tmp_path / "judged")
+    for name in ("dice", "hd95_mm"):
+        row = found["metrics"][name]
+        assert row["per_class"]["lesion"]["mean"] is None and row["per_class"]["lesion"]["n"] == 0
+        assert row["mean"] == row["per_class"]["ventricle"]["mean"] is not None
+    assert "do not name lesion, which the model finds too" in (tmp_path / "judged" / "report.html").read_text()
+    trust = json.loads((tmp_path / "judged" / "trust.json").read_text())
+    assert "voxels" not in trust and not {"volume of lesion", "dice"} & set(trust.get("intervals", {}))
 
 
 def test_other_data_are_read_by_the_names_of_their_classes_and_grouped_as_they_are(

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from hilum.core.errors import HilumError
 from hilum.core.image import Case, Image
 from hilum.core.run import Run
+from hilum.evaluation import model_card
 from hilum.infer import bundle
 from hilum.infer.predictor import open_predictor
 from hilum.verbs import _monai_folder
@@ -54,6 +55,22 @@ def refused(code: str, *words: Any, **options: Any) -> HilumError:
         import_model(*words, **options)
     assert error.value.code == code and not Path(words[1]).exists()
     return error.value
+
+
+def test_the_card_of_an_import_knows_nothing_of_its_training(weights: Path, facts: Path, tmp_path: Path) -> None:
+    """It told what Hilum does by itself: optimiser, seed 0, no augmentation, and that the last step was kept."""
+    import_model(weights, tmp_path / "run", net=NET, facts=facts)
+    import_model(weights, tmp_path / "model.hilum", net=NET, facts=facts)
+    metrics = {"task": "segment", "part": "all", "cases": 3, "groups": 3, "missing": 0, "metrics": {}}
+    for model in ("run", "model.hilum"):
+        made = model_card.card(Run(tmp_path / model), metrics)
+        lines = {f"{field.key}: {name}": words for field in made.fields for name, words in field.lines}
+        assert lines["training: imported from"].startswith("model.pt (SHA-256 ")
+        asked = ("settings", "augmentation", "batch", "weights that are kept", "seed", "steps", "starting weights")
+        assert {lines[f"training: {name}"] for name in asked} == {lines["split: assigned"]} == {"not known"}
+        assert "not on record whether the model has learned" in lines["performance: data of other origin"]
+        assert {row["status"] for row in made.checklist("claim") if row["item"] in ("24", "25", "26")} == {"not known"}
+        assert made.found["seeds"] == {"training": "not known", "split": "not known"}
 
 
 def test_a_state_dict_a_name_and_facts_make_a_run_that_predicts(weights: Path, facts: Path, tmp_path: Path) -> None:

@@ -104,8 +104,14 @@ def test_each_problem_is_named_with_its_remedy(folder: Path) -> None:
     assert [w.split(":")[0] for w in rows["c4"]["warnings"]] == ["HIL-N07"]
     assert found["labels"]["values"][1]["value"] == 255 and "foreground: 255" in found["labels"]["proposal"]
     assert [(p["first"], p["second"], p["how"]) for p in found["look_alikes"]] == [("c0", "c1", "the same pixels")]
-    assert any("HIL-T09" in remark and "c0 and c1" in remark for remark in found["remarks"])
+    said = [remark for remark in found["remarks"] if "HIL-T09" in remark and "c0 and c1" in remark]
+    assert len(said) == 1 and said[0].endswith("kept in one part of a split")
     assert found["tasks"][0] == "segment"
+
+
+def test_copies_are_not_said_to_be_kept_together_where_patients_or_parts_are_known(folder: Path) -> None:
+    (folder / "cases.csv").write_text("case,patient\n" + "".join(f"c{n},p{n}\n" for n in range(6)))
+    assert any(remark.endswith("training refuses those in two parts") for remark in inspect(folder)["remarks"])
 
 
 def test_a_folder_whose_every_image_is_cut_is_refused_with_the_first_reason(folder: Path, tmp_path: Path) -> None:
