@@ -20,6 +20,7 @@ from hilum.core.errors import HilumError
 from hilum.core.findings import INTENDED_USE, Field
 from hilum.core.image import Array
 from hilum.io._dicom import origin
+from hilum.io._dicom.file import capped
 from hilum.io._dicom.origin import Origin
 from hilum.io._guard import reading
 
@@ -77,7 +78,7 @@ def recognises(path: Path) -> bool:
 
     try:
         with reading(Path(path)):
-            data = pydicom.dcmread(path, specific_tags=["SOPClassUID"], stop_before_pixels=True)
+            data = pydicom.dcmread(capped(path), specific_tags=["SOPClassUID"], stop_before_pixels=True)
             return data.get("SOPClassUID") in (SPATIAL, DEFORMABLE)
     except HilumError:
         return False
@@ -98,8 +99,12 @@ def write(
     whole = transform.array if isinstance(transform, Field) else np.asarray(transform, dtype=np.float64)
     if not np.isfinite(whole).all():
         raise HilumError("HIL-IO-04", f"{path.name}: the transform holds NaN or infinity", "Register again")
-    series = (fixed.first.SeriesInstanceUID, moving.first.SeriesInstanceUID)
-    seed = (*series, hashlib.sha256(np.ascontiguousarray(whole).tobytes()).hexdigest(), hilum.__version__)
+    seed = (
+        *fixed.instances,
+        *moving.instances,
+        hashlib.sha256(np.ascontiguousarray(whole).tobytes()).hexdigest(),
+        hilum.__version__,
+    )
     sop_class = DEFORMABLE if isinstance(transform, Field) else SPATIAL
     data = origin.begin(fixed, sop_class, "REG", 9004, "Hilum registration, research use", seed)
     data.ContentDate, data.ContentTime = origin.now(data)
@@ -191,7 +196,7 @@ def read(path: Path) -> Registration:
 
     path = Path(path)
     with reading(path):
-        data: Any = pydicom.dcmread(path)
+        data: Any = pydicom.dcmread(capped(path))
         if data.get("SOPClassUID") not in (SPATIAL, DEFORMABLE):
             raise HilumError("HIL-IO-04", f"{path} is no DICOM registration", "Give a Spatial Registration")
         fixed = str(data.FrameOfReferenceUID)

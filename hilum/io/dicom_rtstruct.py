@@ -23,6 +23,7 @@ from hilum.core.image import Array, Image
 from hilum.io import _buffer
 from hilum.io._dicom import origin
 from hilum.io._dicom.contours import filled, filled_otherwise, outlines
+from hilum.io._dicom.file import capped
 from hilum.io._guard import MOST_BYTES, reading
 
 CARD = {
@@ -57,7 +58,7 @@ def recognises(path: Path) -> bool:
 
     try:
         with reading(Path(path)):
-            data = pydicom.dcmread(path, specific_tags=["SOPClassUID"], stop_before_pixels=True)
+            data = pydicom.dcmread(capped(path), specific_tags=["SOPClassUID"], stop_before_pixels=True)
             return bool(data.get("SOPClassUID") == RTSTRUCT)
     except HilumError:
         return False
@@ -73,7 +74,7 @@ def write(path: Path, mask: Mask, source_files: Sequence[Path | str]) -> None:
     path = Path(path)
     source = origin.origin(source_files, "structure set")
     layers = _layers(path, mask, source)
-    seed = (source.first.SeriesInstanceUID, _digest(mask), dict(mask.classes), hilum.__version__, "rtstruct")
+    seed = (*source.instances, _digest(mask), dict(mask.classes), hilum.__version__, "rtstruct")
     about = "Hilum contours, research use"
     data = origin.begin(source, RTSTRUCT, "RTSTRUCT", 9002, about, seed)
     _describe(data, mask, source)
@@ -178,7 +179,7 @@ def _read(path: Path, like: Image, rois: Sequence[str] | None, fill: Fill) -> Ma
     import pydicom
 
     with reading(path):
-        data: Any = pydicom.dcmread(path)
+        data: Any = pydicom.dcmread(capped(path))
         if data.get("SOPClassUID") != RTSTRUCT:
             raise HilumError("HIL-D43", f"{path} is no DICOM structure set", "Export it as RTSTRUCT")
         if like is None or like.affine is None or like.dims != 3:

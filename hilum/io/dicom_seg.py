@@ -16,6 +16,7 @@ from hilum.core.errors import HilumError
 from hilum.core.findings import Mask
 from hilum.core.image import Array, Image
 from hilum.io._dicom import origin, seg_read, seg_write
+from hilum.io._dicom.file import capped
 from hilum.io._dicom.seg_read import LABELMAP, SEG
 from hilum.io._guard import reading, same
 
@@ -33,7 +34,7 @@ def is_seg(path: Path) -> bool:
     import pydicom
 
     with reading(Path(path)):
-        data = pydicom.dcmread(path, specific_tags=["SOPClassUID"], stop_before_pixels=True)
+        data = pydicom.dcmread(capped(path), specific_tags=["SOPClassUID"], stop_before_pixels=True)
         return data.get("SOPClassUID") in (SEG, LABELMAP)
 
 

@@ -17,7 +17,8 @@ from hilum.core.atomic import writing
 from hilum.core.errors import HilumError
 from hilum.core.findings import INTENDED_USE
 from hilum.io._dicom import origin
-from hilum.io._dicom.write import uid
+from hilum.io._dicom.file import capped
+from hilum.io._dicom.write import free_code, uid
 from hilum.io._guard import reading
 
 CARD = {
@@ -78,7 +79,7 @@ def write(
     segs = {}
     for file in segmentations:
         with reading(Path(file)):
-            seg: Any = pydicom.dcmread(file, stop_before_pixels=True)
+            seg: Any = pydicom.dcmread(capped(file), stop_before_pixels=True)
             segs[str(seg.SOPInstanceUID)] = seg
     _checked(path, rows, segs)
     with warnings.catch_warnings():
@@ -119,7 +120,7 @@ def _report(rows: Sequence[Measured], source: origin.Origin, segs: dict[str, Any
     from pydicom.sr.codedict import codes
 
     words = hashlib.sha256(repr([tuple(vars(row).values()) for row in rows]).encode()).hexdigest()
-    seed = (source.first.SeriesInstanceUID, words, hilum.__version__, "report")
+    seed = (*source.instances, words, hilum.__version__, "report")
     device = sr.ObserverContext(
         observer_type=codes.DCM.Device,
         observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
@@ -159,7 +160,7 @@ def _group(row: Measured, source: origin.Origin, segs: dict[str, Any]) -> Any:
         "measurements": [measurement],
     }
     if row.site:
-        about["finding_sites"] = [sr.FindingSite(anatomic_location=_free(row.site))]
+        about["finding_sites"] = [sr.FindingSite(anatomic_location=free_code(row.site))]
     if row.segment is None:
         images = [sr.SourceImageForMeasurementGroup(h.SOPClassUID, h.SOPInstanceUID) for h in source.headers]
         return sr.MeasurementsAndQualitativeEvaluations(source_images=images, **about)
@@ -171,17 +172,10 @@ def _group(row: Measured, source: origin.Origin, segs: dict[str, Any]) -> Any:
     return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(referenced_segment=segment, **about)
 
 
-def _free(words: str) -> Any:
-    """A code of our own for free words; the meaning carries them."""
-    from highdicom.sr import CodedConcept
-
-    return CodedConcept(hashlib.sha256(words.encode()).hexdigest()[:12].upper(), "99HILUM", words)
-
-
 def _name(words: str) -> Any:
     from highdicom.sr import CodedConcept
 
-    return CodedConcept(*VOLUME) if words.lower() == "volume" else _free(words)
+    return CodedConcept(*VOLUME) if words.lower() == "volume" else free_code(words)
 
 
 def _unit(unit: str) -> tuple[str, str, str]:
@@ -205,7 +199,7 @@ def read(path: Path) -> list[Measured]:
 
     path = Path(path)
     with reading(path):
-        data = pydicom.dcmread(path)
+        data = pydicom.dcmread(capped(path))
         if data.get("SOPClassUID") not in REPORTS:
             raise HilumError("HIL-IO-04", f"{path} is no DICOM measurement report", "Give a TID 1500 report")
         return list(_numbers(path, data, {}, 0))

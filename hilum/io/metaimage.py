@@ -159,6 +159,9 @@ def _affine(path: Path, fields: dict[str, str], count: int, warnings: list[str])
     if "TransformMatrix" not in fields and "Offset" not in fields:
         warnings.append("HIL-N05: neither directions nor position are stated; they are taken as LPS from 0")
         return geometry.flip_lps_ras(affine), "unknown"
+    for name, words in (("TransformMatrix", "the axes are taken as LPS"), ("Offset", "the position is taken as 0")):
+        if name not in fields:
+            warnings.append(f"HIL-N05: no {name} is stated; {words}")
     return geometry.flip_lps_ras(affine), "header"
 
 

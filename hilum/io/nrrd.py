@@ -149,6 +149,8 @@ def _affine(
     affine[:3, : min(3, columns.shape[1])] = columns[:, :3]
     if "space origin" in fields:
         affine[:3, 3] = _vector(path, "space origin", fields["space origin"])
+    elif space in SPACES and "space directions" in fields:
+        warnings.append("HIL-N05: no space origin is stated; the position is taken as 0")
     signs = SPACES.get(space)
     if signs is None or "space directions" not in fields:
         named = f"the space is {space!r}" if space else "no space is stated"

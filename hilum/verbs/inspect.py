@@ -65,7 +65,7 @@ def inspect(
         )
     misplaced = placement.judge(seen.fits)
     patients = dict(zip([c.id for c in dataset.cases], patients_of(dataset), strict=True))
-    alike = _alike(seen, patients)
+    alike, fixed = _alike(seen, patients), all(patients.values()) or bool(dataset.parts)
     found = {
         "path": str(path),
         "layout": dataset.layout,
@@ -78,8 +78,7 @@ def inspect(
         "problems": seen.problems,
         "labels": _values(seen, dataset),
         "look_alikes": alike,
-        "remarks": [m.warning for m in misplaced]
-        + _remarks(seen, dataset, alike, all(patients.values()) or bool(dataset.parts)),
+        "remarks": [m.warning for m in misplaced] + _remarks(seen, dataset, alike, fixed),
         "aside": list(dataset.aside),
         "lacking": _lacking(dataset),
     }

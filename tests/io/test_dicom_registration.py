@@ -167,6 +167,22 @@ def test_both_series_are_referenced(tmp_path: Path, pair: tuple[Image, Image]) -
     assert other.StudyInstanceUID == "1.2.3" and len(other.ReferencedSeriesSequence[0].ReferencedInstanceSequence) == 9
 
 
+def test_two_phases_of_one_series_are_both_named(tmp_path: Path) -> None:
+    """The moving slices took the place of the fixed ones, which were named nowhere in the file."""
+    tags = {"SeriesInstanceUID": "1.2.3.4", "FrameOfReferenceUID": "1.2.3.5", "StudyInstanceUID": "1.2.3.6"}
+    early, late = (series(tmp_path / name, AFFINE, (8, 6, 5), **tags) for name in ("early", "late"))
+    for file in files(late):
+        data = pydicom.dcmread(file)
+        data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = f"{data.SOPInstanceUID}.1"
+        data.save_as(file)
+    dicom_registration.write(tmp_path / "d.dcm", field(early), files(early), files(late))
+    (row,) = pydicom.dcmread(tmp_path / "d.dcm").ReferencedSeriesSequence
+    assert len({item.ReferencedSOPInstanceUID for item in row.ReferencedInstanceSequence}) == 10
+    dicom_registration.write(tmp_path / "same.dcm", field(early), files(early), files(early))
+    (row,) = pydicom.dcmread(tmp_path / "same.dcm").ReferencedSeriesSequence
+    assert len(row.ReferencedInstanceSequence) == 5
+
+
 def test_n14_a_field_off_the_fixed_grid_is_refused(tmp_path: Path, pair: tuple[Image, Image]) -> None:
     fixed, moving = pair
     with pytest.raises(HilumError, match="HIL-N14"):

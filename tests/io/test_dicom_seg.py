@@ -232,6 +232,48 @@ def test_the_same_mask_gets_the_same_identifiers(tmp_path: Path, image: Image) -
     assert len(kinds) == 3
 
 
+def test_two_volumes_of_one_series_get_their_own_identifiers(tmp_path: Path) -> None:
+    """Two time points in which nothing is found: an archive kept one of the two."""
+    tags = {"SeriesInstanceUID": "1.2.3.4", "FrameOfReferenceUID": "1.2.3.5", "StudyInstanceUID": "1.2.3.6"}
+    early, late = (series(tmp_path / n, **tags, AcquisitionTime=n) for n in ("100000", "110000"))
+    for file in late.meta["files"]:
+        edit(Path(file), SOPInstanceUID=f"{pydicom.dcmread(file).SOPInstanceUID}.1")
+    assert early.meta["series_uid"] == late.meta["series_uid"] == "1.2.3.4"
+    nothing = [Mask(np.zeros(SHAPE, np.uint8), CLASSES, image.affine) for image in (early, late)]
+    for name, mask, image in zip("ab", nothing, (early, late), strict=True):
+        dicom_seg.write(tmp_path / f"{name}.dcm", mask, image.meta["files"])
+    found = [pydicom.dcmread(tmp_path / f"{name}.dcm") for name in "ab"]
+    assert found[0].SOPInstanceUID != found[1].SOPInstanceUID
+    assert found[0].SeriesInstanceUID != found[1].SeriesInstanceUID
+
+
+def test_a_code_says_what_its_words_say_and_not_which_number_the_class_has(tmp_path: Path, image: Image) -> None:
+    """Readers go by code and scheme: class 1 of every model was one and the same concept."""
+    codes = set()
+    for number, name in enumerate(("liver", "lesion", "liver (wide mask)", "liver")):
+        dicom_seg.write(
+            tmp_path / f"{number}.dcm", Mask(labels() // 3 % 2, {1: name}, image.affine), image.meta["files"]
+        )
+        segment = pydicom.dcmread(tmp_path / f"{number}.dcm").SegmentSequence[0]
+        codes.add((segment.SegmentedPropertyTypeCodeSequence[0].CodeValue, name))
+    assert len(codes) == len({code for code, _ in codes}) == 3
+
+
+def test_d10_a_deflated_bomb_is_refused_before_it_is_inflated(
+    tmp_path: Path, image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = pydicom.dcmread(written(tmp_path / "m.dcm", image))
+    data.add_new(0x00209999, "OB", bytes(8 << 20))
+    data.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1.99"
+    data.save_as(tmp_path / "bomb.dcm")
+    assert (tmp_path / "bomb.dcm").stat().st_size < 1 << 20
+    np.testing.assert_array_equal(dicom_seg.read(tmp_path / "bomb.dcm", image).array, labels())
+    monkeypatch.setattr("hilum.io._dicom.window.MOST_INFLATED", 4 << 20)
+    with pytest.raises(HilumError, match="HIL-D10"):
+        dicom_seg.read(tmp_path / "bomb.dcm", image)
+    assert not dicom_seg.recognises(tmp_path / "bomb.dcm")
+
+
 def test_a_labelmap_may_use_every_value_of_its_bits(tmp_path: Path, image: Image) -> None:
     array = np.resize(np.arange(256), SHAPE).astype(np.uint8)
     mask = Mask(array, {n: f"part {n}" for n in range(1, 256)}, image.affine)

@@ -110,6 +110,12 @@ def test_n12_byte_order_is_followed(tmp_path: Path) -> None:
     assert seen.array.dtype.isnative
 
 
+@pytest.mark.parametrize("name", ["TransformMatrix", "Offset"])
+def test_n05_half_a_place_is_a_named_warning(tmp_path: Path, name: str) -> None:
+    seen = metaimage.read(write(tmp_path / "a.mha", **{name: None}))
+    assert [f"HIL-N05: no {name} is stated" in words for words in seen.warnings] == [True]
+
+
 def test_n05_no_place_is_a_named_warning(tmp_path: Path) -> None:
     seen = metaimage.read(write(tmp_path / "a.mha", TransformMatrix=None, Offset=None))
     assert "HIL-N05" in seen.warnings[0] and seen.meta["geometry"] == "unknown" and seen.spacing == (1.0, 1.0, 2.0)

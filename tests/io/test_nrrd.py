@@ -123,6 +123,12 @@ def test_n05_a_space_without_directions_is_a_named_warning(tmp_path: Path) -> No
     assert "no space directions" in seen.warnings[0] and seen.meta["geometry"] == "unknown"
 
 
+def test_n05_directions_without_an_origin_are_a_named_warning(tmp_path: Path) -> None:
+    seen = nrrd.read(write(tmp_path / "a.nrrd", space_origin=None))
+    assert any("HIL-N05: no space origin" in words for words in seen.warnings)
+    assert not any("HIL-N05" in words for words in nrrd.read(write(tmp_path / "b.nrrd")).warnings)
+
+
 def test_only_nrrd_is_written_and_same_volume_same_bytes(tmp_path: Path) -> None:
     with pytest.raises(HilumError, match=r"\.nrrd.*HIL-IO-04"):
         nrrd.write(tmp_path / "a.nhdr", Image(volume()[None], OBLIQUE))

@@ -411,6 +411,41 @@ def test_i04_the_share_of_see_through_pixels_is_said(tmp_path: Path, kind: str, 
     assert "3.0%" in refused(path, "HIL-I04", labels)
 
 
+@pytest.mark.parametrize("labels", [False, True])
+@pytest.mark.parametrize("bits", [2, 4])
+def test_i04_a_see_through_value_of_few_bits_is_refused(tmp_path: Path, bits: int, labels: bool) -> None:
+    """Pillow spreads the values over 0 to 255 and leaves the key as it is stored: only 0 was ever found."""
+    rows = bytes([0x1B] * (2 if bits == 2 else 4)) * 4
+    path = png(tmp_path / "a.png", (8, 4, bits, 0), rows, (b"tRNS", struct.pack(">H", 3 if bits == 2 else 11)))
+    assert ("25.0%" if bits == 2 else "50.0%") in refused(path, "HIL-I04", labels)
+    png(tmp_path / "b.png", (8, 4, bits, 0), bytes(len(rows)), (b"tRNS", struct.pack(">H", 3)))
+    assert not raster.read(tmp_path / "b.png").array.any()
+
+
+def test_a_jpeg_with_a_scan_for_each_component_is_read(tmp_path: Path) -> None:
+    """It was refused as cut short: without its end mark the decoder waits for more scans."""
+    planes = [np.tile(np.linspace(low, 255 - low, 32).astype(np.uint8), (24, 1)) for low in (20, 90, 160)]
+    parts = []
+    for plane in planes:
+        stream = io.BytesIO()
+        Pillow.fromarray(plane).save(stream, "JPEG", quality=90)
+        parts.append(stream.getvalue())
+    frame, scan = parts[0].index(b"\xff\xc0"), parts[0].index(b"\xff\xda")
+    rows = b"\x08" + struct.pack(">HHB", 24, 32, 3) + b"".join(bytes([n, 0x11, 0]) for n in (1, 2, 3))
+    tables = parts[0][frame + 13 : scan]
+    data = parts[0][:frame] + b"\xff\xc0" + struct.pack(">H", 2 + len(rows)) + rows + tables
+    for number, part in enumerate(parts, 1):
+        data += b"\xff\xda\x00\x08\x01" + bytes([number, 0, 0, 63, 0]) + part[scan + 10 : -2]
+    path = tmp_path / "a.jpg"
+    path.write_bytes(data + b"\xff\xd9")
+    whole = np.dstack([np.asarray(Pillow.open(io.BytesIO(part))) for part in parts])
+    wanted = np.asarray(Pillow.fromarray(whole, "YCbCr").convert("RGB")).transpose(2, 0, 1)
+    np.testing.assert_allclose(raster.read(path).array.astype(int), wanted.astype(int), atol=2)
+    one = data[: data.index(b"\xff\xda") + 40]
+    path.write_bytes(one)
+    refused(path, "HIL-I06")
+
+
 def test_i04_a_see_through_colour_in_16_bit_is_refused(tmp_path: Path) -> None:
     array = noise(4, 4, 3, dtype=np.uint16)
     refused(deep_png(tmp_path / "a.png", array, (b"tRNS", struct.pack(">HHH", 1, 2, 3))), "HIL-I04")

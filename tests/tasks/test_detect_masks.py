@@ -103,10 +103,8 @@ def test_named_values_are_classes_and_others_number_objects(
     if len(task.plan.classes) == 1:
         return
     # the first two pieces are kidney, wherever it stands in the file
-    assert [n for _, n in sorted(zip(found["boxes"].tolist(), names, strict=True))] == [
-        *["kidney"] * 2,
-        *["tumour"] * 2,
-    ]
+    ordered = [name for _, name in sorted(zip(found["boxes"].tolist(), names, strict=True))]
+    assert ordered == ["kidney", "kidney", "tumour", "tumour"]
 
 
 @pytest.mark.parametrize("words", ["", "classes: {7: tumour, 9: kidney}\n"])

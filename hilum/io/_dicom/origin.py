@@ -55,6 +55,11 @@ class Origin:
         """The header that speaks for the series."""
         return self.headers[0]
 
+    @property
+    def instances(self) -> tuple[object, ...]:
+        """What identifiers of a result hang on besides its content: one series may hold several volumes."""
+        return (self.first.SeriesInstanceUID, *(header.SOPInstanceUID for header in self.headers), *self.frames)
+
     def at(self, k: int) -> Any:
         """A data set that refers to slice k (class, instance, frame)."""
         return refer(self.headers[0 if self.frames else k], self.frames[k] if self.frames else None)
@@ -248,7 +253,10 @@ def referenced(data: Any, *sources: Origin) -> None:
     studies: dict[str, dict[str, list[Any]]] = {}
     for source in sources:
         series = studies.setdefault(str(source.first.StudyInstanceUID), {})
-        series[str(source.first.SeriesInstanceUID)] = [refer(header) for header in source.headers]
+        # two volumes may be of one series, as the phases of a 4-D CT are
+        known = series.setdefault(str(source.first.SeriesInstanceUID), [])
+        named = {item.ReferencedSOPInstanceUID for item in known}
+        known += [refer(header) for header in source.headers if header.SOPInstanceUID not in named]
     for study, found in studies.items():
         rows = []
         for series_uid, items in found.items():

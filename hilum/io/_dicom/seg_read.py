@@ -13,6 +13,7 @@ from hilum.core.errors import HilumError
 from hilum.core.image import Array, Image
 from hilum.io import _buffer
 from hilum.io._dicom import origin
+from hilum.io._dicom.file import capped
 from hilum.io._dicom.stack import SAME_PLACE_MM, UNEVEN
 from hilum.io._guard import MOST_BYTES
 
@@ -71,7 +72,7 @@ def load(path: Path, like: Image | None) -> Segments:
     """Everything but the pixels; refused: no SEG, another series, frame of reference or grid (HIL-D43), cut (D01)."""
     import pydicom
 
-    data: Any = pydicom.dcmread(path)
+    data: Any = pydicom.dcmread(capped(path))
     if data.get("SOPClassUID") not in (SEG, LABELMAP):
         raise HilumError("HIL-D43", f"{path} is no DICOM segmentation", "Export it as a SEG")
     kind = "LABELMAP" if data.SOPClassUID == LABELMAP else str(data.get("SegmentationType", ""))

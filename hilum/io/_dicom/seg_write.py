@@ -14,7 +14,7 @@ from hilum.core.errors import HilumError
 from hilum.core.findings import INTENDED_USE, Mask
 from hilum.core.image import Array
 from hilum.io._dicom.origin import UTF8, Origin, fits, tolerances
-from hilum.io._dicom.write import uid
+from hilum.io._dicom.write import free_code, uid
 from hilum.io._guard import reading
 
 KINDS = ("binary", "labelmap", "fractional")
@@ -102,7 +102,7 @@ def _object(mask: Mask, frames: Array, values: list[int], source: Origin, kind: 
     import highdicom
 
     seed = (
-        source.first.SeriesInstanceUID,
+        *source.instances,
         hashlib.sha256(frames.tobytes()).hexdigest(),
         dict(mask.classes),
         hilum.__version__,
@@ -133,7 +133,7 @@ def _segment(number: int, value: int, name: str) -> Any:
     segment = highdicom.seg.SegmentDescription(
         segment_number=number, segment_label=name,
         segmented_property_category=CodedConcept(category[0], "SCT", category[1]),
-        segmented_property_type=CodedConcept(str(value), "99HILUM", name),
+        segmented_property_type=free_code(name),
         algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC, algorithm_identification=algorithm,
     )  # fmt: skip
     segment.SegmentDescription = f"Hilum class value {value}"

@@ -74,14 +74,14 @@ class Values:
         shared = _group(header.get("SharedFunctionalGroupsSequence"), 0)
         each = header.get("PerFrameFunctionalGroupsSequence")
         if "RescaleSlope" not in header and each is not None and (shared or _group(each, 0)):
-            return [_rule(_group(each, n) or shared or header) for n in range(layout.frames)]
-        if "RescaleSlope" not in header and shared:
-            return [_rule(shared)]
-        if self.modality == "CT" and not ("RescaleSlope" in header and "RescaleIntercept" in header):
+            used = [_group(each, n) or shared or header for n in range(layout.frames)]
+        else:
+            used = [shared if "RescaleSlope" not in header and shared else header]
+        if self.modality == "CT" and not all(map(_stated, used)):
             self.warnings.append(
                 "HIL-D18: a CT slice has no rescale slope and intercept; values may not be Hounsfield units"
             )
-        return [_rule(header)]
+        return [_rule(one) for one in used]
 
     def _padding(self, header: Any) -> tuple[int, int] | None:
         """Padding values as written, low and high; None where they are no padding (within what CT can measure)."""
@@ -189,6 +189,14 @@ def _number(header: Any, keyword: str) -> int | None:
         return None if value is None or value == "" else int(value)
     except (ValueError, TypeError, HilumError):
         return None
+
+
+def _stated(header: Any) -> bool:
+    """Whether slope and intercept are there, and not empty; of what is no number `_rule` says more."""
+    try:
+        return all(header.get(name) not in (None, "") for name in ("RescaleSlope", "RescaleIntercept"))
+    except (ValueError, TypeError, OverflowError, HilumError):
+        return True
 
 
 def _rule(header: Any) -> Rule:

@@ -29,6 +29,13 @@ def uid(*words: object) -> str:
     return f"2.25.{int.from_bytes(digest[:16], 'big')}"
 
 
+def free_code(words: str) -> Any:
+    """A code of our own for free words, which its meaning carries: other words, another code, as readers go by it."""
+    from highdicom.sr import CodedConcept
+
+    return CodedConcept(hashlib.sha256(words.encode()).hexdigest()[:12].upper(), "99HILUM", words)
+
+
 def checked(folder: Path, image: Image, tags: Mapping[str, Any]) -> tuple[Array, Array]:
     """(i, j, k) int32 and affine; refused where a classic series can not say it (HIL-IO-04)."""
     if tags["Modality"] not in CLASSES:

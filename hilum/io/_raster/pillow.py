@@ -33,9 +33,23 @@ def stream(path: Path) -> Path | io.BytesIO:
     with Pillow.open(path, formats=["JPEG"]) as opened:
         if opened.format != "JPEG" or opened.info.get("progressive"):
             return path
+        components = len(opened.getbands())
     data = path.read_bytes()
+    if not _one_scan(data, components):
+        return path
     end = data.rfind(b"\xff\xd9")
     return path if end < 0 else io.BytesIO(data[:end] + LOOK_AHEAD)
+
+
+def _one_scan(data: bytes, components: int) -> bool:
+    """Whether the first scan of a JPEG holds all its components."""
+    place = 2
+    while place + 4 < len(data) and data[place] == 0xFF:
+        if data[place + 1] == 0xDA:
+            return data[place + 4] == components
+        # a marker may have bytes of ones before it
+        place += 1 if data[place + 1] == 0xFF else 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    return True
 
 
 def decode(path: Path, opened: Any, labels: bool, bits: int) -> Decoded:
@@ -46,7 +60,7 @@ def decode(path: Path, opened: Any, labels: bool, bits: int) -> Decoded:
     kind, warnings = str(opened.format), list[str]()
     orientation = _orientation(path, opened, warnings)
     facts: dict[str, Any] = {"bits": bits, "orientation": orientation}
-    picture = _without_alpha(path, opened)
+    picture = _without_alpha(path, opened, bits)
     if picture.mode == "YCbCr" or (picture.mode == "P" and not labels):
         facts["stored"] = "palette" if picture.mode == "P" else "YCbCr"
         picture = picture.convert("RGB")
@@ -82,13 +96,14 @@ def _orientation(path: Path, opened: Any, warnings: list[str]) -> int:
     return 1
 
 
-def _without_alpha(path: Path, opened: Any) -> Any:
+def _without_alpha(path: Path, opened: Any, bits: int) -> Any:
     """The picture without its alpha channel or see-through colour, which must not be used anywhere (HIL-I04)."""
     mode = opened.mode
     if not opened.has_transparency_data:
         return opened
-    if mode == "I;16":
-        key = opened.info["transparency"]
+    if mode == "I;16" or (mode == "L" and bits in (2, 4)):
+        # the key is a stored value, which Pillow spreads over 0 to 255 in the picture alone
+        key = opened.info["transparency"] * (1 if mode == "I;16" else 255 // ((1 << bits) - 1))
         opaque(path, np.where(np.asarray(opened) == key, 0, 255), 255)
         return opened
     if mode == "P":

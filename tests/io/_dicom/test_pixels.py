@@ -486,6 +486,31 @@ def test_d18_ct_without_rescale_is_warned_about(tmp_path: Path) -> None:
     assert "HIL-D18" in record.warnings[0]
 
 
+@pytest.mark.parametrize("empty", ["RescaleSlope", "RescaleIntercept"])
+def test_d18_ct_with_an_empty_rescale_is_warned_about(tmp_path: Path, empty: str) -> None:
+    """An empty intercept counted as one that is there, and every value was 1024 too high."""
+    rescale = {"RescaleSlope": "1", "RescaleIntercept": "-1024"} | {empty: None}
+    record = Record()
+    read(save(tmp_path / "a", dataset(GREY, Modality="CT", **rescale)), record)
+    assert any("HIL-D18" in words for words in record.warnings)
+    sound = Record()
+    read(save(tmp_path / "b", dataset(GREY, Modality="CT", RescaleSlope="1", RescaleIntercept="-1024")), sound)
+    assert not any("HIL-D18" in words for words in sound.warnings)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_d18_frames_of_a_ct_without_an_intercept_are_warned_about(tmp_path: Path, whole: bool) -> None:
+    item, rule = Dataset(), Dataset()
+    rule.RescaleSlope = "1"
+    if whole:
+        rule.RescaleIntercept = "-1024"
+    item.PixelValueTransformationSequence = [rule]
+    record, data = Record(), dataset(np.stack([GREY, GREY]), Modality="CT")
+    data.SharedFunctionalGroupsSequence, data.PerFrameFunctionalGroupsSequence = [item], [Dataset(), Dataset()]
+    read(save(tmp_path / "a", data), record)
+    assert any("HIL-D18" in words for words in record.warnings) != whole
+
+
 @pytest.mark.parametrize("slope, intercept", [("0", "0"), ("NaN", "0"), ("1", "inf"), ("abc", "0"), ("1", "1e999")])
 def test_d18_impossible_rescales_are_refused(tmp_path: Path, slope: str, intercept: str) -> None:
     path = save(tmp_path / "a", dataset(GREY, RescaleSlope="77777777", RescaleIntercept="55555555"))
