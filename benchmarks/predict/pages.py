@@ -18,6 +18,8 @@ ROWS = {"i": "As users run them", "ii": "Same runtime, precision and windows", "
 RATES = {"cases a minute": 60.0, "images a second": 1.0}
 FASTER, SMALLER, ENGINE, FLAT = 3.0, 5.0, 1.3, 1.15
 # Targets: times as fast and as small as the faster peer in rows i, as fast in rows ii, memory of 120 beside 2 classes.
+SAME, SAME_EIGHT, NEAR = 99.9, 99.5, 0.002
+# Targets: equal labels in percent, in eight bits too, and how far their Dice may be from that in float32.
 ROUGH = ("bf16", "int8")
 # Of the name of a runtime that computes less exactly than in float32.
 
@@ -50,7 +52,7 @@ def scene(name: str, cell: Row, results: Path) -> list[str]:
         own = {n: s for n, s in systems.items() if s["row"] == row}
         if own:
             lines += [f"### {title}", "", *_lines([line(n, s, cell) for n, s in own.items()]), ""]
-    lines += ["### Best of each, in float32", "", *best(cell), "", *verdicts(cell), "", *eight(cell)]
+    lines += ["### Best of each, in float32", "", *best(cell), "", *verdicts(cell), "", *alike(cell), *eight(cell)]
     lines += parts(name, cell, results)
     return [*lines, *conditions(cell), ""]
 
@@ -165,6 +167,19 @@ def verdicts(cell: Row) -> list[str]:
     return [word for sentence in said for word in (sentence, "")][:-1]
 
 
+def alike(cell: Row) -> list[str]:
+    """Whether Hilum's labels are those of its reference, in eight bits and else, as sentences."""
+    own = {n: s for n, s in cell["systems"].items() if s["side"] == "hilum" and worked(s) and s.get("agreement")}
+    said = []
+    for title, wanted, rough in (("Labels", SAME, False), ("Labels in eight bits", SAME_EIGHT, True)):
+        shares = {n: 100 * s["agreement"]["equal"] for n, s in own.items() if s["runtime"].endswith("int8") == rough}
+        if shares:
+            name = min(shares, key=lambda n: shares[n])
+            told = f"{title}: at least {shares[name]:.3f} % equal ({name}; target {wanted:g}"
+            said += [f"{told}: {_met(shares[name] >= wanted)}).", ""]
+    return said
+
+
 def eight(cell: Row) -> list[str]:
     """What eight bits cost on the validation part, as `hilum quantise` measured it."""
     found = cell.get("quantised")
@@ -174,7 +189,8 @@ def eight(cell: Row) -> list[str]:
         return [f"Eight bits: {found['refused']}", ""]
     told = f"Eight bits on {found['cases']} validation cases: {100 * found['same']:.3f} % of voxels keep their class"
     if found.get("difference") is not None:
-        told += f"; {found['headline']} {found['full']:.4f} becomes {found['eight']:.4f} ({found['difference']:+.4f})"
+        told += f"; {found['headline']} {found['full']:.4f} becomes {found['eight']:.4f} ({found['difference']:+.4f}; "
+        told += f"within {NEAR:g}: {_met(abs(found['difference']) <= NEAR)})"
     return [f"{told}.", ""]
 
 

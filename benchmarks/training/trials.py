@@ -76,7 +76,8 @@ WARNING = (
     "it; what was taken from them is in docs/explanation/planning.md."
 )
 PEER_SECONDS = 2.66
-# Of a step of MONAI's DynUNet on two cores, from results/training_speed.md: 0.376 steps a second.
+# Of a step of MONAI's DynUNet on the two cores that the trials were planned on (AMD EPYC, 2026-11-26): 0.376 a second.
+# Trials that are planned anew elsewhere want it measured there, by speed.py.
 
 
 def source(data: str) -> Path:

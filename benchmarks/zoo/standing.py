@@ -62,7 +62,7 @@ def section(
         return ["Not run yet: its steps are not measured."], {}
     lines = [told or _conditions(table, budget), ""]
     done = {form: [c for c in found if c["form"] == form] for form in dict.fromkeys(c.form.label for c in wanted)}
-    broken = {form: c["failed"] for form, own in done.items() for c in own if c["failed"]}
+    broken = {form: f"seed {c['seed']}: {c['failed']}" for form, own in done.items() for c in own if c["failed"]}
     able = {form: {c["seed"]: c for c in own} for form, own in done.items() if own and form not in broken}
     seeds = sorted(set.intersection(*(set(own) for own in able.values()))) if able else []
     content: Row = {"steps": budget["steps"], "seeds": seeds, "failed": broken, "budget": budget}

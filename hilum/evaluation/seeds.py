@@ -3,7 +3,8 @@
 A number from one training is one draw of two lotteries, of patients and of seeds (first weights, order of batches).
 Seeds and groups (patients) are both drawn with replacement (the pigeonhole bootstrap, Owen 2007). With so few seeds as
 are usual the draws alone are too narrow, so their percentiles are stretched to the width that Student's t asks for, of
-the seeds and of the groups with the degrees of freedom of each (Banerjee 1960): wide where two seeds disagree.
+the seeds and of the groups with the degrees of freedom of each (Banerjee 1960; of two methods' seeds, Satterthwaite
+1946): wide where two seeds disagree.
 """
 
 from collections.abc import Hashable, Sequence
@@ -171,29 +172,28 @@ def _doubt(
     return low, high, _chance(parts, abs(centre))
 
 
-def _parts(sums: list[Array], counts: Array) -> list[tuple[float, int]]:
+def _parts(sums: list[Array], counts: Array) -> list[tuple[float, float]]:
     """Variance of the mean (or the difference) and degrees of freedom: what groups give, and what seeds give.
 
-    Both hold the rest of the two-way layout: a little too much, not too little. Seeds of two tables are pooled.
+    Both hold the rest of the two-way layout: a little too much, not too little. Seeds of two tables count for as many
+    degrees as they share the variance (Satterthwaite 1946): what does not vary with its seed adds none.
     """
     g, n = len(counts), counts.sum()
     of_groups = sums[0].mean(axis=0) - (sums[1].mean(axis=0) if len(sums) > 1 else 0.0)
     off = of_groups - of_groups.sum() / n * counts
-    of_seeds = sum(float((table.sum(axis=1) / n).var(ddof=1)) / len(table) for table in sums)
-    return [
-        (g / (g - 1) * float((off**2).sum()) / n**2, g - 1),
-        (of_seeds, sum(len(table) - 1 for table in sums)),
-    ]
+    shares = [(float((table.sum(axis=1) / n).var(ddof=1)) / len(table), len(table) - 1) for table in sums]
+    of_seeds, rest = sum(v for v, _ in shares), sum(v**2 / f for v, f in shares)
+    return [(g / (g - 1) * float((off**2).sum()) / n**2, g - 1), (of_seeds, of_seeds**2 / rest if rest else 1.0)]
 
 
-def _reach(parts: list[tuple[float, int]], alpha: float) -> float:
+def _reach(parts: list[tuple[float, float]], alpha: float) -> float:
     """Half the width of the interval that misses in at most `alpha` (Banerjee 1960)."""
     from scipy.special import stdtrit
 
     return float(sum(v * stdtrit(f, 1 - alpha / 2) ** 2 for v, f in parts)) ** 0.5
 
 
-def _chance(parts: list[tuple[float, int]], size: float) -> float:
+def _chance(parts: list[tuple[float, float]], size: float) -> float:
     """p: the alpha whose interval just reaches 0 from `size`; found by halving, as the reach falls with alpha."""
     low, high = 0.0, 1.0
     for _ in range(50):
