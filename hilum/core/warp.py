@@ -4,6 +4,7 @@ Displacements are in voxels, array-axis order (ij), and pull: out(p) = image(p +
 grid (align_corners=True). Resizing keeps voxel edges (align_corners=False), as `geometry.rescaled` does.
 """
 
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 SLAB = 1 << 23
 # Voxels of an image handled at a time.
+SHARES = 1 << 20
+# The same where labels shrink: of each value there are shares in float32, more than once.
 
 
 def identity(shape: tuple[int, ...], like: "Tensor") -> "Tensor":
@@ -194,29 +197,54 @@ def resize_labels(
 
 
 def _by_value(labels: np.ndarray[Any, Any], out: np.ndarray[Any, Any]) -> None:
-    """One value after the other, each in the box that it reaches."""
-    values = np.unique(labels)
+    """One value after the other, each in the box that it reaches; of a volume some planes at a time."""
+    if out.ndim == 2:
+        masks = ((value, (labels == value)[None].astype(np.float32)) for value in np.unique(labels))
+        _strongest(((value, (slice(None),) * 2, resize(mask, out.shape)[0]) for value, mask in masks), out)
+        return
+    whole = [None if old == new else _matrix(old, new) for old, new in zip(labels.shape, out.shape, strict=True)]
+    first, *others = whole
+    step = max(1, SHARES * len(out) // max(1, labels.size))
+    for start in range(0, len(out), step):
+        here = slice(start, start + step)
+        reached = here if first is None else _reached(first[here])
+        part, matrices = labels[reached], [None if first is None else first[here, reached], *others]
+        _strongest(((value, *_share_of(part == value, matrices)) for value in np.unique(part)), out[here])
+
+
+def _reached(rows: np.ndarray[Any, Any]) -> slice:
+    """The old voxels that some rows of a matrix (new, old) take from."""
+    seen = np.flatnonzero(rows.any(axis=0))
+    return slice(int(seen[0]), int(seen[-1]) + 1)
+
+
+def _strongest(shares: Iterable[tuple[Any, Any, np.ndarray[Any, Any]]], out: np.ndarray[Any, Any]) -> None:
+    """Write into `out` which value has the largest share of every voxel. shares: (value, box, share there), rising."""
     best = np.full(out.shape, -1.0, dtype=np.float32)
-    out[...] = values[0]
-    for value in values:
-        box, weight = _share_of(labels == value, out.shape)
+    for value, box, weight in shares:
         # rounding must not decide between equals
         win = weight > best[box] + 1e-6
         best[box][win] = weight[win]
         out[box][win] = value
 
 
-def _share_of(mask: np.ndarray[Any, Any], shape: tuple[int, ...]) -> tuple[tuple[slice, ...], np.ndarray[Any, Any]]:
-    """Where a mask (*space) resized to `shape` is not 0, and its values there."""
-    if mask.ndim == 2:
-        return (slice(None),) * 2, resize(mask[None].astype(np.float32), shape)[0]
+def _share_of(
+    mask: np.ndarray[Any, Any], matrices: Sequence[np.ndarray[Any, Any] | None]
+) -> tuple[tuple[slice, ...], np.ndarray[Any, Any]]:
+    """Where a mask (*space) is not 0 once a matrix (new, old) is applied along each axis, and its values there.
+
+    None: the axis stays.
+    """
     import torch
 
     hit = [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
     old = tuple(slice(int(h[0]), int(h[-1]) + 1) for h in hit)
     weight, new = torch.from_numpy(mask[old].astype(np.float32)), []
-    for axis, (size, here) in enumerate(zip(shape, old, strict=True)):
-        matrix = _matrix(mask.shape[axis], size)[:, here]
+    for axis, (whole, here) in enumerate(zip(matrices, old, strict=True)):
+        if whole is None:
+            new.append(here)
+            continue
+        matrix = whole[:, here]
         rows = np.flatnonzero(matrix.any(axis=1))
         new.append(slice(int(rows[0]), int(rows[-1]) + 1) if len(rows) else slice(0, 0))
         weight = _along(weight, torch.from_numpy(np.ascontiguousarray(matrix[new[-1]])), axis)

@@ -164,7 +164,8 @@ def of(
     grid = int(np.prod(tiles.shape))
     own = int(np.prod(image.shape[1:]))
     plane = int(np.prod(tiles.shape[1:]))
-    padded = prepared if tiles.padded != tiles.shape else 0
+    # a copy of the image with its edge, where it is smaller than a window
+    padded = prepared * math.prod(tiles.padded) // grid if tiles.padded != tiles.shape else 0
     return Promise(
         # what the try leaves behind (buffers of the libraries) stays
         process=max(before, resident.now()) + padded + maps * grid * BYTES,

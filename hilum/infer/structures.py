@@ -56,10 +56,12 @@ def _intensity(values: Array) -> dict[str, float | None]:
         return dict.fromkeys(("mean", "sd", "median", "p05", "p95"))
     mean = float(values.mean(dtype=np.float64))
     parts = (values[start : start + BLOCK].astype(np.float64) - mean for start in range(0, len(values), BLOCK))
-    spread = math.sqrt(sum(float((part**2).sum()) for part in parts) / len(values))
+    with np.errstate(over="ignore", invalid="ignore"):
+        spread = math.sqrt(sum(float((part**2).sum()) for part in parts) / len(values))
     low, middle, high = _percentiles(values)
     found = {"mean": mean, "sd": spread, "median": middle, "p05": low, "p95": high}
-    return {name: round(value, 6) for name, value in found.items()}
+    # of damaged values the squares may be beyond any number
+    return {name: round(value, 6) if math.isfinite(value) else None for name, value in found.items()}
 
 
 def _percentiles(values: Array) -> list[float]:

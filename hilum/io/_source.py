@@ -1,6 +1,8 @@
 """`open`: a path becomes a lazy source; the format is chosen by the CARDs of this folder, never by an edited list."""
 
 import builtins
+import functools
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -12,6 +14,8 @@ from hilum.core.errors import HilumError
 from hilum.core.image import Extent, Image, Measurement, Table
 from hilum.io import _names, _workers
 from hilum.io._guard import full_only, reading
+
+log = logging.getLogger(__name__)
 
 HEAD = 352
 # Bytes that tell the format of a file without a known extension: DICOM's mark ends at 132, NIfTI's at 348.
@@ -166,7 +170,21 @@ def is_image(path: Path) -> bool:
 
 def visible(folder: Path) -> Iterator[Path]:
     """The files directly inside whose names do not start with "."."""
-    return (p for p in sorted(folder.iterdir()) if p.is_file() and not p.name.startswith("."))
+    return (p for p in inside(folder) if not p.name.startswith("."))
+
+
+def inside(folder: Path) -> list[Path]:
+    """The files directly inside; of a folder that can not be looked at none, which is said once."""
+    try:
+        return [p for p in sorted(folder.iterdir()) if p.is_file()]
+    except PermissionError:
+        _closed(folder)
+        return []
+
+
+@functools.cache
+def _closed(folder: Path) -> None:
+    log.warning("%s can not be looked at, and nothing in it is read. Check the rights, or take it away", folder)
 
 
 def is_series(path: Path) -> bool:

@@ -144,13 +144,18 @@ def unopened(
     A row has "input" then, its whole path, for the next call may name it otherwise or from another folder: what a file
     is called says nothing of cases, one of which may have that name.
     """
-    again = {os.path.abspath(name) for name in named}
+    again = {_text(os.path.abspath(name)) for name in named}
     kept = [f for f in record["failed"] if "input" not in f or os.path.abspath(f["input"]) not in again]
-    places = [(os.path.abspath(name), error) for name, error in lost]
-    rows = [{"case": place, "input": place, "code": error.code, "why": str(error)} for place, error in places]
+    places = [(_text(os.path.abspath(name)), error) for name, error in lost]
+    rows = [{"case": place, "input": place, "code": error.code, "why": _text(str(error))} for place, error in places]
     if kept + rows != record["failed"]:
         record["failed"] = kept + rows
         write_json(folder / NAME, record)
+
+
+def _text(words: str) -> str:
+    """Words that can be written down, whatever bytes a path in them has."""
+    return words.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def noted(record: dict[str, Any], name: str, inputs: str, outcome: Any, folder: Path) -> None:
@@ -162,7 +167,7 @@ def noted(record: dict[str, Any], name: str, inputs: str, outcome: Any, folder: 
     # one whose files were gone is no longer there
     record["done"].pop(name, None)
     if isinstance(outcome, HilumError):
-        record["failed"].append({"case": name, "code": outcome.code, "why": str(outcome)})
+        record["failed"].append({"case": name, "code": outcome.code, "why": _text(str(outcome))})
     else:
         record["done"][name] = {"inputs": inputs, "hilum": __version__} | outcome
     write_json(folder / NAME, record)

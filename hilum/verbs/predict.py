@@ -315,6 +315,12 @@ def _cases(
                 raise
             lost.append((str(path), error))
             continue
+        except OSError as error:
+            if len(inputs) == 1:
+                raise
+            seen = f"{_names.shown(Path(path))} can not be looked at ({error.strerror})"
+            lost.append((str(path), HilumError("HIL-I12", seen, "Check the rights and the disk")))
+            continue
         for words in left_aside(dataset):
             log.warning("%s: %s", path, words)
         for case in _pairs_or_cases(dataset, plan.task):

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from hilum.core import resident
+from hilum.core import warp as resampling
 from hilum.core.warp import identity, resize, resize_labels, sample, warp, warp_labels
 
 SHAPES = [(6, 7), (4, 5, 6)]
@@ -165,6 +167,25 @@ def test_labels_are_written_where_they_are_wanted() -> None:
     resize_labels(labels, (9, 12, 10)[::-1], out.transpose())
     np.testing.assert_array_equal(out.transpose(), resize_labels(labels, (10, 12, 9)))
     assert set(np.unique(out)) == {0, 3}
+
+
+def test_labels_that_shrink_do_not_show_their_slabs_nor_hold_shares_of_the_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of thick slices fifteen bytes a voxel of the fine grid were held, which no promise of memory counted."""
+    labels = np.repeat(np.random.default_rng(5).integers(0, 4, (12, 11, 10)), 2, axis=2).astype(np.uint8)
+    shapes = [(12, 11, 5), (5, 11, 20), (30, 3, 20), (4, 4, 4)]
+    whole = [resize_labels(labels, shape) for shape in shapes]
+    monkeypatch.setattr(resampling, "SHARES", 1)
+    for shape, found in zip(shapes, whole, strict=True):
+        np.testing.assert_array_equal(resize_labels(labels, shape), found)
+    monkeypatch.undo()
+    if not resident.forget():
+        pytest.skip("this system does not let a process forget its peak")
+    thick, before = np.zeros((192, 192, 192), np.uint8), resident.now()
+    thick[50:150, 50:150, 50:150] = 3
+    assert resize_labels(thick, (192, 192, 48)).max() == 3
+    assert resident.peak() - before < 8 * thick.size
 
 
 @pytest.mark.parametrize("shape", [(5, 8, 20), (4, 4, 4)], ids=str)

@@ -151,6 +151,18 @@ def test_m10_a_patch_that_no_machine_holds_is_refused(good: Path, tmp_path: Path
     assert refused(path) == "HIL-M10"
 
 
+def test_m10_a_patch_larger_than_the_golden_input_is_refused_before_one_is_made(
+    good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only masks were guarded: an input of 16 GB for a classifier that fits would have been made and computed."""
+    monkeypatch.setattr(bundle, "golden", lambda *_: pytest.fail("it was computed"))
+    files = unpack(good)
+    plan = json.loads(files["plan.json"])
+    plan["patch"][0] += 1
+    path = pack(files | {"plan.json": json.dumps(plan).encode()}, tmp_path / "a.hilum", honest=True)
+    assert refused(path) == "HIL-M10"
+
+
 def test_m10_a_network_that_gives_one_value_everywhere_is_refused(good: Path, tmp_path: Path) -> None:
     def dead(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return {n: torch.zeros_like(t) for n, t in tensors.items()}

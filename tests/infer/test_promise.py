@@ -94,6 +94,13 @@ def test_maps_and_pieces_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert labels() == 4 * grid + 3 * own
 
 
+def test_a_copy_of_an_image_that_is_smaller_than_a_window_is_as_large_as_the_window() -> None:
+    image = np.zeros((1, 128, 128, 1), dtype=np.float32)
+    flat, whole = (windows.tiling(image.shape[1:], [64, 64, deep], 0.0) for deep in (64, 1))
+    held = [promise.of(lambda: promise.Tried(0, 0.0), t, 2, image.nbytes, image).process for t in (flat, whole)]
+    assert held[0] - held[1] == pytest.approx(64 * image.nbytes, abs=MB)
+
+
 def test_a_prediction_counts_its_maps_and_pieces(
     trained: Callable[[str], Run], ready: Callable[[str], Prepared], monkeypatch: pytest.MonkeyPatch
 ) -> None:

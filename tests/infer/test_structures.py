@@ -68,6 +68,13 @@ def test_values_that_are_no_numbers_are_left_out() -> None:
     assert (row["voxels"], row["mean"]) == (4, 2.0)
 
 
+def test_a_value_too_large_to_be_squared_costs_its_spread_alone() -> None:
+    """It became infinity, which no record can hold: every repeat of the call stopped at that case."""
+    image = Image(np.array([[[1e200, 1.0], [3.0, 4.0]]]))
+    row = structures.table(Mask(np.ones((2, 2), np.uint8), {1: "liver"}), image).rows[0]
+    assert row["sd"] is None and row["median"] == 3.5 and row["p95"] > 1e199
+
+
 def test_channels_without_fitting_names_are_numbered() -> None:
     mask, image = case(channels=2)
     assert [r["channel"] for r in structures.table(mask, image, ["image"]).rows[:2]] == ["0", "1"]

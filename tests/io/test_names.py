@@ -42,6 +42,7 @@ def test_i12_ordinary_names_are_fine(tmp_path: Path, name: str) -> None:
     [("a\nb.png", "a line break (U+000A)"), ("a\u2028b.png", "a line break"), ("a\tb.png", "U+0009"),
      ("a\x7f.png", "U+007F"),
      ("a\x1b[31m.png", "U+001B"), ("a\u202egnp.exe", "U+202E"), ("-rf.png", "starts with a dash"),
+     ("=1+1.png", "a formula to a spreadsheet"), ("@sum.png", "a formula"), ("+a1.png", "a formula"),
      ("x" * 251 + ".png", "255 bytes"), ("é" * 120 + ".png", "244 bytes")],
 )  # fmt: skip
 def test_i12_names_that_mislead_are_refused(tmp_path: Path, name: str, words: str) -> None:

@@ -1,6 +1,7 @@
 """What `predict` refuses before anything is computed, and what pairs are called."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -130,6 +131,31 @@ def test_images_that_are_left_aside_are_told(
     (case,), lost = predict._cases(trained("segment").plan, [tmp_path / "s"], None, None, ())
     assert case.id == "s" and not lost
     assert f"{tmp_path / 's'}: Images that lie beside the cases are not read: preview.png" in caplog.text
+
+
+def test_an_input_that_can_not_be_looked_at_costs_only_itself(
+    trained: Callable[[str], Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A folder without rights, a disk that fails and a pipe each ended the call before any case."""
+    plan, good, folder = trained("segment").plan, tmp_path / "a.nii.gz", tmp_path / "folder"
+    nifti.write(good, VOLUME)
+    (folder / "lost+found").mkdir(parents=True)
+    nifti.write(folder / "b.nii.gz", VOLUME)
+    (tmp_path / "shut").mkdir()
+    os.mkfifo(tmp_path / "c.nii.gz")
+    listed = Path.iterdir
+
+    def closed(path: Path) -> Any:
+        if path.name in ("lost+found", "shut"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", closed)
+    inputs = [good, folder, tmp_path / "shut", tmp_path / "c.nii.gz"]
+    cases, lost = predict._cases(plan, inputs, None, None, ())
+    assert [case.id for case in cases] == ["a", "b"]
+    assert [error.code for _, error in lost] == ["HIL-I12", "HIL-I12"] and "named pipe" in str(lost[1][1])
+    assert "lost+found can not be looked at" in caplog.text
 
 
 def test_memory_can_not_be_kept_while_a_seg_is_written(

@@ -1,6 +1,7 @@
 """A folder of predictions goes on, grows, and never mixes two calls, two models or two data sets up."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -53,6 +54,22 @@ def test_a_folder_grows(run: Path, images: Path, tmp_path: Path) -> None:
     # and what is not named again stays in the record and on the worklist
     predict.predict(run, [first], out)
     assert len(kept(out)["done"]) == 3 and len((out / "worklist.csv").read_text().splitlines()) == 4
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="names are unicode there")
+def test_a_name_that_is_no_text_costs_only_itself(run: Path, images: Path, tmp_path: Path) -> None:
+    """Its bytes could not be written into the record, which ended the call before any case."""
+    odd, out = os.fsdecode(bytes(tmp_path) + b"/gr\xf6sse.nii.gz"), tmp_path / "out"
+    shutil.copy(images / "head_001.nii.gz", odd)
+    inner = Path(os.fsdecode(bytes(tmp_path) + b"/M\xfcller"))
+    (inner / "ct").mkdir(parents=True)
+    (inner / "ct" / "cut.nii.gz").write_bytes((images / "head_001.nii.gz").read_bytes()[:300])
+    for _ in range(2):
+        predict.predict(run, [images / "head_000.nii.gz", odd, inner / "ct"], out)
+        failed = {row["case"]: row["code"] for row in kept(out)["failed"]}
+        assert list(kept(out)["done"]) == ["head_000"] and failed.pop("cut") == "HIL-N01"
+        (place,) = failed
+        assert failed[place] == "HIL-I12" and place.endswith("gr\\udcf6sse.nii.gz")
 
 
 @pytest.mark.parametrize("text", ["[]", '{"done', "{}"])

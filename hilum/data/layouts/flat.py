@@ -20,7 +20,8 @@ def recognises(folder: Path) -> bool:
 
 def read(folder: Path, settings: Settings) -> Dataset:
     """Cases with "image" only."""
-    if folder.is_file() or _source.is_series(folder):
+    # whatever is no folder is opened, or refused by what it is
+    if not folder.is_dir() or _source.is_series(folder):
         aside = tuple({"what": p.name, "kind": "a file, not read"} for p in others(folder))
         case = Case(stem(folder), "", {"image": _source.open(folder)})
         return _beside.chosen(_beside.described(Dataset("", folder, "", (case,), settings, aside=aside)))

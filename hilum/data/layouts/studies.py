@@ -29,7 +29,7 @@ def recognises(folder: Path) -> bool:
         return bool(deep) or _several(folder)
     if any(p.is_file() and _source.is_image(p) for p in folder.iterdir()):
         return False
-    rest = [p for p in inner if p not in deep and any(q.is_file() and _source.is_image(q) for q in p.iterdir())]
+    rest = [p for p in inner if p not in deep and any(map(_source.is_image, _source.inside(p)))]
     return bool(deep) and not rest
 
 
