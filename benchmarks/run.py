@@ -35,11 +35,11 @@ TRUST = {
     "chest_xray": "chest_xray", "brain_tumour_mri": "brain_tumour_mri", "breast_ultrasound": "breast_ultrasound",
     "hippocampus.yaml": "hippocampus_mri 12 min",
 }  # fmt: skip
-# Data and the row of training/rows.py whose first seed says what doubt is worth on them.
+# Data and the row of training/rows.py whose seeds say what doubt is worth on them: the first, and all as an ensemble.
 READING = ("speed", "defects", "differential", "checks", "mutations")
 # Scripts in benchmarks/reading, in the order in which they are run.
-SPEED_MINUTES = 20
-# That training/speed.py takes, about.
+TRAINING = {"speed": 20, "memory": 5, "augment": 10, "kill": 60}
+# Further scripts of training/ and the minutes that they take, about; run where their figures are not there.
 CELLS: dict[str, tuple[str, str, float, list[str], str]] = {
     "hippocampus_mri segment": ("hippocampus_mri", "segment", 12, [], "multi-atlas 0.82 / 0.81"),
     "nuclei segment (foreground)": ("nuclei.yaml", "segment", 7, [], "Otsu + watershed 0.875"),
@@ -105,8 +105,10 @@ def _training(limit: float | None) -> None:
     began = time.monotonic()
     subprocess.run([sys.executable, str(HERE / "training" / "figures.py"), *words], check=True)
     left = float("inf") if limit is None else limit - (time.monotonic() - began) / 60
-    if not (HERE / "results" / "training_speed.json").is_file() and left > SPEED_MINUTES:
-        subprocess.run([sys.executable, str(HERE / "training" / "speed.py")], check=True)
+    for name, minutes in TRAINING.items():
+        if not (HERE / "results" / f"training_{name}.json").is_file() and left > minutes:
+            subprocess.run([sys.executable, str(HERE / "training" / f"{name}.py")], check=True)
+            left -= minutes
 
 
 def _zoo(name: str, limit: float | None) -> None:
@@ -126,15 +128,16 @@ def _trust() -> None:
     runs = {}
     for data, row in TRUST.items():
         # by its key: a folder of an earlier recipe may still lie there
-        name = next(cell.file for cell in cells(row, 1.0) if cell.seed == 0 and cell.row.name == row)
-        place = HERE / "cache" / "training" / name / "hilum" / "run"
-        runs |= {data: place} if (place / "calibration.json").is_file() else {}
+        names = [cell.file for cell in cells(row, 1.0) if cell.row.name == row]
+        places = [HERE / "cache" / "training" / name / "hilum" / "run" for name in names]
+        there = [place for place in places if (place / "calibration.json").is_file()]
+        runs |= {data: there} if there else {}
     if not runs:
         print("No trained system is in the cache: what doubt is worth is not measured.")
         return
-    whole = [f"{data}={run}" for data, run in runs.items()]
+    whole = [f"{data}={','.join(map(str, there))}" for data, there in runs.items()]
     images = Path(os.environ["HILUM_DATA"])
-    plain = [str(word) for data, run in runs.items() if (images / data).is_dir() for word in (run, images / data)]
+    plain = [str(word) for data, (run, *_) in runs.items() if (images / data).is_dir() for word in (run, images / data)]
     _once("trust", "figures", whole)
     if plain:
         _once("trust", "outliers", plain)

@@ -69,7 +69,7 @@ ABOUT = [
     "parts together. The test part was read for none of these choices. DynUNet's rate, 3e-3, is the higher of the two",
     "that were tried of AdamW, and the better one: whether a still higher one is better is not known. Its batches come",
     "from ThreadDataLoader, in short runs within a tenth of the fastest of four loaders (`training_speed.md`). How far",
-    "it comes in 12 minutes hangs on the machine: the more steps they hold, the smaller is the lead beside it, as at 45.",
+    "it comes in 12 minutes hangs on the machine: the more steps they hold, the smaller the lead, as at 45 minutes.",
     "chest_xray has five seeds where the others have two: that was decided after two had been judged, 0.05 apart.",
     "",
     "Minutes: of training, from the data (reading, caching, validating included) to the weights, equal for Hilum and",

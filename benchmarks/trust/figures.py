@@ -264,7 +264,7 @@ KINDS = {"segment": of_masks, "reconstruct": of_images}
 def main() -> None:
     """Measure the runs that are named, and write results/trust_figures.md and .json."""
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("runs", nargs="+", help="NAME=RUN[,RUN...]")
+    words.add_argument("runs", nargs="*", help="NAME=RUN[,RUN...]; none: the page is written again")
     words.add_argument("--smoke", action="store_true", help="write to the cache")
     asked = words.parse_args()
     folder, rows = BENCHMARKS / ("cache/smoke" if asked.smoke else "results"), Rows()
@@ -298,13 +298,48 @@ def write(rows: Rows, folder: Path) -> None:
     for row in kept.values():
         lines += [f"## {row['data']}", "", "| what | value |", "| --- | --- |"]
         shown = {k: f"{v:.4f}" if isinstance(v, float) else v for k, v in row.items() if k not in ("data", "measured")}
-        lines += [*[f"| {k} | {v} |" for k, v in shown.items()], "", _measured(row["measured"]), ""]
+        lines += [*[f"| {k} | {v} |" for k, v in shown.items()], ""]
+        lines += [word for sentence in targets(row) for word in (sentence, "")] + [_measured(row["measured"]), ""]
     lines += [
-        "Command: `benchmarks/trust/figures.py NAME=RUN ...`, of runs by `benchmarks/training/figures.py`. Hashes of"
+        "Command: `benchmarks/trust/figures.py NAME=RUN[,RUN...] ...`, of runs trained as in"
+        " `benchmarks/training/figures.py`. Hashes of the runs: trust_figures.json.",
+        "",
     ]
-    lines += ["the runs: trust_figures.json.", ""]
     write_text(folder / "trust_figures.md", "\n".join(lines))
     write_json(folder / "trust_figures.json", {"rows": list(kept.values())})
+
+
+def targets(row: dict[str, Any]) -> list[str]:
+    """Which targets are met, in sentences; none of reconstructions, for which none was set.
+
+    First by the answer as it is, which a user gets unless another one was asked for; then by several views or networks.
+    """
+    said = _judged(row, "", "doubt: cut" if "doubt: cut" in row else "cut")
+    if "coverage" in row:
+        inside = row["band low"] <= row["coverage"] <= row["band high"]
+        told = f"Coverage {row['coverage']:.3f}, inside of {row['band low']:.3f} to {row['band high']:.3f}"
+        said.insert(1, f"{told}: {_met(inside)}.")
+    ways = [key.removesuffix(", nll difference") for key in row if key.endswith(", nll difference")]
+    return said + [f"Mean of {way}. {' '.join(_judged(row, f'{way}, ', f'doubt, mean of {way}: cut'))}" for way in ways]
+
+
+def _judged(row: dict[str, Any], before: str, cut: str) -> list[str]:
+    """Of one way to answer. before: of its keys. cut: the key of its referral."""
+    said = []
+    if f"{before}nll high" in row:
+        ends = {n: row[f"{before}{n} high"] for n in ("nll", "brier")}
+        told = ", ".join(f"{n} {end:+.4f} at most" for n, end in ends.items())
+        said.append(f"NLL and Brier score below those before: {told}: {_met(all(e < 0 for e in ends.values()))}.")
+    if row.get(cut) is not None:
+        told = f"Sending the least certain fifth cuts the error by {row[cut]:.3f}, 1/3 asked"
+        said.append(f"{told}: {_met(3 * row[cut] >= 1)}.")
+        if (plain := row.get("raw maximum: cut")) is not None:
+            said.append(f"By the raw highest probability by {plain:.3f}, more asked: {_met(row[cut] > plain)}.")
+    return said
+
+
+def _met(yes: bool) -> str:
+    return "met" if yes else "not met"
 
 
 def known(path: Path) -> Rows:
