@@ -9,25 +9,30 @@ from hilum.data.splits import Known, again, given, split
 from hilum.tasks._pairs import connected
 
 
-def cut(dataset: Dataset, seed: int, grouping: str, seen: Looks) -> tuple[Dataset, dict[str, str], Leaks]:
-    """The data set with listed pairs in one group, its parts, and the leaks that are accepted; others are refused."""
+def cut(
+    opened: Dataset, grouped: Dataset, seed: int, grouping: str, seen: Looks
+) -> tuple[Dataset, dict[str, str], Leaks]:
+    """The data set with listed pairs in one group, its parts, and the leaks that are accepted; others are refused.
+
+    opened: as it was before cases were grouped, for a group of look-alikes is no patient.
+    """
     # before the parts are checked by group: this names the pairs, and what was done to the images
-    found = leaks(dataset, given(dataset), seen) if dataset.parts else Leaks()
-    dataset = linked(dataset)
+    found = leaks(opened, given(opened), seen) if opened.parts else Leaks()
+    dataset = linked(grouped)
     parts = split(dataset, seed, grouping)
-    if not dataset.parts and grouping != "similarity":
+    if not opened.parts and grouping != "similarity":
         # groups by similarity can not leak; known patients can, where one image is filed under two of them
-        found = leaks(dataset, parts, seen)
+        found = leaks(opened, parts, seen)
     return dataset, parts, found
 
 
 def kept(
-    dataset: Dataset, seed: int, grouping: str, seen: Looks, known: Known
+    opened: Dataset, grouped: Dataset, seed: int, seen: Looks, known: Known
 ) -> tuple[Dataset, dict[str, str], Leaks]:
     """The same with the groups and parts of a run; what would be a leak by what is known today is warned of."""
-    own, parts = again(linked(dataset), seed, known)
+    own, parts = again(linked(grouped), seed, known)
     # its parts are of another day: groups by similarity may be others now
-    pairs = find(dataset, parts, seen)
+    pairs = find(opened, parts, seen)
     found = Leaks(pairs, len(seen))
     if not pairs:
         return own, parts, found

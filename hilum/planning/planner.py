@@ -71,11 +71,13 @@ def look(path: Any, task: str, seed: int, progress: Progress = quiet, known: Kno
     known: the groups and parts of a run that was made with these data; it keeps them.
     """
     card = catalogue.card("hilum.tasks", task)
-    dataset = open_dataset(path, card["roles"])
-    seen = looks(dataset, progress)
-    dataset, grouping = group_cases(dataset, progress, seen)
-    cut = _parts.kept(dataset, seed, grouping, seen, known) if known else _parts.cut(dataset, seed, grouping, seen)
-    dataset, parts, found = cut
+    opened = open_dataset(path, card["roles"])
+    seen = looks(opened, progress)
+    grouped, grouping = group_cases(opened, progress, seen)
+    if known:
+        dataset, parts, found = _parts.kept(opened, grouped, seed, seen, known)
+    else:
+        dataset, parts, found = _parts.cut(opened, grouped, seed, grouping, seen)
     facts = _facts(dataset, parts, progress, known is not None)
     facts["warnings"] += absent(dataset, parts, facts, task) + outweighed(dataset, parts) + left_aside(dataset)
     ready = Prepared(dataset, parts, facts, grouping, found)

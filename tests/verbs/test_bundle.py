@@ -134,3 +134,17 @@ def test_m09_a_step_back_and_another_model_are_told(hilum: Any, good: Path, trai
     assert "Another task: classify instead of segment." in words and "Another network:" in words
     code, out, _ = hilum("verify", good, "--replaces", tmp_path / "newer.hilum")
     assert code == 0 and "Look: A step back" in out
+
+
+def test_m09_which_is_older_is_said_not_to_be_known_where_one_or_both_have_no_date(
+    hilum: Any, good: Path, trained: Trained, tmp_path: Path
+) -> None:
+    shutil.copytree(trained("classify").path, tmp_path / "run")
+    (tmp_path / "run" / "ledger.jsonl").unlink()
+    undated = tmp_path / "undated.hilum"
+    assert bundle(tmp_path / "run", undated)["made"] is None
+    for new, old in ((undated, undated), (undated, good), (good, undated)):
+        remarks = verify(new, replaces=old)["remarks"]
+        assert len(remarks) == 1 and remarks[0].startswith("Which of the two is older is not known")
+    code, out, err = hilum("verify", undated, "--replaces", undated)
+    assert code == 0 and "Look: Which of the two is older is not known" in out, err

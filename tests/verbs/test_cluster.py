@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import shutil
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +16,7 @@ import pytest
 import torch
 
 from hilum.core import card, resident
+from hilum.core.calibration import Opinions
 from hilum.core.errors import HilumError
 from hilum.core.image import Case, Image
 from hilum.core.run import Run
@@ -229,10 +232,62 @@ def test_the_caller_has_not_to_have_what_its_workers_compute_with(
         predict(trained("segment").path, [image], tmp_path / "other", cluster="local:2", runtime="quick")
 
 
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:{}", "pigeon://127.0.0.1:{}"])
+def test_an_address_where_no_scheduler_answers_is_refused_and_leaves_nothing(
+    address: str,
+    trained: Callable[[str], Run],
+    data: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import distributed
+
+    honest = distributed.Client
+    monkeypatch.setattr(distributed, "Client", lambda where, timeout: honest(where, timeout=min(timeout, 0.5)))
+    with socket.socket() as door:
+        # bound and not listening: nobody else can answer there meanwhile
+        door.bind(("127.0.0.1", 0))
+        wrong = address.format(door.getsockname()[1])
+        image = sorted((data("segment") / "images").iterdir())[0]
+        with pytest.raises(HilumError) as error:
+            predict(trained("segment").path, [image], tmp_path / "out", cluster=wrong, runtime="torch")
+    assert error.value.code == "HIL-INFER-16" and wrong in error.value.seen
+    assert not (tmp_path / "out").exists()
+
+
+def of_one_network(run: Run) -> None:
+    """The run as it is."""
+
+
+def of_several(run: Run) -> None:
+    """The run as an ensemble."""
+    known = run.calibration
+    assert known is not None
+    made = known.model_copy(update={"opinions": Opinions(kind="ensemble", count=2)})
+    (run.path / "calibration.json").write_text(made.model_dump_json())
+    run.write_manifest()
+
+
+@pytest.mark.parametrize(
+    ("task", "made", "words"),
+    [("classify", of_one_network, "masks by class"), ("segment", of_several, "several networks")],
+)
+def test_eight_bits_that_a_run_can_not_have_are_refused_before_an_input_is_looked_at(
+    task: str, made: Callable[[Run], None], words: str, trained: Callable[[str], Run], tmp_path: Path
+) -> None:
+    """Every worker would refuse every case, and the call end by saying that no input gave a result."""
+    shutil.copytree(trained(task).path, tmp_path / "run")
+    made(Run(tmp_path / "run"))
+    with pytest.raises(HilumError, match=words) as error:
+        predict(
+            tmp_path / "run", [tmp_path / "not looked at.png"], tmp_path / "out", cluster="local:1",
+            runtime="openvino-int8",
+        )  # fmt: skip
+    assert error.value.code == "HIL-INFER-15" and not (tmp_path / "out").exists()
+
+
 def test_two_calls_on_one_machine_do_not_want_one_port() -> None:
     """With both at once the second one was warned, which is an error here."""
-    import socket
-
     with socket.socket() as other:
         # where something listens already, that is as good
         with contextlib.suppress(OSError):

@@ -16,6 +16,8 @@ from hilum.data.phantoms import slices
 from hilum.planning.planner import look
 from hilum.tasks import _build, _task
 from hilum.verbs.compare import _place, apart, compare
+from hilum.verbs.evaluate import evaluate
+from hilum.verbs.train import train
 from hilum.zoo._cost import parameters
 
 NETS = ["resnet:width=8", "vit:depth=1"]
@@ -146,6 +148,54 @@ def test_t12_two_comparisons_do_not_work_in_one_folder(tmp_path: Path) -> None:
     with locked(tmp_path / "out"), pytest.raises(HilumError, match="HIL-T12"):
         compare(tmp_path / "data", "classify", NETS[:1], tmp_path / "out", steps=1, settings=SETTINGS)
     assert live.read_bytes() == b"state"
+
+
+class Cut(Exception):
+    """Somebody pulls the plug."""
+
+
+@pytest.mark.parametrize("where", ["training", "judging"])
+def test_a_cell_that_was_cut_off_is_begun_anew_and_one_that_was_done_is_kept(
+    where: str, made: tuple[dict[str, Any], Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _, data = made
+    out, verb = tmp_path / "out", "hilum.verbs.compare"
+    asked: list[Path] = []
+
+    def again() -> dict[str, Any]:
+        return compare(data, "classify", NETS[:1], out, seeds=2, steps=2, settings=SETTINGS)
+
+    def cut(run: Path) -> None:
+        asked.append(run)
+        if len(asked) == 2:
+            run.mkdir()
+            (run / "half").write_text("half")
+            raise Cut
+
+    def trained(data: Any, task: str, run: Path, **words: Any) -> Run:
+        if where == "training":
+            cut(run)
+        return train(data, task, run, **words)
+
+    def judged(run: Path, data: Any, done: Path, **words: Any) -> Any:
+        if where == "judging":
+            cut(done)
+        return evaluate(run, data, done, **words)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{verb}.train", trained)
+        patch.setattr(f"{verb}.evaluate", judged)
+        with pytest.raises(Cut):
+            again()
+    assert len(asked) == 2 and not (out / "compare.json").exists()
+    kept = {p: p.stat().st_mtime_ns for p in asked[0].parent.rglob("*") if p.is_file()}
+    found = again()
+    assert not list(out.rglob("half")) and (asked[1].parent / "done" / "metrics.json").is_file()
+    assert {p: p.stat().st_mtime_ns for p in asked[0].parent.rglob("*") if p.is_file()} == kept
+    # as if nothing had been cut off
+    own, rows = found["rows"][0], {row["net"]: row for row in whole["rows"]}
+    for name in (found["headline"], "lowest seed", "highest seed", "steps", "parameters", "seeds"):
+        assert own[name] == rows[NETS[0]][name], name
 
 
 def test_a_changed_split_or_grouping_is_another_cell(tmp_path: Path) -> None:

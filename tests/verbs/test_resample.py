@@ -11,7 +11,8 @@ import pytest
 import hilum
 from hilum.core.errors import HilumError
 from hilum.core.image import Image
-from hilum.io import nifti, raster
+from hilum.data.phantoms.kspace import measure
+from hilum.io import kspace, nifti, raster
 
 
 @pytest.fixture
@@ -116,6 +117,16 @@ def test_n10_a_picture_is_refused(scan: Path, tmp_path: Path) -> None:
     raster.write(tmp_path / "picture.png", Image(np.zeros((1, 8, 8), np.uint8)))
     assert code(tmp_path / "picture.png", tmp_path / "new.nii.gz", spacing="1") == "HIL-N10"
     assert code(scan, tmp_path / "new.nii.gz", like=tmp_path / "picture.png") == "HIL-N10"
+
+
+def test_n10_raw_data_are_refused(scan: Path, tmp_path: Path) -> None:
+    pytest.importorskip("h5py")
+    raw, out = tmp_path / "scan.h5", tmp_path / "new.nii.gz"
+    kspace.write(raw, measure(np.random.default_rng(0), 16, 2, 1, 0.01))
+    for given, options in ((raw, {"spacing": "1"}), (raw, {"like": scan}), (scan, {"like": raw})):
+        with pytest.raises(HilumError, match="is raw data, not an image") as error:
+            hilum.resample(given, out, **options)
+        assert error.value.code == "HIL-N10" and not out.exists()
 
 
 def test_n14_another_patient_is_refused(scan: Path, tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 import contextlib
 import csv
+import hashlib
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +21,12 @@ from hilum.core.findings import Mask
 from hilum.core.image import Case, Image
 from hilum.core.run import Run
 from hilum.data.dataset import open_dataset
-from hilum.infer import system_bundle
+from hilum.infer import signature, system_bundle
 from hilum.io import nifti
 from hilum.planning.planner import look
 from hilum.trust.system import System, trusted
+from hilum.verbs.bundle import bundle
+from hilum.verbs.calibrate import calibrate
 from hilum.verbs.train import train
 
 CLASSES = {1: "kidney_left", 2: "kidney_right", 3: "bone", 5: "vessel", 9: "lesion"}
@@ -118,6 +122,13 @@ def bundled(made: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("bundle") / "system.hilum"
     system_bundle.write(made.run, path)
     return path
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A private key and the public one."""
+    pytest.importorskip("cryptography")
+    return signature.make_pair("radiology", tmp_path_factory.mktemp("keys"))
 
 
 @pytest.fixture(scope="module")
@@ -251,6 +262,95 @@ def test_a_bundle_is_judged_on_its_own_test_part(bundled: Path, made: Trained, h
     assert json.loads((tmp_path / "judged" / "metrics.json").read_text())["part"] == "test"
 
 
+def refused(path: Path, keys: Path) -> str:
+    """Why a bundle is not by one of these keys."""
+    with pytest.raises(HilumError) as error:
+        system_bundle.verify(path, keys)
+    assert error.value.code == "HIL-M05"
+    return error.value.seen
+
+
+def test_a_signed_bundle_is_verified_by_its_key(made: Trained, pair: tuple[Path, Path], tmp_path: Path) -> None:
+    path = tmp_path / "system.hilum"
+    system_bundle.write(made.run, path, key=pair[0])
+    found = system_bundle.verify(path, pair[1])
+    assert found["signed"] and found["signed_by"] == "radiology"
+    # one for the whole, and none of a network by itself
+    assert [name for name in Run(path).names() if name.endswith(signature.NAME)] == [signature.NAME]
+
+
+def test_m05_an_unsigned_bundle_and_one_by_another_key_are_refused(
+    made: Trained, bundled: Path, pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    assert "not signed" in refused(bundled, pair[1])
+    stranger, other = signature.make_pair("stranger", tmp_path)
+    path = tmp_path / "system.hilum"
+    system_bundle.write(made.run, path, key=stranger)
+    assert "none of the 1 trusted" in refused(path, pair[1])
+    # a network that was put in the place of another one, by somebody who made the manifest fit
+    changed = tmp_path / "changed.hilum"
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(changed, "w") as archive:
+        files = {name: old.read(name) for name in old.namelist()}
+        weights = "parts/group_2/weights/net.safetensors"
+        files[weights] = files[weights][:-1] + b"?"
+        listed = json.loads(files["manifest.json"]) | {weights: hashlib.sha256(files[weights]).hexdigest()}
+        for name, content in (files | {"manifest.json": json.dumps(listed).encode()}).items():
+            archive.writestr(name, content)
+    assert "does not fit its manifest" in refused(changed, other)
+
+
+def test_the_commands_sign_it_and_say_who_did(
+    made: Trained, pair: tuple[Path, Path], hilum: Command, tmp_path: Path
+) -> None:
+    path = tmp_path / "system.hilum"
+    code, _, err = hilum("bundle", made.system, "--out", path, "--sign", pair[0])
+    assert code == 0, err
+    code, out, err = hilum("verify", path, "--key", pair[1].parent)
+    assert code == 0 and "Signed by radiology." in out, err
+    signature.make_pair("stranger", tmp_path)
+    code, out, err = hilum("verify", path, "--key", tmp_path / "stranger.yaml")
+    assert (code, out) == (2, "") and "[HIL-M05]" in err
+
+
+def under(terms: Sequence[str], made: Trained, folder: Path) -> Path:
+    """The system as if the data of its networks had these terms, in their order."""
+    shutil.copytree(made.system, folder)
+    run = Run(folder)
+    for name, own in zip(GROUPS, terms, strict=True):
+        part = run.part(name)
+        part.plan.edited({"data.terms": own}).write(part.path / "plan.json")
+        facts = part.json("fingerprint.json")
+        facts["settings"]["terms"] = own
+        (part.path / "fingerprint.json").write_text(json.dumps(facts))
+        part.write_manifest()
+    return folder
+
+
+@pytest.mark.parametrize(
+    "terms", [("research only", "research only"), ("CC BY 4.0", "research only"), ("research only", "CC BY 4.0")]
+)
+def test_one_network_for_research_only_keeps_the_whole_from_being_made_public(
+    terms: tuple[str, str], made: Trained, tmp_path: Path
+) -> None:
+    with pytest.raises(HilumError) as error:
+        bundle(under(terms, made, tmp_path / "system"), tmp_path / "system.hilum", public=True)
+    assert error.value.code == "HIL-INFER-10" and "research only" in error.value.seen
+    assert not (tmp_path / "system.hilum").exists()
+
+
+def test_terms_that_allow_it_travel_with_their_conditions(made: Trained, tmp_path: Path) -> None:
+    folder = under(("CC BY 4.0", "CC BY 4.0"), made, tmp_path / "system")
+    card = bundle(folder, tmp_path / "system.hilum", public=True)
+    assert card["conditions"][0].startswith("CC BY 4.0: ") and card == Run(tmp_path / "system.hilum").json("card.json")
+
+
+def test_a_graph_of_one_network_is_refused(made: Trained, tmp_path: Path) -> None:
+    with pytest.raises(HilumError) as error:
+        bundle(made.system, tmp_path / "system.hilum", onnx=True)
+    assert error.value.code == "HIL-INFER-13" and "several networks" in error.value.seen
+    assert not list(tmp_path.iterdir())
+
+
 def test_m05_a_changed_network_is_refused(made: Trained, tmp_path: Path) -> None:
     changed = tmp_path / "system"
     shutil.copytree(made.system, changed)
@@ -276,6 +376,23 @@ def test_calibrated_anew_the_whole_still_fits(made: Trained, hilum: Command, tmp
     for name in GROUPS:
         known = Run(copy).part(name).calibration
         assert known is not None and known.gate is not None and known.gate.error == 0.3
+
+
+def test_calibrated_with_another_system_every_network_takes_the_weights_of_its_own_group(
+    made: Trained, uncut: Run, tmp_path: Path
+) -> None:
+    copy, case = tmp_path / "system", made.cases("test")[0]
+    shutil.copytree(made.system, copy)
+    told = calibrate(copy, made.data, others=[uncut.path])["networks"]
+    run = Run(copy)
+    run.check_hashes()
+    assert list(told) == list(GROUPS) and run.ledger()[-1]["event"] == "calibrate"
+    for name in GROUPS:
+        part = run.part(name)
+        assert part.read("weights/net.2.safetensors") == uncut.part(name).read("weights/net.safetensors")
+        assert part.read("weights/net.safetensors") == made.run.part(name).read("weights/net.safetensors")
+        assert (told[name]["opinions"]["kind"], told[name]["opinions"]["count"]) == ("ensemble", 2)
+    assert found(run, case).meta["disagreement"] > 0 and "disagreement" not in found(made.run, case).meta
 
 
 def test_quantised_anew_the_whole_still_fits(made: Trained, hilum: Command, tmp_path: Path) -> None:
@@ -349,6 +466,70 @@ def test_a_system_that_was_cut_off_while_it_was_quantised_can_be_quantised_again
     (copy / "parts" / "group_2" / "graphs" / "openvino_int8.xml").write_text("half")
     with pytest.raises(HilumError) as error:
         verb.quantise(copy, made.data)
+    assert error.value.code == "HIL-M05"
+
+
+def one_calibration(run: Run) -> None:
+    """What every network of a system knows of itself was learned at one time."""
+    run.check_hashes()
+    for name in GROUPS:
+        part = run.part(name)
+        part.check_hashes()
+        known = part.calibration
+        assert known is not None and [str(part.arrays("outlier.safetensors")["time"][0])] == known.notes
+
+
+@pytest.mark.parametrize(("before", "after", "writes"), [(False, True, 13), (True, False, 15)])
+def test_a_system_that_was_cut_off_while_it_was_calibrated_can_be_calibrated_again(
+    before: bool, after: bool, writes: int, made: Trained, uncut: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hilum.trust import learned
+    from hilum.verbs import _same
+
+    ready, times = look(made.data, "segment", made.run.plan.split_seed), iter(range(1000))
+    known = {name: made.run.part(name).calibration for name in GROUPS}
+
+    def learn(predictor: Any, *_: Any) -> tuple[Any, dict[str, np.ndarray]]:
+        time, own = next(times), known[predictor.run.path.name]
+        assert own is not None
+        return own.model_copy(update={"notes": [str(time)]}), {"time": np.array([time])}
+
+    monkeypatch.setattr(_same, "look", lambda *_: ready)
+    monkeypatch.setattr(learned, "learn", learn)
+    start, copy, number, honest, asked = tmp_path / "start", tmp_path / "system", 0, os.replace, [0]
+    # alone, or with another system
+    others = {False: [], True: [uncut.path]}
+    shutil.copytree(made.system, start)
+    calibrate(start, made.data, others=others[before])
+
+    def cut(*words: Any) -> None:
+        asked[0] += 1
+        if asked[0] == number:
+            raise Cut
+        honest(*words)
+
+    while asked[0] >= number:
+        number, asked[0] = number + 1, 0
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(start, copy)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", cut)
+            with contextlib.suppress(Cut):
+                calibrate(copy, made.data, others=others[after])
+        # what is not refused as it lies there is one calibration too
+        with contextlib.suppress(HilumError):
+            one_calibration(Run(copy))
+        calibrate(copy, made.data, others=others[after])
+        one_calibration(Run(copy))
+        for name in GROUPS:
+            assert Run(copy).part(name).has("weights/net.2.safetensors") == after
+    assert number == writes + 1, "of each network its files, two manifests and the ledger, and the ledger of all"
+    # one whose manifest somebody made to fit is not taken up, whatever else was cut off
+    (copy / "parts" / "group_2" / "seen.json").write_text("{}")
+    Run(copy / "parts" / "group_2").write_manifest()
+    (copy / "parts" / "group_2" / "calibration.json").write_text("half")
+    with pytest.raises(HilumError) as error:
+        calibrate(copy, made.data, others=others[after])
     assert error.value.code == "HIL-M05"
 
 
