@@ -27,6 +27,11 @@ def check(run: Run, others: Sequence[Run]) -> None:
         )  # fmt: skip
     for other in others:
         other.check_hashes()
+        if other.is_bundle:
+            raise HilumError(
+                "HIL-TRUST-07", f"{other.path} is a bundle, which does not say which cases were in which part",
+                "Give the run that it was made of",
+            )  # fmt: skip
         differing = _differing(run, other)
         if differing:
             raise HilumError(

@@ -17,7 +17,7 @@ from hilum.infer._asked import check_eight
 from hilum.planning import groups
 from hilum.planning.planner import Prepared, check_budget, look
 from hilum.tasks import _build, _task
-from hilum.trust import learned
+from hilum.trust import ensemble, learned
 from hilum.verbs import calibrate, quantise
 from hilum.verbs import train as single
 from hilum.verbs._same import finished, look_again, other_data, same_data, split_rows
@@ -83,13 +83,29 @@ def calibrated(
     for part in _parts(run):
         learned.taken_up(part)
     run.check_hashes()
+    more = _partners(run, [Run(Path(other)) for other in others])
     found = dict[str, Any]()
     for part in _parts(run):
         name = part.path.name
-        more = [Run(Path(other)).part(name).path for other in others]
-        found[name] = calibrate.of_one(part, data, **words, others=more, progress=_named(progress, name))
-    run.record("calibrate", {"groups": list(found), "error": words["error"]})
+        found[name] = calibrate.of_one(part, data, **words, others=more[name], progress=_named(progress, name))
+    facts = {"groups": list(found), "error": words["error"]}
+    run.record("calibrate", facts | ({"with": [Path(other).resolve().name for other in others]} if others else {}))
     return found
+
+
+def _partners(run: Run, others: Sequence[Run]) -> dict[str, list[Path]]:
+    """{group: the networks of the others that are averaged with it}; all are checked before the first is changed."""
+    for other in others:
+        other.check_hashes()
+        if other.system is None or {g.name for g in other.system.groups} != {p.path.name for p in _parts(run)}:
+            raise HilumError(
+                "HIL-TRUST-07", f"{other.path} is no system of the same groups as {run.path}",
+                "Train it with the same --groups, and another seed",
+            )  # fmt: skip
+    found = {part.path.name: [other.part(part.path.name) for other in others] for part in _parts(run)}
+    for part in _parts(run) if others else []:
+        ensemble.check(part, found[part.path.name])
+    return {name: [one.path for one in own] for name, own in found.items()}
 
 
 def quantised(run: Run, data: Path | str, progress: Progress) -> dict[str, Any]:

@@ -91,10 +91,9 @@ def predict(
         other.check_hashes()
         check(other, _parts(run, roi), limit, wide)
     _check_further(run, wide, maps)
-    if cluster is not None and runtime == EIGHT:
-        # else it is asked where the runtime is made ready
+    if runtime == EIGHT:
         for part in _parts(run, roi):
-            check_eight(part, _task.load(part.plan))
+            check_eight(part, _task.load(part.plan), made=True)
     _check_way(run, limit, wide, roi)
     _check_form(run, format, roi, limit)
     # of a cluster every worker looks for itself

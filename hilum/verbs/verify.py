@@ -30,7 +30,7 @@ def _succession(found: dict[str, Any], replaces: Path) -> list[str]:
     if older:
         words.append(f"A step back: it was made on {found['made']}, {replaces.name} on {card['made']}.")
     elif older is None:
-        words.append("Which of the two is older is not known: one of them does not say when it was made.")
+        words.append("Which of the two is older is not known: not both say when they were made.")
     for what in ("task", "network", "classes"):
         if found.get(what) != card.get(what):
             words.append(f"Another {what}: {_told(found.get(what))} instead of {_told(card.get(what))}.")

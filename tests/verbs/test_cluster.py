@@ -286,6 +286,18 @@ def test_eight_bits_that_a_run_can_not_have_are_refused_before_an_input_is_looke
     assert error.value.code == "HIL-INFER-15" and not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("cluster", ["local:1", None])
+def test_eight_bits_that_nobody_made_are_refused_before_an_input_is_looked_at(
+    cluster: str | None, trained: Callable[[str], Run], tmp_path: Path
+) -> None:
+    """Every case failed by itself, of thousands every one, and the remedy was lost among the reasons."""
+    words: dict[str, Any] = {"cluster": cluster, "runtime": "openvino-int8"}
+    pytest.importorskip("openvino")
+    with pytest.raises(HilumError, match="hilum quantise RUN DATA") as error:
+        predict(trained("segment").path, [tmp_path / "not looked at.png"], tmp_path / "out", **words)
+    assert error.value.code == "HIL-INFER-14" and not (tmp_path / "out").exists()
+
+
 def test_two_calls_on_one_machine_do_not_want_one_port() -> None:
     """With both at once the second one was warned, which is an error here."""
     with socket.socket() as other:

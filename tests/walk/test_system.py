@@ -387,12 +387,35 @@ def test_calibrated_with_another_system_every_network_takes_the_weights_of_its_o
     run = Run(copy)
     run.check_hashes()
     assert list(told) == list(GROUPS) and run.ledger()[-1]["event"] == "calibrate"
+    assert run.ledger()[-1]["with"] == [uncut.path.name]
     for name in GROUPS:
         part = run.part(name)
         assert part.read("weights/net.2.safetensors") == uncut.part(name).read("weights/net.safetensors")
         assert part.read("weights/net.safetensors") == made.run.part(name).read("weights/net.safetensors")
         assert (told[name]["opinions"]["kind"], told[name]["opinions"]["count"]) == ("ensemble", 2)
     assert found(run, case).meta["disagreement"] > 0 and "disagreement" not in found(made.run, case).meta
+
+
+@pytest.mark.parametrize("fault", ["changed", "damaged", "a network", "a bundle"])
+def test_a_partner_that_does_not_fit_changes_nothing(
+    fault: str, made: Trained, uncut: Run, tmp_path: Path, bundled: Path
+) -> None:
+    """The first network became an ensemble before the second one was looked at, and answered as that from then on."""
+    copy, other = tmp_path / "system", tmp_path / "other"
+    shutil.copytree(made.system, copy)
+    shutil.copytree(uncut.path, other)
+    last = Run(other).part(list(GROUPS)[-1])
+    weights = last.path / "weights" / "net.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    if fault == "changed":
+        # the manifest of the network fits, that of the whole does not
+        Run(last.path).write_manifest()
+    partner = {"a network": uncut.part(next(iter(GROUPS))).path, "a bundle": bundled}.get(fault, other)
+    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    with pytest.raises(HilumError) as error:
+        calibrate(copy, made.data, others=[partner])
+    assert error.value.code == ("HIL-TRUST-07" if fault.startswith("a ") else "HIL-M05")
+    assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
 
 
 def test_quantised_anew_the_whole_still_fits(made: Trained, hilum: Command, tmp_path: Path) -> None:
