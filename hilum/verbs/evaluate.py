@@ -138,6 +138,7 @@ def _judged(
     done.notes += [one.sentence() for one in guide]
     if silent := unnamed(predictor.task.plan):
         done.alarms.append(UNNAMED.format(listed([c.name for c in predictor.plan.classes if c.name in silent])))
+        log.warning("%s", done.alarms[-1])
     content = _recorded(predictor, asked, done, judged, guide[0].summary() if guide else {})
     believed = _believed(predictor, done, kept, sure)
     frame = checks.frame_alone(predictor, cases)

@@ -46,7 +46,9 @@ def test_other_tasks_have_no_probabilities() -> None:
     ]
 
 
-def test_a_class_that_other_data_do_not_name_is_not_judged(trained: Callable[[str], Run], tmp_path: Path) -> None:
+def test_a_class_that_other_data_do_not_name_is_not_judged(
+    trained: Callable[[str], Run], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Labels of one organ made every other one that was found a false alarm: Dice 0, halving the headline."""
     heads.make(tmp_path / "other", 3, seed=77)
     (tmp_path / "other" / "dataset.yaml").write_text("classes: {1: ventricle}\n")
@@ -60,6 +62,7 @@ def test_a_class_that_other_data_do_not_name_is_not_judged(trained: Callable[[st
         assert row["per_class"]["lesion"]["mean"] is None and row["per_class"]["lesion"]["n"] == 0
         assert row["mean"] == row["per_class"]["ventricle"]["mean"] is not None
     assert "do not name lesion, which the model finds too" in (tmp_path / "judged" / "report.html").read_text()
+    assert "do not name lesion" in caplog.text
     trust = json.loads((tmp_path / "judged" / "trust.json").read_text())
     assert "voxels" not in trust and not {"volume of lesion", "dice"} & set(trust.get("intervals", {}))
 
