@@ -186,7 +186,7 @@ def _axes(
     else:
         raise HilumError(
             "HIL-INFER-35",
-            "Which way the training images lay is not recorded, and the network has learned from no mirrored ones",
+            "Which way the training images lay is not recorded, and not every mirror image was learned from",
             "Give their axis codes, which hilum inspect shows: --orientation LAS",
         )
     order, turned = axis_order(given, forward)

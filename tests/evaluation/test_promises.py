@@ -45,6 +45,36 @@ def test_an_interval_is_judged_from_the_places_that_have_a_truth() -> None:
     assert silent.summary(KNOWN) == {}
 
 
+def test_a_wide_mask_is_judged_by_its_class_and_where_there_is_a_truth() -> None:
+    """The second class of the plan has the value that is the place of the first, and the other way round."""
+    plan = PLAN | {
+        "classes": [{"value": 2, "name": "cell"}, {"value": 1, "name": "gland"}],
+        "data": {"labels": {"cell": [2], "gland": [1]}, "ignore": 9},
+    }
+    label, found, wide = np.zeros((3, 10, 10), np.uint8)
+    # 20 pixels of cells, 30 of glands, and 20 that nobody has judged
+    label[:2], label[2:5], label[5:7] = 2, 1, 9
+    # 12 judged pixels are found to be cells, 10 more where nobody has judged
+    found[0], found[7, :2], found[5], found[2:4] = 2, 2, 2, 1
+    # 15 cells are reached, 15 judged pixels that are none, and 20 more
+    wide[0], wide[1, :5], wide[2, :5], wide[7], wide[5:7] = 2, 2, 2, 2, 2
+    masks = {"mask": Mask(found, {2: "cell", 1: "gland"}), "wide_cell": Mask(wide, {2: "cell"})}
+    judge = Promises(_task.load(checked(Plan, plan, "plan")), None)
+    case = Case("a", "p", {"label": Image(label[None])})
+    judge(case, Result(masks, meta={"measured": {AREA: {"value": 22.0}}}))
+    row = judge.summary(KNOWN)["wide"]["cell"]
+    assert (row["cases"], row["missed"], row["times as large"]) == (1, 0.25, 2.5)
+    assert judge.missed == {"cell": [(0.25, 2.5, "p")]}
+    # what is not there can not be missed
+    without = Case("b", "q", {"label": Image(np.ones((1, 10, 10), np.uint8))})
+    judge(without, Result(masks, meta={"measured": {AREA: {"value": 22.0}}}))
+    assert len(judge.missed["cell"]) == 1
+    # where nothing was found, the wide mask is compared with one pixel
+    masks["mask"] = Mask(np.zeros((10, 10), np.uint8), {2: "cell", 1: "gland"})
+    judge(case, Result(masks, meta={"measured": {AREA: {"value": 0.0}}}))
+    assert judge.missed["cell"][1:] == [(0.25, 30.0, "p")]
+
+
 def test_a_patient_with_many_cases_counts_once() -> None:
     judge = kept()
     for group, size, missed in (("a", 5.0, 0.0), ("a", 5.0, 0.0), ("a", 5.0, 0.0), ("b", 50.0, 1.0)):

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.special import softmax
+from scipy.special import entr, softmax
 
 from hilum.core import catalogue
 from hilum.core.atomic import write_all
+from hilum.core.calibration import Scaling
 from hilum.core.errors import HilumError
 from hilum.core.run import Run
 from hilum.infer.bundle import verify
@@ -38,6 +39,17 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     (folder / "data" / "dataset.yaml").write_text("labels: {cell: nonzero}\npatients: case\n")
     train(folder / "data", "segment", folder / "a", net="nnunet:dropout=0.2", steps=30, settings=SMALL)
     train(folder / "data", "segment", folder / "b", plan=folder / "a" / "plan.json", settings={"plan.seed": 1})
+    return folder / "data", folder / "a", folder / "b"
+
+
+@pytest.fixture(scope="module")
+def slices(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """Two classifiers of slices, alike but for the seed of their weights: (data, run, run)."""
+    folder = tmp_path_factory.mktemp("slices")
+    catalogue.load("hilum.data.phantoms", "slices").make(folder / "data", 40, size=32)
+    settings = {"width": 8, "plan.batch": 8, "plan.augment": [], "learning.rounds": 1}
+    train(folder / "data", "classify", folder / "a", steps=12, settings=settings)
+    train(folder / "data", "classify", folder / "b", plan=folder / "a" / "plan.json", settings={"plan.seed": 1})
     return folder / "data", folder / "a", folder / "b"
 
 
@@ -106,6 +118,47 @@ def test_an_ensemble_is_one_run_and_one_bundle(cells: tuple[Path, Path, Path], t
     calibrate(run.path, data)
     assert [p.name for p in (run.path / "weights").iterdir()] == ["net.safetensors"]
     Run(run.path).check_hashes()
+
+
+@pytest.mark.parametrize("kind", ["views", "ensemble"])
+def test_scores_of_a_classifier_are_the_mean_of_its_opinions_scaled_after(
+    kind: str, slices: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    data, a, b = slices
+    shutil.copytree(a, tmp_path / "run")
+    calibrate(tmp_path / "run", data, **({"opinions": "views"} if kind == "views" else {"others": [b]}))
+    known = Run(tmp_path / "run").calibration
+    assert known is not None and (known.opinions.kind, known.scaling.method) == (kind, "none")
+    # so few patients teach no scaling
+    scaling = Scaling(method="vector", scale=[3.0, 3.5], bias=[0.5, -0.5])
+    made = known.model_copy(update={"scaling": scaling})
+    Run(tmp_path / "run").put({"calibration.json": made.model_dump_json().encode()})
+    run = Run(tmp_path / "run")
+    case = look(data, "classify", 0).dataset.cases[0]
+    if kind == "views":
+        plain = Predictor(run)
+        opinions = [softmax(o) for o in members.views(plain)(plain.task.prepare(case, truth=False))]
+    else:
+        opinions = [Predictor(Run(path))(case)["scores"].vector() for path in (a, b)]
+    mean = np.mean(opinions, axis=0)
+
+    def scaled(chances: np.ndarray) -> np.ndarray:
+        values: np.ndarray = softmax(np.multiply(scaling.scale, np.log(chances)) + scaling.bias)
+        return values
+
+    result = Trusted(run)(case)
+    scores = result["scores"].vector()
+    np.testing.assert_allclose(scores, scaled(mean), atol=1e-5)
+    np.testing.assert_allclose(result.meta["raw"], mean, atol=1e-5)
+    # they lie so far apart that another order, or one of them alone, is another answer
+    others = [np.mean([scaled(o) for o in opinions], axis=0), *map(scaled, opinions)]
+    assert min(np.abs(scores - other).max() for other in others) > 1e-3
+    apart = (entr(mean).sum() - np.mean([entr(o).sum() for o in opinions])) / np.log(len(mean))
+    assert 0 < result.meta["disagreement"] < 1 and result.meta["disagreement"] == pytest.approx(apart, abs=1e-5)
+    bundle(run.path, tmp_path / "one.hilum")
+    again = Trusted(Run(tmp_path / "one.hilum"))(case)
+    np.testing.assert_allclose(again["scores"].vector(), scores, rtol=1e-6)
+    assert again.meta == result.meta
 
 
 def test_a_calibration_that_was_cut_short_can_be_made_again(

@@ -1,17 +1,22 @@
-"""What keeps a result from being accepted: odd images do, and what the task itself did to usual ones does not."""
+"""What keeps a result from being accepted: odd images do, and what the task itself did to usual ones does not.
+
+Outside of a validity mask nothing is said.
+"""
 
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from hilum.core.calibration import Calibration, Foreseen, Gate
+from hilum.core.calibration import Calibration, Foreseen, Gate, Opinions, Wide
 from hilum.core.image import Case, Image
 from hilum.core.run import Run
 from hilum.data.phantoms import kspace
+from hilum.planning.planner import Prepared
 from hilum.trust.trusted import Trusted
 
 
@@ -44,3 +49,34 @@ def test_what_a_reader_says_of_raw_data_still_counts(open_gate: Trusted) -> None
     result = open_gate(Case("full", "full", {"kspace": full}))
     assert len(result.warnings) == 2
     assert result.verdict.decision == "flag" and result.verdict.reasons == (echo,)
+
+
+def test_outside_a_validity_mask_nothing_is_found_wide_or_doubtful(
+    trained: Callable[[str], Run], ready: Callable[[str], Prepared], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(trained("segment").path, folder)
+    names = [one.name for one in Run(folder).plan.classes]
+    # every voxel reaches so low a threshold
+    wide = Wide(risk=0.1, thresholds=dict.fromkeys(names, 1e-4), groups=dict.fromkeys(names, 9))
+    known = Calibration(cases=9, groups=9, wide=wide, opinions=Opinions(kind="views"))
+    Run(folder).put({"calibration.json": known.model_dump_json().encode()})
+    predictor = Trusted(Run(folder), wide=True, maps=True)
+    # its array runs to A, S and L: a mask that is turned with it, or not turned back, lies elsewhere
+    image = ready("segment").dataset.cases[2].read("image")
+    image = Image(image.array[:, 12:36, 10:36, 12:40], image.affine)
+    inside = np.zeros(image.shape, bool)
+    inside[12:] = True
+    items = {"image": image, "validity": image.like(inside[None].astype(np.uint8))}
+    held, free = predictor(Case("a", "a", items)), predictor(Case("a", "a", {"image": image}))
+
+    def values(finding: Any) -> np.ndarray:
+        array: np.ndarray = finding.image.array[0] if hasattr(finding, "image") else finding.array
+        return array
+
+    assert held.findings.keys() == {"mask", *(f"wide_{name}" for name in names), "doubt", "disagreement"}
+    for name in held.findings:
+        found, everywhere = values(held[name]), values(free[name])
+        assert everywhere[~inside].any() and not found[~inside].any(), name
+        assert found[inside].any(), name
+        np.testing.assert_array_equal(found[inside], everywhere[inside], name)

@@ -273,6 +273,13 @@ def test_m06_a_monai_bundle_is_not_run_and_says_what_to_do(monai: Path, facts: P
     refused("HIL-M06", monai, tmp_path / "run", facts=facts)
 
 
+def test_a_monai_bundle_without_weights_is_refused(monai: Path, facts: Path, tmp_path: Path) -> None:
+    """TorchScript is no weights: it holds code."""
+    (monai / "models" / "model.pt").rename(monai / "models" / "model.ts")
+    error = refused("HIL-INFER-36", monai, tmp_path / "run", net=NET, facts=facts)
+    assert "has no models/model.pt" in error.seen and "with its weights" in error.remedy
+
+
 def test_with_a_name_and_facts_a_monai_bundle_gives_weights_classes_and_channels(monai: Path, tmp_path: Path) -> None:
     told = {"patch": [16, 16], "normalisation": {"scheme": "scale", "low": -57, "high": 164}}
     (tmp_path / "short.yaml").write_text(yaml.safe_dump(told))

@@ -127,9 +127,11 @@ def plans(forward: Sequence[int] = (0, 1, 2), residual: bool = False) -> dict[st
 
 @pytest.fixture
 def results(tmp_path: Path) -> Callable[..., Path]:
-    """results(net, plans, **more): a folder as nnU-Net leaves it."""
+    """results(net, plans, axes, trainer, **more): a folder as nnU-Net leaves it."""
 
-    def made(net: Net, planned: dict[str, Any], axes: Any = None, **dataset: Any) -> Path:
+    def made(
+        net: Net, planned: dict[str, Any], axes: Any = None, trainer: Any = "nnUNetTrainer", **dataset: Any
+    ) -> Path:
         folder = tmp_path / "nnUNetTrainer__nnUNetPlans__3d_fullres"
         (folder / "fold_0").mkdir(parents=True)
         told = {"channel_names": {"0": "CT"}, "labels": LABELS, "numTraining": 9, "file_ending": ".nii.gz"} | dataset
@@ -143,7 +145,7 @@ def results(tmp_path: Path) -> Callable[..., Path]:
             "_best_ema": np.float64(0.8),
             "current_epoch": 1000,
             "init_args": {"plans": planned, "configuration": "3d_fullres", "fold": 0, "device": torch.device("cpu")},
-            "trainer_name": "nnUNetTrainer",
+            "trainer_name": trainer,
             "inference_allowed_mirroring_axes": axes,
         }
         torch.save(checkpoint, folder / "fold_0" / "checkpoint_final.pth")
@@ -354,7 +356,7 @@ def test_m01_code_in_the_checkpoint_is_refused_and_does_not_run(results: Callabl
     assert error.value.code == "HIL-M01" and not canary.exists()
 
 
-def test_folds_and_trainers_are_told(results: Callable[..., Path], tmp_path: Path) -> None:
+def test_folds_are_told(results: Callable[..., Path], tmp_path: Path) -> None:
     folder = results(original(), plans())
     (folder / "fold_1").mkdir()
     (folder / "fold_0").rename(folder / "fold_all")
@@ -364,6 +366,54 @@ def test_folds_and_trainers_are_told(results: Callable[..., Path], tmp_path: Pat
         import_model(folder, tmp_path / "run", orientation="RAS", fold="7")
     done = import_model(folder, tmp_path / "run", orientation="RAS", fold="all")
     assert any("average it with 1" in words for words in done["notes"])
+
+
+@pytest.mark.parametrize(
+    ("trainer", "words"),
+    [
+        ("nnUNetTrainer", ""),
+        (None, ""),
+        ("nnUNetTrainer_250epochs", ""),
+        ("nnUNetTrainer_1epoch", ""),
+        ("nnUNetTrainer_250epochs_NoMirroring", ""),
+        ("nnUNetTrainerNoMirroring", ""),
+        ("nnUNetTrainer_onlyMirror01", ""),
+        ("nnUNetTrainerUMambaBot", "trained by nnUNetTrainerUMambaBot: check"),
+        ("nnUNetTrainer_250epochs_UMambaBot", "trained by nnUNetTrainer_250epochs_UMambaBot: check"),
+        ("MynnUNetTrainer", "trained by MynnUNetTrainer: check"),
+        (7, "no name"),
+    ],
+)
+def test_a_trainer_that_may_build_another_network_is_told(
+    trainer: Any, words: str, results: Callable[..., Path], tmp_path: Path
+) -> None:
+    done = import_model(results(original(), plans(), trainer=trainer), tmp_path / "run", orientation="RAS")
+    told = [note for note in done["notes"] if "trainer" in note.lower()]
+    assert len(told) == (words != "") and all(words in note for note in told)
+    assert Run(tmp_path / "run").json("start.json")["notes"] == done["notes"]
+
+
+def test_mirroring_along_some_axes_is_left_out_and_told(results: Callable[..., Path], tmp_path: Path) -> None:
+    folder = results(original(), plans(), axes=(2, 0))
+    # a wrong direction costs as much as ever along the axis that was not mirrored
+    with pytest.raises(HilumError, match="lay is not recorded") as error:
+        import_model(folder, tmp_path / "run")
+    assert error.value.code == "HIL-INFER-35" and not (tmp_path / "run").exists()
+    done = import_model(folder, tmp_path / "run", orientation="RAS")
+    assert Run(tmp_path / "run").plan.options["mirror"] is False
+    told = [note for note in done["notes"] if "mirror" in note]
+    assert len(told) == 1 and "would mirror along its axes [0, 2];" in told[0] and "none here" in told[0]
+
+
+@pytest.mark.parametrize("given", [{"net": "nnunet"}, {"facts": "facts.yaml"}])
+def test_a_results_folder_says_itself_what_its_network_is(
+    given: dict[str, str], results: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = results(original(), plans())
+    with pytest.raises(HilumError, match="says itself what its network is") as error:
+        import_model(folder, tmp_path / "run", orientation="RAS", **given)
+    assert error.value.code == "HIL-INFER-34" and not (tmp_path / "run").exists()
+    assert "Leave out --net and --facts" in error.value.remedy
 
 
 def test_the_best_weights_of_an_unfinished_fold_are_taken_and_told(

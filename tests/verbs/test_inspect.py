@@ -68,6 +68,29 @@ def test_both_images_of_a_pair_are_read(tmp_path: Path) -> None:
     assert [p["case"] for p in inspect(tmp_path / "cases.csv")["problems"]] == ["one"]
 
 
+def test_n15_an_inverted_validity_mask_is_named_and_a_right_one_is_not(tmp_path: Path) -> None:
+    """A label may cross the edge of a right one, and an image without any object has no label on either side."""
+    inside, label = np.zeros((24, 24), np.uint8), np.zeros((24, 24), np.uint8)
+    inside[4:20, 4:20], label[8:12, 8:12] = 255, 1
+    crossing = label.copy()
+    crossing[8:12, :8] = 1
+    given = {
+        "crossing": (crossing, inside), "empty": (label * 0, 255 - inside), "inverted": (label, 255 - inside),
+        "right": (label, inside),
+    }  # fmt: skip
+    rng = np.random.default_rng(0)
+    for name, (objects, valid) in given.items():
+        raster.write(tmp_path / "images" / f"{name}.png", Image(rng.integers(0, 99, (1, 24, 24)).astype(np.uint8)))
+        raster.write(tmp_path / "labels" / f"{name}.png", Mask(objects, {1: "x"}))
+        raster.write(tmp_path / "fov" / f"{name}.png", Image(valid[None]))
+    (tmp_path / "dataset.yaml").write_text("roles: {validity: fov}\n")
+    found = inspect(tmp_path)
+    assert [row["case"] for row in found["rows"]] == list(given)
+    assert [(p["case"], p["code"]) for p in found["problems"]] == [("inverted", "HIL-N15")]
+    assert "no label inside its validity mask" in found["problems"][0]["seen"]
+    assert "inverted" in found["problems"][0]["remedy"]
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Six cases: good, a copy, a label elsewhere, a cut image, one without units, values 0 and 255."""
