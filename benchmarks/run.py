@@ -35,7 +35,8 @@ TRUST = {
     "chest_xray": "chest_xray", "brain_tumour_mri": "brain_tumour_mri", "breast_ultrasound": "breast_ultrasound",
     "hippocampus.yaml": "hippocampus_mri 12 min",
 }  # fmt: skip
-# Data and the row of training/rows.py whose seeds say what doubt is worth on them: the first, and all as an ensemble.
+# Data and the row of training/rows.py whose seeds say what doubt is worth on them: the first, of classes all as an
+# ensemble too.
 READING = ("speed", "defects", "differential", "checks", "mutations")
 # Scripts in benchmarks/reading, in the order in which they are run.
 TRAINING = {"speed": 20, "memory": 5, "augment": 10, "kill": 60}

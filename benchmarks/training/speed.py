@@ -182,7 +182,8 @@ def _write(asked: Any, parts: Table, pairs: Table, notes: list[str], facts: dict
     lines = [
         f"# Speed of training, {facts['date']}", "", " ".join(about.split()), "", *_lines(pairs), "",
         *[w for note in notes for w in (note, "")], "## Where a step's time goes", "",
-        "Median milliseconds; the batch thread is a bottleneck only where `batch / step` nears 1.", "",
+        "Median milliseconds, of sample and augment the mean; the batch thread is a bottleneck only where",
+        "`batch / step` nears 1.", "",
         *_lines(parts), "", f"Commit {facts['commit']}; {hardware['processors']} ({', '.join(hardware['flags'])}); "
         f"load {busy['load_start']} at the start, {busy['load_most']} at most, other programs used {busy['others']} "
         f"processors; {versions}.", "",

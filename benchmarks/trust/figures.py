@@ -271,6 +271,8 @@ def main() -> None:
     for name, place in (pair.split("=", 1) for pair in asked.runs):
         first, *others = map(Path, place.split(","))
         plan = Run(first).plan
+        # of masks and pictures one run is looked at
+        others = others if plan.task == "classify" else []
         told = conditions([Run(one) for one in (first, *others)])
         with machine.Watch() as watch:
             row = of_classes(name, first, others) if plan.task == "classify" else KINDS[plan.task](name, first)

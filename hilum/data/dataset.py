@@ -126,6 +126,11 @@ class Dataset:
     parts: Mapping[str, str] = field(default_factory=dict)
     aside: tuple[Mapping[str, str], ...] = ()
 
+    @property
+    def boxes(self) -> bool:
+        """Whether boxes are listed."""
+        return any(case.boxes is not None for case in self.cases)
+
     def case(self, name: str) -> Case:
         """The case of that id."""
         return next(c for c in self.cases if c.id == name)

@@ -22,6 +22,7 @@ from hilum.evaluation.bootstrap import Estimate, interval, interval_of_set
 from hilum.infer.faults import FAULTS, fault
 from hilum.infer.predictor import Predictor
 from hilum.metrics import _names, latency_s, throughput
+from hilum.tasks._labels import unnamed
 from hilum.tasks._task import Judged, headline_value
 
 log = logging.getLogger(__name__)
@@ -135,8 +136,9 @@ def _missed(predictor: Predictor, case: Case) -> Judged:
         worst = predictor.task.missed(case)
     except HilumError:
         worst = None
-    names = predictor.task.metrics
+    names, silent = predictor.task.metrics, dict.fromkeys(unnamed(predictor.task.plan))
     ends = {n: {"": _names.ends(n)[0]} for n in names if _names.card(n)["level"] == "case"}
+    ends = {n: end | silent if _names.card(n)["takes"] == "masks" else end for n, end in ends.items()}
     return worst or Judged(case.id, case.group, ends)
 
 

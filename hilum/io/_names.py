@@ -5,7 +5,6 @@ import stat
 import unicodedata
 from pathlib import Path
 
-from hilum.core.cells import is_formula
 from hilum.core.errors import HilumError
 
 LONGEST = 230
@@ -21,9 +20,8 @@ KINDS = (
 def usable(path: Path, root: Path | None = None) -> None:
     """Refuse (HIL-I12) a path whose name or kind is unsafe; nothing is opened.
 
-    Refused: control characters, characters that turn the writing, bytes that are no text, a leading dash, what a
-    spreadsheet would run, more than 230 bytes, a link that leads nowhere or out of `root`, pipes, devices, sockets.
-    Spaces and any script are fine.
+    Refused: control characters, characters that turn the writing, bytes that are no text, a leading dash, = or @, more
+    than 230 bytes, a link that leads nowhere or out of `root`, pipes, devices, sockets. Spaces and any script are fine.
     """
     path = Path(path)
     fault = name_fault(path.name)
@@ -57,8 +55,8 @@ def name_fault(name: str) -> str:
         return f"holds {word} (U+{ord(odd):04X})"
     if name.startswith("-"):
         return "starts with a dash, which commands take for an option"
-    if is_formula(name):
-        return "is a formula to a spreadsheet, as it would stand in tables of results"
+    if name.startswith(("=", "@")):
+        return f"starts with {name[0]}, by which a spreadsheet takes it for a formula in tables of results"
     if name in ("", ".", ".."):
         return f"is {name!r}"
     return f"has {size} bytes, more than {LONGEST}" if size > LONGEST else ""

@@ -81,7 +81,8 @@ def to_channels(values: Array, plan: Plan) -> Array:
 
 def unnamed(plan: Plan) -> frozenset[str]:
     """Classes of which the labels say nothing, as data that name only some leave them (`read_as`): not judged."""
-    return frozenset(name for name, rule in (plan.data.get("labels") or {}).items() if rule == [])
+    rules = plan.data.get("labels") or {}
+    return frozenset(c.name for c in plan.classes if rules.get(c.name) == [])
 
 
 def valid(case: Case, label: Image) -> Array:
@@ -127,12 +128,13 @@ def from_channels(channels: Array, plan: Plan) -> Array:
     return lookup[channels]
 
 
-def read_as(settings: Settings, plan: Plan) -> dict[str, Any]:
+def read_as(settings: Settings, plan: Plan, boxes: bool = False) -> dict[str, Any]:
     """What to change in a plan, {dotted key: value}, to read the labels of other data as their own settings name them.
 
     Classes go by name: other data may number them otherwise, and what they `ignore` is theirs. Values stay as the plan
     has them where no class is named, where the names on either side were made up, and where any value may be the class.
-    A class that is not named there has no value: `unnamed`.
+    A class that is not named there has no value: `unnamed`. boxes: whether the data list boxes, which name their
+    classes themselves.
     Refused (HIL-T10): names of which the plan has none.
     """
     own: dict[str, Any] = {} if settings.ignore is None else {"data.ignore": settings.ignore}
@@ -144,8 +146,8 @@ def read_as(settings: Settings, plan: Plan) -> dict[str, Any]:
         if value and not settings.labels:
             named.setdefault(name, []).append(value)
     # without a mapping a detector of one class takes every value for an object
-    boxes = plan.task == "detect" and (bool(rules) or len(known) > 1)
-    if not known or not named or not (plan.task in ("segment", "register") or boxes):
+    masks = plan.task == "detect" and not boxes and (bool(rules) or len(known) > 1)
+    if not known or not named or not (plan.task in ("segment", "register") or masks):
         return own
     if not named.keys() & set(known):
         any_value = any(isinstance(rule, str) for rule in rules.values())

@@ -15,7 +15,7 @@ from hilum.core.plan import Strict
 from hilum.data.store import Prepared, Store
 from hilum.prepare import augment, intensity, modality, patches
 from hilum.tasks import _boxes, _build, _rounds_boxes, _show, _task
-from hilum.tasks._labels import VALIDITY, same_grid, stored, to_channels, valid
+from hilum.tasks._labels import VALIDITY, same_grid, stored, to_channels, unnamed, valid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,7 +70,9 @@ class Task(_task.Task):
         # values that somebody named as classes do not number objects
         by_class = bool(settings["classes"]) or _by_value(settings["labels"])
         listed = any(row.get("listed") for row in fingerprint["cases"])
-        names = settings["classes"] or dict(enumerate(settings["labels"], 1))
+        ruled = dict(enumerate(settings["labels"], 1))
+        # boxes.csv names its classes itself; of a mask `labels` rules, as everywhere, and 0 is the background
+        names = settings["classes"] or ruled if listed else ruled or settings["classes"]
         if not listed:
             names = {v: n for v, n in names.items() if int(v)} if by_class or len(names) == 1 else {}
         names = names or {1: "object"}
@@ -297,6 +299,11 @@ class Task(_task.Task):
         boxes, (truth, places) = result["boxes"], self._truth(case)
         values = np.array([c.value for c in self.plan.classes])[places]
         record = {"boxes": boxes.array, "scores": boxes.scores, "labels": boxes.labels}
+        if silent := unnamed(self.plan):
+            # of a class that the labels do not name no box is right or wrong
+            told = ~np.isin(boxes.labels, [c.value for c in self.plan.classes if c.name in silent])
+            record = {name: value[told] for name, value in record.items()}
+            boxes = Boxes(record["boxes"], record["scores"], record["labels"], boxes.classes)
         if (ignored := self._ignored(case)) is not None:
             judged = _boxes.outside(boxes.array, boxes.labels, truth, values, ignored[0])
             record = {name: value[judged] for name, value in record.items()}

@@ -14,6 +14,9 @@ from hilum.core.errors import HilumError
 from hilum.core.plan import Normalisation, Plan, Strict, checked, parse_net
 from hilum.verbs.plan import complete
 
+TRAINED = ("fingerprint", "grouping", "warnings", "layout")
+# Of a plan's data: facts about those that its own run learned from.
+
 
 @dataclass(frozen=True)
 class Foreign:
@@ -69,7 +72,9 @@ def read(path: Path, known: dict[str, Any] | None = None) -> Facts | Plan:
 def plan_of(facts: Facts | Plan, net: str | None, notes: list[str] | None = None) -> Plan:
     """The whole plan. net: "name" or "name:key=value"; it must be given unless the facts are a plan."""
     if isinstance(facts, Plan):
-        return facts
+        # how weights are used, not how they were trained: that is another run's
+        data = {key: value for key, value in facts.data.items() if key not in TRAINED}
+        return facts.model_copy(update={"steps": None, "minutes": None, "data": data})
     if net is None:
         raise HilumError("HIL-INFER-34", "Weights do not say what network they are of", "Give --net; see: hilum zoo")
     name, options = parse_net(net)

@@ -225,7 +225,7 @@ def _asked(run: Run, data: Path | str, part: str | None, progress: Progress) -> 
     if len(labelled) < len(dataset.cases):
         lacking = len(dataset.cases) - len(labelled)
         log.warning("%d of %d cases have no truth to judge by and are left out", lacking, len(dataset.cases))
-    labels = read_as(dataset.settings, plan)
+    labels = read_as(dataset.settings, plan, dataset.boxes)
     grouped, grouping = group_cases(dataset.only(c.id for c in labelled), progress)
     if plan.task == "register":
         # pairs that share an image are no independent ones

@@ -1,5 +1,6 @@
 """predict: a run or bundle on new images; findings written as files a viewer opens."""
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -179,7 +180,9 @@ def _outcomes(
 def _check_place(folder: Path, inputs: Sequence[Path | str]) -> None:
     """Refuse a folder of results inside a folder of inputs: the next call would take them for inputs (HIL-INFER-20)."""
     for path in map(Path, inputs):
-        if path.is_dir() and folder.resolve().is_relative_to(path.resolve()):
+        with contextlib.suppress(PermissionError):
+            if not path.is_dir() or not folder.resolve().is_relative_to(path.resolve()):
+                continue
             seen = f"{folder} lies inside {path}, and results would be taken for inputs by the next call"
             raise HilumError("HIL-INFER-20", seen, "Give an --out beside it")
 

@@ -323,7 +323,7 @@ def _of_these(made: Plan, ready: Prepared, settings: dict[str, Any]) -> Plan:
         own = ready.dataset.settings
         told = {key for key in ("data.labels", "data.ignore") if any(f"{s}.".startswith(f"{key}.") for s in settings)}
         ignored = {} if own.ignore is None else {"data.ignore": own.ignore}
-        read = ignored if "data.labels" in told else read_as(own, made)
+        read = ignored if "data.labels" in told else read_as(own, made, ready.dataset.boxes)
         made = made.edited({key: value for key, value in read.items() if key not in told})
     here = {"name": ready.facts["data"], "grouping": ready.grouping, "fingerprint": ready.facts["hash"]}
     here |= {"terms": ready.facts["settings"]["terms"]}

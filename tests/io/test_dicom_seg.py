@@ -259,11 +259,12 @@ def test_a_code_says_what_its_words_say_and_not_which_number_the_class_has(tmp_p
     assert len(codes) == len({code for code, _ in codes}) == 3
 
 
+@pytest.mark.parametrize("tag", [0x00209999, 0xFFFC0009], ids=["before the pixels", "behind them"])
 def test_d10_a_deflated_bomb_is_refused_before_it_is_inflated(
-    tmp_path: Path, image: Image, monkeypatch: pytest.MonkeyPatch
+    tag: int, tmp_path: Path, image: Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = pydicom.dcmread(written(tmp_path / "m.dcm", image))
-    data.add_new(0x00209999, "OB", bytes(8 << 20))
+    data.add_new(tag, "OB", bytes(8 << 20))
     data.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1.99"
     data.save_as(tmp_path / "bomb.dcm")
     assert (tmp_path / "bomb.dcm").stat().st_size < 1 << 20

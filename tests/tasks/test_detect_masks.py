@@ -80,6 +80,14 @@ def test_t10_an_ignored_band_alone_is_no_box(tmp_path: Path) -> None:
     [
         ("classes: {1: kidney, 2: tumour}", [[2, 2, 8, 8], [2, 20, 8, 26], [20, 20, 30, 26], [40, 2, 50, 8]]),
         ("labels: {tumour: 2, kidney: 1}", [[2, 2, 8, 8], [2, 20, 8, 26], [20, 20, 30, 26], [40, 2, 50, 8]]),
+        (
+            "classes: {1: tumour, 2: kidney}\nlabels: {tumour: 2, kidney: 1}",
+            [[2, 2, 8, 8], [2, 20, 8, 26], [20, 20, 30, 26], [40, 2, 50, 8]],
+        ),
+        (
+            "classes: {1: a, 2: b}\nlabels: {anything: [1, 2]}",
+            [[2, 2, 8, 8], [2, 20, 8, 26], [20, 20, 30, 26], [40, 2, 50, 8]],
+        ),
         ("labels: {anything: nonzero}", [[2, 2, 8, 26], [20, 2, 50, 26]]),
         ("", [[2, 2, 8, 26], [20, 2, 50, 26]]),
     ],
@@ -131,6 +139,19 @@ def test_masks_judge_a_detector_of_several_classes_by_name_or_not_at_all(words: 
         return
     found = task.prepare(other.cases[0])
     assert found["boxes"].tolist() == [[2, 2, 8, 8], [40, 2, 50, 8]] and found["labels"].tolist() == [0, 1]
+    # what boxes.csv calls its classes is no rule for masks
+    assert read_as(look(tmp_path / "listed", "detect", 0).dataset.settings, plan, boxes=True) == {}
+
+
+def test_boxes_of_a_class_that_the_labels_do_not_name_are_not_judged(tmp_path: Path) -> None:
+    """Each was a false positive of FROC, and made its case wrong for the gate."""
+    task = made(tmp_path, True)
+    changes = {"classes": [{"value": 1, "name": "object"}, {"value": 2, "name": "tumour"}]}
+    task.plan = task.plan.edited({**changes, "data.labels": {"object": 1, "tumour": []}})
+    rows = np.array([*OBJECTS, [24, 2, 34, 9]], float)
+    found = Boxes(rows, np.ones(3), np.array([1, 1, 2]), {1: "object", 2: "tumour"})
+    record = task.judge(Result({"boxes": found}), look(tmp_path, "detect", 0).dataset.cases[0]).record
+    assert record["boxes"].tolist() == OBJECTS and record["labels"].tolist() == [1, 1] and len(record["scores"]) == 2
 
 
 def test_n15_a_value_that_no_rule_names_is_no_object(tmp_path: Path) -> None:

@@ -56,7 +56,11 @@ def test_a_class_that_other_data_do_not_name_is_not_judged(
         label = nibabel.load(path)
         kept = np.asarray(label.dataobj) == 1
         nibabel.save(nibabel.Nifti1Image(kept.astype(np.uint8), label.affine), path)
+        if path.name.startswith("head_002"):
+            # a label that can not be read: its case counts as the worst
+            nibabel.save(nibabel.Nifti1Image((5 * kept).astype(np.uint8), label.affine), path)
     found = evaluate(trained("segment").path, tmp_path / "other", tmp_path / "judged")
+    assert found["missing"] == 1
     for name in ("dice", "hd95_mm"):
         row = found["metrics"][name]
         assert row["per_class"]["lesion"]["mean"] is None and row["per_class"]["lesion"]["n"] == 0

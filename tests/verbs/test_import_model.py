@@ -73,6 +73,21 @@ def test_the_card_of_an_import_knows_nothing_of_its_training(weights: Path, fact
         assert made.found["seeds"] == {"training": "not known", "split": "not known"}
 
 
+def test_the_plan_of_another_run_says_how_weights_are_used_and_not_how_they_were_trained(
+    weights: Path, facts: Path, tmp_path: Path
+) -> None:
+    import_model(weights, tmp_path / "run", net=NET, facts=facts)
+    known = Run(tmp_path / "run").plan.edited(
+        {"steps": 900, "minutes": 20.0, "seed": 7, "data.fingerprint": "abc", "data.grouping": "patient"}
+    )
+    known.write(tmp_path / "plan.json")
+    import_model(weights, tmp_path / "second", facts=tmp_path / "plan.json")
+    made = model_card.card(Run(tmp_path / "second"))
+    lines = {f"{field.key}: {name}": words for field in made.fields for name, words in field.lines}
+    names = ("training: steps", "training: seed", "split: assigned", "split: level", "data: fingerprint")
+    assert {lines[name] for name in names} == {"not known"}
+
+
 def test_a_state_dict_a_name_and_facts_make_a_run_that_predicts(weights: Path, facts: Path, tmp_path: Path) -> None:
     done = import_model(weights, tmp_path / "run", net=NET, facts=facts)
     assert "100.0%" in done["sentence"] and all(row["became"] == "matched" for row in done["tensors"])

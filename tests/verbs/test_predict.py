@@ -152,6 +152,16 @@ def test_an_input_that_can_not_be_looked_at_costs_only_itself(
 
     monkeypatch.setattr(Path, "iterdir", closed)
     inputs = [good, folder, tmp_path / "shut", tmp_path / "c.nii.gz"]
+    is_folder = Path.is_dir
+
+    def unseen(path: Path) -> bool:
+        if path.parent.name == "shut":
+            raise PermissionError(13, "Permission denied", str(path))
+        return is_folder(path)
+
+    with monkeypatch.context() as other:
+        other.setattr(Path, "is_dir", unseen)
+        predict._check_place(tmp_path / "out", [tmp_path / "shut" / "d.nii.gz"])
     cases, lost = predict._cases(plan, inputs, None, None, ())
     assert [case.id for case in cases] == ["a", "b"]
     assert [error.code for _, error in lost] == ["HIL-I12", "HIL-I12"] and "named pipe" in str(lost[1][1])

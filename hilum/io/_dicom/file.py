@@ -54,9 +54,10 @@ def capped(file: Path | str) -> Path:
         with reading(file), open(file, "rb", buffering=0) as stream:
             size = stream.seek(0, io.SEEK_END)
             window = Window(stream, size)
-            meta, _ = _meta(window, _start(window, size, []))
+            meta, body = _meta(window, _start(window, size, []))
             if str(meta.get("TransferSyntaxUID", "")).strip() == DEFLATED:
-                header(file)
+                # to its end, of which nothing is held
+                Window(stream, size, body).leave_out(0, 1 << 62)
     except HilumError as error:
         # whatever else is wrong, its own reader says
         if error.code == "HIL-D10":
