@@ -20,7 +20,8 @@ class Clocked:
 
     def __init__(self, seconds: dict[str, float]) -> None:
         self.seconds, self.now = seconds, 100.0
-        self.task: Any = SimpleNamespace(metrics=["dice"], judge=self._judge, missed=lambda case: None)
+        plan = SimpleNamespace(classes=[], data={})
+        self.task: Any = SimpleNamespace(metrics=["dice"], judge=self._judge, missed=lambda case: None, plan=plan)
 
     def __call__(self, case: Case) -> Result:
         if case.id not in self.seconds:

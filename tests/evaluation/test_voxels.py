@@ -35,10 +35,10 @@ def predictor_of(truths: dict[str, Array | None], scaling: Scaling | None = None
             raise HilumError("HIL-N10", "it lies on another grid", "mend it")
         return {"target": truth}
 
-    plan = SimpleNamespace(task=task, classes=[SimpleNamespace(name="x", value=1)])
+    plan = SimpleNamespace(task=task, classes=[SimpleNamespace(name="x", value=1)], data={})
     known = None if scaling is None else SimpleNamespace(scaling=scaling)
     held: dict[str, Any] = {"keep": False, "latest": None, "wide": True}
-    return SimpleNamespace(task=SimpleNamespace(prepare=prepare), plan=plan, calibration=known, **held)
+    return SimpleNamespace(task=SimpleNamespace(prepare=prepare, plan=plan), plan=plan, calibration=known, **held)
 
 
 def logits(seed: int) -> Array:
