@@ -1,6 +1,7 @@
 """What a DICOM result hangs on: the slices it was made from, their patient and study, and references to them."""
 
 import datetime
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,13 @@ import hilum
 from hilum.core import geometry
 from hilum.core.errors import HilumError
 from hilum.core.image import Array, Image
+from hilum.io._dicom import dates
 from hilum.io._dicom.file import is_dicom
 from hilum.io._dicom.stack import OFF_GRID, SAME_PLACE_MM
 from hilum.io._dicom.write import CLASSES, uid
 from hilum.io._guard import reading
+
+log = logging.getLogger(__name__)
 
 NEEDED = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID")
 PLACED = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
@@ -86,6 +90,8 @@ def origin(files: Sequence[Path | str], what: str) -> Origin:
     if not files:
         raise HilumError("HIL-IO-04", f"A {what} needs the slices it was made from", 'Give image.meta["files"]')
     headers = [_header(Path(file)) for file in files]
+    for words in dict.fromkeys(words for header in headers for words in dates.emptied(header)):
+        log.warning("%s", words)
     series = {str(header.SeriesInstanceUID) for header in headers}
     if len(series) > 1 or len({str(header.FrameOfReferenceUID) for header in headers}) > 1:
         raise HilumError("HIL-IO-04", f"{files[0]} and others are of {len(series)} series", "Give one series")

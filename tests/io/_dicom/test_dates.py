@@ -1,0 +1,66 @@
+"""Dates, times and ages that are none do not keep a result from being written; it leaves them empty and says so."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+
+from hilum.core.findings import Mask
+from hilum.core.image import Image
+from hilum.io import dicom, dicom_rtstruct, dicom_seg
+from hilum.io._dicom.dates import KINDS, emptied
+from hilum.io._dicom.header import quiet
+
+AFFINE = np.array([[-1.0, 0, 0, 20.5], [0, -1.5, 0, 33.0], [0, 0, 2.5, -8.0], [0, 0, 0, 1]])
+
+
+def header(name: str, value: str) -> Dataset:
+    """As a file may hold it."""
+    found = Dataset()
+    found[name] = pydicom.DataElement(name, KINDS[name], value, validation_mode=pydicom.config.IGNORE)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("StudyDate", "00000000"), ("StudyDate", "20260230"), ("PatientBirthDate", "51"), ("StudyTime", "999999"),
+     ("PatientAge", "5"), ("PatientAge", "-3Y")],
+)  # fmt: skip
+def test_d39_what_is_no_date_time_or_age_is_taken_out_and_said(name: str, value: str) -> None:
+    given = header(name, value)
+    (words,) = emptied(given)
+    assert words.startswith("HIL-D39") and value in words and not given.get(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("StudyDate", "20260228"), ("StudyDate", "20991231"), ("PatientBirthDate", ""), ("StudyTime", "12"),
+     ("StudyTime", "235959.123"), ("PatientAge", "999Y"), ("PatientAge", "003D")],
+)  # fmt: skip
+def test_others_stay(name: str, value: str) -> None:
+    given = header(name, value)
+    assert emptied(given) == [] and str(given.get(name)) == value
+
+
+@pytest.mark.parametrize("write", [dicom_seg.write, dicom_rtstruct.write])
+def test_d39_a_study_without_a_real_date_gets_its_result(
+    write: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A SEG was refused: month must be in 1..12."""
+    values = np.random.default_rng(1).integers(0, 900, (1, 9, 7, 6)).astype(np.int16)
+    dicom.write_series(tmp_path / "s", Image(values, AFFINE), {"Modality": "MR", "PatientID": "p"})
+    for file in (tmp_path / "s").iterdir():
+        with quiet():
+            data = pydicom.dcmread(file)
+            data.StudyDate, data.PatientBirthDate, data.StudyTime = "00000000", "51", "999999"
+            data.save_as(file)
+    image = dicom.read(tmp_path / "s")
+    array = np.zeros(image.shape, np.uint8)
+    array[2:7, 2:5, 1:5] = 1
+    write(tmp_path / "out.dcm", Mask(array, {1: "x"}, image.affine), image.meta["files"])
+    found = pydicom.dcmread(tmp_path / "out.dcm")
+    assert not (found.StudyDate or found.PatientBirthDate or found.StudyTime)
+    assert caplog.text.count("HIL-D39: StudyDate") == 1
