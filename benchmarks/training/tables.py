@@ -89,7 +89,7 @@ CELLS = [
     "came after the first row of dermoscopy was known. All cells but those of chest_xray are of before 532ff77, since",
     "when `motion`, which MR images are augmented with at times, shows both of its movements where it showed one in a",
     "quarter of its draws, and of before a2df260, since when steps hold memory, so that they may take less time. Those",
-    "of chest_xray were measured anew on another machine, for which a wider network is planned (48 channels, before 32).",
+    "of chest_xray were measured anew on another machine, where a wider network is planned (48 channels, before 32).",
 ]
 
 
