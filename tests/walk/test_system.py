@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,22 @@ Command = Callable[..., tuple[int, str, str]]
 
 class Cut(Exception):
     """Somebody pulls the plug."""
+
+
+@contextlib.contextmanager
+def cut_off(number: int) -> Iterator[list[int]]:
+    """The number-th file that is put into its place within is not; how many were meant to be, in a list."""
+    asked, honest = [0], os.replace
+
+    def replace(*words: Any) -> None:
+        asked[0] += 1
+        if asked[0] == number:
+            raise Cut
+        honest(*words)
+
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(Cut):
+        patch.setattr(os, "replace", replace)
+        yield asked
 
 
 @dataclass
@@ -465,21 +481,12 @@ def test_a_system_that_was_cut_off_while_it_was_quantised_can_be_quantised_again
     monkeypatch.setattr(verb.eight, "sample", lambda *_, **__: [])
     monkeypatch.setattr(verb.eight, "graph", lambda *_: {n: str(next(texts)).encode() for n in graph})
     monkeypatch.setattr(verb, "_compared", lambda *_: {"cases": next(texts)})
-    copy, number, honest, asked = tmp_path / "system", 0, os.replace, [0]
+    copy, number, asked = tmp_path / "system", 0, [0]
     shutil.copytree(made.system, copy)
-
-    def cut(*words: Any) -> None:
-        asked[0] += 1
-        if asked[0] == number:
-            raise Cut
-        honest(*words)
-
     while asked[0] >= number:
-        number, asked[0] = number + 1, 0
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "replace", cut)
-            with contextlib.suppress(Cut):
-                verb.quantise(copy, made.data)
+        number += 1
+        with cut_off(number) as asked:
+            verb.quantise(copy, made.data)
         verb.quantise(copy, made.data)
         Run(copy).check_hashes()
     assert number == 14, "of each network three files, two manifests and the ledger, and the ledger of all"
@@ -519,26 +526,17 @@ def test_a_system_that_was_cut_off_while_it_was_calibrated_can_be_calibrated_aga
 
     monkeypatch.setattr(_same, "look", lambda *_: ready)
     monkeypatch.setattr(learned, "learn", learn)
-    start, copy, number, honest, asked = tmp_path / "start", tmp_path / "system", 0, os.replace, [0]
+    start, copy, number, asked = tmp_path / "start", tmp_path / "system", 0, [0]
     # alone, or with another system
     others = {False: [], True: [uncut.path]}
     shutil.copytree(made.system, start)
     calibrate(start, made.data, others=others[before])
-
-    def cut(*words: Any) -> None:
-        asked[0] += 1
-        if asked[0] == number:
-            raise Cut
-        honest(*words)
-
     while asked[0] >= number:
-        number, asked[0] = number + 1, 0
+        number += 1
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(start, copy)
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "replace", cut)
-            with contextlib.suppress(Cut):
-                calibrate(copy, made.data, others=others[after])
+        with cut_off(number) as asked:
+            calibrate(copy, made.data, others=others[after])
         # what is not refused as it lies there is one calibration too
         with contextlib.suppress(HilumError):
             one_calibration(Run(copy))
