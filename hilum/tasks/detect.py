@@ -71,10 +71,11 @@ class Task(_task.Task):
         by_class = bool(settings["classes"]) or _by_value(settings["labels"])
         listed = any(row.get("listed") for row in fingerprint["cases"])
         ruled = dict(enumerate(settings["labels"], 1))
-        # boxes.csv names its classes itself; of a mask `labels` rules, as everywhere, and 0 is the background
-        names = settings["classes"] or ruled if listed else ruled or settings["classes"]
+        names = settings["classes"] or ruled
         if not listed:
-            names = {v: n for v, n in names.items() if int(v)} if by_class or len(names) == 1 else {}
+            # of masks `labels` rules, as everywhere, and 0 is the background
+            named = ruled or {value: name for value, name in settings["classes"].items() if int(value)}
+            names = named if by_class or len(named) == 1 else {}
         names = names or {1: "object"}
         if not any(_may_hold_boxes(row, settings["ignore"]) for row in fingerprint["cases"]):
             raise HilumError("HIL-T10", "No case has a box", "Check boxes.csv or labels/")
@@ -161,7 +162,7 @@ class Task(_task.Task):
         channels, ignored = to_channels(values, self.plan)[0], self._ignored(case)
         if ignored is not None:
             channels[ignored[0]] = 0
-        found = [_boxes.of_objects(channels == place, True) for place in range(1, 1 + len(self.plan.classes))]
+        found = [_boxes.of_objects(channels == place) for place in range(1, 1 + len(self.plan.classes))]
         places = np.repeat(np.arange(len(found)), [len(boxes) for boxes in found])
         return np.concatenate(found), places.astype(np.int64)
 
