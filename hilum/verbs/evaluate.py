@@ -138,12 +138,14 @@ def _judged(
     done.notes += [one.sentence() for one in guide]
     if silent := unnamed(predictor.task.plan):
         done.alarms.append(UNNAMED.format(listed([c.name for c in predictor.plan.classes if c.name in silent])))
-        log.warning("%s", done.alarms[-1])
     content = _recorded(predictor, asked, done, judged, guide[0].summary() if guide else {})
     believed = _believed(predictor, done, kept, sure)
     frame = checks.frame_alone(predictor, cases)
     if frame is not None:
         (done.alarms if frame["gives away"] else done.notes).append(frame["sentence"])
+    for words in done.alarms:
+        # whoever does not open the report must know too
+        log.warning("%s", words)
     names = [c.name for c in predictor.plan.classes] if predictor.plan.task == "classify" else []
     write_rows(folder / "cases.csv", _case_rows(done, names, sure.column))
     if believed is not None:
