@@ -70,7 +70,7 @@ ABOUT = [
     "that were tried of AdamW, and the better one: whether a still higher one is better is not known. Its batches come",
     "from ThreadDataLoader, in short runs within a tenth of the fastest of four loaders (`training_speed.md`). How far",
     "it comes in 12 minutes hangs on the machine: the more steps they hold, the smaller the lead, as at 45 minutes.",
-    "chest_xray has five seeds where the others have two: that was decided after two had been judged, 0.05 apart.",
+    "Of chest_xray five seeds are asked for, of others two: that was decided after two had been judged, 0.05 apart.",
     "",
     "Minutes: of training, from the data (reading, caching, validating included) to the weights, equal for Hilum and",
     "MONAI; importing Python packages, and Hilum's search for patients and leaks, are outside of both and are seen in",
