@@ -97,8 +97,8 @@ ROWS: tuple[Row, ...] = (
         "chest_xray without covid19", "chest_xray", (0,), without="covid19",
         target="a control, one seed: paired interval above HOG + RBF SVM without the class that gives itself away",
     ),
-    _classify("brain_tumour_mri", "brain_tumour_mri"),
-    _classify("breast_ultrasound", "breast_ultrasound"),
+    _classify("brain_tumour_mri", "brain_tumour_mri", (0, 1, 2)),
+    _classify("breast_ultrasound", "breast_ultrasound", (0, 1, 2)),
     Row(
         "hippocampus_mri 45 min", "hippocampus.yaml", "segment", "masks", 45, (0, 1, 2), _HIPPOCAMPUS,
         "paired interval above DynUNet; aim 0.90", peers=_MONAI,
