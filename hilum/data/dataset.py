@@ -136,9 +136,10 @@ class Dataset:
         return next(c for c in self.cases if c.id == name)
 
     def only(self, ids: Iterable[str]) -> "Dataset":
-        """The cases of those ids, in this order."""
+        """The cases of those ids, in this order, and the pairs that are listed of them."""
         wanted = set(ids)
-        return replace(self, cases=tuple(c for c in self.cases if c.id in wanted))
+        pairs = tuple(pair for pair in self.pairs if wanted >= set(pair))
+        return replace(self, cases=tuple(c for c in self.cases if c.id in wanted), pairs=pairs)
 
 
 def open_dataset(
@@ -166,39 +167,59 @@ def open_dataset(
         settings = settings.model_copy(update={"channels": list(channels)})
     layout = _layout(folder, settings)
     dataset: Dataset = catalogue.load("hilum.data.layouts", layout).read(folder, settings)
-    left_out = set(settings.leave_out)
+    left_out = {_names.plain(name) for name in settings.leave_out}
     unknown = left_out - {c.id for c in dataset.cases}
     if unknown:
         raise HilumError(
             "HIL-DATA-06", f"leave_out names {sorted(unknown)[0]!r}, which is no case", "Mend dataset.yaml"
         )
-    cases = tuple(c for c in sorted(dataset.cases, key=lambda c: c.id) if c.id not in left_out)
-    if not cases:
-        raise HilumError("HIL-DATA-02", f"{folder} holds no images", f"Understood folders: {_layout_help()}")
-    if settings.accept:
-        cases = tuple(_accepting(case, settings.accept) for case in cases)
     aside = (*dataset.aside, *_passed_over(folder, dataset.cases))
-    dataset = replace(dataset, name=folder.name, folder=folder, layout=layout, cases=cases, aside=aside)
+    dataset = replace(
+        dataset, name=folder.name, folder=folder, layout=layout, aside=aside,
+        cases=tuple(sorted(dataset.cases, key=lambda c: c.id)),
+    )  # fmt: skip
+    dataset = _without(dataset, left_out)
+    if settings.accept:
+        dataset = replace(dataset, cases=tuple(_accepting(case, settings.accept) for case in dataset.cases))
     _check_roles(dataset, roles)
     return dataset
 
 
+def _without(dataset: Dataset, names: set[str]) -> Dataset:
+    """The data set without cases that are left out; refused where nothing, or no pair of pairs.csv, is left."""
+    left = dataset.only(c.id for c in dataset.cases if c.id not in names)
+    if not left.cases:
+        raise HilumError("HIL-DATA-02", f"{dataset.folder} holds no images", f"Understood folders: {_layout_help()}")
+    if dataset.pairs and not left.pairs:
+        seen = f"leave_out takes an image out of every pair of {dataset.folder / 'pairs.csv'}"
+        raise HilumError("HIL-DATA-06", seen, "List pairs of images that stay, or take pairs.csv away")
+    return left
+
+
 def _passed_over(folder: Path, cases: Iterable[Case]) -> list[dict[str, str]]:
-    """What lies directly in the folder and is no case, nor a folder or table that cases come from."""
+    """What lies directly in the folder, or as a folder where cases lie, and is no case nor holds any."""
     if not folder.is_dir():
         return []
-    used: set[str] = set()
+    used: set[Path] = set()
+    places: set[Path] = set()
     for case in cases:
         for item in case.items.values():
             sources = getattr(item, "sources", (item,))
-            for path in [source.path for source in sources if isinstance(source, FileSource)]:
-                inside = path.relative_to(folder).parts if path.is_relative_to(folder) else ()
-                if not inside:
+            for source in [one for one in sources if isinstance(one, FileSource)]:
+                if not source.path.is_relative_to(folder) or source.path == folder:
                     # a series that lies in the folder itself, or data kept elsewhere: nothing can be said
                     return []
-                used.add(inside[0])
-    rest = sorted(p for p in folder.iterdir() if p.name not in used | BESIDE and not p.name.startswith("."))
-    return [{"what": p.name, "kind": "a folder, not read" if p.is_dir() else "a file, not read"} for p in rest]
+                used.update(source.path.relative_to(folder).parents, [source.path.relative_to(folder)])
+                # studies are read at any depth
+                places.update([source.path.parent] if source.format != "dicom" else [])
+    found = [(p, True) for p in folder.iterdir() if p.name not in BESIDE]
+    found += [(p, False) for place in places if place != folder for p in place.iterdir() if p.is_dir()]
+    rest = sorted(
+        (p.relative_to(folder), p.is_dir())
+        for p, whole in found
+        if not p.name.startswith(".") and p.relative_to(folder) not in used and (whole or _holds_images(p))
+    )
+    return [{"what": str(p), "kind": "a folder, not read" if inner else "a file, not read"} for p, inner in rest]
 
 
 def left_aside(dataset: Dataset) -> list[str]:
@@ -259,7 +280,12 @@ def _layout(folder: Path, settings: Settings) -> str:
     for name in sorted(known, key=lambda n: known[n]["order"]):
         if catalogue.load("hilum.data.layouts", name).recognises(folder):
             return name
-    raise HilumError("HIL-DATA-02", f"{folder} holds no images Hilum can read", f"Understood folders: {_layout_help()}")
+    seen = f"{folder} holds no images Hilum can read"
+    deeper = next((p for p in folder.rglob("*") if p.parent != folder and _source.is_image(p)), None)
+    if deeper is not None:
+        place = deeper.relative_to(folder).parent
+        seen = f"The images in {folder} lie where no known layout has them, the first in {place}"
+    raise HilumError("HIL-DATA-02", seen, f"List them in a CSV, or see the understood folders: {_layout_help()}")
 
 
 def _layout_help() -> str:
@@ -281,6 +307,11 @@ def _check_roles(dataset: Dataset, roles: Iterable[str]) -> None:
                 folder = raters[0].replace("label@", "labels@")
                 remedy = (
                     f"There is {listed(raters)}: choose one by `roles: {{{choices[0]}: {folder}}}` in a dataset.yaml"
+                )
+            if role == "class" and dataset.layout in ("studies", "flat"):
+                remedy = (
+                    "Where folders are the classes, write `layout: class_folders` in a dataset.yaml; else add a "
+                    "cases.csv with the columns case and class"
                 )
             raise HilumError(
                 "HIL-T10",

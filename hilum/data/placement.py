@@ -38,13 +38,15 @@ SIDES = {2: ("upside down", "left-right"), 3: ("left-right", "front to back", "u
 class Fit:
     """One case. here: mean edge rank 0..1 as it lies. flips: {axes: the same mirrored}. shifts: (13, ...) by shift.
 
-    Volumes are in RAS order, so that axis 0 is left-right.
+    Volumes are in RAS order, so that axis 0 is left-right. step: voxels from one shift to the next, as large images are
+    thinned.
     """
 
     case: str
     here: float
     flips: dict[tuple[int, ...], float]
     shifts: Array
+    step: int = 1
 
     @property
     def dims(self) -> int:
@@ -103,7 +105,7 @@ def fit(name: str, image: Image, label: Image) -> Fit | None:
     rank = _rank(_gradient(grey))
     axes = [a for n in range(1, image.dims + 1) for a in itertools.combinations(range(image.dims), n)]
     flips = {a: float(np.flip(rank, a)[border].mean()) for a in axes}
-    return Fit(name, float(rank[border].mean()), flips, _shifted(rank, border))
+    return Fit(name, float(rank[border].mean()), flips, _shifted(rank, border), step)
 
 
 def judge(fits: Sequence[Fit]) -> list[Misplaced]:
@@ -117,21 +119,29 @@ def judge(fits: Sequence[Fit]) -> list[Misplaced]:
 
 
 def _together(fits: list[Fit]) -> list[Misplaced]:
-    """What would make nearly all cases fit better: the best mirroring, else the best shift."""
+    """What would make nearly all cases fit better: the best mirroring, else the best shift of those thinned alike."""
     dims, here = fits[0].dims, float(np.mean([f.here for f in fits]))
     names = tuple(f.case for f in fits)
     gains = {a: np.array([f.flips[a] - f.here for f in fits]) for a in fits[0].flips}
     axes = max(gains, key=lambda a: float(gains[a].mean()))
     if _certain(gains[axes]):
         return [Misplaced(names, axes, (), here, here + float(gains[axes].mean()), dims)]
+    found = [_moved([f for f in fits if f.step == step]) for step in sorted({f.step for f in fits})]
+    return [one for one in found if one is not None]
+
+
+def _moved(fits: list[Fit]) -> Misplaced | None:
+    """The shift that would make nearly all of some cases fit better; their maps have one step."""
+    dims, step = fits[0].dims, fits[0].step
     maps = np.stack([f.shifts for f in fits])
     best = tuple(int(i) for i in np.unravel_index(int(maps.mean(axis=0).argmax()), maps.shape[1:]))
-    shift = tuple(b - REACH for b in best)
+    shift = tuple(step * (b - REACH) for b in best)
     gain = np.array([f.shifts[best] - f.shifts[(REACH,) * dims] for f in fits])
     # a step of one voxel is how tightly people draw, or half a voxel of convention
-    if max(map(abs, shift)) >= 2 and _certain(gain):
-        return [Misplaced(names, (), shift, here, here + float(gain.mean()), dims)]
-    return []
+    if max(map(abs, shift)) < 2 * step or not _certain(gain):
+        return None
+    here = float(np.mean([f.here for f in fits]))
+    return Misplaced(tuple(f.case for f in fits), (), shift, here, here + float(gain.mean()), dims)
 
 
 def _certain(gains: Array) -> bool:

@@ -273,9 +273,10 @@ def _given(dataset: Dataset) -> dict[str, str]:
     for case in dataset.cases:
         part = parts[case.id]
         if owner.setdefault(case.group, part) != part and "T09" not in dataset.settings.accept:
+            more = ", and both images of every pair of pairs.csv" if dataset.pairs else ""
             raise HilumError(
                 "HIL-T09", f"Group {case.group!r} (case {case.id}) is in {owner[case.group]} and in {part}",
-                "Put all cases of one patient, and near-identical images, into one part",
+                f"Put all cases of one patient, and near-identical images{more}, into one part",
             )  # fmt: skip
     for part in PARTS:
         if part not in parts.values():

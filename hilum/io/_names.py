@@ -79,9 +79,12 @@ def folded(name: str) -> str:
 
 
 def find(path: Path) -> Path:
-    """The path as it is spelled on disk where only the unicode form of its name differs; else the path itself."""
+    """The path as it is spelled on disk where only the unicode form of its names differs; else the path itself."""
     path = Path(path)
-    if path.name.isascii() or os.path.lexists(path) or not path.parent.is_dir():
+    if str(path).isascii() or os.path.lexists(path) or path.parent == path:
         return path
+    parent = find(path.parent)
+    if path.name.isascii() or not parent.is_dir():
+        return parent / path.name
     wanted = plain(path.name)
-    return next((p for p in sorted(path.parent.iterdir()) if plain(p.name) == wanted), path)
+    return next((p for p in sorted(parent.iterdir()) if plain(p.name) == wanted), parent / path.name)

@@ -9,7 +9,7 @@ import csv
 import io
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,8 @@ MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
 )  # fmt: skip
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
+MISSING = {"na", "n/a", "#n/a", "nan", "null"}
+# What R, pandas, BIDS and spreadsheets write into a cell of which nothing is known.
 MOST_BYTES = 256 << 20
 SHOWN = 5
 log = logging.getLogger(__name__)
@@ -76,6 +78,12 @@ def sheet(path: Path) -> Sheet:
         if separator != "," or encoding != "utf-8":
             log.info("a table was read as %s, separated by %s", encoding, SEPARATORS[separator])
         return Sheet(tuple(c for c in columns if c), rows, tuple(n for n, _ in body), encoding, separator)
+
+
+def told(row: Mapping[str, str], column: str) -> str:
+    """The word in a column, "" where there is none or one of `MISSING`: else all NA were one patient."""
+    word = row.get(column, "")
+    return "" if word.lower() in MISSING else word
 
 
 def refused(path: Path, faults: Sequence[str]) -> HilumError:

@@ -9,6 +9,7 @@ from hilum.core.errors import HilumError
 from hilum.core.findings import Field
 from hilum.core.image import Array, Case, Image
 from hilum.data.dataset import Dataset
+from hilum.data.groups import joined
 from hilum.prepare.grid import Placed
 
 
@@ -62,13 +63,10 @@ def in_pairs(cases: Sequence[Case]) -> list[Case]:
 
 def connected(pairs: tuple[tuple[str, str], ...], groups: dict[str, str]) -> dict[str, str]:
     """{case: group}: groups linked by listed pairs become one, so that the split tears no pair (nor patient) apart."""
-    group = dict(groups)
-    for first, second in pairs:
-        old, new = sorted((group[first], group[second]), reverse=True)
-        for name, own in group.items():
-            if own == old:
-                group[name] = new
-    return group
+    names = sorted(set(groups.values()))
+    places = {name: n for n, name in enumerate(names)}
+    roots = joined(((places[groups[first]], places[groups[second]]) for first, second in pairs), names)
+    return {case: roots[places[own]] for case, own in groups.items()}
 
 
 def _voxel_to_box(placed: Placed, start: list[int]) -> Array:

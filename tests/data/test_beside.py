@@ -199,3 +199,76 @@ def test_an_ending_that_can_not_be_read_is_refused(tmp_path: Path) -> None:
     nnunet(tmp_path, {"file_ending": ".xyz", "labels": {}}, ["a"])
     (tmp_path / "imagesTr" / "a_0000.xyz").write_bytes(b"x")
     assert refused(tmp_path).code == "HIL-IO-01"
+
+
+def test_words_for_missing_are_no_patient_and_no_class(folder: Path) -> None:
+    """R writes NA, BIDS n/a: three hundred cases were one patient, and NA a class."""
+    (folder / "cases.csv").write_text("case,patient,class,site\na,NA,n/a,NA\nb,p1,ill,Oslo\nc,nan,,\n")
+    found = open_dataset(folder)
+    assert [c.group for c in found.cases] == ["", "p1", ""] and [c.klass for c in found.cases] == [None, "ill", None]
+    assert found.cases[0].attributes["site"] == "NA", "what means nothing to Hilum stays as it is"
+    rows = "image,patient,class\nimages/a.png,N/A,ill\nimages/b.png,,NULL\n"
+    (folder / "table.csv").write_text(rows)
+    found = open_dataset(folder / "table.csv")
+    assert [c.group for c in found.cases] == ["", ""] and [c.klass for c in found.cases] == ["ill", None]
+
+
+def test_pairs_with_an_image_that_is_left_out_are_left_out_too(folder: Path) -> None:
+    png(folder / "images" / "d.png")
+    (folder / "pairs.csv").write_text("fixed,moving\na,b\nc,d\n")
+    (folder / "dataset.yaml").write_text("leave_out: [d]\n")
+    assert open_dataset(folder).pairs == (("a", "b"),)
+    assert open_dataset(folder).only(["a", "c"]).pairs == ()
+    (folder / "dataset.yaml").write_text("leave_out: [d, a]\n")
+    error = refused(folder)
+    assert error.code == "HIL-DATA-06" and "every pair" in error.seen
+
+
+def test_i12_names_that_are_left_out_are_found_in_any_unicode_form(folder: Path) -> None:
+    png(folder / "images" / "Mu\u0308ller.png")
+    (folder / "dataset.yaml").write_text("leave_out: ['Mu\u0308ller']\n", encoding="utf-8")
+    assert len(open_dataset(folder).cases) == 3
+
+
+@pytest.mark.parametrize("beside", ["boxes", "pairs", "cases", "masks"])
+def test_whatever_names_numbered_files_says_that_they_are_cases(tmp_path: Path, beside: str) -> None:
+    names = [f"vid{v}_000{n}" for v in (1, 2) for n in (0, 1)]
+    for name in names:
+        png(tmp_path / "images" / f"{name}.png")
+    if beside == "masks":
+        for name in names:
+            png(tmp_path / "masks" / f"{name}.png")
+        (tmp_path / "dataset.yaml").write_text("roles: {label: masks}\n")
+    else:
+        rows = {
+            "boxes": "case,class,low0,low1,high0,high1\nvid1_0000,polyp,1,1,4,4\n",
+            "pairs": "fixed,moving\nvid1_0000,vid1_0001\n",
+            "cases": "case,site\nvid2_0001,Oslo\n",
+        }
+        (tmp_path / f"{beside}.csv").write_text(rows[beside])
+    assert [c.id for c in open_dataset(tmp_path).cases] == names
+
+
+def test_t10_a_channel_that_is_missing_is_named(tmp_path: Path) -> None:
+    for name in ("a_0000", "a_0001", "b_0000", "b_0002"):
+        png(tmp_path / "images" / f"{name}.png")
+    for name in ("a", "b"):
+        png(tmp_path / "labels" / f"{name}.png")
+    error = refused(tmp_path)
+    assert error.code == "HIL-T10" and error.seen.endswith(": b") and "channels" in str(error)
+
+
+def test_nnunet_endings_in_capitals_are_read(tmp_path: Path) -> None:
+    for name, end in (("a", ".nii.gz"), ("b", ".NII.GZ")):
+        for place, more in (("imagesTr", "_0000"), ("labelsTr", "")):
+            nii(tmp_path / place / f"{name}{more}.nii.gz")
+            (tmp_path / place / f"{name}{more}.nii.gz").rename(tmp_path / place / f"{name}{more}{end}")
+    (tmp_path / "dataset.json").write_text(json.dumps({"file_ending": ".nii.gz", "channel_names": {"0": "CT"}}))
+    found = open_dataset(tmp_path, ("image", "label"))
+    assert [c.id for c in found.cases] == ["a", "b"]
+
+
+def test_i12_a_table_names_folders_in_any_unicode_form(tmp_path: Path) -> None:
+    png(tmp_path / "Mu\u0308ller" / "1.png")
+    (tmp_path / "t.csv").write_text("image\nMu\u0308ller/1.png\n", encoding="utf-8")
+    assert [c.id for c in open_dataset(tmp_path / "t.csv").cases] == ["1"]

@@ -115,3 +115,17 @@ def test_n17_the_labels_of_phantom_heads_fit_and_mirrored_ones_do_not(tmp_path: 
         cases.append(Case(case.id, "", {"image": case.items["image"], "label": turned}))
     (found,) = misplaced(Dataset("x", tmp_path, "images_labels", tuple(cases)))
     assert found.axes == (1,) and "front to back" in found.warning
+
+
+def test_n17_the_shift_of_large_images_is_in_voxels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are thinned before they are compared, and what was said then was in steps of the thinned ones."""
+    monkeypatch.setattr("hilum.data.placement.VOXELS", 12_000)
+    found = []
+    for seed in range(6):
+        grey, label = picture(seed)
+        grey, label = np.kron(grey, np.ones((4, 4))), np.kron(label, np.ones((4, 4), np.int32))
+        fits = fit(f"c{seed}", Image(grey[None]), Image(np.roll(label, 12, 0)[None]))
+        assert fits is not None and fits.step > 1
+        found.append(fits)
+    (one,) = judge(found)
+    assert abs(one.shift[0] + 12) <= fits.step and abs(one.shift[1]) <= fits.step

@@ -273,3 +273,10 @@ def test_t08_placeholders_for_patients_are_named_as_a_reason() -> None:
     one = dataset(["anonymised"] * 5)
     assert "`patients: case`" in remedy(one, "patient") and "`patients: case`" not in remedy(one, "similarity")
     assert "`patients: case`" not in remedy(replace(one, settings=Settings(patients="^(.)")), "patient")
+
+
+def test_t09_a_split_column_that_tears_a_pair_apart_says_so() -> None:
+    words = {"c0000": "train", "c0001": "val", "c0002": "test", "c0003": "test"}
+    data = dataset(["a", "b", "c", "a"], parts=words)
+    with pytest.raises(HilumError, match="both images of every pair"):
+        split(replace(data, pairs=(("c0000", "c0003"),)), 0)

@@ -218,6 +218,18 @@ def test_cases_csv_says_more_about_studies(tmp_path: Path) -> None:
     assert second.klass is None and found.parts == {names[0]: "test"} and first.group and not found.aside
 
 
+def test_t09_a_patient_that_a_table_names_once_is_one_patient(tmp_path: Path) -> None:
+    """The other volumes kept the key of their headers, so that one person lay in training and test."""
+    for number, who in enumerate(("p1", "p1", "p2", "")):
+        series(tmp_path / f"{number}", number, who)
+    data = open_dataset(tmp_path)
+    names = {case.attributes["description"]: case.id for case in data.cases}
+    (tmp_path / "cases.csv").write_text(f"case,patient\n{names['Series 0']},Anna\n{names['Series 1']},\n")
+    found = {case.id: case.group for case in open_dataset(tmp_path).cases}
+    assert found[names["Series 0"]] == found[names["Series 1"]] == "Anna"
+    assert found[names["Series 2"]] not in ("", "Anna") and found[names["Series 3"]] != "Anna"
+
+
 def test_d43_a_segmentation_without_its_image_is_listed(tmp_path: Path) -> None:
     series(tmp_path / "a" / "s")
     seg(tmp_path / "a" / "m.dcm", series(tmp_path.parent / f"{tmp_path.name}-other", 7, "p9", "1.2.9"))

@@ -19,7 +19,8 @@ FILES = {"image", "label", "fixed", "moving", "kspace", "validity"}
 def described(dataset: Dataset) -> Dataset:
     """The data set with cases.csv of its folder: patient, class and split, and further columns as attributes.
 
-    Any case may be left out of the table. Every bad row is named (HIL-I11): an unknown case, one there twice.
+    Any case may be left out of the table; whom it names in one case goes by that name in all that the layout knows to
+    be of the same patient. Every bad row is named (HIL-I11): an unknown case, one there twice.
     """
     path = dataset.folder / "cases.csv"
     if not path.is_file():
@@ -41,14 +42,16 @@ def described(dataset: Dataset) -> Dataset:
         rows[name] = row
     if faults:
         raise table.refused(path, faults)
+    people = {c.id: table.told(rows.get(c.id, {}), "patient") for c in dataset.cases}
+    called = {c.group: people[c.id] for c in dataset.cases if c.group and people[c.id]}
     cases = []
     for case in dataset.cases:
         row = rows.get(case.id, {})
         rest = {k: v for k, v in row.items() if k not in OWN}
-        klass = row.get("class") or case.klass
-        patient = row.get("patient") or case.group
+        klass = table.told(row, "class") or case.klass
+        patient = people[case.id] or called.get(case.group, case.group)
         cases.append(replace(case, group=patient, klass=klass, attributes={**case.attributes, **rest}))
-    parts = {name: row["split"] for name, row in rows.items() if row.get("split")}
+    parts = {name: part for name, row in rows.items() if (part := table.told(row, "split"))}
     return replace(dataset, cases=tuple(cases), parts={**dataset.parts, **parts})
 
 
@@ -89,6 +92,11 @@ def items(folder: Path, settings: Settings, known: Iterable[str]) -> dict[str, d
         for name, file in files.items():
             found.setdefault(name, {})[role] = _source.open(file)
     return found
+
+
+def names(folder: Path, settings: Settings) -> list[set[str]]:
+    """What the files of each folder under `roles` are called."""
+    return [set(images(_place(folder, role, inner), folder)) for role, inner in settings.roles.items()]
 
 
 def owned(place: Path, names: Iterable[str], known: set[str]) -> None:

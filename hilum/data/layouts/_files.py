@@ -10,7 +10,7 @@ import numpy as np
 from hilum.core import geometry
 from hilum.core.errors import HilumError
 from hilum.core.image import Extent, Image, Source
-from hilum.data.dataset import BESIDE
+from hilum.data.dataset import BESIDE, listed
 from hilum.io import _names, _source
 
 NNUNET = ("imagesTr", "imagesTs")
@@ -70,14 +70,20 @@ def sources(folder: Path, named: Iterable[str] = (), channels: int = 0) -> dict[
 
     Numbers that leave some out, or begin at 1, count cases and not channels; so do those of one NAME alone (the frames
     of a film, say), unless something says otherwise: `_are_channels`. named: what labels are called. channels: how many
-    the settings name.
+    the settings name. Refused (HIL-T10): labels called NAME, and a number that is missing.
     """
     pictures = images(folder)
     cases: dict[str, list[Path]] = {}
+    gaps: set[str] = set()
     counted = bool(pictures) and all(re.fullmatch(r".+_\d{4}", name) for name in pictures)
     for name in sorted(pictures) if counted else []:
         cases.setdefault(name[:-5], []).append(pictures[name])
-        counted &= int(name[-4:]) == len(cases[name[:-5]]) - 1
+        if int(name[-4:]) != len(cases[name[:-5]]) - 1:
+            gaps.add(name[:-5])
+    if gaps and set(named) & cases.keys() and not set(named) & pictures.keys():
+        seen = f"Labels in {folder.parent} are called like NAME of NAME_0000, ..., of which some are missing: "
+        raise HilumError("HIL-T10", seen + listed(sorted(gaps)), "Add the missing channels, or take these cases out")
+    counted &= not gaps
     if not counted or not _are_channels(folder, set(pictures), set(cases), set(named), channels):
         return {name: _source.open(path) for name, path in pictures.items()}
     return {

@@ -1,5 +1,7 @@
 """One folder per class, images inside."""
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from hilum.core.errors import HilumError
@@ -10,6 +12,10 @@ from hilum.data.layouts._files import images, stem
 from hilum.io import _names, _source
 
 CARD = {"about": "one folder per class with images inside", "order": 40}
+MASK = re.compile(r"(.+?)[ _.-]+(?:masks?|seg|segmentation|label|gt)(?:[ _.-]*\d+)?", re.IGNORECASE)
+# A mask's name beside the image it was drawn on: "a_mask", "a_mask_1".
+CONTRASTS = 8
+# No more files a folder are one patient's images.
 
 
 def _classes(folder: Path) -> list[Path]:
@@ -20,7 +26,8 @@ def recognises(folder: Path) -> bool:
     """Sub-folders that hold images, and are not themselves a DICOM series each; no image beside them.
 
     Images beside folders are the cases (`flat`) where what lies in the folders, as masks do, was made of them: by their
-    names, or as there are no more. Refused (HIL-DATA-10): images beside folders that hold more, of other names.
+    names, or as there are no more. Refused (HIL-DATA-10): images beside folders that hold more, of other names; masks
+    beside the images, which would be learned as images; a folder per patient, which would be learned as a class.
     """
     if not folder.is_dir():
         return False
@@ -30,6 +37,7 @@ def recognises(folder: Path) -> bool:
         return False
     beside = _pictures(folder)
     if not beside:
+        _no_classes(folder, {p.name: _pictures(p) for p in inner})
         return True
     within = [name for p in inner for name in _pictures(p)]
     if len(beside) >= len(within) or _made_of(within, beside):
@@ -39,6 +47,34 @@ def recognises(folder: Path) -> bool:
         f"{len(within)}: it may be a folder of images, or one of classes",
         "Say which in a dataset.yaml: `layout: class_folders` or `layout: flat`; or take out what does not belong",
     )  # fmt: skip
+
+
+def _no_classes(folder: Path, names: Mapping[str, list[str]]) -> None:
+    """Refuse (HIL-DATA-10) what looks like folders of classes and is something else."""
+    masks = [f"{inner}/{name}" for inner, own in names.items() for name in own if _is_mask(name, set(own))]
+    if masks:
+        seen = f"{len(masks)} images in the folders of {folder} are called like masks of others: {listed(masks[:3])}"
+        raise HilumError("HIL-DATA-10", seen, "Take the masks out, or write `layout: class_folders` in a dataset.yaml")
+    rests = [{name[len(inner) :] for name in own if _behind(inner, name)} for inner, own in names.items()]
+    same = set.union(*rests)
+    whole = all(len(rest) == len(own) for rest, own in zip(rests, names.values(), strict=True))
+    shared = all(2 * sum(one in rest for rest in rests) > len(rests) for one in same)
+    if len(names) > 1 and len(same) <= CONTRASTS and whole and shared:
+        seen = f"Every folder of {folder} holds {listed(sorted(same))} of its own name, as folders of cases do"
+        remedy = "List the cases in a CSV with the columns case, image and label; or write `layout: class_folders`"
+        raise HilumError("HIL-DATA-10", seen, f"{remedy} in a dataset.yaml")
+
+
+def _is_mask(name: str, known: set[str]) -> bool:
+    """Whether it is called like another one with "_mask" or the like, and perhaps a number, behind."""
+    found = MASK.fullmatch(name)
+    return found is not None and found[1] in known
+
+
+def _behind(inner: str, name: str) -> bool:
+    """Whether a file is called like its folder, with a word behind and not a number alone."""
+    rest = name[len(inner) :]
+    return name.startswith(inner) and not rest[:1].isalnum() and any(map(str.isalpha, rest))
 
 
 def _pictures(folder: Path) -> list[str]:
@@ -57,11 +93,13 @@ def _made_of(names: list[str], origins: list[str]) -> bool:
 
 
 def read(folder: Path, settings: Settings) -> Dataset:
-    """Cases named class/file with klass set. Refused: two classes called alike (HIL-I12)."""
+    """Cases named class/file with klass set. Refused (HIL-I12): two classes called alike, names that are unsafe."""
     cases: list[Case] = []
     known: dict[str, Path] = {}
     for inner in _classes(folder):
         pictures = images(inner)
+        if pictures:
+            _names.usable(inner, folder)
         other = known.setdefault(_names.folded(inner.name), inner) if pictures else inner
         if other != inner:
             seen = f"{other.name!a} and {inner.name!a} in {folder} differ only by case or unicode form"

@@ -68,12 +68,13 @@ def _files(folder: Path, ending: str) -> dict[str, Path]:
     """{name: file} of those with this ending, or of all that can be read where none is stated."""
     if not ending:
         return images(folder)
-    found = sorted(p for p in folder.iterdir() if p.name.endswith(ending) and not p.name.startswith("."))
+    every = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+    found = [p for p in every if p.name.lower().endswith(ending.lower())]
     if found and not _source.is_image(found[0]):
         raise HilumError("HIL-IO-01", f"dataset.json says {ending!r}, which Hilum can not read", "Convert to .nii.gz")
-    known = images(folder)
+    wanted = set(found)
     # the same checks of names as everywhere, by the one that knows them
-    return {name: path for name, path in known.items() if path in set(found)}
+    return {name: path for name, path in images(folder).items() if path in wanted}
 
 
 def _sources(folder: Path, ending: str, channels: int | None, labels: set[str]) -> dict[str, Source]:

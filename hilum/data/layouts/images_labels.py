@@ -33,7 +33,8 @@ def read(folder: Path, settings: Settings) -> Dataset:
     """
     labels = images(folder / "labels", folder) if (folder / "labels").is_dir() else {}
     readings = [images(place, folder) for place in folder.glob("labels@?*") if place.is_dir()]
-    pictures = sources(folder / "images", set(labels).union(*readings), len(settings.channels))
+    named = set(labels).union(*readings, *_beside.names(folder, settings), _listed(folder))
+    pictures = sources(folder / "images", named, len(settings.channels))
     _beside.owned(folder / "labels", labels, set(pictures))
     more = _beside.items(folder, settings, pictures)
     boxes, names = _boxes(folder / "boxes.csv", set(pictures))
@@ -51,6 +52,13 @@ def read(folder: Path, settings: Settings) -> Dataset:
         settings = settings.model_copy(update={"classes": dict(enumerate(names, 1))})
     pairs = _pairs(folder / "pairs.csv", set(pictures))
     return _beside.described(Dataset("", folder, "", tuple(cases), settings, pairs))
+
+
+def _listed(folder: Path) -> set[str]:
+    """What the tables beside the images call cases."""
+    columns = {"boxes.csv": ("case",), "pairs.csv": ("fixed", "moving"), "cases.csv": ("case",)}
+    sheets = {name: table.sheet(folder / name) for name in columns if (folder / name).is_file()}
+    return {row[c] for name, sheet in sheets.items() for c in columns[name] if c in sheet.columns for row in sheet.rows}
 
 
 def _sheet(path: Path, columns: list[str]) -> table.Sheet:

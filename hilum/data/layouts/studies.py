@@ -1,6 +1,7 @@
 """A folder of DICOM studies, at any depth and under any names: every volume is a case, SEG objects are its labels."""
 
 import os
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from hilum.io._dicom.series import Triage, Volume, collision, looks_like_dicom, 
 
 CARD = {"about": "a folder of DICOM studies, with DICOM SEG as labels", "order": 35}
 # Before class_folders, which would take a patient's folder with a preview picture in it for a class.
+Series = tuple[str, str, str, Path | None]
+# Person, study, series, and the folder where a file names no series.
 
 
 def recognises(folder: Path) -> bool:
@@ -56,7 +59,11 @@ def read(folder: Path, settings: Settings) -> Dataset:
     passed over. cases.csv of the folder is read, by these names.
     """
     found = triage(folder)
-    cases = {volume.key: _case(found, volume) for volume in found.volumes}
+    series: dict[Series, list[Volume]] = defaultdict(list)
+    for volume in found.volumes:
+        if volume.kind == "volume":
+            series[_series(volume)].append(volume)
+    cases = {volume.key: _case(found, volume, series[_series(volume)]) for volume in found.volumes}
     labels: dict[str, list[Path]] = {}
     for file, kind in found.others:
         if kind == "segmentation":
@@ -78,7 +85,8 @@ def read(folder: Path, settings: Settings) -> Dataset:
     return _beside.chosen(_beside.described(Dataset("", folder, "", (*out, *_unread(found)), settings, aside=aside)))
 
 
-def _case(found: Triage, volume: Volume) -> Case:
+def _case(found: Triage, volume: Volume, kin: list[Volume]) -> Case:
+    """kin: the volumes of its series, itself among them."""
     attributes = {
         "study": digest(volume.study_uid, length=8) if volume.study_uid else "",
         "modality": volume.modality,
@@ -89,24 +97,23 @@ def _case(found: Triage, volume: Volume) -> Case:
     if volume.localiser:
         attributes["localiser"] = "yes"
     name = f"{volume.patient}/{volume.key}" if volume.patient else volume.key
-    return Case(name, volume.patient, {"image": _image(found, volume)}, attributes)
+    return Case(name, volume.patient, {"image": _image(found, volume, kin)}, attributes)
 
 
-def _image(found: Triage, volume: Volume) -> _source.FileSource:
+def _image(found: Triage, volume: Volume, kin: list[Volume]) -> _source.FileSource:
     """The files of the volume's series, those that could not be read too, and which of its volumes is meant."""
     # of the files of one person nobody sees any more that another one shares the id
     said = list(collision(volume.sharing))
     options: dict[str, Any] = {"said": said} if said else {}
     if volume.kind == "picture":
         return _files(volume.files, options)
-    kin = [one for one in found.volumes if one.kind == "volume" and _series(one) == _series(volume)]
     if len(kin) > 1:
         options["volume"] = volume.key
     lost = [file for file, _ in found.quarantined if may_belong(file, found.series_of.get(file, ""), volume)]
     return _files([*(file for one in kin for file in one.files), *lost], options)
 
 
-def _series(volume: Volume) -> tuple[str, str, str, Path | None]:
+def _series(volume: Volume) -> Series:
     alone = None if volume.series_uid else volume.files[0].parent
     return volume.person, volume.study_uid, volume.series_uid, alone
 

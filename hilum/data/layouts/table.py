@@ -33,7 +33,7 @@ def read(folder: Path, settings: Settings) -> Dataset:
     known: dict[str, int] = {}
     cases, parts = [], {}
     for line, row in zip(sheet.lines, sheet.rows, strict=True):
-        given = {role: row[role] for role in roles if row[role]}
+        given = {role: word for role in roles if (word := tables.told(row, role))}
         items, wrong = _items(folder.parent, given)
         name = row.get("case") or (_names.plain(stem(Path(next(iter(given.values()))))) if given else f"row{line}")
         wrong += _name_faults(name, known)
@@ -42,9 +42,9 @@ def read(folder: Path, settings: Settings) -> Dataset:
         if wrong:
             continue
         rest = {k: v for k, v in row.items() if k not in {*roles, "case", "patient", "class", "split"}}
-        cases.append(Case(name, row.get("patient", ""), items, rest, row.get("class") or None))
-        if row.get("split"):
-            parts[name] = row["split"]
+        cases.append(Case(name, tables.told(row, "patient"), items, rest, tables.told(row, "class") or None))
+        if part := tables.told(row, "split"):
+            parts[name] = part
     if faults:
         raise tables.refused(folder, faults)
     return _beside.chosen(Dataset("", folder, "", tuple(cases), settings, parts=parts))

@@ -1,0 +1,89 @@
+"""What looks like folders of classes and is none: masks beside the images, a folder for each patient."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hilum.core.image import Image
+from hilum.data.dataset import left_aside, open_dataset
+from hilum.io import dicom
+from tests.data.test_layouts import names, nii, png, refused
+
+
+def test_masks_beside_images_are_not_learned_as_images(tmp_path: Path) -> None:
+    """BUSI as it is published: every mask was one more image of its class."""
+    for klass in ("benign", "normal"):
+        for name in (f"{klass} (1)", f"{klass} (1)_mask", f"{klass} (1)_mask_1", f"{klass} (2)"):
+            png(tmp_path / klass / f"{name}.png")
+    error = refused(tmp_path)
+    assert error.code == "HIL-DATA-10" and "4 images" in error.seen and "benign (1)_mask" in error.seen
+    (tmp_path / "dataset.yaml").write_text("layout: class_folders\n")
+    assert len(open_dataset(tmp_path).cases) == 8, "who says so is believed"
+
+
+def test_names_with_mask_in_them_and_no_image_of_the_rest_are_images(tmp_path: Path) -> None:
+    for klass in ("face", "other"):
+        png(tmp_path / klass / "with_mask.png")
+        png(tmp_path / klass / "seg_7.png")
+    assert len(open_dataset(tmp_path).cases) == 4
+
+
+def test_a_folder_for_each_patient_is_no_class(tmp_path: Path) -> None:
+    """BraTS: as many classes as patients were learned, of their own segmentations too."""
+    for n in range(3):
+        for what in ("flair", "t1", "seg"):
+            nii(tmp_path / f"BraTS_{n}" / f"BraTS_{n}_{what}.nii.gz")
+    error = refused(tmp_path)
+    assert error.code == "HIL-DATA-10" and "_flair, _seg, _t1" in error.seen and "CSV" in str(error)
+
+
+@pytest.mark.parametrize("name", ["{0} ({1})", "{0}-{1}", "{0}_image{1}"])
+def test_images_called_like_their_class_and_a_number_are_of_a_class(tmp_path: Path, name: str) -> None:
+    for klass in ("benign", "malignant"):
+        for number in range(9):
+            png(tmp_path / klass / f"{name.format(klass, number)}.png")
+    assert {c.klass for c in open_dataset(tmp_path).cases} == {"benign", "malignant"}
+
+
+def test_bids_is_told_where_its_images_lie(tmp_path: Path) -> None:
+    nii(tmp_path / "sub-01" / "anat" / "sub-01_T1w.nii.gz")
+    error = refused(tmp_path)
+    assert error.code == "HIL-DATA-02" and "sub-01/anat" in error.seen and "CSV" in str(error)
+
+
+def test_folders_deeper_among_the_images_are_named(tmp_path: Path) -> None:
+    """Two hundred images of a second site in a folder of their own were gone without a word."""
+    for klass in ("glioma", "none"):
+        png(tmp_path / klass / "a.png")
+    png(tmp_path / "glioma" / "site2" / "b.png")
+    (tmp_path / "none" / "notes").mkdir()
+    found = open_dataset(tmp_path)
+    assert names(found) == ["glioma/a", "none/a"]
+    assert found.aside == ({"what": str(Path("glioma/site2")), "kind": "a folder, not read"},)
+    assert "site2" in left_aside(found)[0]
+
+
+def test_classes_of_dicom_have_a_way_out(tmp_path: Path) -> None:
+    for klass in ("benign", "malignant"):
+        volume = Image(np.full((1, 5, 6, 4), len(klass), np.int16), np.diag([-1.0, -1.0, 1.0, 1.0]))
+        dicom.write_series(tmp_path / klass, volume, {"Modality": "MR"})
+    error = refused(tmp_path, ("image", "class"))
+    assert error.code == "HIL-T10" and "layout: class_folders" in str(error)
+    (tmp_path / "dataset.yaml").write_text("layout: class_folders\n")
+    assert {c.klass for c in open_dataset(tmp_path, ("class",)).cases} == {"benign", "malignant"}
+
+
+@pytest.mark.parametrize("name", ["=HYPERLINK(x)", "a\x1b[2J", "a\nb"])
+def test_i12_a_class_has_a_usable_name(tmp_path: Path, name: str) -> None:
+    """Cases are called by it: a formula stood in worklist.csv, and a name that is no text ended in a traceback."""
+    png(tmp_path / name / "a.png")
+    png(tmp_path / "other" / "a.png")
+    assert refused(tmp_path).code == "HIL-I12"
+
+
+def test_i12_a_class_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    png(tmp_path / "malin" / "a.png")
+    os.rename(tmp_path / "malin", os.fsencode(tmp_path) + b"/malin\xe9")
+    assert refused(tmp_path).code == "HIL-I12"
