@@ -2,6 +2,7 @@
 
 import atexit
 import gc
+import io
 import json
 import shlex
 import signal
@@ -424,6 +425,12 @@ def main() -> None:
     """Run the command; an error becomes one sentence on stderr and exit code 2."""
     import logging
 
+    from hilum.cli import show
+
+    for stream in (sys.stdout, sys.stderr):
+        # a path that is no UTF-8 must not end a run that is done
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     # as the process ends Python would search all that PyTorch made for cycles, for nothing
     atexit.register(gc.freeze)
@@ -436,11 +443,17 @@ def main() -> None:
         print(f"hilum: {stop.words}.", file=sys.stderr)
         raise
     except HilumError as error:
-        print(f"hilum: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"hilum: {show.plain(' '.join(str(error).split()))}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
         words = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
-        print(f"hilum: {words}. Check the path, the rights and the space on the disk. [HIL-CORE-04]", file=sys.stderr)
+        remedy = "Check the path, the rights and the space on the disk. [HIL-CORE-04]"
+        print(f"hilum: {show.plain(words)}. {remedy}", file=sys.stderr)
+        sys.exit(2)
+    except MemoryError as error:
+        words = show.plain(str(error)) or "an allocation failed"
+        remedy = "Close other programs, or give less at once. [HIL-T07]"
+        print(f"hilum: The memory does not suffice ({words}). {remedy}", file=sys.stderr)
         sys.exit(2)
     finally:
         for number, handler in before.items():

@@ -56,14 +56,19 @@ def _table(rows: list[dict[str, Any]], title: str = "") -> None:
     from rich.text import Text
 
     columns = list(dict.fromkeys(k for row in rows for k in row))
-    table = Table(title=title or None)
+    table = Table(title=Text(plain(title)) if title else None)
     for column in columns:
         number = any(isinstance(r.get(column), int | float) for r in rows)
         table.add_column(column, justify="right" if number else "left")
     for row in rows:
-        table.add_row(*[Text(_cell(row.get(c))) for c in columns])
+        table.add_row(*[Text(plain(_cell(row.get(c)))) for c in columns])
     # a file or a pipe has no width of its own: give tables room there
     Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def plain(words: str) -> str:
+    """Text with everything that is not printable written out: names in data must not steer the terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in words)
 
 
 def _cell(value: Any) -> str:
@@ -152,7 +157,7 @@ def compared(found: dict[str, Any], out: Path) -> None:
     _table(rows, f"{found['task']} on {found['data']}, {found['headline']} ({found['better']} is better)")
     if found["sureness"]:
         _table(found["sureness"], "How sure the networks are; lower is better")
-    for sentence in found["sentences"] + found["auroc sentences"] + found["sureness sentences"]:
+    for sentence in found["sentences"] + found["notes"] + found["auroc sentences"] + found["sureness sentences"]:
         print(sentence)
     print(f"Open {out}/compare.html")
 
@@ -160,11 +165,13 @@ def compared(found: dict[str, Any], out: Path) -> None:
 def predicted(found: dict[str, Any], out: Path) -> None:
     """What was written and what failed."""
     for case, done in found["done"].items():
-        print(f"{case}: {', '.join(done['files'])}" + "".join(f" [warning: {w}]" for w in done["warnings"]))
+        print(plain(f"{case}: {', '.join(done['files'])}" + "".join(f" [warning: {w}]" for w in done["warnings"])))
     if found["failed"]:
         # of an input that is no case the sentence has the path
         rows = [f | {"case": Path(f["case"]).name if "input" in f else f["case"]} for f in found["failed"]]
         _table([{c: row[c] for c in ("case", "code", "why")} for row in rows], "No result")
+    for sentence in found.get("promises", ()):
+        print(sentence)
     print(f"{len(found['done'])} done, {len(found['failed'])} failed, in {out}. {found['intended_use']}")
 
 

@@ -75,7 +75,7 @@ class Plan(Strict):
     data: dict[str, Any] = Field(default_factory=dict)
     # most bytes of prepared cases that are kept; None: the store's own limit
     store_bytes: int | None = Field(default=None, ge=1)
-    # what the plan was fitted to; of no effect later
+    # what the plan was fitted to; later only its memory_cap counts, for the calibration after training
     machine: dict[str, Any] = Field(default_factory=dict)
     minutes: float | None = Field(default=None, gt=0)
     steps: int | None = Field(default=None, ge=1)
@@ -90,6 +90,14 @@ class Plan(Strict):
         if len({c.value for c in value}) < len(value) or len({c.name for c in value}) < len(value):
             raise ValueError("a value or a name is there twice")
         if run := [c.name for c in value if is_formula(c.name)]:
+            raise ValueError(f"{run[0][:20]!r} is a formula to a spreadsheet, not a name")
+        return value
+
+    @field_validator("channels")
+    @classmethod
+    def _names(cls, value: list[str]) -> list[str]:
+        """They stand in the tables of results too."""
+        if run := [name for name in value if is_formula(name)]:
             raise ValueError(f"{run[0][:20]!r} is a formula to a spreadsheet, not a name")
         return value
 

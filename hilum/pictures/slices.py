@@ -104,16 +104,17 @@ def slice_of(
     affine: Array | None = None,
     labels: bool = False,
 ) -> Array:
-    """One slice, upright and with square pixels: (H, W), or (H, W, 3) for images of three channels.
+    """One slice, upright and with square pixels: (H, W), or (H, W, 3) for pictures of three channels.
 
-    array: (*space) or (C, *space); `spacing` (mm per voxel) tells which, by its length. With other channel counts the
-    first is shown. axis, index: which slice of a volume; ignored in 2-D. labels: never mix values (masks and label
-    maps); bool arrays are treated so anyway.
+    array: (*space) or (C, *space); `spacing` (mm per voxel) tells which, by its length. Of other channel counts, and of
+    volumes whose three channels are no colours (not uint8: T1, T2 and FLAIR, say), the first is shown. axis, index:
+    which slice of a volume; ignored in 2-D. labels: never mix values (masks and label maps); bool arrays are treated so
+    anyway.
     """
     array, dims = np.asarray(array), len(spacing)
     if array.ndim not in (dims, dims + 1):
         raise ValueError(f"{len(spacing)} spacings do not fit an array of shape {array.shape}")
-    if array.ndim == dims + 1 and array.shape[0] == 3:
+    if array.ndim == dims + 1 and array.shape[0] == 3 and (dims == 2 or array.dtype == np.uint8):
         kind = array.dtype
         channels = [slice_of(c, axis, index, spacing, affine, labels) for c in array]
         stacked = np.stack(channels, axis=-1)

@@ -38,7 +38,7 @@ def opened(folder: Path, key: str, run: Run, coarse: Run | None = None) -> Itera
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with locked(folder):
-            record = _known(folder, key) or _begun(folder, key, run, coarse)
+            record = _known(folder, key, run) or _begun(folder, key, run, coarse)
             for part in folder.glob(f"{UNFINISHED}*"):
                 part.unlink()
             try:
@@ -51,7 +51,7 @@ def opened(folder: Path, key: str, run: Run, coarse: Run | None = None) -> Itera
             folder.rmdir()
 
 
-def _known(folder: Path, key: str) -> dict[str, Any] | None:
+def _known(folder: Path, key: str, run: Run) -> dict[str, Any] | None:
     """The record that is there; None in an empty folder."""
     path = folder / NAME
     if path.is_file():
@@ -59,9 +59,9 @@ def _known(folder: Path, key: str) -> dict[str, Any] | None:
             known: Any = json.loads(path.read_text(encoding="utf-8"))
         except ValueError:
             known = None
-        if not isinstance(known, dict) or known.get("key") != key:
-            raise _other(folder)
-        return known
+        if isinstance(known, dict) and known.get("key") == key:
+            return known
+        raise _of_others(folder, known, run)
     if _held(folder):
         raise _other(folder)
     return None
@@ -84,6 +84,17 @@ def _held(folder: Path) -> list[str]:
     """What lies in the folder beside the record, its lock and files that were never finished."""
     own = (NAME, LOCK)
     return sorted(p.name for p in folder.iterdir() if p.name not in own and not p.name.startswith(UNFINISHED))
+
+
+def _of_others(folder: Path, known: Any, run: Run) -> HilumError:
+    """What sets the results in the folder apart from those of this call."""
+    try:
+        theirs, own = dict(known["model"]["hashes"]), run.hashes()
+    except (TypeError, KeyError, ValueError):
+        return _other(folder)
+    changed = sorted(name for name in theirs.keys() | own.keys() if theirs.get(name) != own.get(name))
+    why = f"another model or an earlier state of it ({', '.join(changed)} differ)" if changed else "other options"
+    return HilumError("HIL-CORE-03", f"{folder} holds results of {why}", "Choose another --out")
 
 
 def _other(folder: Path) -> HilumError:

@@ -34,13 +34,15 @@ def thumbnail(image: Image, label: Array | None = None) -> Array:
             axis = geometry.axes_to_ras(image.affine)[0][2]
         index = image.shape[axis] // 2
     place = (axis, index, image.spacing, image.affine)
-    picture = slices.slice_of(image.array[:3] if len(image.array) >= 3 else image.array[:1], *place)
+    several = len(image.array) < 3 or "channel_files" in image.meta or (image.dims == 3 and len(image.array) > 3)
+    picture = slices.slice_of(image.array[:1] if several else image.array[:3], *place)
     whole = picture.dtype == np.uint8 and picture.ndim == 3
     shown = draw.rgb(picture if whole else slices.window(picture))
     if label is not None:
         mask = slices.slice_of(label, *place, labels=True)
         if mask.shape == shown.shape[:2]:
-            shown = draw.overlay(shown, _ranked(mask))
+            # one value has one colour on the whole page
+            shown = draw.overlay(shown, mask)
     step = max(1, -(-max(shown.shape[:2]) // SIDE))
     return _squared(shown[::step, ::step])
 
@@ -52,15 +54,6 @@ def _squared(picture: Array) -> Array:
     out = np.zeros((side, side, 3), np.uint8)
     top, left = (side - height) // 2, (side - width) // 2
     out[top : top + height, left : left + width] = picture
-    return out
-
-
-def _ranked(mask: Array) -> Array:
-    """Label values as 1, 2, 3 ... so that colours differ, whatever the values are."""
-    values = [v for v in np.unique(mask) if v != 0]
-    out = np.zeros(mask.shape, np.int32)
-    for rank, value in enumerate(values, 1):
-        out[mask == value] = rank
     return out
 
 

@@ -4,11 +4,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from hilum.core import catalogue, geometry
 from hilum.core.errors import HilumError
 from hilum.core.image import Image
 from hilum.core.progress import Progress, quiet
 from hilum.io import open as open_image
+from hilum.planning import machine
 from hilum.prepare import regrid
 
 
@@ -43,11 +46,22 @@ def resample(
     else:
         assert wanted is not None
         target = regrid.at_spacing(image, wanted, str(path))
+    _fits(len(image.array) * int(np.prod(target.shape, dtype=object)))
     made, facts = regrid.onto(image, target, labels=labels, called=str(path), progress=progress)
     module.write(out, made)
     goal = _about(target) | ({"like": str(like)} if like is not None else {})
     record = {"from": {"path": str(path)} | _about(source), "to": goal} | facts
     return record | {"warnings": list(made.warnings), "written": str(out)}
+
+
+def _fits(voxels: int) -> None:
+    """Refuse (HIL-PREP-02) a new grid that the free memory does not hold, as float32 and once more for writing."""
+    needed, free = 2 * 4 * voxels, machine.memory()[1]
+    if needed > free:
+        raise HilumError(
+            "HIL-PREP-02", f"The new grid needs about {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free",
+            "Give larger steps, or close other programs",
+        )  # fmt: skip
 
 
 def _volume(path: Path, labels: bool) -> Image:

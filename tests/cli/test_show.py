@@ -88,6 +88,21 @@ def test_a_doubt_below_the_limit_is_not_called_accepted(capsys: pytest.CaptureFi
     assert capsys.readouterr().out == "a:\nAccepted: nothing.\n"
 
 
+def test_notes_of_a_comparison_are_told_where_nobody_opens_the_page(capsys: pytest.CaptureFixture[str]) -> None:
+    found = {"task": "detect", "data": "scans", "headline": "ap50", "better": "higher", "sureness": []}
+    found |= {"rows": [{"net": "a", "ap50": 0.5}], "sentences": ["One."], "notes": ["Two."]}
+    show.compared(found | {"auroc sentences": [], "sureness sentences": []}, Path("there"))
+    assert capsys.readouterr().out.splitlines()[-3:] == ["One.", "Two.", "Open there/compare.html"]
+
+
+def test_what_is_promised_is_told_with_the_results(capsys: pytest.CaptureFixture[str]) -> None:
+    found = {"done": {"a": {"files": ["a.png"], "warnings": []}}, "failed": [], "intended_use": "Research."}
+    show.predicted(found | {"promises": ["Promise: as was learned."]}, Path("there"))
+    assert capsys.readouterr().out.splitlines()[1] == "Promise: as was learned."
+    show.predicted(found, Path("there"))
+    assert "Promise" not in capsys.readouterr().out
+
+
 def test_failures_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     done = {"a": {"files": ["a.nii.gz"], "warnings": ["odd"]}}
     found = {"done": done, "failed": [{"case": "b", "code": "HIL-X", "why": "bad"}], "intended_use": "Research."}
@@ -118,3 +133,10 @@ def test_zoo_measured_and_through_the_command_line(hilum: Any) -> None:
 def test_zoo_of_an_unknown_task(hilum: Any) -> None:
     code, out, err = hilum("zoo", "--task", "segmnt")
     assert (code, out) == (2, "") and "segment" in err and err.strip().endswith("[HIL-CORE-02]")
+
+
+def test_titles_are_no_markup_and_nothing_steers_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    show._table([{"case": "a\x1b[2Jb", "file": 20 * "x"}], "label[new].nii.gz")
+    out = capsys.readouterr().out
+    assert "label[new].nii.gz" in out and "\x1b" not in out and "a\\x1b[2Jb" in out
+    assert show.plain("M\udcfcller") == "M\\udcfcller"

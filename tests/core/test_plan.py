@@ -55,7 +55,7 @@ def test_an_unknown_key_is_refused_with_near_names() -> None:
         {"normalisation": []}, {"normalisation": [{"scheme": "magic"}]}, {"format": 2}, {"minutes": float("nan")},
         {"wrappers": ["private"]}, {"networks": []}, {"classes": [{"value": "x", "name": "y"}]},
         {"classes": [{"value": 1, "name": "x"}, {"value": 2, "name": "x"}]},
-        {"classes": [{"value": 1, "name": "=HYPERLINK(1)"}]},
+        {"classes": [{"value": 1, "name": "=HYPERLINK(1)"}]}, {"channels": ["=HYPERLINK(1)"]},
     ],
     ids=str,
 )  # fmt: skip

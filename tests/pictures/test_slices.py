@@ -102,3 +102,12 @@ def test_the_field_on_a_slice_points_where_the_picture_moves(axis):
     shift = flat[:, 0, 0].astype(int)
     seen = np.roll(slice_of(volume, axis, 5, spacing), -shift, axis=(0, 1))
     assert np.array_equal(seen, slice_of(moved, axis, 5, spacing))
+
+
+def test_three_contrasts_of_a_volume_are_no_colours() -> None:
+    """T1, T2 and FLAIR once were the red, green and blue of a picture under the colours of the classes."""
+    contrasts = np.random.default_rng(0).random((3, 6, 8, 4), np.float32)
+    assert slice_of(contrasts, 2, 1, (1.0, 1.0, 1.0)).ndim == 2
+    colours = (255 * contrasts).astype(np.uint8)
+    assert slice_of(colours, 2, 1, (1.0, 1.0, 1.0)).shape[-1] == 3
+    assert slice_of(contrasts[..., 0], 0, 0, (1.0, 1.0)).shape[-1] == 3

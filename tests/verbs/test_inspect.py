@@ -13,6 +13,7 @@ from hilum.core.errors import HilumError
 from hilum.core.findings import Mask
 from hilum.core.image import Image
 from hilum.io import dicom, nifti, raster
+from hilum.verbs import _sheet
 from hilum.verbs import inspect as verb
 from hilum.verbs.inspect import inspect
 
@@ -212,3 +213,21 @@ def test_what_lies_beside_the_cases_is_named(tmp_path: Path, hilum: Any) -> None
     (tmp_path / "d" / "notes.txt").write_text("x")
     assert [one["what"] for one in inspect(tmp_path / "d")["aside"]] == ["more", "notes.txt"]
     assert "not read as images: more, notes.txt" in hilum("inspect", tmp_path / "d")[1]
+
+
+def test_one_value_has_one_colour_on_the_whole_page() -> None:
+    """A slice that showed the tumour alone had it in the colour of the liver."""
+    image = Image(np.full((1, 40, 40), 90, np.uint8))
+    label = np.zeros((40, 40), np.int32)
+    label[5:30, 5:30] = 2
+    alone = _sheet.thumbnail(image, label)
+    label[32:38, 32:38] = 1
+    both = _sheet.thumbnail(image, label)
+    middle = (17 * len(alone) // 40, 17 * len(alone) // 40)
+    assert (alone[middle] == both[middle]).all()
+
+
+def test_contrasts_of_a_volume_are_no_colours() -> None:
+    image = Image(np.random.default_rng(0).random((4, 12, 10, 8), np.float32), np.eye(4))
+    picture = _sheet.thumbnail(image)
+    assert (picture[..., 0] == picture[..., 1]).all() and (picture[..., 0] == picture[..., 2]).all()

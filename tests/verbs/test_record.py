@@ -395,3 +395,15 @@ def test_t01_a_call_that_was_killed_goes_on(run: Path, images: Path, tmp_path: P
     assert (out / "head_000.nii.gz").read_bytes() == first
     for n in (1, 2):
         assert (out / f"head_{n:03d}.nii.gz").read_bytes() == (whole / f"head_{n:03d}.nii.gz").read_bytes()
+
+
+def test_what_sets_two_calls_apart_is_said(run: Path, images: Path, tmp_path: Path) -> None:
+    """After a calibration the same call was refused, and told to be repeated."""
+    out = tmp_path / "out"
+    own = shutil.copytree(run, tmp_path / "own")
+    predict.predict(own, [images], out)
+    with pytest.raises(HilumError, match="other options"):
+        predict.predict(own, [images], out, maps=True)
+    (own / "calibration.json").write_text(json.dumps(json.loads((own / "calibration.json").read_text()), indent=4))
+    with pytest.raises(HilumError, match=r"calibration\.json differ.*another --out"):
+        predict.predict(own, [images], out)

@@ -152,3 +152,10 @@ def test_the_command_prints_the_record(scan: Path, tmp_path: Path, hilum: Callab
     assert found == 2 and not shown and err.strip().endswith("[HIL-CORE-03]")
     found, shown, _ = hilum("resample", "--help")
     assert found == 0 and "Example: hilum resample" in " ".join(shown.split())
+
+
+def test_t07_a_grid_beyond_the_memory_is_refused(scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hilum.planning.machine.memory", lambda: (10**9, 10_000))
+    with pytest.raises(HilumError, match=r"0\.0 GB are free.*HIL-PREP-02"):
+        hilum.resample(scan, tmp_path / "out.nii.gz", spacing="0.5")
+    assert not (tmp_path / "out.nii.gz").exists()
