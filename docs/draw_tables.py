@@ -31,7 +31,7 @@ MEANING = {
     "options": "the task's own settings, see below",
     "learning": "the regime's own settings, see below",
     "store_bytes": "the most that prepared cases may take in memory; none: 4 GB",
-    "machine": "what the plan was fitted to: cores, memory, measured speed; of no effect later",
+    "machine": "what the plan was fitted to: cores, memory, measured speed; later only `memory_cap` counts",
     "data": "name, layout, grouping, label mapping, terms and fingerprint of the data",
     "minutes": "asked for; turned into `steps` by a short timing",
     "steps": "what is trained and resumed by; frozen once written",

@@ -69,10 +69,12 @@ def warp_labels(labels: "Tensor", displacement: "Tensor", values: list[int]) -> 
     return lookup[winner]
 
 
-def resize(array: np.ndarray[Any, Any], shape: tuple[int, ...], mode: str = "linear") -> np.ndarray[Any, Any]:
+def resize(
+    array: np.ndarray[Any, Any], shape: tuple[int, ...], mode: str = "linear", smooth: bool = True
+) -> np.ndarray[Any, Any]:
     """(C, *space) to (C, *shape), float32; mode "linear" or "nearest". Shrinking by "linear" is smoothed first.
 
-    Smoothing: pictures use the antialiased filter of torch (2-D); volumes a Gaussian of sigma 0.5*(factor - 1). Volumes
+    smooth: off, it is not. Smoothing: pictures use the antialiased filter of torch (2-D); volumes a Gaussian of sigma 0.5*(factor - 1). Volumes
     of any type and order in memory are taken as they lie, some slices at a time: no copy of the whole is made. A value
     that is not finite reaches what lies near it, as with any interpolation.
     """
@@ -82,15 +84,15 @@ def resize(array: np.ndarray[Any, Any], shape: tuple[int, ...], mode: str = "lin
     if array.shape[1:] == tuple(shape):
         return np.ascontiguousarray(array, dtype=np.float32)
     if mode == "linear" and len(shape) == 3:
-        return _separable(array, tuple(shape))
+        return _separable(array, tuple(shape), smooth)
     tensor = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))[None]
     if mode == "nearest":
         return functional.interpolate(tensor, size=tuple(shape), mode="nearest-exact")[0].numpy()
-    out = functional.interpolate(tensor, size=tuple(shape), mode="bilinear", align_corners=False, antialias=True)
+    out = functional.interpolate(tensor, size=tuple(shape), mode="bilinear", align_corners=False, antialias=smooth)
     return out[0].numpy()
 
 
-def _separable(array: np.ndarray[Any, Any], shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+def _separable(array: np.ndarray[Any, Any], shape: tuple[int, ...], smooth: bool = True) -> np.ndarray[Any, Any]:
     """(C, i, j, k) to (C, *shape): one small matrix per axis, the slices that lie together in memory at a time."""
     import torch
 
@@ -98,7 +100,8 @@ def _separable(array: np.ndarray[Any, Any], shape: tuple[int, ...]) -> np.ndarra
     order = np.argsort(-np.abs(array.strides[1:]), kind="stable")
     lying, wanted = array.transpose(0, *(order + 1)), [shape[a] for a in order]
     sizes = lying.shape[1:]
-    slow, *rest = [None if n == m else torch.from_numpy(_matrix(n, m)) for n, m in zip(sizes, wanted, strict=True)]
+    lines = [None if n == m else _matrix(n, m, smooth) for n, m in zip(sizes, wanted, strict=True)]
+    slow, *rest = [None if line is None else torch.from_numpy(line) for line in lines]
     out = torch.zeros((len(array), *shape))
     turned = out.permute(0, *(order + 1).tolist())
     step = max(1, SLAB // max(1, array.size // sizes[0]))
@@ -113,7 +116,7 @@ def _separable(array: np.ndarray[Any, Any], shape: tuple[int, ...]) -> np.ndarra
             low, high = int(rows[0]), int(rows[-1]) + 1
             turned[:, low:high] += (slow[low:high, here] @ slab.flatten(2)).unflatten(2, slab.shape[2:])
     if array.dtype.kind == "f" and not bool(out.isfinite().all()):
-        return _spoilt(array, shape)
+        return _spoilt(array, shape, smooth)
     return out.numpy()
 
 
@@ -133,14 +136,14 @@ def _along(slab: "Tensor", matrix: "Tensor | None", axis: int) -> "Tensor":
     return slab if matrix is None else torch.tensordot(matrix, slab, dims=([1], [axis])).movedim(0, axis)
 
 
-def _matrix(old: int, new: int) -> np.ndarray[Any, Any]:
+def _matrix(old: int, new: int, smooth: bool = True) -> np.ndarray[Any, Any]:
     """(new, old) float32: smoothing where it shrinks, then linear interpolation, both with the edge repeated."""
     low, high, share = between(old, new)
     matrix = np.zeros((new, old))
     rows = np.arange(new)
     np.add.at(matrix, (rows, low), 1 - share)
     np.add.at(matrix, (rows, high), share)
-    return (matrix @ _blurred(old, 0.5 * (old / new - 1)) if smoothed(old, new) else matrix).astype(np.float32)
+    return (matrix @ _blurred(old, 0.5 * (old / new - 1)) if smooth and smoothed(old, new) else matrix).astype(np.float32)
 
 
 def _blurred(size: int, sigma: float) -> np.ndarray[Any, Any]:
@@ -163,13 +166,14 @@ def smoothed(old: int, new: int) -> bool:
     return int(4 * max(0.0, 0.5 * (old / new - 1)) + 0.5) > 0
 
 
-def _spoilt(array: np.ndarray[Any, Any], shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+def _spoilt(array: np.ndarray[Any, Any], shape: tuple[int, ...], smooth: bool = True) -> np.ndarray[Any, Any]:
     """The same for values that are not all finite, which a sum of products would spread along whole lines."""
     import torch
     from scipy.ndimage import gaussian_filter
     from torch.nn import functional
 
-    sigma = [0.5 * (o / n - 1) if smoothed(o, n) else 0.0 for o, n in zip(array.shape[1:], shape, strict=True)]
+    pairs = list(zip(array.shape[1:], shape, strict=True))
+    sigma = [0.5 * (o / n - 1) if smooth and smoothed(o, n) else 0.0 for o, n in pairs]
     whole = np.ascontiguousarray(array, dtype=np.float32)
     if any(sigma):
         whole = np.stack([gaussian_filter(channel, sigma, mode="nearest") for channel in whole])

@@ -155,7 +155,7 @@ def exact(plan: Plan) -> Iterator[None]:
             raise
         raise HilumError(
             "HIL-LEARN-07", f"{words[0]} has no form that gives the same bits every time here",
-            "Train without learning.deterministic, with another network, or with --accelerator cpu",
+            "Train without learning.deterministic, with another network or loss, or with --accelerator cpu",
         ) from error  # fmt: skip
     finally:
         torch.use_deterministic_algorithms(before)

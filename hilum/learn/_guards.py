@@ -22,6 +22,10 @@ FLAT, WILD = "the same everywhere", "out of range after normalisation"
 AGAIN = 1.0
 # Seconds after which another signal is a second one.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
+STATE = "checkpoint.safetensors"
+# What a run goes on from, in its folder.
+SHORT = ("out of memory", "can't allocate memory", "alloc_failed")
+# How PyTorch and CUDA's libraries say that memory ran out.
 
 
 class Signals:
@@ -66,7 +70,7 @@ class Stamps:
             more = f" and {len(words) - 3} more" if len(words) > 3 else ""
             raise HilumError(
                 "HIL-T11", f"Data changed during training: {', '.join(words[:3])}{more}",
-                "Put the files back and go on with --resume, or train anew on the new ones",
+                "Put the files back and go on with --resume, if a state was saved; or train anew on the new ones",
             )  # fmt: skip
 
 
@@ -86,18 +90,19 @@ def disk(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in FULL:
             raise
-        raise HilumError(
-            "HIL-T02", f"{folder} can not be written ({error.strerror})",
-            "The state saved before is whole: make room and go on with --resume",
-        ) from error  # fmt: skip
+        raise _unwritten(folder, str(error.strerror)) from error
     except Exception as error:
         # safetensors wraps what the system said into an error of its own
         if type(error).__name__ != "SafetensorError" or "os error" not in str(error):
             raise
-        raise HilumError(
-            "HIL-T02", f"{folder} can not be written ({error})",
-            "The state saved before is whole: make room and go on with --resume",
-        ) from error  # fmt: skip
+        raise _unwritten(folder, str(error)) from error
+
+
+def _unwritten(folder: Path, why: str) -> HilumError:
+    """A run without any saved state is taken back, and can not go on."""
+    saved = (folder / STATE).is_file()
+    remedy = "The state saved before is whole: make room and go on with --resume" if saved else "Make room, train again"
+    return HilumError("HIL-T02", f"{folder} can not be written ({why})", remedy)
 
 
 @contextlib.contextmanager
@@ -107,12 +112,14 @@ def memory(what: str, device: str = "cpu") -> Iterator[None]:
         yield
     except (MemoryError, RuntimeError) as error:
         words = str(error).lower()
-        short = isinstance(error, MemoryError) or "out of memory" in words or "can't allocate memory" in words
+        short = isinstance(error, MemoryError) or any(one in words for one in SHORT)
         if not short:
             raise
         less = "Lower" if device == "cuda" else "Plan with --memory for less, or lower"
         raise HilumError(
-            "HIL-T07", f"Memory ran out {what}", f"{less} plan.batch or plan.patch; saved steps go on with --resume"
+            "HIL-T07",
+            f"Memory ran out {what}",
+            f"{less} plan.batch or plan.patch; a state that was saved goes on with --resume",
         ) from error
 
 

@@ -23,8 +23,8 @@ from hilum.tasks._task import Batch, Task
 
 log = logging.getLogger(__name__)
 
-SPARING, QUICK = 20, 0.5
-# A state is saved at a round, unless saving takes over half a second and a twentieth of the time since the last one.
+SPARING, QUICK = 20, 0.1
+# A state is saved at a round, unless that takes over a tenth of a second and a twentieth of the time since the last.
 SKIPPED = 5
 # Updates of one optimiser in a row whose gradient is no number and which are left out before the run stops.
 
@@ -59,6 +59,7 @@ class Training:
         self.sizes: dict[str, int] = {}
         self.odd: dict[str, str] = {}
         self.record = Record(folder, self.plan, self.leads, track)
+        self.signals = _guards.Signals()
 
     def fresh(self) -> State:
         """Networks and optimisers from the seed (and what they start from), on the device."""
@@ -90,7 +91,8 @@ class Training:
         if resume:
             begin = self._restore(state)
         # stopped early or gone on with after its last step, a run is done as it is
-        done = bool(state.memory.get("stopped")) or begin >= (self.plan.steps or 1)
+        over = begin >= (self.plan.steps or 1) and not self._owes(state, begin)
+        done = bool(state.memory.get("stopped")) or over
         self.record.begin(begin, self.plan, state.memory.get("best"), done)
         if not done:
             self._steps(state, begin)
@@ -105,7 +107,8 @@ class Training:
             self.plan = self.plan.model_copy(update={"data": self.plan.data | told})
         _pace.dry_step(self)
         if self.plan.steps is None:
-            steps = _pace.steps_for(self, self.plan.minutes or 1.0)
+            with _guards.memory("while steps were timed", self.fabric.device.type):
+                steps = _pace.steps_for(self, self.plan.minutes or 1.0)
             self.plan = self.plan.model_copy(update={"steps": steps})
         if self.leads:
             self.plan.write(self.folder / "plan.json")
@@ -205,14 +208,16 @@ class Training:
     def _steps(self, state: State, begin: int) -> None:
         """Steps begin..planned; every round of them validates, draws the curve and saves."""
         steps = self.plan.steps or 1
-        every = _batches.every(self.plan)
         state.learn()
         batches = _batches.ahead(self.task, self.store, self.parts["train"], self.plan, begin, steps)
         last = self.saved_at = time.monotonic()
         self.saving = 0.0
         device = self.fabric.device.type
-        with _guards.Signals() as signals, _guards.memory("while training", device), closing(batches), self._stamped():
-            for k, batch, ids in batches:
+        with self.signals, _guards.memory("while training", device), closing(batches), self._stamped():
+            if self._owes(state, begin):
+                self._round(state, begin)
+                last = time.monotonic()
+            for k, batch, ids in () if state.memory.get("stopped") else batches:
                 self.record.spent["wait"] += time.monotonic() - last
                 if k == 0:
                     # there is something to resume from as soon as the data have given a first batch
@@ -221,18 +226,29 @@ class Training:
                     losses = self.step(state, batch, k, ids)
                 self._sum(state, losses)
                 self.progress("train", k + 1, steps, " ".join(f"{n} {v:.3f}" for n, v in losses.items()))
-                if (k + 1) % every == 0 or k + 1 == steps:
+                if self._owes(state, k + 1):
                     self._round(state, k + 1)
-                if signal := _device.largest(signals.seen or 0, self.fabric):
-                    # as at a round: of data that changed nothing is saved, and the state before can be gone on from
-                    self.stamps.check()
-                    self._save(state, k + 1)
-                    # who saves is still at it: the first process to end makes the others end
-                    self.fabric.barrier()
-                    raise Stopped(signal, f"after step {k + 1}; the state is saved, go on with --resume")
+                self._heed(state, k + 1)
                 if state.memory.get("stopped"):
                     break
                 last = time.monotonic()
+
+    def _owes(self, state: State, step: int) -> bool:
+        """Whether a round is due after so many steps: its losses are summed, and not yet shown."""
+        due = step % _batches.every(self.plan) == 0 or step == self.plan.steps
+        return due and "counted" in state.memory
+
+    def _heed(self, state: State, step: int) -> None:
+        """End with the state saved where a signal has come."""
+        signal = _device.largest(self.signals.seen or 0, self.fabric)
+        if not signal:
+            return
+        # as at a round: of data that changed nothing is saved, and the state before can be gone on from
+        self.stamps.check()
+        self._save(state, step)
+        # who saves is still at it: the first process to end makes the others end
+        self.fabric.barrier()
+        raise Stopped(signal, f"after step {step}; the state is saved, go on with --resume")
 
     @contextmanager
     def _stamped(self) -> Iterator[None]:
@@ -259,13 +275,15 @@ class Training:
         pictures: list[tuple[Array, str]] = []
         if self.parts["val"]:
             with self.record.spend("validate"):
-                losses, counts, ids, pictures = self.validated(state, self.parts["val"])
+                losses, counts, ids, pictures = self.validated(state, self.parts["val"], step)
             # several processes must decide alike, and so by what the first one saw
             losses, counts = self.fabric.broadcast((losses, counts))
             shown, score = _judge.rate(state, losses, counts)
             row |= {f"val {n}": round(v, 6) for n, v in shown.items()}
             _judge.check_collapse(state, step, counts, ids)
             _judge.keep_best(state, step, score)
+        # shown: until here a round that is broken off is owed
+        del state.memory["sums"], state.memory["counted"]
         done = step == self.plan.steps
         if not done and _judge.weary(state, step):
             log.info("no better validation since step %d: stopped at %d", state.memory["best"]["step"], step)
@@ -275,8 +293,13 @@ class Training:
         if done or state.memory.get("stopped") or not spared:
             self._save(state, step)
 
-    def validated(self, state: State, cases: list[Case]) -> tuple[list[dict[str, float]], list[Any], list[str], Any]:
-        """Losses and counts of every validation batch, the cases, and pictures of the first ones."""
+    def validated(
+        self, state: State, cases: list[Case], step: int | None = None
+    ) -> tuple[list[dict[str, float]], list[Any], list[str], Any]:
+        """Losses and counts of every validation batch, the cases, and pictures of the first ones.
+
+        step: of a round, which a signal breaks off between two batches: it may be long, and who sent it may not wait.
+        """
         import torch
 
         losses, counts, ids = list[dict[str, float]](), list[Any](), list[str]()
@@ -285,6 +308,8 @@ class Training:
         _device.let_go()
         with torch.no_grad(), state.judged() as judged:
             for number, (batch, names) in enumerate(_batches.check(self.task, self.store, cases, self.plan)):
+                if step is not None:
+                    self._heed(state, step)
                 torch.manual_seed(number)
                 sent = _device.sent(batch, self.plan, self.fabric)
                 found, counted, outputs = self.regime.validate(judged, sent)

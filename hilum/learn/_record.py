@@ -77,7 +77,7 @@ class Record:
 
     def row(self, state: State, step: int) -> dict[str, Any]:
         """What training gave since the last round: step, seconds so far, the highest rate, mean losses."""
-        counted, sums = state.memory.pop("counted"), state.memory.pop("sums")
+        counted, sums = state.memory["counted"], state.memory["sums"]
         rate = max(g["lr"] for o in state.optimisers.values() for g in o.param_groups)
         seconds = round(self.earlier + time.monotonic() - self.began, 2)
         found: dict[str, Any] = {"step": step, "seconds": seconds, "rate": float(f"{rate:.6g}")}

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from hilum.core import catalogue
 from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.core.plan import Plan
@@ -59,7 +60,7 @@ def check(made: dict[str, Any] | None, plan: Plan, devices: int, accepted: bool,
             "Train anew into another folder",
         )  # fmt: skip
     before, now = (
-        {k: v for k, v in p.items() if k != "versions"} for p in (made["plan"], plan.model_dump(mode="json"))
+        {k: v for k, v in p.items() if k != "versions"} for p in (_today(made["plan"]), plan.model_dump(mode="json"))
     )
     if words := differences(before, now):
         raise HilumError(
@@ -74,6 +75,17 @@ def check(made: dict[str, Any] | None, plan: Plan, devices: int, accepted: bool,
             "HIL-T04", f"The saved state was made otherwise: {'; '.join(words)}",
             "Go back to that, or accept that the result is not the uninterrupted one: --accept T04",
         )  # fmt: skip
+
+
+def _today(plan: dict[str, Any]) -> dict[str, Any]:
+    """A plan of before with the settings that came since, which had no other value than today's default."""
+    try:
+        known = Plan.model_validate(plan)
+        learning = catalogue.load("hilum.learn", known.regime).Learning.model_validate(known.learning)
+    except ValueError:
+        # it holds what is not there any more, which is then shown
+        return plan
+    return known.model_copy(update={"learning": learning.model_dump()}).model_dump(mode="json")
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:

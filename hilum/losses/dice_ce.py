@@ -21,7 +21,9 @@ CARD = {
 def cross_entropy(logits: Tensor, target: Tensor, ignore: int | None = None) -> Tensor:
     """Mean of -log p(true class) over the voxels that are not `ignore`; 0 if there is none. Shapes as `dice`."""
     index = -100 if ignore is None else ignore
-    total = functional.cross_entropy(wide(logits), target.long(), ignore_index=index, reduction="sum")
+    # CUDA's own sum over voxels is not the same every time, and refused where learning.deterministic asks for it
+    reduction = "none" if logits.is_cuda else "sum"
+    total = functional.cross_entropy(wide(logits), target.long(), ignore_index=index, reduction=reduction).sum()
     return summed(total) / summed((target != index).sum().to(total.dtype)).clamp_min(1)
 
 

@@ -26,13 +26,20 @@ STEPS, LONGER = 500, 8
 SHORT, SHORT_STEPS = 2.0, 2000
 # Runs of so few minutes get networks so small that they stay well below the measured speed: predicted steps that they
 # must see.
+HOLD = 30
+# Predicted steps that minutes hold which a refusal names: the ten that training wants at least, about as many that are
+# tried, timed and validated beside them, and the rest for what no arithmetic predicts.
 SHARES = (1.0, 0.5, 0.25)
 # Of the usual size of a sample, tried in this order.
 LEAST_STORE = 64 << 20
+LEAST_PUBLISHED = 2
+# Samples of a batch: nnU-Net plans no fewer.
 ROOM = {2: 64, 3: 16}
 # Voxels that a patch may have along an axis however small the images are: less can not be pooled.
 
 Build = Callable[[Budget], Plan]
+Speed = Callable[[Plan], float]
+# GFLOP/s of this machine in the precision of a plan.
 
 
 @dataclass(frozen=True)
@@ -44,14 +51,14 @@ class Shaped:
     seconds: float | None = None
 
 
-def by_minutes(build: Build, budget: Budget, gflops: float | None) -> Shaped:
+def by_minutes(build: Build, budget: Budget, speed: Speed | None) -> Shaped:
     """The widest plan that sees STEPS in the minutes; if none does, the narrowest with smaller samples.
 
     Without a known speed or minutes, and for a published plan, the budget stays as it is.
     """
-    if gflops is None or budget.minutes is None or budget.published:
+    if speed is None or budget.minutes is None or budget.published:
         plan = build(budget)
-        return Shaped(plan, budget, None if gflops is None else _seconds(plan, gflops))
+        return Shaped(plan, budget, None if speed is None else step_seconds(plan, speed))
     tried = [replace(budget, chosen=width) for width in reversed(WIDTHS)]
     tried += [replace(budget, chosen=WIDTHS[0], share=share) for share in SHARES[1:]]
     found = None
@@ -60,7 +67,7 @@ def by_minutes(build: Build, budget: Budget, gflops: float | None) -> Shaped:
             plan = build(one)
             if found is not None and found.plan == plan:
                 continue
-            seconds = _seconds(plan, gflops)
+            seconds = step_seconds(plan, speed)
         except HilumError as error:
             # as in `by_memory`: stages that were given by hand do not follow every patch
             if found is None or error.code.split("-")[1] != "ZOO":
@@ -80,27 +87,32 @@ def _wanted(minutes: float, task: str) -> float:
     return STEPS * _task.kind(task).steps_beside_segment * max(1.0, minutes / LONGER) ** 0.5
 
 
-def _seconds(plan: Plan, gflops: float) -> float:
+def step_seconds(plan: Plan, speed: Speed) -> float:
     """Predicted for one step: its operations over the measured speed."""
-    return step(plan).flops / gflops / 1e9
+    return step(plan).flops / speed(plan) / 1e9
 
 
-def enough_time(shaped: Shaped, minutes: float | None) -> None:
-    """Refuse minutes that do not hold one step."""
+def enough_time(shaped: Shaped, minutes: float | None, again: Callable[[float], Shaped]) -> None:
+    """Refuse minutes that do not hold one step, with some that do. again: what would be planned for other minutes."""
     if minutes is None or shaped.seconds is None or shaped.seconds <= minutes * 60:
         return
+    enough, longer = minutes, shaped
+    # more minutes make another plan, whose steps may be longer
+    while (wanted := float(np.ceil(HOLD * (longer.seconds or 0) / 60))) > enough:
+        enough, longer = wanted, again(wanted)
     raise HilumError(
         "HIL-PLAN-06",
         f"{minutes:g} minutes hold no step: one is predicted to take {shaped.seconds:.0f} s on this machine",
-        f"Give --minutes {np.ceil(shaped.seconds / 6):g} for ten steps, or a smaller patch, batch or network",
+        f"Give --minutes {enough:g} for ten steps, or a smaller patch, batch or network",
     )
 
 
 def by_memory(build: Build, shaped: Shaped, ready: Any, most: int, fixed: set[str], devices: int = 1) -> Plan:
     """The plan, or the first that fits `most` bytes of those with a smaller store, batch, patch, width, in this order.
 
-    fixed: plan keys that were given by hand ("batch", "patch", "store_bytes"), which are not changed. devices:
-    processes that share every batch; each holds its own store, weights and batches.
+    fixed: plan keys that were given by hand ("batch", "patch", "store_bytes"), which are not changed, and "planner"
+    where the published plan was asked for. devices: processes that share every batch; each holds its own store, weights
+    and batches.
     """
     cases, each, held = memory.kept(ready, shaped.plan), _share(most, devices), "store_bytes" in fixed
     if (plan := _stored(shaped.plan, cases, each, held)) is not None:
@@ -118,16 +130,29 @@ def by_memory(build: Build, shaped: Shaped, ready: Any, most: int, fixed: set[st
         last, cases = smaller, found
         if plan is not None:
             log.info("batch %d, patch %s fit into %s", plan.batch, plan.patch, size_words(most))
-            return plan
+            return _noted(plan, shaped.plan, most)
     whole = memory.predict(shaped.plan, memory.kept(ready, shaped.plan))
     least = memory.predict(last, cases, store=last.store_bytes if held else LEAST_STORE)
     given = f" with the given {' and '.join(sorted(fixed))}" if fixed else ""
+    other = ", or --set options.planner=fitted" if "planner" in fixed else ""
     raise HilumError(
         "HIL-PLAN-07",
-        f"Training may use {size_words(most)}, but the plan needs {whole.words()}{_for_each(devices)}",
+        f"{_may_use(most)}, but the plan needs {whole.words()}{_for_each(devices)}",
         f"The smallest plan{given} needs {size_words(least.total)} (batch {last.batch}, patch {last.patch})"
-        f"{_for_each(devices)}: give --memory {_asked(least.total, devices)} or free some",
+        f"{_for_each(devices)}: give --memory {_asked(least.total, devices)} or free some{other}",
     )
+
+
+def _noted(plan: Plan, first: Plan, most: int) -> Plan:
+    """The plan, with a note where it takes the place of nnU-Net's published one."""
+    if not _published(first) or _published(plan):
+        return plan
+    note = f"nnU-Net's published plan does not fit into {size_words(most)}: the fitted one is taken"
+    return plan.model_copy(update={"data": {**plan.data, "notes": [*plan.data.get("notes", []), note]}})
+
+
+def _published(plan: Plan) -> bool:
+    return plan.options.get("planner") == "published"
 
 
 def _stored(plan: Plan, cases: memory.Kept, most: int, held: bool = False) -> Plan | None:
@@ -154,12 +179,22 @@ def _stored(plan: Plan, cases: memory.Kept, most: int, held: bool = False) -> Pl
 def _smaller(build: Build, shaped: Shaped, fixed: set[str], devices: int) -> Iterator[Plan]:
     """Smaller batches that so many processes can share, then smaller patches, then narrower networks, each from the
     last.
+
+    A published plan has a batch of LEAST_PUBLISHED at least; then the fitted one follows, unless it was asked for.
     """
-    plan, batches = shaped.plan, [shaped.plan.batch]
-    while batches[-1] > 1 and batches[-1] // 2 % devices == 0 and "batch" not in fixed:
-        batches.append(batches[-1] // 2)
-        yield plan.model_copy(update={"batch": batches[-1]})
-    budget, small = replace(shaped.budget, published=False), {"batch": batches[-1]}
+    if "planner" in fixed:
+        return
+    plan, budget = shaped.plan, replace(shaped.budget, published=False)
+    if _published(plan):
+        for smaller in _halved(plan, LEAST_PUBLISHED, fixed, devices):
+            plan = smaller
+            yield plan
+        plan = build(budget).model_copy(update={"batch": plan.batch})
+        yield plan
+    for smaller in _halved(plan, 1, fixed, devices):
+        plan = smaller
+        yield plan
+    small = {"batch": plan.batch}
     if "patch" not in fixed:
         for share in (0.5, 0.25, 0.125, 0.06):
             if share < shaped.budget.share:
@@ -171,6 +206,14 @@ def _smaller(build: Build, shaped: Shaped, fixed: set[str], devices: int) -> Ite
             yield build(budget).model_copy(update=small)
 
 
+def _halved(plan: Plan, least: int, fixed: set[str], devices: int) -> Iterator[Plan]:
+    """The plan with half the batch, half of that and so on, down to `least`."""
+    batch = plan.batch
+    while "batch" not in fixed and batch // 2 >= least and batch // 2 % devices == 0:
+        batch //= 2
+        yield plan.model_copy(update={"batch": batch})
+
+
 def refuse_cap(asked: int | None) -> None:
     """On a card, where no memory is predicted, a cap would be an empty promise."""
     if asked is not None:
@@ -178,6 +221,11 @@ def refuse_cap(asked: int | None) -> None:
             "HIL-PLAN-07", f"--memory {size_words(asked)} is kept on processors only, and this run is for CUDA",
             "Leave --memory out, or train on processors: hilum train --accelerator cpu",
         )  # fmt: skip
+
+
+def _may_use(most: int) -> str:
+    """What training may use, of whose SHARE a plan of `most` bytes is made."""
+    return f"Training may use {size_words(most / memory.SHARE)}, of which {100 * memory.SHARE:.0f} % are planned"
 
 
 def _for_each(devices: int) -> str:
@@ -192,7 +240,7 @@ def _share(most: int, devices: int) -> int:
 def _asked(size: int, devices: int) -> str:
     """What to ask for, so that each of the processes has this size and a little more, as --memory reads it."""
     whole = size if devices == 1 else size * devices + resident.now()
-    return f"{int(np.ceil(whole * 1.02 / 2**20))}MB"
+    return f"{int(np.ceil(whole * 1.02 / memory.SHARE / 2**20))}MB"
 
 
 def given_fits(plan: Plan, ready: Any, most: int, devices: int = 1) -> Plan:
@@ -214,7 +262,7 @@ def given_fits(plan: Plan, ready: Any, most: int, devices: int = 1) -> Plan:
         fits = "no batch of this patch and network fits: take a smaller patch, or plan anew"
     raise HilumError(
         "HIL-PLAN-07",
-        f"The plan needs {need.words()}{_for_each(devices)}, but training may use {size_words(most)}",
+        f"{_may_use(most)}, but the plan needs {need.words()}{_for_each(devices)}",
         f"{fits}, or give --memory {_asked(need.total, devices)}",
     )
 

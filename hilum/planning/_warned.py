@@ -1,7 +1,9 @@
-"""What training is warned of: values that are no numbers, classes that a part lacks, too small a training part."""
+"""What training is warned of: values that are no numbers or of another range, classes that a part lacks, too small a
+training part.
+"""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,11 @@ from hilum.data.splits import ENOUGH, PARTS
 
 NAMED = 10
 # Cases or classes named in a sentence.
+FAR = 20
+# So many times wider or narrower than most, the values of an image are in other units.
+SHIFTED = 500
+# Hounsfield units by which an image may be less dark than most, if nothing in it is below 0: without fat, air and table
+# it was stored before slope and intercept.
 
 
 def no_numbers(case: Case, image: Image) -> int:
@@ -40,6 +47,36 @@ def of_numbers(odd: Mapping[str, int]) -> list[str]:
     if not found:
         return []
     return [f"HIL-N09: NaN or infinite voxels, where networks see the least value of the image: {_listed(found)}"]
+
+
+def of_ranges(
+    rows: Sequence[Mapping[str, Any]], rules: Sequence[Mapping[str, Any]], channels: Sequence[str]
+) -> list[str]:
+    """Sentences about images whose values reach elsewhere than those of most, where a value means the same in all.
+
+    rows: of training cases. rules: the normalisation of every channel; of CT and of what is scaled by fixed ends values
+    have one meaning, while a z-score takes any.
+    """
+    rows, found = [row for row in rows if len(row.get("range", ())) == len(rules)], []
+    for number, rule in enumerate(rules if rows else ()):
+        if rule["scheme"] not in ("ct", "scale"):
+            continue
+        ends = np.array([row["range"][number] for row in rows])
+        low, spans = np.array([row["low"][number] for row in rows]), ends[:, 1] - ends[:, 0]
+        odd = (spans * FAR < np.median(spans)) | (spans > FAR * np.median(spans))
+        if rule["scheme"] == "ct":
+            odd |= (low > np.median(low) + SHIFTED) & (ends[:, 0] >= 0)
+        # of an image of one value something else is said
+        odd &= spans > 0
+        names = [f"{row['id']} ({a:g} to {b:g})" for row, (a, b), far in zip(rows, ends, odd, strict=True) if far]
+        if names:
+            usual = " to ".join(f"{v:g}" for v in np.median(ends, axis=0))
+            where = f" of {channels[number]}" if len(rules) > 1 else ""
+            found.append(
+                f"HIL-LEARN-08: values{where} that reach elsewhere than in most training images ({usual}): "
+                f"{_listed(names)}; bring them to the same units (CT: slope and intercept) or leave them out"
+            )
+    return found
 
 
 def absent(dataset: Dataset, parts: Mapping[str, str], facts: Mapping[str, Any], task: str) -> list[str]:

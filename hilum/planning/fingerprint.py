@@ -13,8 +13,8 @@ from hilum.core.errors import HilumError
 from hilum.core.image import Array, Case, Image, Measurement
 from hilum.core.progress import Progress, quiet
 from hilum.data.dataset import Dataset, listed
-from hilum.planning import _truth, _warned
-from hilum.prepare import anatomy
+from hilum.planning import _intensity, _reach, _truth, _warned
+from hilum.prepare import anatomy, modality
 from hilum.prepare.grid import to_ras
 from hilum.tasks import _labels
 
@@ -26,12 +26,8 @@ SAMPLES = 10_000
 # Intensities kept per case and channel; their percentiles stand for the data set's.
 MOST = 40_000_000
 # Intensities kept in all, 160 MB: of many thousand cases fewer of each.
-UNHASHED = ("truth", "low", "files", "values", "coils", "operator", "even", "segments", "range")
+UNHASHED = ("truth", "low", "files", "values", "coils", "operator", "even", "segments", "range", "vague", "content")
 # Of a case's row: came after the first runs, which would not know their data any more. See `_truth` of the first.
-LINES = 32
-# About so many planes along each axis show how dark an image is.
-AIR = -500
-# Hounsfield units of lungs and of air, which images of CT reach below; nothing else does by itself.
 OUTSIDE = 0.5
 # Pixels by which a box may stick out of its image: corners are rounded.
 
@@ -42,8 +38,8 @@ def fingerprint(
     """Structure of every case; intensities and how images lie of the training part only: nothing of the test part.
 
     "anatomy": an average of the training images (see `prepare.anatomy`), or None; "warnings": sentences about images
-    with values that are no numbers; "hounsfield": for each channel whether it looks like CT; "range": its least and
-    most value, labelled or not. None counts for the hash.
+    with values that are no numbers, or of another range; "hounsfield": for each channel whether it looks like CT;
+    "range": its least and most value, labelled or not; "content": see `_reach`. None counts for the hash.
     kept: data of a run that is there: what is refused of new data alone is warned of.
     """
     rows, samples, odd = [], [], {}
@@ -65,14 +61,28 @@ def fingerprint(
             "HIL-N15", mixed, "Export all with the same segments in the same order; or, where a number does mean one "
             "thing, name it in a dataset.yaml: `labels: {tumour: 1}`, or `{tumour: nonzero}`",
         )  # fmt: skip
-    facts = summary(rows, samples, dataset)
-    profile = anatomy.learn(blocks)
     learned = [row for row in rows if parts[row["id"]] == "train"]
-    return facts | {
+    facts = summary(rows, samples, dataset)
+    facts |= _of_training(facts, learned, samples, blocks)
+    strange = _warned.of_ranges(learned, _intensity.normalisation(facts), facts["channels"])
+    return facts | {"warnings": _warned.of_numbers(odd) + strange + ([f"HIL-N15: {mixed}"] if mixed else [])}
+
+
+def _of_training(
+    facts: Mapping[str, Any], rows: list[dict[str, Any]], samples: list[Array], blocks: list[Array]
+) -> dict[str, Any]:
+    """What counts not for the hash. rows, samples, blocks: of the training part; raw data give no sample."""
+    channels, profile = len(facts["channels"]), anatomy.learn(blocks)
+    sampled = [(row["labels"], own) for row, own in zip((r for r in rows if "range" in r), samples, strict=True)]
+    labelled = [own for labels, own in sampled if (labels is None or max(labels) > 0) and len(own) == channels]
+    # where a label is empty the sample was of the whole image, air and all; the hash goes on counting it
+    fewer = 0 < len(labelled) < len(samples) and any(labels and max(labels) > 0 for labels, _ in sampled)
+    return {
+        "intensity": _intensities(labelled) if fewer else facts["intensity"],
         "anatomy": None if profile is None else profile.data(),
-        "warnings": _warned.of_numbers(odd) + ([f"HIL-N15: {mixed}"] if mixed else []),
-        "hounsfield": _hounsfield(learned, len(facts["channels"])),
-        "range": _whole(learned, len(facts["channels"])),
+        "hounsfield": _reach.hounsfield(rows, channels),
+        "range": _reach.whole(rows, channels),
+        "content": _reach.usual_content(rows),
     }
 
 
@@ -94,6 +104,7 @@ def case_facts(case: Case) -> tuple[dict[str, Any], Array | None, Array | None, 
     row |= facts | {"physical": image.affine is not None, "modality": image.meta.get("modality", "")}
     if "channel_files" in item.meta:
         row["files"] = item.meta["channel_files"]
+    row |= {"vague": True} if modality.vague(item) else {}
     inside = np.ones(image.shape, dtype=bool)
     label = to_ras(_labels.stored(case)) if "label" in case.items else None
     if label is not None:
@@ -107,8 +118,9 @@ def case_facts(case: Case) -> tuple[dict[str, Any], Array | None, Array | None, 
             inside = label.array[0] > 0
     if case.boxes is not None:
         row |= {"boxes": len(case.boxes), "listed": True}
-    row |= {"truth": _truth.digest(case, label), "low": [_low(channel) for channel in image.array]}
-    row["range"] = [_range(channel) for channel in image.array]
+    row |= {"truth": _truth.digest(case, label), "low": [_reach.low(channel) for channel in image.array]}
+    row["range"] = [_reach.ends(channel) for channel in image.array]
+    row |= {"content": _reach.content(image.array)} if image.dims == 3 else {}
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(case.id.encode()).digest()[:8], "little"))
     values = np.stack([rng.choice(channel[inside], SAMPLES) for channel in image.array])
     return row, values.astype(np.float32), anatomy.block(image), odd
@@ -120,31 +132,6 @@ def _raw(case: Case, item: Measurement) -> dict[str, Any]:
     row: dict[str, Any] = {"shape": list(item.array.shape[-2:]), "spacing": [1.0, 1.0], "channels": 1}
     row |= {"physical": False, "truth": _truth.digest(case, target=item.target)}
     return row | {"values": int(item.array.size), "coils": coils, "operator": _truth.of_operator(item.operator)}
-
-
-def _low(channel: Array) -> float:
-    """How dark the whole image is, (*space): its first percentile, of a thin sample."""
-    thin = channel[tuple(slice(None, None, max(1, n // LINES)) for n in channel.shape)].astype(np.float32)
-    finite = thin[np.isfinite(thin)]
-    return round(float(np.percentile(finite, 1)), 6) if len(finite) else 0.0
-
-
-def _range(channel: Array) -> list[float]:
-    """The least and the most of the whole image, (*space); 0 and 0 where nothing is a number."""
-    finite = channel[np.isfinite(channel)]
-    return [float(finite.min()), float(finite.max())] if finite.size else [0.0, 0.0]
-
-
-def _whole(rows: list[dict[str, Any]], channels: int) -> list[list[float]]:
-    """The least and the most of every channel over these images, (channels, 2)."""
-    spans = [row["range"] for row in rows if len(row.get("range", ())) == channels]
-    return [[min(s[n][0] for s in spans), max(s[n][1] for s in spans)] for n in range(channels)] if spans else []
-
-
-def _hounsfield(rows: list[dict[str, Any]], channels: int) -> list[bool]:
-    """For each channel whether most of these images reach down to air, as CT does and nothing else by itself."""
-    lows = [row["low"] for row in rows if len(row.get("low", ())) == channels]
-    return [2 * sum(low[number] < AIR for low in lows) > len(lows) for number in range(channels)]
 
 
 def _mixed(dataset: Dataset, rows: list[dict[str, Any]]) -> str:
@@ -257,8 +244,7 @@ def summary(rows: list[dict[str, Any]], samples: list[Array], dataset: Dataset) 
         )
     channels = Counter(row["channels"] for row in rows).most_common(1)[0][0]
     _check_channels(rows, channels, dataset.folder)
-    usual = [s for s in samples if len(s) == channels]
-    values = np.concatenate(usual, axis=1) if usual else np.zeros((channels, 1), np.float32)
+    usual = [s for s in samples if len(s) == channels] or [np.zeros((channels, 1), np.float32)]
     modalities = Counter(row.get("modality", "") for row in rows)
     settings = dataset.settings.model_dump()
     out = {
@@ -269,7 +255,7 @@ def summary(rows: list[dict[str, Any]], samples: list[Array], dataset: Dataset) 
         "channels": _channel_names(channels, dataset.settings.channels),
         "modality": dataset.settings.modality or modalities.most_common(1)[0][0],
         "label_values": sorted({v for row in rows for v in (row["labels"] or {})}),
-        "intensity": [_channel(v) for v in values],
+        "intensity": _intensities(usual),
         "settings": settings | {"classes": {str(k): v for k, v in settings["classes"].items()}},
         "cases": rows,
     }
@@ -285,6 +271,11 @@ def _channel_names(count: int, named: list[str]) -> list[str]:
     if len(named) == count:
         return named
     return ["image"] if count == 1 else [f"channel {i}" for i in range(count)]
+
+
+def _intensities(samples: list[Array]) -> list[dict[str, float]]:
+    """For each channel what samples (C, n) of several images say together."""
+    return [_channel(values) for values in np.concatenate(samples, axis=1)]
 
 
 def _channel(values: Array) -> dict[str, float]:

@@ -19,8 +19,8 @@ SIDE = {2: 128, 3: 24}
 def facts(dims: int | None = None, wanted: str = "auto") -> dict[str, Any]:
     """cores, memory (bytes available), total (bytes), accelerator (None or {"name", "memory"}), and for `dims` gflops.
 
-    gflops: 10^9 floating point operations a second, forward and backward, in the precision that training takes here,
-    which is named. wanted: the accelerator to plan for, "auto", "cpu" or "cuda".
+    gflops: 10^9 floating point operations a second, forward and backward, in the precision that "auto" takes here; it
+    is named. wanted: the accelerator to plan for, "auto", "cpu" or "cuda".
     """
     total, available = memory()
     found: dict[str, Any] = {
@@ -129,6 +129,15 @@ def native_half(device: str = "cpu") -> bool:
 def halved(precision: str, device: str) -> bool:
     """Whether a run with this `learning.precision` computes in bfloat16 on that device (cpu, cuda)."""
     return precision == "bfloat16" or (precision == "auto" and native_half(device))
+
+
+def in_precision(found: dict[str, Any], dims: int, wanted: str) -> dict[str, Any]:
+    """`facts` with the speed of a run with this `learning.precision`: measured anew where another one was measured."""
+    device = "cuda" if found.get("accelerator") else "cpu"
+    taken = "bfloat16" if halved(wanted, device) else "float32"
+    if found.get("precision", taken) == taken:
+        return found
+    return found | {"gflops": speed(dims, device, taken), "precision": taken}
 
 
 def resident() -> int:

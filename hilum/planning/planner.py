@@ -1,7 +1,7 @@
 """A data set, a task and a budget become a plan."""
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -19,6 +19,7 @@ from hilum.planning import _intensity, _parts, _patch, _shape
 from hilum.planning._intensity import normalisation
 from hilum.planning._warned import absent, outweighed
 from hilum.planning.fingerprint import fingerprint
+from hilum.planning.machine import in_precision
 from hilum.planning.memory import cap
 from hilum.prepare import augment
 from hilum.tasks import _build, _task
@@ -112,8 +113,8 @@ def make_plan(
 ) -> Plan:
     """The plan by the task's rules, then edited by --net and --set. Every part is checked before it is handed out.
 
-    machine: what `machine.facts` found; the plan is then shaped to its speed, and to `memory` bytes or, without, to
-    most of what is available. Without it the rules alone decide, the same everywhere. devices: processes that share
+    machine: what `machine.facts` found; the plan is then shaped to its speed, and to most of `memory` bytes or,
+    without, of what is available. Without it the rules alone decide, the same everywhere. devices: processes that share
     every batch and this memory. Refused: memory for a card, where nothing keeps it (HIL-PLAN-07).
     """
     check_budget(minutes, steps)
@@ -130,9 +131,12 @@ def make_plan(
         plan = edit(ruled, net, settings)
         return plan if plan.networks == ruled.networks or "plan.patch" in settings else _patch.taken(plan)
 
-    gflops = None if machine is None or minutes is None else machine.get("gflops")
-    budget = _task.Budget(minutes or _minutes_of(steps), published=_published(settings, minutes, machine))
-    shaped = _shape.by_minutes(build, budget, gflops)
+    def by_speed(minutes: float | None) -> _shape.Shaped:
+        budget = _task.Budget(minutes or _minutes_of(steps), published=_published(settings, minutes, machine))
+        return _shape.by_minutes(build, budget, speed)
+
+    speed = _speed(machine, minutes)
+    shaped = by_speed(minutes)
     if shaped.plan.split_seed != seed:
         raise HilumError(
             "HIL-PLAN-02", f"plan.split_seed is {shaped.plan.split_seed}, but the data were split by {seed} already",
@@ -141,13 +145,13 @@ def make_plan(
     if "plan.patch" in settings:
         _shape.patch_fits(shaped.plan, ready.facts)
     plan = _checked(shaped.plan)
-    _shape.enough_time(shaped, minutes)
+    _shape.enough_time(shaped, minutes, by_speed)
     if machine is not None:
-        plan = _on(machine, plan, shaped, build, ready, memory, settings, devices)
+        plan = _on(machine, replace(shaped, plan=plan), build, ready, memory, settings, devices, speed)
     # a published plan keeps its augmentation; tasks without one, and what memory made smaller, are as any other
     published = plan.options.get("planner") == "published"
     if not (published or any(key.startswith("plan.augment") for key in settings)):
-        plan = _seen_seldom(plan, ready, shaped.seconds)
+        plan = _seen_seldom(plan, ready, plan.machine.get("seconds_per_step"))
     for note in plan.data.get("notes", []):
         log.info("%s", note)
     return plan
@@ -161,14 +165,33 @@ def _seen_seldom(plan: Plan, ready: Prepared, seconds: float | None) -> Plan:
     return plan.model_copy(update={"augment": augment.weakened(plan.augment, passes)})
 
 
+def _speed(machine: dict[str, Any] | None, minutes: float | None) -> _shape.Speed | None:
+    """The machine's speed, where minutes must become a network."""
+    if machine is None or minutes is None or machine.get("gflops") is None:
+        return None
+
+    def of(plan: Plan) -> float:
+        return float(_measured(machine, plan)["gflops"])
+
+    return of
+
+
+def _measured(machine: dict[str, Any], plan: Plan) -> dict[str, Any]:
+    """What the machine can do in the plan's precision: a task may compute in float32 where others do not."""
+    return in_precision(machine, plan.dims, str(plan.learning.get("precision", "auto")))
+
+
 def fitted(plan: Plan, ready: Prepared, memory: int | None = None, on_card: bool = False, devices: int = 1) -> Plan:
-    """A plan made elsewhere, for these data on this machine: its store limited to what fits, nothing else changed.
+    """A plan made elsewhere, for these data on this machine: its store limited to what fits, `memory` written down as
+    the cap of this run, nothing else changed.
 
     on_card: it will compute on an accelerator, whose memory is not predicted. devices: processes that share the memory.
-    Refused: more memory than `memory` bytes, or most of what is available, and `memory` on a card (HIL-PLAN-07); far
+    Refused: more memory than most of `memory` bytes, or of what is available, and `memory` on a card (HIL-PLAN-07); far
     too large a patch (08).
     """
     _shape.patch_fits(plan, ready.facts)
+    here = {k: v for k, v in plan.machine.items() if k != "memory_cap"}
+    plan = plan.model_copy(update={"machine": here if memory is None else here | {"memory_cap": memory}})
     if on_card:
         _shape.refuse_cap(memory)
         return plan
@@ -201,7 +224,7 @@ def _fixed(ready: Prepared, task: str, minutes: float | None, steps: int | None,
         "dims": facts["dims"],
         "roles": catalogue.card("hilum.tasks", task)["roles"],
         "channels": facts["channels"],
-        "normalisation": normalisation(facts),
+        "normalisation": normalisation(facts, task),
         "data": about | ready.noted,
         "minutes": minutes,
         "steps": steps,
@@ -238,24 +261,29 @@ def _checked(plan: Plan) -> Plan:
 
 def _on(
     machine: dict[str, Any],
-    plan: Plan,
     shaped: _shape.Shaped,
     build: _shape.Build,
     ready: Prepared,
     memory: int | None,
     settings: dict[str, Any],
     devices: int,
+    speed: _shape.Speed | None,
 ) -> Plan:
     """The plan kept under the cap of memory (on processors), and what it was fitted to written into it."""
-    known = {k: v for k, v in machine.items() if k != "memory"} | {"seconds_per_step": shaped.seconds}
-    if memory is not None:
-        known["memory_cap"] = memory
+    plan, seconds = shaped.plan, shaped.seconds
     if machine.get("accelerator"):
         _shape.refuse_cap(memory)
     else:
         by_hand = {key.removeprefix("plan.") for key in settings if key in BY_HAND}
-        whole = _shape.Shaped(plan, shaped.budget, shaped.seconds)
-        plan = _checked(_shape.by_memory(build, whole, ready, cap(memory), by_hand, max(1, devices)))
+        if settings.get("options.planner") == "published":
+            by_hand.add("planner")
+        found = _shape.by_memory(build, shaped, ready, cap(memory), by_hand, max(1, devices))
+        # what memory made smaller has shorter steps
+        plan, seconds = _checked(found), None if speed is None else _shape.step_seconds(found, speed)
+    measured = machine if speed is None else _measured(machine, plan)
+    known = {k: v for k, v in measured.items() if k != "memory"} | {"seconds_per_step": seconds}
+    if memory is not None:
+        known["memory_cap"] = memory
     return plan.model_copy(update={"machine": known})
 
 

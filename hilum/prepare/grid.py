@@ -68,20 +68,23 @@ def shape_at(shape: tuple[int, ...], affine: Array, spacing: tuple[float, ...] |
 
 
 def place(
-    image: Image, spacing: tuple[float, ...] | None, shape: tuple[int, ...] | None = None
+    image: Image, spacing: tuple[float, ...] | None, shape: tuple[int, ...] | None = None, smooth: bool = True
 ) -> tuple[Array, Placed]:
     """Image to RAS order at `spacing` (mm), or to a fixed `shape`: array (C, *shape) float32 and the way back.
 
-    The image is taken as it lies, some slices at a time.
+    The image is taken as it lies, some slices at a time. smooth: as of `warp.resize`.
     """
     seen = ras_view(image.array, image)
     steps = image.spacing
     if image.affine is not None and image.dims == 3:
         steps = tuple(steps[o] for o in geometry.axes_to_ras(image.affine)[0])
     size = shape or target_shape(seen.shape[1:], steps, spacing)
-    return resize(seen, size), Placed(image, seen.shape[1:], size)
+    return resize(seen, size, smooth=smooth), Placed(image, seen.shape[1:], size)
 
 
 def place_labels(labels: Image, placed: Placed) -> Array:
-    """Label image (1, *space), on the image's own grid, to the network's grid (*shape)."""
-    return resize_labels(to_ras(labels).array[0], placed.shape)
+    """Label image (1, *space), on the image's own grid, to the network's grid (*shape).
+
+    It is turned as the image was: near 45 degrees a hair's difference of the affines gives another order of axes.
+    """
+    return resize_labels(ras_view(labels.array, placed.image)[0], placed.shape)

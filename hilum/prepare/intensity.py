@@ -25,7 +25,7 @@ def match_channels(array: Array, channels: int, image: Image) -> Array:
         return np.repeat(array, 3, axis=0)
     few = {count, channels} == {1, 3}
     raise HilumError(
-        "HIL-PREP-01", f"The image has {count} channels, the plan {channels}",
+        "HIL-PREP-01", f"The image has {count} channels, the network takes {channels}",
         "Give images of one kind" + ("; one and three channels are alike in a picture of one file only" if few else ""),
     )  # fmt: skip
 

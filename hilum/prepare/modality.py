@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from hilum.core.errors import HilumError, near
+from hilum.core.image import Image
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "mr": ("MR",),
@@ -33,11 +34,16 @@ SIDE = re.compile(
 
 def code(word: str) -> str:
     """The DICOM code of a code or word in any case; "" stays. Refused: a modality that is not known (HIL-DATA-17)."""
-    codes = [c for group in FAMILIES.values() for c in group]
-    found = WORDS.get(word.lower(), word.upper())
-    if found and found not in codes:
+    if word and not known(word):
+        codes = [c for group in FAMILIES.values() for c in group]
         raise HilumError("HIL-DATA-17", f"There is no modality {word!r}", near(word.upper(), [*codes, *WORDS]))
-    return found
+    return known(word)
+
+
+def known(word: str) -> str:
+    """The DICOM code of a code or word in any case; "" where it names no modality."""
+    found = WORDS.get(word.lower(), word.upper())
+    return found if any(found in group for group in FAMILIES.values()) else ""
 
 
 def family(fingerprint: dict[str, Any]) -> str:
@@ -73,6 +79,18 @@ def oriented(fingerprint: dict[str, Any], unknown: bool = False) -> bool:
     return found not in ("histology", "microscopy", "photograph")
 
 
+def vague(image: Image) -> bool:
+    """Whether nobody knows which way a volume lies, whatever its affine says: HIL-N05, but for a mere position."""
+    said = [words for words in image.warnings if words.startswith("HIL-N05")]
+    return any(not words.endswith("the position is taken as 0") for words in said)
+
+
+def adrift(fingerprint: dict[str, Any]) -> bool:
+    """Whether nobody knows which way some volume of a data set lies: it has no place in a patient, or a `vague` one."""
+    rows = fingerprint.get("cases", [])
+    return fingerprint["dims"] == 3 and (not fingerprint["physical"] or any(row.get("vague") for row in rows))
+
+
 def sided(names: Iterable[str]) -> list[str]:
     """The names that say a side of the body."""
     return [name for name in names if SIDE.search(name)]
@@ -88,7 +106,7 @@ def mirrors(fingerprint: dict[str, Any], names: Iterable[str]) -> list[int]:
     axes = list(range(int(fingerprint["dims"])))
     if not sided(names):
         return axes
-    if not oriented(fingerprint) or (len(axes) == 3 and not fingerprint["physical"]):
+    if not oriented(fingerprint) or adrift(fingerprint):
         return []
     axes.remove(0 if len(axes) == 3 else 1)
     return axes

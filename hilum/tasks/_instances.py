@@ -12,7 +12,7 @@ from hilum.core.errors import HilumError
 from hilum.core.image import Array, Image
 from hilum.core.plan import Plan, parse_net
 from hilum.core.warp import resize
-from hilum.prepare.grid import Placed, to_ras
+from hilum.prepare.grid import Placed, ras_view
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,8 +63,8 @@ def depth(objects: Array, spacing: tuple[float, ...]) -> Array:
 
 def placed_depth(objects: Image, placed: Placed) -> Array:
     """`depth` of an image of numbered objects (1, *space), on its own grid, brought to the network's: (*shape)."""
-    deep = objects.like(depth(objects.array[0], objects.spacing)[None])
-    return resize(to_ras(deep).array, placed.shape)[0]
+    deep = depth(objects.array[0], objects.spacing)[None]
+    return resize(ras_view(deep, placed.image), placed.shape)[0]
 
 
 def found(logits: Array, placed: Placed, valley: float, smallest: int, where: Array | None = None) -> Array:

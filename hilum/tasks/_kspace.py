@@ -7,6 +7,7 @@ import numpy as np
 
 from hilum.core.errors import HilumError
 from hilum.core.image import Array, Case, Image, Measurement
+from hilum.core.plan import Normalisation
 from hilum.data.store import Prepared
 from hilum.physics.coils import smooth_phase
 from hilum.physics.fourier import to_image, to_kspace
@@ -18,6 +19,8 @@ SIMULATED = "k-space was simulated from a magnitude image"
 # How the remark on such a case begins.
 CENTRE, FEW = 24, 8
 # Rows and columns that coil maps rest on at most; with less columns a case is remarked on.
+FAINT = 1e-3
+# Of the strongest root sum of squares of coil maps: below there is air, and nothing to be divided by.
 
 
 def estimate_maps(kspace: Array, mask: Array | None = None, centre: int = CENTRE) -> Array:
@@ -33,9 +36,13 @@ def estimate_maps(kspace: Array, mask: Array | None = None, centre: int = CENTRE
     taper = np.hanning(rows + 2)[1:-1, None] * np.hanning(right - left + 2)[None, 1:-1]
     top = (height - rows) // 2
     window[top : top + rows, left:right] = taper
-    low = to_image(kspace * window)
-    power = np.sqrt((np.abs(low) ** 2).sum(axis=-3, keepdims=True))
-    return low / np.maximum(power, 1e-3 * power.max())
+    return _unit(to_image(kspace * window))
+
+
+def _unit(maps: Array) -> Array:
+    """Coil maps (..., coil, H, W) over their root sum of squares, so that an image is what the coils see together."""
+    power = np.sqrt((np.abs(maps) ** 2).sum(axis=-3, keepdims=True))
+    return maps / np.maximum(power, np.maximum(FAINT * power.max(), 1e-30))
 
 
 def _middle(mask: Array, most: int) -> tuple[int, int]:
@@ -63,32 +70,41 @@ def from_measurement(measurement: Measurement, case: Case) -> Prepared:
     kspace = kspace.reshape(-1, *kspace.shape[-3:]) if kspace.ndim >= 3 else kspace[None, None]
     mask, maps = measurement.operator.get("mask"), measurement.operator.get("maps")
     full = mask is None or bool(np.asarray(mask).all())
-    if not full and np.asarray(mask).ndim > 1:
-        raise HilumError(
-            "HIL-IO-04", f"Case {case.id} is undersampled along two axes: mask {np.asarray(mask).shape}",
-            "Give k-space that leaves out whole columns",
-        )  # fmt: skip
-    warnings = measurement.warnings
-    if maps is None:
-        maps, more = _estimated(kspace, None if full else np.asarray(mask), case)
+    mask = None if full else _columns(np.asarray(mask, dtype=np.float32), case)
+    given, warnings = maps is not None, measurement.warnings
+    if not given:
+        maps, more = _estimated(kspace, mask, case)
         warnings = (*warnings, *more)
     maps = np.broadcast_to(np.asarray(maps, dtype=np.complex64), kspace.shape)
+    # files have maps in units of their own; of these the image is the root sum of squares, as the target is
+    maps = _unit(maps) if given else maps
     coils = to_image(kspace)
     image = (np.conj(maps) * coils).sum(axis=1)
     target: Array | None = np.sqrt((np.abs(coils) ** 2).sum(axis=1)).astype(np.float32)
     if not full:
         # what came from an undersampled scan is no truth
-        given = None if measurement.target is None else np.asarray(measurement.target, dtype=np.float32)
-        target = given if given is not None and given.shape == image.shape else None
+        known = None if measurement.target is None else np.asarray(measurement.target, dtype=np.float32)
+        target = known if known is not None and known.shape == image.shape else None
     return {
         "kspace": kspace,
         "maps": np.ascontiguousarray(maps),
         "image": image.astype(np.complex64),
         "target": target,
-        "mask": None if full else np.asarray(mask, dtype=np.float32),
+        "mask": mask,
         "seed": int(case_rng(case).integers(2**31)),
         "warnings": warnings,
     }
+
+
+def _columns(mask: Array, case: Case) -> Array:
+    """A mask (W,) as it is, one of (..., H, W) as the row that is all of its rows; others are refused (HIL-IO-04)."""
+    rows = mask.reshape(-1, mask.shape[-1])
+    if not (rows == rows[0]).all():
+        raise HilumError(
+            "HIL-IO-04", f"Case {case.id} is undersampled along two axes: mask {mask.shape}",
+            "Give k-space that leaves out whole columns",
+        )  # fmt: skip
+    return rows[0]
 
 
 def _estimated(kspace: Array, mask: Array | None, case: Case) -> tuple[Array, tuple[str, ...]]:
@@ -110,8 +126,12 @@ def _estimated(kspace: Array, mask: Array | None, case: Case) -> tuple[Array, tu
 
 
 def simulated(image: Image, phase: float, noise: float, rng: np.random.Generator) -> Prepared:
-    """A magnitude image (1 or 3, H, W) becomes one-coil k-space with smooth phase and noise, from `rng`."""
-    magnitude, size = intensity.match_channels(image.array, 1, image).astype(np.float32)[0], image.shape
+    """A magnitude image (1 or 3, H, W) becomes one-coil k-space with smooth phase and noise, from `rng`.
+
+    Where it is no number it has its least value: see `intensity.normalise`.
+    """
+    as_is = [Normalisation(scheme="none")]
+    magnitude, size = intensity.normalise(intensity.match_channels(image.array, 1, image), as_is)[0], image.shape
     magnitude = magnitude / max(float(magnitude.max()), 1e-6)
     truth = magnitude * np.exp(1j * smooth_phase((size[0], size[1]), rng, phase))
     kspace = add_complex(to_kspace(truth), noise, rng)

@@ -67,7 +67,11 @@ def balanced(counts: Array) -> dict[str, float]:
 
 
 def one_answer(counts: Array, names: Sequence[str]) -> str | None:
-    """A sentence when every image of several classes is called the same; nothing of fewer than FEW."""
-    if counts.sum() < FEW or (counts.sum(axis=1) > 0).sum() < 2 or (counts.sum(axis=0) > 0).sum() > 1:
+    """A sentence when every image of several classes is called the same; nothing of fewer than FEW, nor where fewer than
+    half of that many are of another class: one hard image of a rare class is no collapse."""
+    if counts.sum() < FEW or (counts.sum(axis=0) > 0).sum() > 1:
         return None
-    return f"the network calls each of {counts.sum()} images {names[int(np.argmax(counts.sum(axis=0)))]!r}"
+    answer = int(np.argmax(counts.sum(axis=0)))
+    if counts.sum() - counts[answer].sum() < FEW // 2:
+        return None
+    return f"the network calls each of {counts.sum()} images {names[answer]!r}"

@@ -13,7 +13,7 @@ from hilum.core.errors import HilumError
 from hilum.core.findings import Result
 from hilum.core.image import Array, Case, Image
 from hilum.core.plan import Plan, Strict, checked
-from hilum.data.dataset import Dataset
+from hilum.data.dataset import Dataset, listed
 from hilum.data.store import Prepared, Store
 from hilum.prepare import augment
 
@@ -246,6 +246,23 @@ def case_rng(case: Case, *more: int) -> np.random.Generator:
     """Randomness that belongs to a case: the same in every run and order."""
     digest = hashlib.sha256(case.id.encode("utf-8")).digest()
     return np.random.default_rng([int.from_bytes(digest[:8], "little"), *more])
+
+
+def one_channel(fingerprint: dict[str, Any], task: str) -> None:
+    """Refuse images of which no one channel follows (HIL-PREP-01): see `intensity.match_channels`."""
+    rows = fingerprint["cases"]
+    odd = [
+        f"{row['id']} ({row['channels']})"
+        for row in rows
+        if row["channels"] != 1 and (row["channels"] != 3 or len(row["shape"]) != 2 or "files" in row)
+    ]
+    if odd:
+        raise HilumError(
+            "HIL-PREP-01", f"{task} learns from one channel, and {len(odd)} of {len(rows)} images have several: "
+            f"{listed(odd)}",
+            "Give one channel of each, as a file of its own in another folder or listed in a CSV; only the colours of "
+            "a picture of one file are brought to grey",
+        )  # fmt: skip
 
 
 def result_of(findings: dict[str, Any], case: Case, image: Image | None = None) -> Result:

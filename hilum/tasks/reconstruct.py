@@ -58,6 +58,7 @@ class Task(_task.Task):
     @classmethod
     def rules(cls, fingerprint: dict[str, Any], budget: _task.Budget) -> dict[str, Any]:
         """Whole slices of the median size, one per step; narrow cascades where time is short."""
+        _task.one_channel(fingerprint, "reconstruct")
         shape = np.median([row["shape"] for row in fingerprint["cases"]], axis=0)[-2:]
         width = {8: 12, 12: 16, 16: 32, 24: 48, 32: 64}[budget.width]
         return {

@@ -74,6 +74,7 @@ class Task(_task.Task):
 
         Centres on centres. Of larger images the ends are cut off; the field there is that at the edge of the box.
         """
+        _task.one_channel(fingerprint, "register")
         spacings = np.array([row["spacing"] for row in fingerprint["cases"]])
         shapes = np.array([row["shape"] for row in fingerprint["cases"]], dtype=np.float64)
         spacing = np.median(spacings, axis=0)

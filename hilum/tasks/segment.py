@@ -13,8 +13,8 @@ from hilum.core.plan import Plan, Strict
 from hilum.core.strongest import strongest
 from hilum.data.store import Prepared, Store
 from hilum.losses import _named
-from hilum.prepare import augment, grid, intensity, modality, patches
-from hilum.tasks import _fit, _instances, _levels, _pieces, _rounds, _show, _task
+from hilum.prepare import augment, grid, modality, patches
+from hilum.tasks import _fit, _input, _instances, _levels, _pieces, _rounds, _show, _task
 from hilum.tasks._judge import judged
 from hilum.tasks._labels import (
     IGNORE,
@@ -50,6 +50,8 @@ LONG = 60
 # Minutes from which an oriented body is also learned from its mirror images.
 SIDED = "Classes are named by the side of the body, so that no image is mirrored from left to right"
 # Told where images are mirrored otherwise.
+ADRIFT = "Classes are named by the side of the body, but not all volumes say how they lie (HIL-N05): none is mirrored"
+# Told where nobody knows which way is left.
 
 
 class Options(Strict):
@@ -92,6 +94,7 @@ class Task(_task.Task):
                 "HIL-PLAN-03", f"The class {zero[0]!r} has the value 0, which is the background of every mask",
                 "Leave the background out of the classes, and give the others values from 1 on",
             )  # fmt: skip
+        self.masked = [n for n, rule in enumerate(plan.normalisation) if rule.scheme == "zscore_nonzero"]
         self.numbered = _instances.numbered(plan.data.get("labels"))
         if self.numbered:
             _instances.check(plan, self.options.loss)
@@ -156,7 +159,7 @@ class Task(_task.Task):
             "spacing": fitted["spacing"],
             "patch": fitted["patch"],
             "batch": fitted["batch"],
-            "notes": [*fitted["notes"], *[SIDED] * sided],
+            "notes": [*fitted["notes"], *[ADRIFT if modality.adrift(fingerprint) else SIDED] * sided],
             "networks": {"net": {"name": "nnunet", "options": fitted["network"]}},
             "augment": entries,
             # voxels of pictures are ranked, as vessels are judged; in volumes the background is too large for it.
@@ -178,11 +181,12 @@ class Task(_task.Task):
             raise HilumError(
                 "HIL-N10", f"Case {case.id} is {image.dims}-D, the plan {self.plan.dims}-D", "Leave it out"
             )
-        spacing = None if self.plan.spacing is None else tuple(self.plan.spacing)
-        array, placed = grid.place(image, spacing)
-        array = intensity.match_channels(array, len(self.plan.channels), image)
-        prepared: Prepared = {"image": intensity.normalise(array, self.plan.normalisation), "placed": placed}
+        array, placed = _input.placed(image, self.plan)
+        prepared: Prepared = {"image": array, "placed": placed}
         if truth:
+            if self.masked:
+                # where nothing was stored: 0 to the network, also once the grey values are varied (as in nnU-Net)
+                prepared["outside"] = (prepared["image"][self.masked] == 0).all(axis=0)[None]
             label = stored(case)
             same_grid(case, image, label)
             channels = judged_channels(case, label, self.plan)
@@ -217,10 +221,15 @@ class Task(_task.Task):
                 start = patches.random_start(shape, self.plan.patch, rng)
             record = augment.draw(self.plan.augment, rng, self.plan.dims) if part == "train" else []
             labels = [(ready["target"][None], IGNORE)] + ([(ready["depth"][None], 0.0)] if self.numbered else [])
-            image, (target, *deep) = augment.cut(record, ready["image"], labels, start, self.plan.patch)
+            masked = self.masked if record else []
+            labels += [(ready["outside"], False)] if masked else []
+            image, (target, *rest) = augment.cut(record, ready["image"], labels, start, self.plan.patch)
+            if masked:
+                image = np.array(image)
+                image[masked] = np.where(rest.pop(), 0, image[masked])
             images.append(image)
             targets.append(target[0])
-            depths += [d[0] for d in deep]
+            depths += [deep[0] for deep in rest]
         batch = {
             "image": torch.from_numpy(np.stack(images).astype(np.float32)),
             "target": torch.from_numpy(np.stack(targets).astype(np.int64)),

@@ -26,6 +26,7 @@ from hilum.learn import _checkpoint, _device, _guards, _track, _versions, _weigh
 from hilum.learn._launch import launch
 from hilum.learn._start import Beginning
 from hilum.planning import fingerprint, machine
+from hilum.planning.memory import cap
 from hilum.planning.planner import Prepared, check_budget, edit, fitted, look
 from hilum.prepare import augment
 from hilum.tasks import _build, _task
@@ -197,7 +198,9 @@ def _finished(
     run.write_manifest()
     # on a machine without a card always PyTorch; else the fastest that agrees with it, most often the card
     runtime = "auto" if _device.on_cuda(words["accelerator"]) else "torch"
-    learned.write(run, units, progress=progress, runtime=runtime)
+    # what a process holds for a card is not predicted
+    room = made.machine.get("memory_cap", cap()) if runtime == "torch" else None
+    learned.write(run, units, progress=progress, runtime=runtime, room=room)
     counts = {p: sum(part == p for _, part in units) for p in ("train", "val", "test")}
     with open(out / "log.csv", encoding="utf-8", newline="") as stream:
         done = int(list(csv.DictReader(stream))[-1]["step"])

@@ -24,7 +24,7 @@ from hilum.core.atomic import writing
 from hilum.core.errors import HilumError
 from hilum.core.plan import Plan
 from hilum.core.run import Run
-from hilum.learn import _checkpoint, _pace
+from hilum.learn import _checkpoint, _guards, _pace
 from hilum.learn._loop import Training
 from hilum.planning.planner import Prepared
 from hilum.verbs import train as verb
@@ -289,3 +289,13 @@ def test_weights_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
         safetensors.torch.save_file({"a": torch.ones(3)}, part)
         raise HilumError("HIL-T02", "stop", "here")
     assert not list(tmp_path.iterdir())
+
+
+def test_t02_a_run_without_a_state_is_not_told_to_go_on(tmp_path: Path) -> None:
+    """It is taken back, so that --resume found nothing."""
+    with pytest.raises(HilumError) as error, _guards.disk(tmp_path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert error.value.code == "HIL-T02" and "resume" not in error.value.remedy
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"whole")
+    with pytest.raises(HilumError, match="--resume"), _guards.disk(tmp_path):
+        raise OSError(errno.ENOSPC, "No space left on device")

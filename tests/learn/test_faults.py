@@ -30,6 +30,7 @@ from hilum.learn._loop import Training
 from hilum.planning.planner import Prepared
 from hilum.verbs import train as verb
 from hilum.verbs.evaluate import evaluate
+from hilum.verbs.plan import complete
 from hilum.verbs.train import train
 
 Begin = Callable[..., Training]
@@ -137,6 +138,19 @@ def test_t04_another_kind_of_device_is_refused_unless_accepted(plan_of: PlanOf, 
     # states of before say nothing of it
     _versions.check({k: v for k, v in made.items() if k != "device"}, plan, 1, False, "cpu")
     assert _checkpoint.load(short[1] / "checkpoint.safetensors")["origin"]["device"] in ("cpu", "cuda")
+
+
+def test_t04_settings_that_came_since_are_no_difference(plan_of: PlanOf) -> None:
+    """--accept T04, which goes on with another Hilum, was refused by settings that the older one did not have."""
+    plan = complete(plan_of("classify"))
+    made = _versions.origin(plan)
+    for gone in ("wrappers", "store_bytes"):
+        del made["plan"][gone]
+    del made["plan"]["learning"]["patience"]
+    _versions.check(made, plan, 1, False)
+    other = plan.model_copy(update={"learning": plan.learning | {"rate": 0.5}})
+    with pytest.raises(HilumError, match=r"learning\.rate"):
+        _versions.check(made, other, 1, True)
 
 
 def test_t03_an_early_stop_comes_at_the_same_step_after_a_kill(

@@ -1,5 +1,6 @@
 """T01, T03, T15: a run that is killed, at any moment, goes on from whole state to the uninterrupted run's weights."""
 
+import csv
 import os
 import random
 import shutil
@@ -8,16 +9,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from hilum.core.errors import HilumError, Stopped
 from hilum.core.run import Run
-from hilum.learn import _checkpoint, _guards
+from hilum.learn import _batches, _checkpoint, _guards
 from hilum.verbs.train import train
 
 Same = Callable[[Path, Path], None]
@@ -152,6 +154,50 @@ def test_t15_a_signal_saves_and_ends_with_its_code(
     assert 1 <= step < 8 and "Traceback" not in heard and not (out / ".lock").exists()
     train(data("segment"), "segment", out, resume=True)
     same(out, whole("segment"))
+
+
+@pytest.mark.parametrize("task", ["classify", "generate"])
+@pytest.mark.parametrize("asked", [4, 8])
+def test_t15_a_signal_in_a_validation_breaks_it_off_and_a_resumed_run_does_it_first(
+    asked: int, task: str, data: Made, planned_run: Made, same: Same, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was heeded after the round, for which a scheduler may not wait. 8 is the last step."""
+    made, told, checked = list[_guards.Signals](), [0], list[tuple[int, int]]()
+    real = _batches.check
+
+    class Noted(_guards.Signals):
+        def __enter__(self) -> _guards.Signals:
+            made.append(self)
+            return self
+
+    def check(*words: Any) -> Iterator[Any]:
+        for number, batch in enumerate(real(*words)):
+            checked.append((told[0], number))
+            if told[0] == asked and number == 1:
+                # a real one would end the process of the tests where they do not run in its main thread
+                made[-1].seen = signal.SIGTERM
+            yield batch
+
+    def tell(name: str, done: int, total: int, note: str = "") -> None:
+        told[0] = done if name == "train" else told[0]
+
+    # rounds of a run this short would be of one batch
+    monkeypatch.setattr(_batches, "check_count", lambda plan, cases: min(2, cases))
+    monkeypatch.setattr(_guards, "Signals", Noted)
+    whole, parts, plan = tmp_path / "whole", tmp_path / "parts", planned_run(task)
+    train(data(task), task, whole, plan=plan)
+    monkeypatch.setattr(_batches, "check", check)
+    with pytest.raises(Stopped) as stop:
+        train(data(task), task, parts, plan=plan, progress=tell)
+    assert stop.value.code == 143 and checked[-1] == (asked, 1)
+    assert _checkpoint.load(parts / "checkpoint.safetensors")["step"] == asked
+    with open(parts / "log.csv", encoding="utf-8") as stream:
+        assert [int(row["step"]) for row in csv.DictReader(stream)] == list(range(2, asked, 2))
+    told[0], seen = 0, len(checked)
+    train(data(task), task, parts, resume=True, progress=tell)
+    assert checked[seen] == (0, 0), "the round comes before any step"
+    same(parts, whole)
+    Run(parts).check_hashes()
 
 
 def test_t15_a_signal_before_the_first_step_leaves_nothing(data: Made, planned_run: Made, tmp_path: Path) -> None:

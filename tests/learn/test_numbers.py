@@ -137,7 +137,13 @@ ALLOCATOR = "[enforce fail at alloc_cpu.cpp:114] data. DefaultCPUAllocator: can'
 
 
 @pytest.mark.parametrize(
-    "fault", [MemoryError(), RuntimeError(ALLOCATOR), torch.OutOfMemoryError("CUDA out of memory")]
+    "fault",
+    [
+        MemoryError(),
+        RuntimeError(ALLOCATOR),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
 )
 @pytest.mark.parametrize("where", ["prepare", "first step", "batch", "step"])
 def test_t07_memory_that_runs_out_is_a_sentence_and_leaves_no_thread(
@@ -168,6 +174,19 @@ def test_t07_memory_that_runs_out_is_a_sentence_and_leaves_no_thread(
     if where in ("batch", "step"):
         begin(tmp_path / "run", plan_of("classify", 6), ready("classify"))
         assert 2 <= _checkpoint.load(tmp_path / "run" / "checkpoint.safetensors")["step"] <= 4
+
+
+def test_t07_memory_that_runs_out_while_steps_are_timed_is_a_sentence(
+    plan_of: PlanOf, ready: Ready, begin: Begin, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    def fail(*_: Any) -> int:
+        raise MemoryError
+
+    monkeypatch.setattr("hilum.learn._pace.steps_for", fail)
+    plan = plan_of("classify").model_copy(update={"steps": None, "minutes": 1.0})
+    with pytest.raises(HilumError, match="while steps were timed") as error:
+        begin(tmp_path / "run", plan, ready("classify")).run(False)
+    assert error.value.code == "HIL-T07"
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
@@ -235,6 +254,8 @@ def test_few_images_that_are_called_alike_are_no_collapse() -> None:
     """Two images of two classes, called alike in three rounds, ended a run that had told them apart before."""
     for count, said in ((1, False), (3, False), (4, True), (50, True)):
         assert (_rounds.one_answer(np.array([[0, count], [0, count]]), ["a", "b"]) is not None) == said
+    # one hard image of a rare class, eight right ones of the other
+    assert _rounds.one_answer(np.array([[8, 0], [1, 0]]), ["a", "b"]) is None
 
 
 @pytest.mark.parametrize(

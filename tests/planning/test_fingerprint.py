@@ -12,6 +12,7 @@ from hilum.core.errors import HilumError
 from hilum.core.image import Case, Image, Measurement
 from hilum.data.dataset import Dataset
 from hilum.io import nifti
+from hilum.planning import _reach
 from hilum.planning import fingerprint as module
 from hilum.planning.fingerprint import LATER, case_facts, content_hash, fingerprint, hashed
 from hilum.planning.fingerprint import seen as known
@@ -225,3 +226,53 @@ def test_an_image_of_one_value_is_nobody_s_and_one_in_two_parts_was_learned_from
     nobody_s: list[dict[str, Any]] = [{"image": black}, {"image": Image(planes)}, {"kspace": zero}, {}]
     for items in nobody_s:
         assert content_hash(Case("e", "", items)) is None
+
+
+def scan(name: str, labelled: bool | None = True, air: float = -1000.0) -> Case:
+    """A body of CT in air, with a label of its middle, an empty one, or none."""
+    image = volume(low=air)
+    label = image.like((image.array > 0).astype(np.uint8) * bool(labelled))
+    return Case(name, "", {"image": image} | ({} if labelled is None else {"label": label}))
+
+
+def test_an_empty_label_does_not_let_the_air_into_the_intensities(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a case without a lesion the whole image counted, and CT was clipped to and scaled by the air around bodies."""
+    made = list[dict[str, Any]]()
+    whole = module.summary
+    monkeypatch.setattr(module, "summary", lambda *given: made.append(whole(*given)) or made[-1] | {})
+    lesions = facts_of([scan("a"), scan("b"), scan("c")])["intensity"]
+    mixed = facts_of([scan("a"), scan("b", False), scan("c")])
+    assert lesions[0]["low"] >= 30 and mixed["intensity"][0]["low"] >= 30
+    assert mixed["intensity"] == facts_of([scan("a"), scan("c")])["intensity"]
+    # runs know their data by a hash that counts the air
+    assert made[1]["intensity"][0]["low"] == -1000 and mixed["hash"] == made[1]["hash"]
+    # without any foreground there is nothing else to go by
+    for labelled in (False, None):
+        assert facts_of([scan("a", labelled), scan("b", labelled)])["intensity"][0]["low"] == -1000
+    # of the test part nothing is learned, its empty labels are none of the training part
+    assert facts_of([scan("a"), scan("b", False)], b="test")["intensity"][0]["low"] >= 30
+
+
+@pytest.mark.parametrize(
+    ("words", "vague"),
+    [
+        ("HIL-N05: sform and qform codes are both 0; only voxel sizes are known", True),
+        ("HIL-N05: no TransformMatrix is stated; the axes are taken as LPS", True),
+        ("HIL-N05: no space origin is stated; the position is taken as 0", False), ("HIL-N04: something else", False),
+    ],
+)  # fmt: skip
+def test_a_volume_that_does_not_say_how_it_lies_is_known_by_that(words: str, vague: bool) -> None:
+    clear, unsure = volume(), replace(volume(), warnings=(words,))
+    row, other = (case_facts(Case("a", "", {"image": image}))[0] for image in (unsure, clear))
+    assert row.get("vague", False) == vague and "vague" not in other and hashed(row) == hashed(other)
+
+
+def test_the_box_around_what_is_not_zero() -> None:
+    array = np.zeros((2, 4, 5, 10), np.float32)
+    assert _reach.content(array) == 1
+    array[0, 1, 2, 3] = 1
+    assert _reach.content(array) == pytest.approx(1 / 200)
+    array[1, 2, 2, 9] = np.nan
+    assert _reach.content(array) == pytest.approx(2 / 4 * 1 / 5 * 7 / 10)
+    array[:, 0, 0, 0] = array[:, -1, -1, -1] = 1
+    assert _reach.content(array) == 1

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -17,7 +18,7 @@ from hilum.core.image import Case, Image
 from hilum.core.plan import Plan
 from hilum.data.dataset import Dataset, open_dataset
 from hilum.io import raster
-from hilum.planning._warned import outweighed
+from hilum.planning._warned import of_ranges, outweighed
 from hilum.planning.planner import look, make_plan
 from hilum.verbs.evaluate import evaluate
 from hilum.verbs.train import train
@@ -119,3 +120,51 @@ def test_images_that_lie_beside_the_cases_are_told(heads: Path) -> None:
         raster.write(heads / name, Image(np.zeros((1, 8, 9), np.uint8)))
     (heads / "notes.txt").write_text("x")
     assert look(heads, "generate", 0).warnings == ["Images that lie beside the cases are not read: more, overview.png"]
+
+
+def reaching(name: str, least: float, most: float, low: float | None = None, channels: int = 1) -> dict[str, Any]:
+    """A row of the fingerprint. low: the first percentile."""
+    return {"id": name, "range": [[least, most]] * channels, "low": [least if low is None else low] * channels}
+
+
+USUAL = [reaching(f"u{n}", -1024, 1800 + 400 * n, -1000) for n in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        (reaching("odd", 0, 1), True), (reaching("odd", 0, 4095), True), (reaching("odd", -1e6, 1e6), True),
+        # a narrow window, metal, padding, a cut without air, and an image of one value are no other units
+        (reaching("odd", -160, 240), False), (reaching("odd", -1024, 30000), False), (reaching("odd", 0, 0), False),
+        (reaching("odd", -3024, 900), False), (reaching("odd", -190, 300, -90), False),
+    ],
+)  # fmt: skip
+def test_ct_in_other_units_is_told_by_case(row: dict[str, Any], told: bool) -> None:
+    found = of_ranges([*USUAL, row], [{"scheme": "ct"}], ["image"])
+    assert bool(found) == told and not of_ranges([*USUAL, row], [{"scheme": "zscore"}], ["image"])
+    if told:
+        (words,) = found
+        assert words.startswith("HIL-LEARN-08: ") and "odd (" in words and "u0" not in words and "-1024 to" in words
+    assert of_ranges(USUAL, [{"scheme": "ct"}], ["image"]) == [] == of_ranges([], [{"scheme": "ct"}], ["image"])
+
+
+def test_of_several_channels_the_one_in_other_units_is_named() -> None:
+    rows = [reaching(f"u{n}", 0, 255, channels=2) for n in range(4)] + [reaching("odd", 0, 1, channels=2)]
+    (words,) = of_ranges(rows, [{"scheme": "zscore"}, {"scheme": "scale"}], ["red", "green"])
+    assert "green" in words and "red" not in words and "odd (0 to 1)" in words
+
+
+def test_ct_in_other_units_stands_in_the_plan(heads: Path) -> None:
+    """No planned normalisation lets values reach so far that training would say it."""
+    settings = (heads / "dataset.yaml").read_text()
+    write_text(heads / "dataset.yaml", settings + "modality: CT\n")
+    parts = look(heads, "segment", 0).parts
+    assert look(heads, "segment", 0).warnings == []
+    name = next(n for n, part in parts.items() if part == "train" and (heads / "images" / f"{n}.nii.gz").is_file())
+    seen = nibabel.load(heads / "images" / f"{name}.nii.gz")
+    values = np.asarray(seen.dataobj, dtype=np.float32)
+    nibabel.Nifti1Image(values / values.max(), seen.affine).to_filename(heads / "images" / f"{name}.nii.gz")
+    plan = make_plan(look(heads, "segment", 0), "segment", steps=1)
+    assert [name in words for words in plan.data["warnings"] if "HIL-LEARN-08" in words] == [True]
+    write_text(heads / "dataset.yaml", settings + "modality: MR\n")
+    assert look(heads, "segment", 0).warnings == []

@@ -102,6 +102,14 @@ def test_classes_named_by_their_side_are_not_seen_in_a_mirror(
     assert modality.mirrors(facts(modality_, physical=physical) | {"dims": dims}, names_) == axes
 
 
+def test_where_one_volume_does_not_say_how_it_lies_no_axis_is_safe() -> None:
+    rows = [{"id": "a"}, {"id": "b", "vague": True}]
+    seen = facts("CT", physical=True) | {"dims": 3}
+    assert modality.mirrors(seen | {"cases": rows[:1]}, ["lung L"]) == [1, 2]
+    assert modality.mirrors(seen | {"cases": rows}, ["lung L"]) == []
+    assert modality.mirrors(seen | {"cases": rows}, ["lung"]) == [0, 1, 2]
+
+
 @pytest.mark.parametrize(
     ("name", "sided"),
     [

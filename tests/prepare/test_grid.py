@@ -75,6 +75,27 @@ def test_image_and_labels_land_on_each_other() -> None:
     assert placed.channels_back(array).shape == blob.shape
 
 
+def slanting(degrees: float) -> np.ndarray:
+    """Turned by so much around the long axis."""
+    turn, c, s = np.eye(4), np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    turn[:2, :2] = [[c, -s], [s, c]]
+    return turn
+
+
+def test_labels_turn_with_their_image_at_45_degrees() -> None:
+    """A millionth of a degree apart, on one grid by every measure, image and label had their axes in another order."""
+    blob = np.zeros((1, 6, 7, 5), np.int16)
+    blob[0, 4:, 1:3, 2:] = 3
+    image, label = Image(blob.astype(np.float32), slanting(45 - 1e-6)), Image(blob, slanting(45 + 1e-6))
+    assert image.affine is not None and label.affine is not None
+    assert geometry.axes_to_ras(image.affine) != geometry.axes_to_ras(label.affine)
+    for spacing in (None, (0.5, 0.5, 0.5)):
+        array, placed = grid.place(image, spacing)
+        on_grid = grid.place_labels(label, placed)
+        assert ((array[0] > 1.5) == (on_grid == 3)).mean() > 0.97
+    np.testing.assert_array_equal(placed.labels_back(on_grid), blob[0])
+
+
 def test_a_fixed_shape_wins_over_the_spacing() -> None:
     array, placed = grid.place(image_in("LPS"), (1.0, 1.0, 1.0), (8, 8, 8))
     assert array.shape == (2, 8, 8, 8) and placed.shape == (8, 8, 8) and array.dtype == np.float32

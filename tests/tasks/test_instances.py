@@ -15,8 +15,9 @@ from hilum.data.dataset import Settings
 from hilum.data.phantoms import cells
 from hilum.data.store import Store
 from hilum.metrics import ap50_instances
+from hilum.prepare import grid
 from hilum.tasks import _task
-from hilum.tasks._instances import depth, depth_loss, separate
+from hilum.tasks._instances import depth, depth_loss, placed_depth, separate
 
 PlanOf = Callable[..., Plan]
 
@@ -204,3 +205,14 @@ def test_dicom_has_no_form_for_numbers(made: tuple[Any, Plan], tmp_path: Path) -
     with pytest.raises(HilumError) as error:
         export.export(Result({"mask": mask}), ready.dataset.cases[0], tmp_path, "dicom")
     assert error.value.code == "HIL-INFER-05" and not list(tmp_path.iterdir())
+
+
+def test_depth_turns_with_the_image_at_45_degrees() -> None:
+    blob = np.zeros((1, 6, 7, 5), np.int16)
+    blob[0, 3:, 1:4, 1:] = 3
+    affines = []
+    for degrees in np.radians([45 - 1e-6, 45 + 1e-6]):
+        affines.append(np.eye(4))
+        affines[-1][:2, :2] = [[np.cos(degrees), -np.sin(degrees)], [np.sin(degrees), np.cos(degrees)]]
+    array, placed = grid.place(Image(blob, affines[0]), None)
+    np.testing.assert_array_equal(placed_depth(Image(blob, affines[1]), placed) > 0, array[0] > 0)

@@ -126,6 +126,66 @@ def undersampled(target: bool, two_axes: bool = False, first: int = 1) -> Case:
     return Case("under", "", {"kspace": measurement})
 
 
+@pytest.mark.parametrize("scale", [1.0, 2.0, 1e-4])
+def test_maps_of_a_file_count_by_their_shape_and_not_by_their_unit(scale: float, plan_of: PlanOf) -> None:
+    """With maps twice as large the image was four times the target over two, and data consistency went astray."""
+    kspace, maps, image, _ = row()
+    maps = maps * np.linspace(0.5, 1.5, 16, dtype=np.float32) * np.float32(scale)
+    maps[..., :2] = 0
+    kspace = to_kspace(maps * image).astype(np.complex64)
+    measured = Measurement(kspace, ("coil", "ky", "kx"), {"name": "fourier", "maps": maps})
+    made = _task.load(plan_of("reconstruct")).prepare(Case("a", "a", {"kspace": measured}))
+    power = np.sqrt((np.abs(made["maps"]) ** 2).sum(axis=1))[0]
+    np.testing.assert_allclose(power[:, 2:], 1, atol=1e-5)
+    assert (power[:, :2] == 0).all()
+    most = made["target"].max()
+    np.testing.assert_allclose(np.abs(made["image"]) / most, made["target"] / most, atol=1e-5)
+    # the model is true: coils are maps times image
+    np.testing.assert_allclose(to_kspace(made["maps"] * made["image"][:, None]) / most, kspace[None] / most, atol=1e-5)
+
+
+def test_maps_that_are_0_everywhere_are_no_division_by_0(plan_of: PlanOf) -> None:
+    kspace, maps, _, _ = row()
+    measured = Measurement(kspace, ("coil", "ky", "kx"), {"name": "fourier", "maps": maps * 0})
+    made = _task.load(plan_of("reconstruct")).prepare(Case("a", "a", {"kspace": measured}))
+    assert (made["maps"] == 0).all()
+
+
+def test_a_mask_of_columns_may_be_stored_for_every_row(plan_of: PlanOf) -> None:
+    task, columns = _task.load(plan_of("reconstruct")), np.ones(16, np.float32)
+    columns[1::3] = 0
+    kspace, maps, _, _ = row()
+    for mask in (columns, np.tile(columns, (16, 1)), columns[None]):
+        operator = {"name": "fourier", "mask": mask, "maps": maps}
+        measured = Measurement(kspace * columns, ("coil", "ky", "kx"), operator)
+        made = task.prepare(Case("a", "a", {"kspace": measured}), truth=False)
+        np.testing.assert_array_equal(made["mask"], columns)
+
+
+def test_n09_pixels_that_are_no_numbers_are_the_darkest(plan_of: PlanOf) -> None:
+    """One made the whole image no number."""
+    task = _task.load(plan_of("reconstruct", **{"options.noise": 0.0}))
+    array = np.random.default_rng(0).uniform(5, 90, (1, 16, 16)).astype(np.float32)
+    clean, array[0, 3, 4], array[0, 5, 6] = array.copy(), np.nan, np.inf
+    clean[0, 3, 4] = clean[0, 5, 6] = clean[np.isfinite(array)].min()
+    one, other = (task.prepare(Case("a", "a", {"image": Image(a)})) for a in (array, clean))
+    for name in ("kspace", "image", "target"):
+        np.testing.assert_array_equal(one[name], other[name])
+
+
+def test_images_of_several_channels_are_refused_before_training(ready: Callable[[str], Prepared]) -> None:
+    facts = ready("classify").facts
+    for task in ("reconstruct", "register"):
+        rules = _task.kind(task).rules
+        colour = facts | {"cases": [row | {"channels": 3} for row in facts["cases"]]}
+        assert rules(colour, _task.Budget(1))["batch"]
+        for more in ({"channels": 2}, {"channels": 3, "files": 3}, {"channels": 3, "shape": [4, 32, 32]}):
+            odd = facts | {"cases": [row | more if n == 1 else row for n, row in enumerate(facts["cases"])]}
+            with pytest.raises(HilumError, match=f"{task} learns from one channel, and 1 of") as error:
+                rules(odd, _task.Budget(1))
+            assert error.value.code == "HIL-PREP-01" and facts["cases"][1]["id"] in error.value.seen
+
+
 def test_an_undersampled_scan_is_no_truth(plan_of: PlanOf) -> None:
     task = _task.load(plan_of("reconstruct"))
     assert task.unlearnable(task.prepare(undersampled(True))) == "they are undersampled"

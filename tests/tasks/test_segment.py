@@ -62,6 +62,44 @@ def test_a_run_of_an_hour_mirrors_no_class_onto_the_other_side(
     assert any("left to right" in note for note in made["notes"]) == bool(options)
 
 
+def test_no_axis_is_mirrored_where_nobody_knows_which_is_left(ready: Callable[[str], Prepared]) -> None:
+    """Readers make an affine for volumes that state none, and it was believed."""
+    facts = ready("segment").facts
+    settings = facts["settings"] | {"classes": {"1": "eye_left", "2": "eye_right"}, "labels": {}}
+    rows = [row | {"vague": True} if n == 2 else row for n, row in enumerate(facts["cases"])]
+    made = _task.kind("segment").rules(facts | {"settings": settings, "cases": rows}, _task.Budget(60))
+    assert not [entry for entry in made["augment"] if entry["name"] == "flip"]
+    (said,) = [note for note in made["notes"] if "side of the body" in note]
+    assert "HIL-N05" in said and "none is mirrored" in said
+
+
+@pytest.mark.parametrize("patch", [[8, 8, 8], [24, 16, 16]])
+def test_where_nothing_was_stored_stays_0_whatever_is_varied(patch: list[int], plan_of: PlanOf) -> None:
+    """As nnU-Net masks it; a prediction shows 0 there too."""
+    scheme = [{"scheme": "zscore_nonzero"}]
+    varied = [
+        {"name": "rotate_scale", "options": {"probability": 1.0}},
+        {"name": "noise", "options": {"probability": 1.0}},
+    ]
+    changes = {"normalisation": scheme, "augment": varied, "spacing": [1.0, 1.0, 1.0], "patch": patch, "batch": 2}
+    task = _task.load(plan_of("segment", **changes))
+    array, label = np.zeros((1, 16, 16, 16), np.float32), np.zeros((1, 16, 16, 16), np.int16)
+    array[0, 4:12, 4:12, 4:12] = np.random.default_rng(0).normal(100, 5, (8, 8, 8))
+    label[0, 6:9, 6:9, 6:9] = 1
+    case = Case("a", "a", {"image": Image(array, np.eye(4)), "label": Image(label, np.eye(4))})
+    store = Store(task.prepare)
+    before = store(case)["image"].copy()
+    for k in range(6):
+        image = task.sample(store, [case], "train", k, np.random.default_rng(k))["image"]
+        # noise leaves no voxel exactly 0
+        assert 0.05 < float((image == 0).float().mean()) < 0.98 and float(image.std()) > 0.1
+    np.testing.assert_array_equal(store(case)["image"], before)
+    asked = task.prepare(case, truth=False)
+    np.testing.assert_array_equal(asked["image"], before)
+    assert "outside" not in asked and (before[0, :4] == 0).all() and abs(before[before != 0].mean()) < 1e-4
+    assert "outside" not in _task.load(plan_of("segment")).prepare(case)
+
+
 def test_the_background_is_no_class(plan_of: PlanOf) -> None:
     """Its voxels would be found, and written as the 0 of everything else."""
     classes = [{"value": 1, "name": "spleen"}, {"value": 0, "name": "liver"}]
