@@ -145,7 +145,7 @@ def evaluated(found: dict[str, Any], out: Path) -> None:
         rows.append(row | {"better": metric["better"]})
     _table(rows, f"{found['part']}: {found['cases']} cases in {found['groups']} groups, {found['missing']} missing")
     if any(r["low"] is None and r["mean"] is not None for r in rows):
-        print("No interval where there are too few independent groups, in all or of a class; of ece and fid never.")
+        print("No interval where nothing varies or groups are too few, in all or of a class; of ece and fid never.")
     print(f"Open {out}/report.html")
 
 
@@ -171,7 +171,7 @@ def predicted(found: dict[str, Any], out: Path) -> None:
         rows = [f | {"case": Path(f["case"]).name if "input" in f else f["case"]} for f in found["failed"]]
         _table([{c: row[c] for c in ("case", "code", "why")} for row in rows], "No result")
     for sentence in found.get("promises", ()):
-        print(sentence)
+        print(plain(sentence))
     print(f"{len(found['done'])} done, {len(found['failed'])} failed, in {out}. {found['intended_use']}")
 
 
@@ -201,9 +201,11 @@ def calibrated(found: dict[str, Any]) -> None:
     if gate is not None and gate["accept"] is None:
         print("Accepted: nothing.")
     elif gate is not None:
+        alone = " and a prediction set of one class" if found.get("sets") else ""
         print(
             f"Accepted: {gate['measure']} up to {gate['accept']:.3g}, where nothing else is odd. "
-            f"{100 * gate['rate']:.0f} % of the validation cases that could be judged have a doubt below the limit."
+            f"{100 * gate['rate']:.0f} % of the validation cases that could be judged have a doubt below the limit"
+            f"{alone}."
         )
     for note in found["notes"]:
         print(note)

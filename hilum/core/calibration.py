@@ -16,7 +16,7 @@ class Scaling(Strict):
 
 
 class Sets(Strict):
-    """Prediction sets: the classes whose conformal score is at most the threshold (None: every class).
+    """Prediction sets: the likeliest class, and all whose conformal score is at most the threshold (None: every class).
 
     error: share of sets, over patients, that may lack the true class. groups: patients that it was learned from.
     """
@@ -33,8 +33,9 @@ class Gate(Strict):
     error: share of patients whose result may be accepted and wrong. accept: most doubt of an accepted result (None: no
     limit keeps the error, so nothing is accepted). person: doubt above which a person judges without a proposal.
     wrong: what counts as wrong, in words. outlier: score above which an input is unlike the training images.
-    groups: patients that the limits were learned from. rate: share of their results with a doubt of at most `accept`;
-    an odd image, or a prediction set of several classes, keeps a result from being accepted all the same.
+    groups: patients that the limits were learned from. rate: share of their results with a doubt of at most `accept`
+    and no prediction set of several classes (of doubt alone in files of before); an odd image keeps a result from being
+    accepted all the same.
     """
 
     error: float = Field(gt=0, lt=1)
@@ -74,8 +75,7 @@ class Interval(Strict):
     """An interval around a measurement v: v - width * s to v + width * s, cut at what is possible.
 
     s is 1, or v + floor where a floor is given: large things have large errors. width: None where patients were too few
-    for any. error: share of patients whose truth may lie outside. centre: v itself where nothing better is known of a
-    case. low, high: ends of what is possible. unit: of v.
+    for any. error: share of patients whose truth may lie outside. low, high: ends of what is possible. unit: of v.
     """
 
     unit: str
@@ -83,7 +83,8 @@ class Interval(Strict):
     groups: int = Field(ge=0)
     width: float | None
     floor: float | None = None
-    centre: float | None = None
+    # files of before have it, always as null
+    centre: None = Field(default=None, exclude=True)
     low: float | None = None
     high: float | None = None
 
@@ -116,8 +117,8 @@ class Calibration(Strict):
     "moving" of a pair, "zero_filled" of raw data). modalities: DICOM codes of the training images, by role, where all
     say what they are. foreseen: what the quality of a reconstruction is foretold from.
     measured: intervals by what is measured ("volume NAME", or the headline metric, which only the truth would show).
-    single: classes of masks of which only the largest piece is kept. notes: how it was learned, and what could not be,
-    in words.
+    single: classes of masks of which only the largest piece is kept. runtime: by which the answers were computed.
+    notes: how it was learned, and what could not be, in words.
     """
 
     format: Literal[1] = 1
@@ -136,4 +137,6 @@ class Calibration(Strict):
     sides: dict[str, dict[str, dict[str, float]]] = Field(default_factory=dict)
     modalities: dict[str, list[str]] = Field(default_factory=dict)
     single: list[str] = Field(default_factory=list)
+    # of before this was kept, torch or one as exact
+    runtime: str = "torch"
     notes: list[str] = Field(default_factory=list)

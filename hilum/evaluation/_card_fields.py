@@ -144,7 +144,7 @@ def _architecture(known: Known) -> Lines:
         ("values in the weights", f"{model['values']:,}"),
         ("input", f"{inputs}; channels {', '.join(plan.channels)}"),
         ("output", OUTPUT.get(plan.task, NOT_KNOWN)),
-        ("ensemble", _card_trust.combined(known.run)),
+        ("ensemble", _card_trust.combined(known.run, known.run.calibration)),
     )
 
 
@@ -235,7 +235,8 @@ def _performance(known: Known) -> Lines:
     size = NOT_KNOWN
     if counts:
         size = f"part {part}: {given['cases']} cases in {given['groups']} independent groups; see the table"
-    doubt = "95 % intervals over groups: resampled, of two to five Student's t; none where they are too few"
+    doubt = "95 % intervals over groups: resampled, of two to five Student's t; "
+    doubt += "none where nothing varies or groups are too few"
     return (
         ("metrics", ", ".join(given.get("metrics", {})) or NOT_KNOWN),
         ("uncertainty", doubt if given else NOT_KNOWN),
@@ -245,7 +246,7 @@ def _performance(known: Known) -> Lines:
         ("cases without a result", missing),
         ("computed by", str(given.get("runtime", NOT_KNOWN)) if counts else NOT_KNOWN),
         ("diagnostic performance", "see the table" if counts and known.plan.task == "classify" else NOT_KNOWN),
-        ("how often each part was judged", _pairs(opened)),
+        ("how often each part was judged", _pairs(opened) + _parts.looks(known.run)),
         ("this evaluation in the ledger", _parts.held(known.run, given, known.apart)),
         ("sites and groups of people", NOT_KNOWN),
     )

@@ -11,11 +11,14 @@ Lines = tuple[tuple[str, str], ...]
 ALONE = "not applicable: one network predicts"
 
 
-def combined(run: Run) -> str:
-    """How several networks answer as one; begins with "not applicable" where there is only one."""
+def combined(run: Run, known: Calibration | None) -> str:
+    """How several networks answer as one; begins with "not applicable" where there is only one.
+
+    known: of the run itself, as it was when it answered.
+    """
     system = run.system
     if system is None:
-        return _asked(None if run.calibration is None else run.calibration.opinions)
+        return _asked(None if known is None else known.opinions)
     found = []
     for group in system.groups:
         own, words = run.part(group.name).calibration, ", ".join(c.name for c in group.classes)

@@ -5,12 +5,10 @@ cost nothing: the case would leave the pairs, and stay in the mean of the networ
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hilum.evaluation.evaluator import Evaluation, measure
+from hilum.evaluation._left_out import anew
 from hilum.metrics import _names
-from hilum.tasks._task import Judged
 
 if TYPE_CHECKING:
     from hilum.evaluation.comparison import Cell
@@ -37,20 +35,8 @@ def filled(cells: Sequence["Cell"]) -> tuple[list["Cell"], list[str]]:
         gaps = [case for case, value in cell.values.items() if value is None and case in known]
         ends = {case: worst if case in cell.missing else best for case in gaps}
         given.append({case: end for case, end in ends.items() if end is not None})
-    made = [_with(cell, own, headline) for cell, own in zip(cells, given, strict=True)]
+    made = [anew(cell, {**cell.values, **own}, headline) for cell, own in zip(cells, given, strict=True)]
     return made, _sentences(cells, given, headline, best)
-
-
-def _with(cell: "Cell", given: Mapping[str, float], headline: str) -> "Cell":
-    """The cell with these values, and the headline measured anew."""
-    if not given:
-        return cell
-    values: dict[str, float | None] = {**cell.values, **given}
-    rows = [Judged(case, cell.groups[case], {headline: {"": value}}) for case, value in values.items()]
-    anew = measure(headline, Evaluation(rows, []))
-    assert anew is not None  # there are rows
-    row = {**cell.metrics[headline], **{key: anew[key] for key in ("mean", "low", "high", "n")}}
-    return replace(cell, values=values, metrics={**cell.metrics, headline: row})
 
 
 def _sentences(

@@ -42,6 +42,17 @@ def apart(run: Run, metrics: Mapping[str, Any]) -> str | None:
     return objection(metrics.get("part"))
 
 
+def looks(run: Run) -> str:
+    """What the counts of a run's ledger leave out; "" where nothing is counted."""
+    if not run.has("ledger.jsonl"):
+        return ""
+    words = "in this run folder alone: looks by copies, bundles and other runs are not in it"
+    for event in run.ledger():
+        if event["event"] == "compare":
+            words += f"; one of {event['cells']} models of a comparison judged on the {event['part']} part"
+    return f" ({words})"
+
+
 def held(run: Run, metrics: Mapping[str, Any], why: str | None) -> str:
     """Whether the run remembers such an evaluation of what it is now: a file alone could be of another model.
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Literal
 
 import numpy as np
 
@@ -19,14 +18,11 @@ ROUNDS = 1000
 # Most rounds of expectation and maximisation; the filter ends earlier, when its estimates stand still.
 
 
-def cohen_kappa(
-    first: Sequence[int], second: Sequence[int], classes: int, weights: Literal["none", "linear", "quadratic"] = "none"
-) -> float | None:
+def cohen_kappa(first: Sequence[int], second: Sequence[int], classes: int) -> float | None:
     """Cohen's kappa of two readers of the same cases, -1..1: agreement beyond chance.
 
-    first, second: (n,) class of each case, 0..classes-1. weights: what a disagreement counts; linear and quadratic ones
-    suit classes in an order only. None without cases, and where both name one and the same class throughout: chance
-    alone then explains everything. Cohen 1960, 1968.
+    first, second: (n,) class of each case, 0..classes-1. None without cases, and where both name one and the same class
+    throughout: chance alone then explains everything. Cohen 1960.
     """
     if len(first) != len(second):
         raise ValueError(f"{len(first)} and {len(second)} readings are not of the same cases")
@@ -37,8 +33,7 @@ def cohen_kappa(
         return None
     from sklearn.metrics import cohen_kappa_score
 
-    chosen = None if weights == "none" else weights
-    return float(cohen_kappa_score(list(first), list(second), labels=list(range(classes)), weights=chosen))
+    return float(cohen_kappa_score(list(first), list(second), labels=list(range(classes))))
 
 
 def fleiss_kappa(counts: Array) -> float | None:

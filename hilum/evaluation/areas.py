@@ -1,18 +1,21 @@
 """AUROC of several networks on the same cases: each with its interval, and against a best one with p.
 
 Where every group has one case, by DeLong's method; else groups are resampled. One class against the rest; of two
-classes one, as the other has the same area. Of several seeds the areas are averaged, and the seeds taken as they are.
+classes one, as the other has the same area. Of several seeds the areas are averaged, and intervals and p hold what
+other seeds would give as well (`seeds.with_seeds`).
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from hilum.evaluation import _rarest, delong
-from hilum.evaluation.bootstrap import FEW, interval_of_set, paired_of_set
+from hilum.evaluation.bootstrap import FEW, Paired, interval_of_set, paired_of_set
 from hilum.evaluation.evaluator import honest
 from hilum.evaluation.multiple import holm
+from hilum.evaluation.seeds import wider, with_seeds
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Row = dict[str, Any]
@@ -84,31 +87,54 @@ def _by_delong(
 ) -> Row:
     own = delong.area(columns[net], positive)
     assert own is not None  # both kinds are there
-    row: Row = {"auroc": own.auroc, "low": own.low, "high": own.high}
+    row = _own(own.auroc, own.low, own.high, columns[net], positive)
     if net == best:
         return row
     found = delong.difference(columns[net], columns[best], positive)
     assert found is not None
-    differs = {"difference": found.difference, "difference low": found.low, "difference high": found.high}
-    return row | differs | {"p": found.p, "method": "DeLong"}
+    gap = Paired(found.difference, found.low, found.high, found.p, len(positive), len(positive))
+    return row | _gap(gap, columns[net], columns[best], positive, "DeLong")
 
 
 def _by_groups(
     columns: dict[str, Array], positive: Array, groups: Sequence[Hashable], net: str, best: str, draws: int
 ) -> Row:
-    own, other = (list(zip(_ranked(columns[name]), positive, strict=True)) for name in (net, best))
+    ranks = {name: _ranked(columns[name]) for name in (net, best)}
+    own, other = (list(zip(ranks[name], positive, strict=True)) for name in (net, best))
     # an area rests on the kind that fewer groups have
     rarest = min(len({g for g, one in zip(groups, positive, strict=True) if one == kind}) for kind in (True, False))
     estimate = interval_of_set(own, groups, _area(), RESAMPLES, rests_on=rarest)
     found = honest(_rarest.enough(estimate, rarest), "auroc")
-    row: Row = {"auroc": found.mean, "low": found.low, "high": found.high}
+    assert found.mean is not None  # both kinds are there
+    row = _own(found.mean, found.low, found.high, ranks[net], positive)
     if net == best:
         return row
     gap = paired_of_set(own, other, groups, _area(), draws, rests_on=rarest)
-    # equal differences of all draws are no certainty
-    low, high = (None, None) if rarest < FEW or gap.low == gap.high else (gap.low, gap.high)
-    differs = {"difference": gap.difference, "difference low": low, "difference high": high}
-    return row | differs | {"p": gap.p, "method": "resampled groups"}
+    if rarest < FEW or gap.low == gap.high:
+        # equal differences of all draws are no certainty
+        gap = replace(gap, low=None, high=None)
+    return row | _gap(gap, ranks[net], ranks[best], positive, "resampled groups")
+
+
+def _of_seeds(scores: Array, positive: Array) -> list[float]:
+    """The AUROC of every seed, of scores (n, S)."""
+    found = (delong.area(column, positive) for column in scores.T)
+    return [one.auroc for one in found if one is not None]
+
+
+def _own(auroc: float, low: float | None, high: float | None, scores: Array, positive: Array) -> Row:
+    """A network's area and its interval. low, high: of the cases alone. scores: (n, S)."""
+    if low is not None and high is not None:
+        low, high = wider(auroc, low, high, _of_seeds(scores, positive))
+        low, high = max(0.0, low), min(1.0, high)
+    return {"auroc": auroc, "low": low, "high": high}
+
+
+def _gap(gap: Paired, one: Array, best: Array, positive: Array, method: str) -> Row:
+    """A difference to the best network with the doubt of the seeds. gap: with that of the cases alone."""
+    low, high, p = with_seeds(gap, _of_seeds(one, positive), _of_seeds(best, positive))
+    method = f"{method} and seeds" if one.shape[1] > 1 else method
+    return {"difference": gap.difference, "difference low": low, "difference high": high, "p": p, "method": method}
 
 
 def _ranked(scores: Array) -> Array:

@@ -120,7 +120,7 @@ def _mean_draws(sums: Array, counts: Array, resamples: int, rng: np.random.Gener
     return np.concatenate(out)
 
 
-def _index_draws(codes: Array, g: int, resamples: int, rng: np.random.Generator, halves: bool) -> Iterator[Array]:
+def index_draws(codes: Array, g: int, resamples: int, rng: np.random.Generator, halves: bool) -> Iterator[Array]:
     """Case indices of each resample: g groups with replacement, or half of them without."""
     order = np.argsort(codes, kind="stable")
     members = np.split(order, np.cumsum(np.bincount(codes, minlength=g))[:-1])
@@ -165,7 +165,7 @@ def interval(
         sums, counts = np.bincount(codes, weights=used), np.bincount(codes).astype(np.float64)
         found: tuple[float | None, float | None] = _of_mean(sums, counts, centre, resamples, rng, level)
     else:
-        draws = [statistic(used[rows]) for rows in _index_draws(codes, g, resamples, rng, halves=False)]
+        draws = [statistic(used[rows]) for rows in index_draws(codes, g, resamples, rng, halves=False)]
         found = _of_set(np.array(draws), centre, g, level)
     return Estimate(centre, *_within(*found, ends), len(used), g, undefined)
 
@@ -200,7 +200,7 @@ def interval_of_set(
     if centre is None or g < 2:
         return Estimate(centre, None, None, len(records), g)
     rng = np.random.default_rng(seed)
-    tried = [function([records[i] for i in rows]) for rows in _index_draws(codes, g, resamples, rng, halves)]
+    tried = [function([records[i] for i in rows]) for rows in index_draws(codes, g, resamples, rng, halves)]
     draws = np.array([v for v in tried if v is not None and not np.isnan(v)], dtype=np.float64)
     dropped = len(tried) - len(draws)
     if dropped * 2 > len(tried):
@@ -278,7 +278,7 @@ def paired_of_set(
     if centre is None or g < 2:
         return Paired(centre, None, None, None, len(a), g)
     rng = np.random.default_rng(seed)
-    tried = [gap([a[i] for i in r], [b[i] for i in r]) for r in _index_draws(codes, g, resamples, rng, halves=False)]
+    tried = [gap([a[i] for i in r], [b[i] for i in r]) for r in index_draws(codes, g, resamples, rng, halves=False)]
     draws = np.array([v for v in tried if v is not None])
     if len(draws) * 2 < len(tried):
         return Paired(centre, None, None, None, len(a), g)

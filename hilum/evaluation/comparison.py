@@ -1,7 +1,8 @@
 """One table of several networks on the same data: what each reached and cost, and which differences are supported.
 
-Differences are of the values of single cases, each network against the best. As the best is found on the same cases, p
-is adjusted by Holm for all pairs of networks, not only for those with the best.
+Differences are of the values of single cases, each network against the best; of boxes they are of the whole part
+(`_sets`). As the best is found on the same cases, p is adjusted by Holm for all pairs of networks, not only for those
+with the best.
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from hilum.evaluation import _nothing_there, areas, delong, voxels
+from hilum.evaluation import _left_out, _nothing_there, _sets, areas, delong, voxels
 from hilum.evaluation.bootstrap import Estimate
 from hilum.evaluation.evaluator import honest
 from hilum.evaluation.multiple import holm
@@ -20,6 +21,7 @@ from hilum.evaluation.seeds import RESAMPLES, interval_of_seeds, paired_of_seeds
 from hilum.metrics import _names
 
 Row = dict[str, Any]
+Known = tuple[_sets.Records, list[str]]
 Table = list[list[float | None]]
 
 SAME = 1e-4
@@ -34,7 +36,7 @@ class Cell:
     headline first. seconds, peak_bytes: of training.
     scores: {case: {class: probability}} and truth: {case: class}, of a classification; else empty.
     voxels: {metric: {case: value or None}} of the probabilities of masks near foreground (`evaluation.voxels`).
-    missing: cases without a result.
+    missing: cases without a result. records: of boxes, by case what the whole part's number is made of (`_sets.kept`).
     Its fields are plain data: benchmarks keep cells as JSON and make them again from it.
     """
 
@@ -51,16 +53,19 @@ class Cell:
     truth: dict[str, str] = field(default_factory=dict)
     voxels: dict[str, dict[str, float | None]] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+    records: dict[str, Any] = field(default_factory=dict)
 
 
 def compared(cells: Sequence[Cell], every_pair: bool = True) -> dict[str, Any]:
-    """headline, better, rows (best first), sentences (one per row below the best), notes, ranking, auroc and sureness.
+    """headline, better, rows (best first), sentences (one per row below the best), notes, ranking, auroc and sureness;
+    and compared: "cases" where differences are of single cases, "set" where of the whole part.
 
     Every network has the same seeds and cases. ranking: None where groups or networks are too few. auroc: rows of
     `areas.compare_areas`, sureness: NLL, Brier score and ECE; both empty where there are no probabilities. every_pair:
     whether Holm counts every pair of networks, or (lax, as the best was found on the same cases) those with the best.
     """
     cells, words = _nothing_there.filled(cells)
+    cells, lost = _left_out.shared(cells)
     headline = next(iter(cells[0].metrics))
     better = cells[0].metrics[headline]["better"]
     by_net: dict[str, list[Cell]] = {}
@@ -72,17 +77,16 @@ def compared(cells: Sequence[Cell], every_pair: bool = True) -> dict[str, Any]:
     rows = [_row(own, values[net], groups, headline) for net, own in by_net.items()]
     sign = -1 if better == "higher" else 1
     rows.sort(key=lambda r: float("inf") if r[headline] is None else sign * r[headline])
-    sentences = _differences(rows, values, groups, every_pair)
-    notes = words + _notes(rows, values, groups, headline, every_pair)
-    ranking = stability({net: _over_seeds(table) for net, table in values.items()}, groups, better)
-    placed = None
-    if ranking is not None:
-        notes.append(ranking.sentence)
-        placed = {"shares": {n: list(s) for n, s in ranking.shares.items()}, "tau": ranking.tau}
+    known = _sets.read(by_net) if headline == _sets.NAME else None
+    other = known is None and any(_of_set(row[headline], values[row["net"]], headline) for row in rows)
+    sentences = _differences(rows, values, groups, every_pair, known, headline if other else "")
+    notes = words + lost + _notes(rows, values, groups, every_pair) + _whole(headline, known is not None, other)
+    placed = None if other else _placed(values, groups, better, known, notes)
     found, said = _areas(by_net, rows[0]["net"])
     sure, words = _sureness(by_net, [r["net"] for r in rows], dict(zip(cases, groups, strict=True)))
     return {
-        "headline": headline, "better": better, "rows": rows, "sentences": sentences, "notes": notes,
+        "headline": headline, "better": better, "compared": "cases" if known is None else "set",
+        "rows": rows, "sentences": sentences, "notes": notes,
         "ranking": placed, "auroc": found, "auroc sentences": said,
         "sureness": sure, "sureness sentences": words,
     }  # fmt: skip
@@ -130,29 +134,56 @@ def _within(found: Estimate, name: str) -> tuple[float | None, float | None]:
     return low, found.high if found.high is None or most is None else min(found.high, most)
 
 
-def _differences(rows: list[Row], values: dict[str, Table], groups: list[str], every_pair: bool) -> list[str]:
-    """Fill the columns of the differences to the best, the first row, and say in words what they support."""
+def _differences(
+    rows: list[Row], values: dict[str, Table], groups: list[str], every_pair: bool, known: Known | None, other: str
+) -> list[str]:
+    """Fill the columns of the differences to the best, the first row, and say in words what they support.
+
+    known: of `_sets.read`, where it is the metric of the whole set that differs. other: the headline, where it is no
+    mean of the values that differ, which then support nothing.
+    """
     best = rows[0]["net"]
     # those with the best come first
     pairs = list(combinations([r["net"] for r in rows], 2))[: None if every_pair else len(rows) - 1]
-    # enough sign flips for the smallest p to stay below 0.05 after Holm
-    flips = max(RESAMPLES, 40 * len(pairs)) if every_pair else RESAMPLES
-    found = [paired_of_seeds(values[other], values[one], groups, flips) for one, other in pairs]
+    if known is None:
+        # enough sign flips for the smallest p to stay below 0.05 after Holm
+        flips = max(RESAMPLES, 40 * len(pairs)) if every_pair else RESAMPLES
+        found = [paired_of_seeds(values[other], values[one], groups, flips) for one, other in pairs]
+    else:
+        draws = max(_sets.DRAWS, 40 * len(pairs))
+        found = [_sets.difference(known[0], one, other, known[1], draws) for one, other in pairs]
+    said = []
     for row, gap, p in zip(rows[1:], found, holm([f.p for f in found]), strict=False):
         # equal differences of all cases are no certainty, so an interval without width is none
         low, high = (None, None) if gap.low == gap.high else (gap.low, gap.high)
         row |= {"difference": gap.difference, "difference low": low, "difference high": high, "p": gap.p}
-        row |= {"p holm": p, "supported": areas.supported(p, low, high)}
-    return [_sentence(row, best) for row in rows[1:]]
+        row |= {"p holm": p, "supported": areas.supported(p, low, high) and not other}
+        said.append(_sentence(row, best, other))
+    return said
 
 
-def _sentence(row: Row, best: str) -> str:
+def _sentence(row: Row, best: str, other: str) -> str:
     if row["p holm"] is None:
         return f"{row['net']} against {best}: no paired comparison is possible on these cases."
-    return f"{row['net']} against {best}: {areas.verdict(row)}"
+    why = f" These are values of single cases, whose mean is not the {other} of the whole part." if other else ""
+    return f"{row['net']} against {best}: {areas.verdict(row)}{why}"
 
 
-def _notes(rows: list[Row], values: dict[str, Table], groups: list[str], headline: str, every_pair: bool) -> list[str]:
+def _placed(
+    values: dict[str, Table], groups: list[str], better: str, known: Known | None, notes: list[str]
+) -> dict[str, Any] | None:
+    """How firm the order is, and a note of it. known: as of `_differences`."""
+    if known is None:
+        ranking = stability({net: _over_seeds(table) for net, table in values.items()}, groups, better)
+    else:
+        ranking = _sets.ranking(*known)
+    if ranking is None:
+        return None
+    notes.append(ranking.sentence)
+    return {"shares": {n: list(s) for n, s in ranking.shares.items()}, "tau": ranking.tau}
+
+
+def _notes(rows: list[Row], values: dict[str, Table], groups: list[str], every_pair: bool) -> list[str]:
     """What must be known to read the table."""
     notes = []
     if len(rows) > 1:
@@ -171,18 +202,30 @@ def _notes(rows: list[Row], values: dict[str, Table], groups: list[str], headlin
     else:
         notes.append("Intervals resample seeds and groups.")
         notes += [f"{row['net']}: {variances(values[row['net']], groups).sentence}" for row in rows]
-    if any(_apart(row[headline], values[row["net"]]) for row in rows):
-        notes.append(
-            f"{headline} is a metric of the whole set. Differences and ranking are of the values of single cases, "
-            "which is not quite the same."
-        )
     return notes
 
 
-def _apart(mean: float | None, table: Table) -> bool:
-    """Whether the metric is something else than the mean of the case values."""
+def _whole(headline: str, sets: bool, other: bool) -> list[str]:
+    """What was compared of a metric of the whole set: itself (sets), or something else."""
+    if sets:
+        return [
+            f"{headline} is a metric of the whole set, and so are differences, p and order: groups are drawn anew, and "
+            "two networks change places in them. What is said of seeds one by one is of the values of single cases."
+        ]
+    if not other:
+        return []
+    return [
+        f"{headline} is a metric of the whole set, and these cells hold the values of single cases alone, which are "
+        "something else (a false alarm where nothing is there has none): no difference is supported, no order is shown."
+    ]
+
+
+def _of_set(mean: float | None, table: Table, headline: str) -> bool:
+    """Whether the metric of a network is something else than the mean of its case values."""
     known = [v for v in _over_seeds(table) if v is not None]
-    return mean is not None and bool(known) and abs(float(np.mean(known)) - mean) > SAME
+    if _names.card(headline)["level"] != "set" or mean is None or not known:
+        return False
+    return abs(float(np.mean(known)) - mean) > SAME
 
 
 def _over_seeds(table: Table) -> list[float | None]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hilum.core import terms
+from hilum.core.calibration import Calibration
 from hilum.core.errors import HilumError
 from hilum.core.origin import trained_by
 from hilum.core.plan import Plan
@@ -52,7 +53,7 @@ def provenance(run: Run) -> dict[str, Any]:
         "model": {
             "network": plan.networks[role].name,
             "options": plan.networks[role].options,
-            "values": _values(run, role),
+            "values": answering(run, role, run.calibration),
         },
         "training": _training(run, plan) | {"went on from": made.get("went_on_from", NOT_KNOWN)},
         "terms": _terms(run, plan),
@@ -156,16 +157,18 @@ def learned(run: Run, role: str, weights: str = "") -> int:
     return sum(tensor.numel() for name, tensor in run.weights(weights or role).items() if name not in fixed)
 
 
-def _values(run: Run, role: str) -> int:
-    """Learned numbers of all networks that predict: of an ensemble its members, of a system all of its own."""
+def answering(run: Run, role: str, known: Calibration | None) -> int:
+    """Learned numbers of all networks that predict: of an ensemble its members, of a system all of its own.
+
+    known: of the run itself, as it was when it answered.
+    """
     system = run.system
-    runs = [run] if system is None else [run.part(g.name) for g in system.groups]
-    return sum(learned(one, role, name) for one in runs for name in _members(one, role))
+    runs = [(run, known)] if system is None else [(p := run.part(g.name), p.calibration) for g in system.groups]
+    return sum(learned(one, role, name) for one, own in runs for name in _members(role, own))
 
 
-def _members(run: Run, role: str) -> list[str]:
+def _members(role: str, known: Calibration | None) -> list[str]:
     """The predicting network, and where it is an ensemble the others."""
-    known = run.calibration
     count = known.opinions.count if known is not None and known.opinions.kind == "ensemble" else 1
     return [role, *(f"{role}.{number}" for number in range(2, count + 1))]
 

@@ -1,12 +1,13 @@
 """How firm a ranking is: how often each system takes each place when groups (patients) are drawn anew."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from hilum.data.groups import numbered
+from hilum.evaluation.bootstrap import index_draws
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -58,12 +59,43 @@ def stability(
     codes, g = numbered([group for group, k in zip(groups, keep, strict=True) if k])
     if g < 2:
         return None
-    seen, drawn = _observed(table), _drawn(table, codes, resamples, seed)
+    return _ranking(list(values), _observed(table), _drawn(table, codes, resamples, seed), table.shape[1], g)
+
+
+def stability_of_sets(
+    records: Mapping[str, Sequence[Any]],
+    groups: Sequence[Hashable],
+    function: Callable[[list[Any]], float | None],
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Ranking | None:
+    """The same of systems ranked by a metric of a whole set, where higher is better.
+
+    records: {system: (n,)} of the same cases, whatever `function` takes a list of. Resamples where it is None for a
+    system are left out; None where more than half are, and with fewer than two systems or two groups.
+    """
+    codes, g = numbered(groups)
+    if len(records) < 2 or g < 2:
+        return None
+
+    def row(places: Sequence[int] | Array) -> list[float]:
+        found = [function([own[i] for i in places]) for own in records.values()]
+        return [np.nan if v is None else float(v) for v in found]
+
+    seen = np.round(row(range(len(groups))), 12)
+    drawn = np.round([row(r) for r in index_draws(codes, g, resamples, np.random.default_rng(seed), halves=False)], 12)
+    told = np.logical_not(np.isnan(drawn).any(axis=1))
+    if np.isnan(seen).any() or 2 * told.sum() < len(drawn):
+        return None
+    return _ranking(list(records), seen, drawn[told], len(groups), g)
+
+
+def _ranking(names: list[str], seen: Array, drawn: Array, cases: int, groups: int) -> Ranking:
+    """From what was seen, (K,), and what was drawn, (B, K); higher is better."""
     shares = _shares(drawn)
-    names = list(values)
     order = sorted(range(len(names)), key=lambda k: -seen[k])
     kept = {names[k]: tuple(float(s) for s in shares[k]) for k in order}
-    return Ranking(kept, _tau(seen, drawn), table.shape[1], g)
+    return Ranking(kept, _tau(seen, drawn), cases, groups)
 
 
 def _observed(table: Array) -> Array:

@@ -253,6 +253,19 @@ def _means(sides: Sequence[Sequence[float | None]], best: float | None) -> list[
     return [_mean(best if value is None and some else value for value in side) for side in sides]
 
 
+def _of_case(sides: Sequence[Sequence[Values]], measure: str, key: str | None) -> list[float | None]:
+    """Each side's mean of one case, of one class or (key None) over the classes that have one.
+
+    Class by class first: who marks nothing of a class is alike in that class, whatever else he marks.
+    """
+    names = dict.fromkeys(name for side in sides for values in side for name in values.get(measure, {}))
+    told = [
+        _means([[_value(values, measure, name) for values in side] for side in sides], _best(measure))
+        for name in (names if key is None else [key])
+    ]
+    return [_mean(row[place] for row in told) for place in range(len(sides))]
+
+
 def _rows(readings: Sequence[Reading]) -> list[dict[str, Any]]:
     """Model and raters by measure, over all classes and by class."""
     shape = next(iter(readings[0].pairs.values()))
@@ -260,8 +273,8 @@ def _rows(readings: Sequence[Reading]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for measure, classes in shape.items():
         for key in [None, *(name for name in classes if name)]:
-            told = [[[_value(v, measure, key) for v in s.values()] for s in (r.model, r.pairs)] for r in readings]
-            model, pairs = zip(*(_means(sides, _best(measure)) for sides in told), strict=True)
+            told = [[list(side.values()) for side in (r.model, r.pairs)] for r in readings]
+            model, pairs = zip(*(_of_case(sides, measure, key) for sides in told), strict=True)
             found = beside(model, pairs, groups, _better(measure), _ends(measure))
             row: dict[str, Any] = {"measure": measure, "class": key or "all", "better": _better(measure)}
             row |= {"model": _plain(found.model), "raters": _plain(found.raters)}
@@ -278,8 +291,7 @@ def _each(readings: Sequence[Reading], raters: Sequence[str]) -> list[dict[str, 
             own = [r for r in readings if rater in r.model]
             groups, ends = [r.group for r in own], _ends(measure)
             told = [[[r.model[rater]], [v for pair, v in r.pairs.items() if rater in pair]] for r in own]
-            values = [[[_value(v, measure, None) for v in side] for side in sides] for sides in told]
-            sides = list(zip(*(_means(two, _best(measure)) for two in values), strict=True)) or [(), ()]
+            sides = list(zip(*(_of_case(two, measure, None) for two in told), strict=True)) or [(), ()]
             one, other = (_plain(interval(side, groups, ends=ends)) for side in sides)
             row = {"measure": measure, "rater": rater, "better": _better(measure)}
             rows.append(row | {"model": one, "others": other})

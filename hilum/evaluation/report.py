@@ -13,14 +13,13 @@ from hilum.core.image import Array, Case
 from hilum.core.origin import trained_by
 from hilum.core.plan import Plan
 from hilum.core.run import Run
-from hilum.evaluation import _lost, _parts, raters_section, trust
+from hilum.evaluation import _card_trust, _lost, _parts, raters_section, trust
 from hilum.evaluation.evaluator import Evaluation, confusion, picked
-from hilum.evaluation.provenance import NOT_KNOWN, imported
-from hilum.infer.predictor import Predictor
+from hilum.evaluation.provenance import NOT_KNOWN, answering, imported
 from hilum.learn._curve import curves
 from hilum.pictures.draw import colour
 from hilum.pictures.page import Page
-from hilum.tasks import _show
+from hilum.tasks import _build, _show
 from hilum.tasks._labels import judged_channels, stored
 from hilum.trust.trusted import Trusted
 
@@ -112,7 +111,7 @@ def _sentence(done: Evaluation, part: str, cases: int) -> str:
     row = done.metrics[done.headline]
     if row["mean"] is None:
         return f"{done.headline} is undefined on these {cases} cases."
-    doubt = "no interval: too few independent groups" if row["low"] is None else (
+    doubt = "no interval, as nothing varies or groups are too few" if row["low"] is None else (
         f"95 % interval {row['low']:.3f} to {row['high']:.3f}"
     )  # fmt: skip
     where = "all labelled cases" if part == "all" else f"the {part} part"
@@ -202,14 +201,17 @@ def _trained(run: Run) -> str:
     return f"{done} steps of {plan.batch}{early}{budget}"
 
 
-def _facts(predictor: Predictor, part: str, settings: dict[str, Any]) -> list[dict[str, Any]]:
+def _facts(predictor: Trusted, part: str, settings: dict[str, Any]) -> list[dict[str, Any]]:
     plan = predictor.plan
     network = next(iter(plan.networks.values()))
-    count = sum(p.numel() for p in predictor.net.parameters())
+    # as it was when the answers were given
+    known = predictor.calibration
+    count = answering(predictor.run, _build.predicting(plan), known)
     versions = trained_by(predictor.run).get("versions") or plan.versions
     facts = {
         "task": plan.task,
         "network": f"{network.name}, {count:,} parameters",
+        "answer": _card_trust.combined(predictor.run, known).removeprefix("not applicable: "),
         "training": _trained(predictor.run),
         "part": part,
         "terms of the data": predictor.run.terms_of_data or "unknown",

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from hilum.data.groups import numbered
-from hilum.evaluation.bootstrap import interval, paired
+from hilum.evaluation.bootstrap import Paired, interval, paired
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Values = Sequence[Sequence[float | None]]
@@ -138,6 +138,47 @@ def paired_of_seeds(
     return SeedsPaired(flipped.difference, low, high, max(p, flipped.p or 0.0), n, g, s)
 
 
+def with_seeds(
+    gap: Paired, first: Sequence[float], second: Sequence[float], level: float = 0.95
+) -> tuple[float | None, float | None, float | None]:
+    """low, high and p of a difference of means over seeds, of which `gap` holds the doubt of the groups alone.
+
+    gap: of a metric of the whole set (`bootstrap.paired_of_set`). first, second: (S,), (T,) that metric of each seed.
+    With one seed it stays as it is; else both doubts add up as in `paired_of_seeds`.
+    """
+    from scipy.special import stdtrit
+
+    if min(len(first), len(second)) < 2 or gap.difference is None or gap.p is None:
+        return gap.low, gap.high, gap.p
+    of_seeds = _together([_share(first), _share(second)])
+    if gap.low is None or gap.high is None:
+        return None, None, max(gap.p, _chance([of_seeds], abs(gap.difference)))
+    spread = (gap.high - gap.low) / 2 / float(stdtrit(gap.groups - 1, (1 + level) / 2))
+    low, high = _wider(gap.difference, (gap.low, gap.high), _reach([of_seeds], 1 - level))
+    return low, high, max(gap.p, _chance([(spread**2, gap.groups - 1), of_seeds], abs(gap.difference)))
+
+
+def wider(mean: float, low: float, high: float, values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+    """low and high of a mean over seeds, of which these hold the doubt of the groups alone, with that of the seeds.
+
+    values: (S,) of each seed. With one seed they stay as they are.
+    """
+    if len(values) < 2:
+        return low, high
+    return _wider(mean, (low, high), _reach([_share(values)], 1 - level))
+
+
+def _share(values: Sequence[float]) -> tuple[float, float]:
+    """Variance of the mean of (S,) seeds, and its degrees of freedom."""
+    return float(np.var(values, ddof=1)) / len(values), len(values) - 1
+
+
+def _wider(centre: float, ends: tuple[float, float], reach: float) -> tuple[float, float]:
+    """Both ends with the reach of another, independent doubt."""
+    low, high = ends
+    return centre - float(np.hypot(centre - low, reach)), centre + float(np.hypot(high - centre, reach))
+
+
 def _complete(tables: Sequence[Values], groups: Sequence[Hashable]) -> tuple[list[Array], Array, int]:
     """The tables without the cases that any row has undefined; group numbers (n,), and how many groups."""
     if any(not len(t) or any(len(row) != len(groups) for row in t) for t in tables):
@@ -166,9 +207,11 @@ def _doubt(
     spread, tail = float(draws.std()), (1 - level) / 2
     if spread < 1e-12:
         return centre, centre, 1.0 if abs(centre) < 1e-12 else 0.0
-    stretch = _reach(parts, 2 * tail) / (float(ndtri(1 - tail)) * spread)
+    reach = _reach(parts, 2 * tail)
+    stretch = reach / (float(ndtri(1 - tail)) * spread)
     low, high = (float(q) for q in np.quantile(draws, [tail, 1 - tail]))
-    low, high = centre - stretch * max(0.0, centre - low), centre + stretch * max(0.0, high - centre)
+    # draws of two seeds have three values, the outer ones closer than the spread tells
+    low, high = centre - max(reach, stretch * (centre - low)), centre + max(reach, stretch * (high - centre))
     return low, high, _chance(parts, abs(centre))
 
 
@@ -182,8 +225,13 @@ def _parts(sums: list[Array], counts: Array) -> list[tuple[float, float]]:
     of_groups = sums[0].mean(axis=0) - (sums[1].mean(axis=0) if len(sums) > 1 else 0.0)
     off = of_groups - of_groups.sum() / n * counts
     shares = [(float((table.sum(axis=1) / n).var(ddof=1)) / len(table), len(table) - 1) for table in sums]
-    of_seeds, rest = sum(v for v, _ in shares), sum(v**2 / f for v, f in shares)
-    return [(g / (g - 1) * float((off**2).sum()) / n**2, g - 1), (of_seeds, of_seeds**2 / rest if rest else 1.0)]
+    return [(g / (g - 1) * float((off**2).sum()) / n**2, g - 1), _together(shares)]
+
+
+def _together(shares: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Sum of variances with degrees of freedom, and its own (Satterthwaite)."""
+    whole, rest = sum(v for v, _ in shares), sum(v**2 / f for v, f in shares)
+    return whole, whole**2 / rest if rest else 1.0
 
 
 def _reach(parts: list[tuple[float, float]], alpha: float) -> float:

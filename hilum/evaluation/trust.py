@@ -1,6 +1,6 @@
 """Was the doubt worth anything: scaled against raw probabilities, sets, the gate and referral, on the judged cases."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from hilum.metrics.nll import FLOOR
 from hilum.pictures.page import Page
 from hilum.tasks._task import Judged
 from hilum.trust import doubt
-from hilum.trust.conformal import coverage_band, covered, guarantee, of_truth
+from hilum.trust.conformal import LEAST_CASES, coverage_band, covered, guarantee, of_truth
 from hilum.trust.uncertainty import referral, risk_coverage
 
 SHARE = 0.2
@@ -57,11 +57,15 @@ def answers(task: str, judged: Sequence[Judged], results: dict[str, Result], lea
 
 
 def summary(
-    known: Calibration, found: Sequence[Answer], classes: Sequence[str], kept: dict[str, Any] | None = None
+    known: Calibration,
+    found: Sequence[Answer],
+    classes: Sequence[str],
+    kept: dict[str, Any] | None = None,
+    sites: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """What trust.json holds: calibration (classes only), sets, gate, referral, and `kept` of Promises and Voxels.
 
-    Without answers only the last.
+    Without answers only the last. sites: where each case is from, of those that say so.
     """
     if not found:
         return dict(kept or {})
@@ -74,7 +78,7 @@ def summary(
         truth = np.array([a.judged.record[1] for a in found])
         out["calibration"] = _calibration(raw, scaled, truth, groups) | _of_classes(scaled, truth, classes)
         if known.sets is not None:
-            out["sets"] = _sets(known, found, truth, classes)
+            out["sets"] = _sets(known, found, truth, classes, sites or {})
     out["gate"] = _gate(found, groups)
     sent, order = referral(-doubts, losses, SHARE), risk_coverage(-doubts, losses)
     assert sent is not None and order is not None
@@ -121,18 +125,25 @@ def _of_classes(scaled: Array, truth: Array, classes: Sequence[str]) -> dict[str
     return {"classwise ece": float(errors.mean()), "per_class": rows, "brier parts": asdict(parts)}
 
 
-def _sets(known: Calibration, found: Sequence[Answer], truth: Array, classes: Sequence[str]) -> dict[str, Any]:
-    """Coverage of the prediction sets beside the band in which it lies when all is well: of groups, as calibrated."""
+def _sets(
+    known: Calibration, found: Sequence[Answer], truth: Array, classes: Sequence[str], sites: Mapping[str, str]
+) -> dict[str, Any]:
+    """Coverage of the prediction sets beside the band in which it lies when all is well: of groups, as calibrated.
+
+    And the lowest of a site's cases, where all cases say where they are from.
+    """
     assert known.sets is not None
     inside = np.array([[name in a.meta["set"] for name in classes] for a in found])
-    held = covered(inside, truth)
+    places = [sites.get(a.judged.case, "") for a in found]
+    held = covered(inside, truth, places if all(places) else None)
     assert held is not None
+    worst = {} if held.worst is None else {"worst site": held.worst, "its coverage": held.worst_coverage}
     shares = promises.over_groups(of_truth(inside, truth).astype(float).tolist(), [a.judged.group for a in found])
     low, high = coverage_band(known.sets.groups, len(shares), known.sets.error)
     named = dict(zip(classes, held.classes, strict=True))
     return {"error": known.sets.error, "coverage": float(np.mean(shares)), "band low": low, "band high": high,
-            "mean size": held.size, "empty": held.empty, "per_class": named,
-            "guarantee": guarantee(known.sets.error, known.sets.groups)}  # fmt: skip
+            "mean size": held.size, "per_class": named,
+            "guarantee": guarantee(known.sets.error, known.sets.groups)} | worst  # fmt: skip
 
 
 def _gate(found: Sequence[Answer], groups: Sequence[str]) -> dict[str, Any]:
@@ -158,8 +169,14 @@ def section(page: Page, known: Calibration, found: dict[str, Any]) -> None:
         page.text(
             f"Prediction sets hold the true class in {100 * sets['coverage']:.1f} % of cases, mean over groups; when "
             f"the promise holds, {100 * sets['band low']:.1f} to {100 * sets['band high']:.1f} % are to be expected of "
-            f"{found['groups']} groups. They have {sets['mean size']:.2f} classes on average. {sets['guarantee']}"
+            f"{found['groups']} groups, or more, as the likeliest class is always in a set. Sets have "
+            f"{sets['mean size']:.2f} classes on average. {sets['guarantee']}"
         )
+        if "worst site" in sets:
+            page.text(
+                f"Of the sites with {LEAST_CASES} cases or more, {sets['worst site']} has the lowest coverage: "
+                f"{100 * sets['its coverage']:.1f} % of its cases. Nothing is promised of a single site."
+            )
     if "voxels" in found:
         voxels.section(page, found["voxels"])
     if "gate" in found:

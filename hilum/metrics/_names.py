@@ -1,6 +1,6 @@
-"""Names with a suffix: psnr_db@hu400 is psnr_db with its peak set to 400, ece@bins10 is ece in 10 bins.
+"""Names with a suffix: psnr_db@hu400 is psnr_db with its peak set to 400.
 
-A window, a range or a number of bins changes the value, so it stands in the name. A metric's CARD lists its suffixes:
+A window or a range changes the value, so it stands in the name. A metric's CARD lists its suffixes:
 {word: argument of `measure`}; an empty argument only says what was measured (kid@pca64: which features).
 """
 

@@ -18,7 +18,6 @@ CARD = {
     "missing": "a sure wrong class (probability 1 on another class)",
     "empty": "empty bins weigh nothing; no cases: undefined",
     "source": "Naeini et al. 2015; Guo et al. 2017: 15 equally wide bins of the top-class confidence",
-    "suffix": {"bins": "bins"},
 }
 
 BINS = 15
@@ -34,8 +33,13 @@ def measure(probabilities: Array, truth: Array, bins: int = BINS) -> float | Non
 
 def calibration_error(confidence: Array, correct: Array, bins: int = BINS) -> float:
     """Sum over bins of (share of cases) * |share correct - mean confidence|. confidence: (n,) 0..1; correct: (n,)."""
+    weights = np.asarray(correct, dtype=np.float64) - confidence
+    gap = np.bincount(places(confidence, bins), weights=weights, minlength=bins)
+    return float(np.abs(gap).sum() / len(confidence))
+
+
+def places(confidence: Array, bins: int = BINS) -> Array:
+    """The bin 0..bins-1 of each confidence (n,), 0..1."""
     edges = np.linspace(0.0, 1.0, bins + 1)
     # side="left" puts a value on an edge into the bin below it: (low, high]
-    place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
-    gap = np.bincount(place, weights=np.asarray(correct, dtype=np.float64) - confidence, minlength=bins)
-    return float(np.abs(gap).sum() / len(confidence))
+    return np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)

@@ -67,8 +67,10 @@ def balanced(counts: Array) -> dict[str, float]:
 
 
 def one_answer(counts: Array, names: Sequence[str]) -> str | None:
-    """A sentence when every image of several classes is called the same; nothing of fewer than FEW, nor where fewer than
-    half of that many are of another class: one hard image of a rare class is no collapse."""
+    """A sentence when every image of several classes is called the same; nothing of fewer than FEW.
+
+    Nor where fewer than half of FEW are of another class: one hard image of a rare class is no collapse.
+    """
     if counts.sum() < FEW or (counts.sum(axis=0) > 0).sum() > 1:
         return None
     answer = int(np.argmax(counts.sum(axis=0)))

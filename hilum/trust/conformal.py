@@ -25,7 +25,7 @@ HAIR = 1e-9
 
 @dataclass(frozen=True)
 class Covered:
-    """How sets did on `n` cases. coverage: share that holds the truth. size: mean number of classes. empty: share.
+    """How sets did on `n` cases. coverage: share that holds the truth. size: mean number of classes.
 
     classes: coverage of the cases of each true class, None without any. worst, worst_coverage: the group with the
     lowest coverage among those of LEAST_CASES cases or more; None without groups of that size.
@@ -34,7 +34,6 @@ class Covered:
     n: int
     coverage: float
     size: float
-    empty: float
     classes: tuple[float | None, ...]
     worst: str | None
     worst_coverage: float | None
@@ -94,7 +93,7 @@ def _checked(probabilities: Array) -> Array:
 
 
 def lac(probabilities: Array) -> Array:
-    """1 - p of every class, (n, K) -> (n, K): the smallest sets on average; they may be empty."""
+    """1 - p of every class, (n, K) -> (n, K): the smallest sets on average."""
     return 1 - _checked(probabilities)
 
 
@@ -120,9 +119,11 @@ def aps(probabilities: Array, chance: Array | None = None) -> Array:
 def sets(probabilities: Array, threshold: float, score: Score = lac) -> Array:
     """Which classes are in each set: probabilities (n, K) -> (n, K) bool. threshold: of `quantile`, may be infinite.
 
-    score: the same function that calibrated; one with `chance` needs fresh numbers, not those of the calibration.
+    score: the same function that calibrated; one with `chance` needs fresh numbers, not those of the calibration. The
+    likeliest class is in every set, whatever the threshold: it can only raise the coverage, and no set is empty.
     """
     inside: Array = score(probabilities) <= threshold
+    inside[np.arange(len(inside)), np.argmax(probabilities, axis=1)] = True
     return inside
 
 
@@ -145,7 +146,7 @@ def covered(inside: Array, truth: Array, groups: Sequence[Hashable] | None = Non
     shares = [(float(held[names == name].mean()), str(name)) for name in large]
     worst = min(shares, default=None)
     return Covered(
-        len(truth), float(held.mean()), float(sizes.mean()), float((sizes == 0).mean()),
+        len(truth), float(held.mean()), float(sizes.mean()),
         tuple(float(h.mean()) if len(h) else None for h in by_class), worst and worst[1], worst and worst[0],
     )  # fmt: skip
 
@@ -154,7 +155,8 @@ def coverage_band(n: int, m: int, error: float, level: float = 0.95) -> tuple[fl
     """Between which shares the coverage of `m` new points lies, with probability `level` or more, when all is well.
 
     n: points that calibrated. Exact for scores without ties: the covered ones are beta-binomial (k, n + 1 - k), k the
-    rank of the threshold; the calibration draw and the test draw are both in it. Ties raise the coverage.
+    rank of the threshold; the calibration draw and the test draw are both in it. Ties, and likeliest classes that
+    are in their sets all the same (`sets`), raise the coverage.
     """
     from scipy.stats import betabinom
 
@@ -168,26 +170,10 @@ def coverage_band(n: int, m: int, error: float, level: float = 0.95) -> tuple[fl
     return int(ends[0]) / m, min(int(ends[1]), m) / m
 
 
-def half_width(residuals: Array, error: float, scale: Array | None = None) -> float:
-    """Half the width of an interval around an answer that holds the truth; infinity with too few points.
-
-    residuals: (n,) answer minus truth, in its unit (a volume, a quality in dB), one per patient. scale: (n,) > 0, how
-    large an error was to be expected (the volume itself, a spread of members), known without the truth; the width is
-    then in multiples of it, and hard cases have wider intervals.
-    """
-    residuals = np.abs(np.asarray(residuals, dtype=np.float64))
-    if scale is None:
-        return quantile(residuals, error)
-    scale = np.asarray(scale, dtype=np.float64)
-    if scale.shape != residuals.shape or not (scale > 0).all():
-        raise ValueError("every residual needs a scale above 0")
-    return quantile(residuals / scale, error)
-
-
 def interval(
     value: float, width: float, scale: float = 1.0, low: float = -math.inf, high: float = math.inf
 ) -> tuple[float, float]:
-    """Ends of the interval around `value`. width: of `half_width`. scale: of this case. low, high: what is possible.
+    """Ends of the interval around `value`. width: in multiples of `scale`. low, high: what is possible.
 
     Cutting at what is possible (a volume of at least 0, an SSIM of at most 1) loses no coverage.
     """

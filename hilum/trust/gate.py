@@ -46,11 +46,13 @@ def learned(doubts: Array, wrong: Array, groups: Sequence[Hashable], error: floa
 
 
 def limits(
-    doubts: Array, wrong: Array, groups: Sequence[Hashable], error: float, measure: str, means: str
-) -> tuple[Gate, list[str]]:
+    doubts: Array, wrong: Array, groups: Sequence[Hashable], error: float, measure: str, means: str,
+    single: Array | None = None,
+) -> tuple[Gate, list[str]]:  # fmt: skip
     """The gate's limits from the validation part, and notes. measure: what doubt is. means: what counts as wrong.
 
-    `rate` is of doubt alone: images and prediction sets, which `decide` looks at as well, are not known here.
+    single: (n,) whether a prediction set holds one class, None without sets. `rate` is of doubt and sets alone: images,
+    which `decide` looks at as well, are not known here.
     """
     count = len(set(groups))
     accept = learned(doubts, wrong, groups, error)
@@ -64,7 +66,8 @@ def limits(
             else "too many of the surest results were wrong"
         )
         notes.append(f"No result is accepted: at most {100 * error:g} % accepted and wrong was asked for, but {why}.")
-    rate = 0.0 if accept is None else float(np.mean(np.asarray(doubts) <= accept))
+    sure = np.ones(len(doubts), dtype=bool) if single is None else np.asarray(single, dtype=bool)
+    rate = 0.0 if accept is None else float(np.mean(sure & (np.asarray(doubts) <= accept)))
     gate = Gate(
         error=error, measure=measure, wrong=means, accept=accept, person=max(person, accept or person), groups=count,
         rate=rate,
@@ -81,8 +84,6 @@ def decide(look: Look, gate: Gate | None) -> Verdict:
         person.append(
             f"The image is unlike the training images (score {look.outlier:.3g}, at most {gate.outlier:.3g} is usual)."
         )
-    if look.classes is not None and not look.classes:
-        person.append("No class fits well enough to be in the prediction set.")
     if look.classes is not None and len(look.classes) > 1:
         flag.append(f"The prediction set holds {len(look.classes)} classes: {', '.join(look.classes)}.")
     if look.doubt is None or not np.isfinite(look.doubt):

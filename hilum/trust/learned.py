@@ -153,24 +153,27 @@ def write(
     others: Sequence[Run] = (),
     progress: Progress = quiet,
     runtime: str = "torch",
+    room: int | None = None,
 ) -> Calibration | None:
     """Learn and put it into a finished run folder: calibration.json, outlier.safetensors and the manifest anew.
 
     opinions: whose mean the answers are from now on. others: runs that make an ensemble with this one, whose weights
-    are copied. runtime: what computes, as of `predict`. None, and nothing is written, for a generator and without
-    validation cases. Else as for `learn`.
+    are copied. runtime: what computes, as of `predict`. room: bytes that the process may hold with the scores of a
+    case, which is left out where it needs more. None, and nothing is written, for a generator and without validation
+    cases. Else as for `learn`.
     """
     if others:
         ensemble.check(run, others)
         opinions = Opinions(kind="ensemble", count=1 + len(others))
     opinions = opinions or Opinions()
     predictor = Several(run, opinions, others, runtime)
+    predictor.room = room
     if predictor.task.CARD["infer"] == "sampler":
         return None
     made, arrays = learn(predictor, units, error, acceptable, progress)
     if made is None:
         return None
-    made = made.model_copy(update={"opinions": opinions})
+    made = made.model_copy(update={"opinions": opinions, "runtime": predictor.runtime_used})
     files = ensemble.weights(run, others)
     if arrays:
         from safetensors.numpy import save
@@ -258,9 +261,9 @@ def _fitted(
     made = Calibration(cases=len(val.groups), groups=len(set(val.groups)), acceptable=least)
     made = made.model_copy(update={"quality": usual.pop("image", {}), "sides": usual})
     judged = val.judged
-    guesses: Array | None = None
+    guesses, single = None, None
     if task == "classify":
-        made, judged = _of_classes(made, val, error, notes)
+        made, judged, single = _of_classes(made, val, error, notes)
         doubts = np.array([doubt.of_class(one.record[0]) for one in judged])
     elif task == "segment":
         made, doubts = _of_masks(made, val, [c.name for c in predictor.plan.classes], error, notes)
@@ -277,7 +280,7 @@ def _fitted(
         doubts = np.array([np.nan if a is None else a for a in val.answers], dtype=np.float64)
     made = _of_headline(made, headline, val, guesses, error, notes)
     losses = [doubt.loss(task, one, least) for one in judged]
-    made = made.model_copy(update={"gate": _gate(task, doubts, losses, val.groups, error, least, notes)})
+    made = made.model_copy(update={"gate": _gate(task, doubts, losses, val.groups, error, least, notes, single)})
     if made.gate is not None and known:
         made = made.model_copy(update={"gate": made.gate.model_copy(update={"outlier": outlier.USUAL})})
     return made.model_copy(update={"notes": notes}), known
@@ -308,8 +311,11 @@ def _outliers(train: Seen, val: Seen, notes: list[str]) -> dict[str, Array]:
     return or_note(lambda: outlier.fit(stacked[0], stacked[1], named), notes) or {}
 
 
-def _of_classes(made: Calibration, val: Seen, error: float, notes: list[str]) -> tuple[Calibration, list[Judged]]:
-    """Scaling and prediction sets for class probabilities, and the cases as judged by those scaled out of fold."""
+def _of_classes(
+    made: Calibration, val: Seen, error: float, notes: list[str]
+) -> tuple[Calibration, list[Judged], Array]:
+    """Scaling and prediction sets for class probabilities; of those scaled out of fold, the cases as judged by them,
+    and whether their sets hold one class, (n,)."""
     truth, groups = np.array([j.record[1] for j in val.judged]), val.groups
     scaling, honest = _unseen.of_classes(np.stack(val.answers), truth, groups, notes)
     points = conformal.one_per_group(conformal.of_truth(conformal.lac(honest), truth), groups, SEED)
@@ -318,7 +324,8 @@ def _of_classes(made: Calibration, val: Seen, error: float, notes: list[str]) ->
     notes.append(conformal.guarantee(error, len(points)))
     # scaling may change the answer: what is delivered, and so what is right or wrong, is the scaled one
     scaled = [replace(j, record=(row, j.record[1])) for j, row in zip(val.judged, honest, strict=True)]
-    return made.model_copy(update={"scaling": scaling, "sets": sets}), scaled
+    single: Array = conformal.sets(honest, threshold).sum(axis=1) == 1
+    return made.model_copy(update={"scaling": scaling, "sets": sets}), scaled, single
 
 
 def _of_masks(
@@ -357,14 +364,18 @@ def _gate(
     error: float,
     least: float | None,
     notes: list[str],
+    single: Array | None = None,
 ) -> Gate | None:
     """Limits from the cases whose doubt and truth are known; None, with a note, where there are none."""
     kept = [i for i, one in enumerate(losses) if one is not None and np.isfinite(doubts[i])]
     if not kept:
-        notes.append(f"How doubtful a result of {task} is, is not measured: a person judges every one.")
+        untold = all(one is None for one in losses)
+        lacks = "No truth says which results are wrong" if untold else "How doubtful a result is, is not measured"
+        notes.append(f"{lacks}: a person judges every one.")
         return None
     wrong = np.array([losses[i][1] for i in kept])  # type: ignore[index]
     means = doubt.WRONG[task].format(least)
-    found, why = gate.limits(doubts[kept], wrong, [groups[i] for i in kept], error, doubt.MEASURES[task], means)
+    own = None if single is None else single[kept]
+    found, why = gate.limits(doubts[kept], wrong, [groups[i] for i in kept], error, doubt.MEASURES[task], means, own)
     notes += why
     return found

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from hilum.core.calibration import Interval, Wide
+from hilum.core.calibration import Calibration, Interval, Wide
 from hilum.core.findings import Mask, Result
 from hilum.core.image import Array, Case
 from hilum.core.plan import ClassPlan
@@ -213,7 +213,10 @@ def of_metric(
 
 
 def said(known: Interval, value: float | None) -> dict[str, Any]:
-    """One measurement as predictions.json has it: value (None where only the bound is known), low, high, unit."""
+    """One measurement as predictions.json has it: value (None where only the bound is known), low, high, unit.
+
+    And what that rests on: coverage, the share of new patients whose truth is promised inside, and how many patients.
+    """
     low, high = known.low, known.high
     if known.width is not None and value is not None:
         scale = 1.0 if known.floor is None else value + known.floor
@@ -221,4 +224,28 @@ def said(known: Interval, value: float | None) -> dict[str, Any]:
             value, known.width, scale, -np.inf if low is None else low, np.inf if high is None else high
         )
         low, high = float(ends[0]), float(ends[1])
-    return {"value": value if known.width is not None else None, "low": low, "high": high, "unit": known.unit}
+    found = {"value": value if known.width is not None else None, "low": low, "high": high, "unit": known.unit}
+    return found | {"coverage": round(1 - known.error, 6), "patients": known.groups}
+
+
+def sentences(known: Calibration, wides: bool) -> list[str]:
+    """What is promised of sets and intervals of single results, and (wides) of wide masks, each with its assumption.
+
+    Of promises that rest on different numbers of patients the fewest are named; each row of `said` has its own.
+    """
+    found = []
+    if known.sets is not None:
+        found.append(conformal.guarantee(known.sets.error, known.sets.groups))
+    for error in dict.fromkeys(one.error for one in known.measured.values()):
+        fewest = min(one.groups for one in known.measured.values() if one.error == error)
+        found.append(conformal.guarantee(error, fewest, "a true value is in its interval (each by itself)"))
+    kept = [] if known.wide is None else [name for name, t in known.wide.thresholds.items() if t is not None]
+    if wides and known.wide is not None and kept:
+        fewest = min(known.wide.groups[name] for name in kept)
+        found.append(
+            f"Promise: on average over new patients who have the class, its wide mask misses at most "
+            f"{100 * known.wide.risk:g} % of its voxels; learned from {fewest} patients or more of each class. "
+            "Assumption: the new patients are exchangeable with these, that is, drawn in the same way. It is a promise "
+            "about the mean, not about a single patient."
+        )
+    return found

@@ -24,7 +24,8 @@ FORM = ".2g"
 
 @dataclass(frozen=True)
 class Feature:
-    """How a feature is spoken of: "The image {low or high} than all training images ({name} 0.02, usual 0.08 to 0.2)".
+    """How a feature is spoken of: "The image {low or high} than all 300 training images looked at ({name}
+    0.02, usually 0.08 to 0.2)".
 
     scale: "log", "plain", or "level" (grey values: logarithmic on both sides of 0). step: least change that counts, on
     that scale. form: how numbers are written; "%" for shares.
@@ -197,7 +198,7 @@ def _sentence(name: str, value: float, facts: Mapping[str, float], called: str) 
     feature, count = FEATURES[name], int(facts["cases"])
     lower = value < facts["median"]
     outside = value < facts["least"] or value > facts["most"]
-    than = f"all {count} training images" if outside else f"99 % of the {count} training images"
+    than = f"{'all' if outside else '99 % of the'} {count} training images looked at"
     low, high = _number(facts["p1"], feature.form), _number(facts["p99"], feature.form)
     usual = f"always {low}" if facts["least"] == facts["most"] else f"usually {low} to {high}"
     seen = _number(value, feature.form)

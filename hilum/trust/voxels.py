@@ -34,12 +34,17 @@ class Voxels:
 
 @dataclass(frozen=True)
 class Sureness:
-    """How good one case's probabilities are in its region, as the metrics of the same names. voxels: looked at."""
+    """How good one case's probabilities are in its region, as the metrics of the same names. voxels: looked at.
+
+    bins: for each bin of the ECE the share of the voxels in it, and that share times their mean confidence, and times
+    the share of them that is right.
+    """
 
     nll: float
     brier: float
     ece: float
     voxels: int
+    bins: tuple[tuple[float, float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,16 @@ def sureness(case: Voxels, scaling: Scaling | None = None) -> Sureness | None:
         return None
     chances = applied(scaling or Scaling(), case.probabilities)
     lost, squared, gap = (float(m.measure(chances, case.truth) or 0.0) for m in (nll, brier, ece))
-    return Sureness(lost, squared, gap, len(case.truth))
+    return Sureness(lost, squared, gap, len(case.truth), _bins(chances, case.truth))
+
+
+def _bins(chances: Array, truth: Array) -> tuple[tuple[float, float, float], ...]:
+    """As of `Sureness`. chances: (n, K). truth: (n,)."""
+    confidence, right = chances.max(axis=1), chances.argmax(axis=1) == truth
+    place = ece.places(confidence)
+    columns = (np.bincount(place, weights=w, minlength=ece.BINS) / len(truth) for w in (None, confidence, right))
+    n, stated, seen = (column.tolist() for column in columns)
+    return tuple(zip(n, stated, seen, strict=True))
 
 
 def out_of_fold(cases: Sequence[Voxels], groups: Sequence[Hashable], folds: int = 5, seed: int = 0) -> list[Scaling]:

@@ -26,6 +26,13 @@ from hilum.verbs.evaluate import evaluate
 from hilum.verbs.plan import planned
 from hilum.verbs.train import train
 
+PART = "test"
+# Of the data, on which every cell is judged.
+LOOKS = (
+    "{} cells in this folder were judged on the {} part, and the best of them was chosen there: each cell's ledger "
+    "counts its own looks alone, and says of how many cells it is one."
+)
+
 
 def compare(
     data: Path | str,
@@ -43,7 +50,7 @@ def compare(
 
     Returns (and writes compare.json, compare.html): rows per network with the mean over seeds, interval, paired
     difference to the best, p, p after Holm, and costs; sentences and notes; how firm the ranking is; AUROC of a
-    classification; how sure the networks are, of classes or of voxels near foreground.
+    classification; how sure the networks are, of classes or of voxels near foreground; how many cells were judged.
 
     seeds: how many, from `plan.seed` of the settings on (0 if not given).
     """
@@ -64,7 +71,11 @@ def compare(
     # a cell that another process still trains looks like one that was cut off, which is begun anew
     with locked(folder):
         cells = _cells(data, ready, plans, budget | {"settings": settings}, folder, progress)
-        content = budget | compared(cells)
+        # every one of them has looked at the same test part
+        looks = len(_finished(folder))
+        content: dict[str, Any] = budget | compared(cells) | {"judged": {"part": PART, "cells": looks}}
+        if looks > 1:
+            content["notes"].append(LOOKS.format(looks, PART))
         _page(folder / "compare.html", content)
         write_json(folder / "compare.json", content)
     return content
@@ -79,19 +90,26 @@ def _cells(
     progress: Progress,
 ) -> list[Cell]:
     """Every network with every seed, trained and judged where that is not done. words: what was asked for."""
-    cells = []
-    for number, ((net, seed), plan) in enumerate(plans.items()):
+    cells, places = [], dict[tuple[str, int], Path]()
+    for (net, seed), plan in plans.items():
         # what is asked and the data decide the cell: a plan for the same minutes, measured again, comes out otherwise.
         # The fingerprint says nothing of which cases are judged, and which belong together
         parts = [(case.id, case.group, part) for case, part in ready.units(plan)]
         asked = [net, seed, words["minutes"], words["steps"], words["settings"]]
         asked += [plan.data["fingerprint"], plan.versions, sorted(parts)]
-        cell = _place(folder / "cells", f"{parse_net(net)[0]}-{seed}", asked, ready.facts["cases"])
+        places[net, seed] = _place(folder / "cells", f"{parse_net(net)[0]}-{seed}", asked, ready.facts["cases"])
+    count = len({*places.values(), *_finished(folder)})
+    for number, ((net, seed), cell) in enumerate(places.items()):
         if not (cell / "done" / "metrics.json").is_file():
-            _run_cell(data, words["task"], plan, cell, progress)
+            _run_cell(data, words["task"], plans[net, seed], cell, count, progress)
         cells.append(_cell(cell, net, seed))
         progress("compare", number + 1, len(plans), net)
     return cells
+
+
+def _finished(folder: Path) -> set[Path]:
+    """The cells of a comparison that were judged, of earlier calls too."""
+    return {path.parent.parent for path in folder.glob("cells/*/done/metrics.json")}
 
 
 def _place(cells: Path, name: str, asked: list[Any], rows: list[dict[str, Any]]) -> Path:
@@ -135,8 +153,8 @@ def _check(nets: list[str], seeds: int, first: Any, folder: Path) -> None:
         raise HilumError("HIL-CORE-03", f"{folder} exists and is no comparison", "Choose another --out")
 
 
-def _run_cell(data: Path | str, task: str, plan: Any, cell: Path, progress: Progress) -> None:
-    """Train and evaluate one cell; a half-finished one is begun anew."""
+def _run_cell(data: Path | str, task: str, plan: Any, cell: Path, count: int, progress: Progress) -> None:
+    """Train and evaluate one cell; a half-finished one is begun anew. count: cells that are judged on the same part."""
     shutil.rmtree(cell, ignore_errors=True)
     cell.mkdir(parents=True)
     plan.write(cell / "wanted.json")
@@ -146,6 +164,7 @@ def _run_cell(data: Path | str, task: str, plan: Any, cell: Path, progress: Prog
     # the peak is of the process: where it did not grow, it is that of a network before
     write_json(cell / "cost.json", {"peak_bytes": peak if peak > before else None})
     evaluate(cell / "run", data, cell / "done", progress=progress)
+    run.record("compare", {"part": PART, "cells": count})
 
 
 def _cell(folder: Path, net: str, seed: int) -> Cell:
@@ -170,6 +189,7 @@ def _cell(folder: Path, net: str, seed: int) -> Cell:
         truth={r["case"]: r["truth"] for r in judged},
         voxels=_of_voxels(rows),
         missing=tuple(r["case"] for r in rows if r.get("missing")),
+        records=_known(folder / "done" / "matched.json"),
     )
 
 
@@ -227,9 +247,10 @@ def _megabytes(row: dict[str, Any]) -> int | None:
 
 def _closing(page: Page, content: dict[str, Any]) -> None:
     """What the numbers are, and what they flatter."""
+    what = "means of the values of single cases" if content["compared"] == "cases" else "of the whole part"
     page.text(
-        "Differences are means of the values of single cases, on the test part; the best network was chosen on the "
-        "same part, so its lead is a little flattering."
+        f"Differences are {what}, on the test part; the best network was chosen on the same part, so its lead is a "
+        "little flattering."
     )
     page.text(
         "Seconds are of training; seconds a case are of reading, preparing and predicting one (latency_s); of masks an "

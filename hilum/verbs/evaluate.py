@@ -12,11 +12,11 @@ from hilum.core.atomic import write_json
 from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.core.progress import Progress, quiet
-from hilum.core.run import Run, free_folder, write_rows
+from hilum.core.run import Run, write_rows
 from hilum.data.dataset import Dataset, has_role, listed, open_dataset
 from hilum.data.groups import group_cases
 from hilum.data.splits import PARTS
-from hilum.evaluation import checks, raters, report, trust
+from hilum.evaluation import _sets, checks, raters, report, trust
 from hilum.evaluation.evaluator import Evaluation, judge_all, judge_generated
 from hilum.evaluation.guided import Guided
 from hilum.evaluation.promises import Promises
@@ -30,6 +30,7 @@ from hilum.tasks._task import Judged
 from hilum.trust import doubt
 from hilum.trust.system import trusted
 from hilum.trust.trusted import Trusted
+from hilum.verbs._held import free, held
 from hilum.verbs._same import corrected, look_again, other_data, same_data
 
 log = logging.getLogger(__name__)
@@ -76,13 +77,13 @@ def evaluate(
     Same data as the run: its test part (or `part`). Other data: every labelled case, labels by the names of classes.
     runtime, coarse: as of `predict`; what is judged is the model by that runtime, and where the other says to look.
     """
-    free_folder(Path(out))
+    free(Path(out))
     run = Run(Path(model))
     run.check_hashes()
     if not run.is_bundle and not os.access(run.path, os.W_OK):
         raise HilumError(
             "HIL-EVAL-04", f"{run.path} can not be written to, and a run counts how often it was judged",
-            "Copy the run, or judge a bundle of it",
+            "Give yourself the right to write there; a copy or a bundle would be judged without being counted",
         )  # fmt: skip
     # before anything is judged: a calibration that ends meanwhile is of other answers than these
     judged = state(run)
@@ -97,8 +98,8 @@ def evaluate(
     if asked.labels:
         # of the task alone: it tells how truth is read, and nothing of what is predicted
         predictor.task.plan = predictor.plan.edited(asked.labels)
-    free_folder(Path(out))
-    return _judged(predictor, asked, Path(out), judged, progress, other)
+    with held(Path(out)):
+        return _judged(predictor, asked, Path(out), judged, progress, other)
 
 
 def _check_guide(coarse: Run, asked: Asked) -> None:
@@ -120,7 +121,7 @@ def _check_guide(coarse: Run, asked: Asked) -> None:
 def _judged(
     predictor: Trusted, asked: Asked, folder: Path, judged: str, progress: Progress, coarse: Run | None = None
 ) -> dict[str, Any]:
-    """Evaluate what was asked for into `folder`, which is made when there is something to write. judged: of `state`."""
+    """Evaluate what was asked for into `folder`. judged: of `state`."""
     cases, part = asked.cases, asked.part
     kept, read, sure = Promises(predictor.task, predictor.calibration), raters.Raters(predictor.task), Voxels(predictor)
     guide = [] if coarse is None else [Guided(predictor, coarse)]
@@ -139,7 +140,7 @@ def _judged(
     if silent := unnamed(predictor.task.plan):
         done.alarms.append(UNNAMED.format(listed([c.name for c in predictor.plan.classes if c.name in silent])))
     content = _recorded(predictor, asked, done, judged, guide[0].summary() if guide else {})
-    believed = _believed(predictor, done, kept, sure)
+    believed = _believed(predictor, done, kept, sure, cases)
     frame = checks.frame_alone(predictor, cases)
     if frame is not None:
         (done.alarms if frame["gives away"] else done.notes).append(frame["sentence"])
@@ -148,6 +149,8 @@ def _judged(
         log.warning("%s", words)
     names = [c.name for c in predictor.plan.classes] if predictor.plan.task == "classify" else []
     write_rows(folder / "cases.csv", _case_rows(done, names, sure.column))
+    if matched := _sets.kept(done):
+        write_json(folder / "matched.json", matched)
     if believed is not None:
         write_json(folder / "trust.json", believed)
     beside = read.summary(done.missing)
@@ -187,7 +190,9 @@ def _recorded(
     return content
 
 
-def _believed(predictor: Trusted, done: Evaluation, kept: Promises, sure: Voxels) -> dict[str, Any] | None:
+def _believed(
+    predictor: Trusted, done: Evaluation, kept: Promises, sure: Voxels, cases: list[Case]
+) -> dict[str, Any] | None:
     """What trust.json says; None for a run that has learned nothing about its own answers, and for a system."""
     known = predictor.calibration
     if predictor.run.system is not None:
@@ -198,7 +203,8 @@ def _believed(predictor: Trusted, done: Evaluation, kept: Promises, sure: Voxels
     least = doubt.acceptable(predictor.plan.task, None) if known.acceptable is None else known.acceptable
     answers = trust.answers(predictor.plan.task, done.judged, done.results, least)
     further = kept.summary(known) | sure.summary()
-    return trust.summary(known, answers, [c.name for c in predictor.plan.classes], further)
+    sites = {case.id: str(case.attributes.get("site") or "") for case in cases}
+    return trust.summary(known, answers, [c.name for c in predictor.plan.classes], further, sites)
 
 
 def _asked(run: Run, data: Path | str, part: str | None, progress: Progress) -> Asked:

@@ -14,11 +14,9 @@ from hilum.core import terms
 from hilum.core.atomic import write_json, writing
 from hilum.core.errors import HilumError
 from hilum.core.image import Case
-from hilum.core.lock import NAME as LOCK
-from hilum.core.lock import locked
 from hilum.core.plan import Plan
 from hilum.core.progress import Progress, quiet
-from hilum.core.run import Run, free_folder, new_folder, write_rows
+from hilum.core.run import Run, free_folder, write_rows
 from hilum.core.sizes import parse_size
 from hilum.core.system import NAME as SYSTEM
 from hilum.data.dataset import accepted
@@ -32,6 +30,7 @@ from hilum.prepare import augment
 from hilum.tasks import _build, _task
 from hilum.tasks._labels import read_as
 from hilum.trust import learned
+from hilum.verbs import _held
 from hilum.verbs._same import finished, look_again, other_data, same_data, split_rows
 from hilum.verbs.plan import DEFAULT_MINUTES, complete, planned
 
@@ -158,23 +157,13 @@ def carried_out(
 @contextmanager
 def held(out: Path, resume: bool, begun: str = "checkpoint.safetensors") -> Iterator[None]:
     """The run's folder, locked; a fresh run that never comes to its first checkpoint takes back what it wrote."""
-    fresh = not out.exists()
-    if not resume:
-        new_folder(out)
-    try:
-        with locked(out):
-            if not resume and any(path.name != LOCK for path in out.iterdir()):
-                # somebody else's run began and ended since we looked
-                free_folder(out)
-            try:
-                yield
-            except BaseException:
-                if not resume and not any(out.glob(begun)):
-                    _take_back(out)
-                raise
-    finally:
-        if fresh and out.is_dir() and not any(out.iterdir()):
-            out.rmdir()
+    with _held.held(out, known=resume):
+        try:
+            yield
+        except BaseException:
+            if not resume and not any(out.glob(begun)):
+                _take_back(out)
+            raise
 
 
 def _goes_on(out: Path, made: Plan, units: list[tuple[Case, str]], words: dict[str, Any]) -> None:

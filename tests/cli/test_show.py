@@ -74,7 +74,7 @@ def test_no_interval_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     found = {"part": "test", "cases": 1, "groups": 1, "missing": 0, "metrics": {"dice": metric}}
     show.evaluated(found, Path("there"))
     out = capsys.readouterr().out
-    assert "No interval" in out and "Open there/report.html" in out
+    assert "No interval where nothing varies or groups are too few" in out and "Open there/report.html" in out
 
 
 def test_a_doubt_below_the_limit_is_not_called_accepted(capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,6 +84,8 @@ def test_a_doubt_below_the_limit_is_not_called_accepted(capsys: pytest.CaptureFi
     assert said.startswith("Accepted: 1 - probability of the class up to 0.2, where nothing else is odd.")
     assert said.endswith("70 % of the validation cases that could be judged have a doubt below the limit.")
     assert note == "So it is."
+    show.calibrated({"gate": gate, "sets": {"threshold": 0.1}, "cases": 10, "notes": []})
+    assert capsys.readouterr().out.endswith("have a doubt below the limit and a prediction set of one class.\n")
     show.calibrated({"networks": {"a": {"gate": gate | {"accept": None, "rate": 0.0}, "cases": 10, "notes": []}}})
     assert capsys.readouterr().out == "a:\nAccepted: nothing.\n"
 

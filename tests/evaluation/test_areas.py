@@ -16,7 +16,7 @@ def chances(rng, truth, shift, seeds=1):
 
 def test_independent_cases_are_compared_by_delong():
     rng, truth = np.random.default_rng(0), np.arange(80) % 2
-    scores = {"good": chances(rng, truth, 3.0, 2), "poor": chances(rng, truth, 0.2, 2)}
+    scores = {"good": chances(rng, truth, 3.0), "poor": chances(rng, truth, 0.2)}
     best, other = compare_areas(scores, truth, ["healthy", "ill"], range(80), "good")
     wanted = delong.difference(scores["poor"][:, :, 1].T, scores["good"][:, :, 1].T, truth)
     assert (other["difference"], other["p"], other["method"]) == (wanted.difference, wanted.p, "DeLong")
@@ -25,6 +25,38 @@ def test_independent_cases_are_compared_by_delong():
     (said,) = sentences([best, other], "good")
     assert "p below 0.001 by DeLong, below 0.001 after Holm" in said
     assert said.startswith("poor against good, AUROC of ill: -0.") and said.endswith("the difference is supported.")
+
+
+@pytest.mark.parametrize("each", [1, 2])
+def test_a_difference_within_the_luck_of_seeds_is_not_called(each, monkeypatch):
+    """The seeds were taken as they are: two networks whose seeds alone differ were said to differ."""
+    monkeypatch.setattr(areas, "RESAMPLES", 60)
+    rng, found, alone = np.random.default_rng(6), [], []
+    truth, groups = np.repeat(np.arange(40) % 2, each), np.repeat(np.arange(40), each)
+    for _ in range(400 if each == 1 else 60):
+        patients = rng.normal(0, 0.5, len(truth))
+        scores = {}
+        for net in "ab":
+            shifts = rng.normal(1.5, 0.6, (3, 1))
+            logit = patients + shifts * truth + rng.normal(0, 0.3, (3, len(truth)))
+            upper = 1 / (1 + np.exp(-logit))
+            scores[net] = np.stack([1 - upper, upper], axis=2)
+        _, other = compare_areas(scores, truth, ["healthy", "ill"], groups, "a")
+        found.append(other["supported"])
+        gap = delong.difference(scores["b"][:, :, 1].T, scores["a"][:, :, 1].T, truth)
+        alone.append(gap.p <= 0.05)
+    assert np.mean(found) <= 0.08 and np.mean(alone) > 0.3
+
+
+def test_a_difference_beyond_the_luck_of_seeds_is_called():
+    rng, truth = np.random.default_rng(0), np.arange(80) % 2
+    scores = {"good": chances(rng, truth, 3.0, 3), "poor": chances(rng, truth, 0.2, 3)}
+    best, other = compare_areas(scores, truth, ["healthy", "ill"], range(80), "good")
+    wanted = delong.difference(scores["poor"][:, :, 1].T, scores["good"][:, :, 1].T, truth)
+    assert other["supported"] and other["method"] == "DeLong and seeds" and other["p"] > wanted.p
+    assert other["difference low"] < wanted.low and wanted.high < other["difference high"]
+    own = delong.area(scores["good"][:, :, 1].T, truth)
+    assert best["auroc"] == own.auroc and best["low"] < own.low and own.high < best["high"] <= 1
 
 
 def test_patients_with_several_cases_are_resampled():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hilum.evaluation.comparison import Cell, compared
-from hilum.metrics import brier, ece, nll
+from hilum.metrics import ap50, brier, ece, nll
 
 
 def cell(net, seed, values, groups=None, metric="dice", better="higher", **more):
@@ -276,3 +276,87 @@ def test_what_hangs_on_the_truth_alone_is_left_as_it_is():
     found = compared(made)
     assert not any("the best there is" in note for note in found["notes"])
     assert [r["ap50"] for r in found["rows"]] == [0.5, 0.375]
+
+
+def boxes(net, seed, rows, groups=None, **more):
+    """A detector: rows of (scores of right boxes, scores of false ones, true boxes), matched as the evaluation does."""
+    records = {
+        f"c{k}": {"1": [[*right, *false], [True] * len(right) + [False] * len(false), real]}
+        for k, (right, false, real) in enumerate(rows)
+    }
+    matched = [{1: (np.array(s), np.array(h), r)} for s, h, r in (one["1"] for one in records.values())]
+    values = [ap50.summarise([one]) for one in matched]
+    mean = ap50.summarise(matched)
+    return cell(net, seed, values, groups, metric="ap50", mean=mean, records=records, **more)
+
+
+def scans(rng, lesions, healthy, finds, alarms):
+    """Lesions found with a chance, each beside it a score; in healthy scans a false box, surer than any right one."""
+    found = [([float(rng.uniform(0.3, 0.6))] if rng.random() < finds else [], [], 1) for _ in range(lesions)]
+    return found + [([], [float(rng.uniform(0.7, 0.9))] if alarms else [], 0) for _ in range(healthy)]
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_a_false_alarm_in_each_healthy_scan_costs_a_detector_the_comparison(seeds):
+    """`loud` finds a little more, and is the better one by the mean of single cases, where healthy scans have none."""
+    rng = np.random.default_rng(8)
+    made = [boxes("loud", s, scans(rng, 40, 60, 1.0, True)) for s in range(seeds)]
+    made += [boxes("calm", s, scans(rng, 40, 60, 0.65, False)) for s in range(seeds)]
+    found = compared(made)
+    best, other = found["rows"]
+    assert (best["net"], other["net"], found["compared"]) == ("calm", "loud", "set")
+    assert other["difference"] == pytest.approx(other["ap50"] - best["ap50"]) and other["difference"] < -0.1
+    assert other["difference high"] < 0 and other["p holm"] < 0.05 and other["supported"]
+    assert found["ranking"]["shares"]["calm"][0] > 0.95
+    assert any("so are differences, p and order" in note for note in found["notes"])
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    # cells of before hold no records: the headline and the values of cases say the opposite, and nothing is supported
+    bare = compared([dataclasses.replace(one, records={}) for one in made])
+    assert bare["rows"][1]["difference"] > 0 and bare["rows"][1]["p holm"] < 0.05
+    assert not bare["rows"][1]["supported"] and bare["ranking"] is None and bare["compared"] == "cases"
+    assert "whose mean is not the ap50 of the whole part" in bare["sentences"][0]
+
+
+def test_detectors_that_do_not_differ_are_rarely_called():
+    rng, called = np.random.default_rng(9), 0
+    for _ in range(10):
+        made = [boxes(net, 0, scans(rng, 12, 8, 0.7, False)) for net in "ab"]
+        called += compared(made)["rows"][1]["supported"]
+    # more than two of ten come about once in 90 tries
+    assert called <= 2
+
+
+def test_scores_of_detectors_need_not_be_on_one_scale():
+    rng = np.random.default_rng(10)
+    rows = scans(rng, 20, 20, 0.8, True)
+    low = [([s / 100 for s in right], [s / 100 for s in false], real) for right, false, real in rows]
+    found = compared([boxes("a", 0, rows), boxes("b", 0, low)])["rows"][1]
+    assert (found["difference"], found["p"], found["supported"]) == (0.0, 1.0, False)
+
+
+def test_seeds_that_disagree_widen_the_difference_of_detectors():
+    rng = np.random.default_rng(11)
+    one, other = (scans(rng, 30, 10, share, False) for share in (0.9, 0.5))
+    alike = compared([boxes("a", s, one) for s in range(3)] + [boxes("b", s, other) for s in range(3)])["rows"][1]
+    apart = [boxes("b", s, scans(rng, 30, 10, share, False)) for s, share in enumerate((0.1, 0.5, 0.9))]
+    wide = compared([boxes("a", s, one) for s in range(3)] + apart)["rows"][1]
+    assert alike["supported"] and not wide["supported"] and wide["p"] > alike["p"]
+    assert wide["difference high"] - wide["difference low"] > 2 * (alike["difference high"] - alike["difference low"])
+
+
+def test_a_network_that_fails_in_hard_cases_is_not_the_best_by_them():
+    """PSNR has no worst value: `frail` would lead by a mean that leaves its hardest case out."""
+    easy = [31.0, 32.0, 33.0, 30.0]
+    firm = cell("firm", 0, [*[v + 0.5 for v in easy], 12.0], metric="psnr_db")
+    frail = cell("frail", 0, [*easy, None], metric="psnr_db", missing=("c4",))
+    found = compared([firm, frail])
+    best, other = found["rows"]
+    assert (best["net"], best["psnr_db"], other["psnr_db"]) == ("firm", 32.0, 31.5)
+    assert (best["cases"], other["difference"]) == (4, -0.5)
+    assert best["low"] < best["psnr_db"] < best["high"]
+    assert found["notes"][0].startswith("frail gave no result in 1 case, for which there is no worst psnr_db")
+    # of several seeds what one of them lost
+    several = [firm, dataclasses.replace(firm, seed=1), frail, dataclasses.replace(firm, net="frail", seed=1)]
+    assert [r["psnr_db"] for r in compared(several)["rows"]] == [32.0, 31.75]
+    whole = compared([firm, dataclasses.replace(firm, net="other")])
+    assert whole["rows"][0]["cases"] is None and not any("no result" in note for note in whole["notes"])

@@ -6,6 +6,7 @@ import json
 import re
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from hilum.core.errors import HilumError
 from hilum.core.findings import INTENDED_USE
 from hilum.core.plan import Plan, checked
 from hilum.core.run import Run, write_rows
-from hilum.evaluation import _card_trust, _claim, _parts, _tripod_ai, model_card
+from hilum.evaluation import _card_trust, _claim, _parts, _tripod_ai, model_card, report
 from hilum.evaluation.checklists import CHECKLISTS, counted
 from hilum.evaluation.provenance import NOT_KNOWN, provenance, rows, state
 from hilum.verbs.card import card as card_verb
@@ -323,6 +324,21 @@ def test_an_ensemble_says_how_its_networks_are_combined_and_counts_all_their_val
     assert run.hashes()["weights/net.3.safetensors"] in model_card.markdown(model_card.card(run))
 
 
+def test_the_report_says_whose_answer_it_judged_and_counts_every_network(tmp_path):
+    run = written(tmp_path / "run")
+
+    def facts():
+        rows = report._facts(SimpleNamespace(plan=run.plan, run=run, calibration=run.calibration), "test", {})
+        return {row["fact"]: row["value"] for row in rows}
+
+    assert facts()["answer"] == "one network predicts" and facts()["network"].endswith(", 6 parameters")
+    with_opinions(run, kind="views")
+    assert "several views" in facts()["answer"]
+    save_file({"a": np.arange(6, dtype=np.float32)}, run.path / "weights" / "net.2.safetensors")
+    with_opinions(run, kind="ensemble", count=2)
+    assert facts()["answer"].startswith("2 networks") and facts()["network"].endswith(", 12 parameters")
+
+
 def test_one_network_asked_several_times_is_still_one_and_says_so(tmp_path):
     lines, item = told(with_opinions(written(tmp_path / "a"), kind="dropout", count=20))
     assert "20 passes" in lines["ensemble"] and item["status"] == "not applicable"
@@ -352,6 +368,18 @@ def test_a_calibration_is_no_look_at_its_part(tmp_path):
     assert provenance(run)["opened"] == {"train": 0, "val": 0, "test": 2}
     lines = {field.key: dict(field.lines) for field in model_card.card(run, METRICS | {"part": "val"}).fields}
     assert lines["performance"]["this evaluation in the ledger"].startswith("no evaluation of that part")
+
+
+def test_looks_are_those_of_this_folder_and_of_a_comparison_it_is_told_of_how_many_cells(tmp_path):
+    run = written(tmp_path / "run")
+
+    def said():
+        lines = {field.key: dict(field.lines) for field in model_card.card(run).fields}
+        return lines["performance"]["how often each part was judged"]
+
+    assert said().startswith("train 0, val 0, test 2 (in this run folder alone") and "comparison" not in said()
+    run.record("compare", {"part": "test", "cells": 12})
+    assert "one of 12 models of a comparison judged on the test part" in said()
 
 
 def test_the_name_of_a_run_is_shown_as_it_is(tmp_path):

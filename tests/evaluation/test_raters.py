@@ -248,3 +248,22 @@ def test_of_three_raters_the_two_that_mark_nothing_agree(tmp_path):
     for found, own in ((loud, 0), (quiet, 2 / 3)):
         assert found["rows"][0]["model"]["mean"] == pytest.approx(own, abs=1e-6)
         assert found["rows"][0]["raters"]["mean"] == pytest.approx(1 / 3, abs=1e-6)
+
+
+def test_a_class_that_nobody_marks_is_credited_to_the_raters_over_all_classes_too():
+    """Filled in only where nothing of a case was marked, a false lesion every time was 'no more than they differ'."""
+    rng, read = np.random.default_rng(0), []
+    for number in range(12):
+        # the least of noise: equal cases have no interval
+        near, far = 0.65 + 0.01 * rng.normal(), 0.30 + 0.01 * rng.normal()
+        model = {rater: {"dice": {"a": near, "b": 0.0}} for rater in ("anna", "ben")}
+        pairs = {("anna", "ben"): {"dice": {"a": far, "b": None}}}
+        read.append(raters.Reading(str(number), str(number), model, pairs, disputed=0.0))
+    found = raters.summary(read, [], ["a", "b"])
+    assert found["sentence"] == f"dice: {raters.UNLIKE}"
+    whole, a, b = found["rows"]
+    assert (whole["within"], a["within"], b["model"]["mean"], b["raters"]["mean"]) == (False, True, 0, 1)
+    assert whole["model"]["mean"] == pytest.approx(0.325, abs=0.01)
+    assert whole["raters"]["mean"] == pytest.approx(0.65, abs=0.01)
+    for row in found["each"]:
+        assert row["model"]["mean"] < row["others"]["mean"]

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from hilum.evaluation import _parts
-from hilum.evaluation.evaluator import Evaluation
-from hilum.evaluation.report import GROUPING, PIXELS, VOXELS, _grouped, _noted, _trained
+from hilum.evaluation.evaluator import Evaluation, measure
+from hilum.evaluation.report import GROUPING, PIXELS, VOXELS, _grouped, _noted, _sentence, _trained
 from hilum.pictures.page import Page
+from hilum.tasks._task import Judged
 
 
 def told(part: str, *metrics: str, spacing: list[float] | None = None, dims: int = 2) -> str:
@@ -35,6 +36,14 @@ def test_without_a_spacing_mm_are_pixels_and_ml_thousands_of_them(name: str) -> 
     assert PIXELS not in told("test", "dice", name, spacing=[1.0, 1.0]) and PIXELS not in told("test", "dice")
     # planned as they lie, volumes are measured by the spacing that each has
     assert PIXELS not in told("test", name, dims=3) and VOXELS in told("test", name, dims=3)
+
+
+def test_many_patients_who_are_all_alike_are_not_called_too_few() -> None:
+    rows = [Judged(str(n), str(n), {"dice": {"": 0.5}}) for n in range(40)]
+    row = measure("dice", Evaluation(rows, []))
+    assert row is not None and row["low"] is None
+    said = _sentence(Evaluation(rows, [], {"dice": row}, "dice"), "test", 40)
+    assert said == "dice 0.500 (no interval, as nothing varies or groups are too few) on the test part, 40 cases."
 
 
 def test_parts_that_share_a_patient_are_not_said_to_be_apart() -> None:

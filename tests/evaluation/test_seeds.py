@@ -68,6 +68,19 @@ def test_the_interval_covers_the_truth_when_seeds_and_patients_are_drawn(seeds, 
     assert 0.93 <= hits / 400 <= 0.998
 
 
+def test_of_two_seeds_the_interval_is_as_wide_as_students_t_asks():
+    """Draws of two seeds have three values: their percentiles fell short by more than a quarter."""
+    found = interval_of_seeds([[0.0] * 10, [1.0] * 10], range(10))
+    # half of the distance is the standard error, with one degree of freedom
+    assert (found.low, found.high) == pytest.approx((0.5 - 12.706 / 2, 0.5 + 12.706 / 2), abs=1e-3)
+    rng, hits = np.random.default_rng(9), 0
+    for trial in range(4000):
+        values, groups = drawn(rng, 2, groups=10, of_seeds=0.5, of_groups=0.05, rest=0.05)
+        one = interval_of_seeds(values, groups, resamples=100, seed=trial)
+        hits += one.low <= 0 <= one.high
+    assert hits / 4000 >= 0.945
+
+
 def test_seeds_that_differ_widen_the_interval():
     rng = np.random.default_rng(5)
     values, groups = drawn(rng, seeds=5, of_seeds=0.0)

@@ -67,8 +67,3 @@ def test_a_metric_with_its_window_in_the_name_is_measured() -> None:
     rows = [Judged(n, n, {"psnr_db@hu400": {"": v}}) for n, v in zip("abc", (20.0, 30.0, 40.0), strict=True)]
     row = measure("psnr_db@hu400", Evaluation(rows, [], headline="psnr_db@hu400"))
     assert row is not None and row["mean"] == 30 and row["better"] == "higher"
-    import numpy as np
-
-    confident = Evaluation([Judged(n, n, {}, (np.array([0.94, 0.06]), 0)) for n in "abcd"], [], headline="ece@bins10")
-    row = measure("ece@bins10", confident)
-    assert row is not None and row["mean"] == pytest.approx(0.06)

@@ -46,3 +46,15 @@ def test_cases_of_one_patient_are_no_independent_chances() -> None:
     page = Page("x")
     trust.section(page, KNOWN, trust.summary(KNOWN, answered("aaabbbcccddd", "b"), ["x", "y"]))
     assert "whose answers to one group are right or wrong together, shows" in page.html()
+
+
+def test_the_site_with_the_lowest_coverage_is_named_where_all_cases_have_one() -> None:
+    found = answered("abcdefghijklmnopqrstuvwx", "opq")
+    sites = {f"c{k}": "north" if k < 12 else "south" for k in range(24)}
+    told = trust.summary(KNOWN, found, ["x", "y"], sites=sites)
+    assert (told["sets"]["worst site"], told["sets"]["its coverage"]) == ("south", 0.75)
+    page = Page("x")
+    trust.section(page, KNOWN, told)
+    assert "south has the lowest coverage: 75.0 % of its cases" in page.html()
+    for less in ({}, sites | {"c3": ""}, {name: name for name in sites}):
+        assert "worst site" not in trust.summary(KNOWN, found, ["x", "y"], sites=less)["sets"]

@@ -10,17 +10,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import ndtr
 
 from hilum.core.calibration import Scaling
 from hilum.core.errors import HilumError
 from hilum.core.findings import Result
 from hilum.core.image import Case
 from hilum.core.run import Run
-from hilum.evaluation.voxels import COLUMN, NAMES, Voxels
+from hilum.evaluation.voxels import COLUMN, NAMES, Voxels, _chance, _diagram, _said
 from hilum.infer.predictor import Opinion
 from hilum.planning.planner import look
 from hilum.trust import voxels
 from hilum.trust.trusted import Trusted
+from hilum.trust.voxels import Sureness
 from hilum.verbs.evaluate import evaluate
 
 Array = np.ndarray[Any, Any]
@@ -89,6 +91,54 @@ def test_a_case_without_such_voxels_is_left_out_and_has_empty_columns() -> None:
     assert found["nll"]["raw"] == found["nll"]["scaled"] and found["nll"]["scaled low"] is None
 
 
+def sure(rng: np.random.Generator, shift: float = 0.0, together: float = 0.5) -> Sureness:
+    """A case of 300 voxels whose stated confidence is right but for `shift`, with voxels that hang together."""
+    stated = rng.uniform(0.6, 0.9, 300)
+    luck = np.sqrt(together) * rng.normal() + np.sqrt(1 - together) * rng.normal(size=300)
+    right = ndtr(luck) < stated - shift
+    found = voxels.sureness(voxels.Voxels(np.stack([stated, 1 - stated], axis=1), np.where(right, 0, 1), 300))
+    assert found is not None
+    return found
+
+
+def test_the_diagram_of_all_cases_weighs_them_alike() -> None:
+    rng = np.random.default_rng(0)
+    small, large = (sure(rng, shift) for shift in (0.0, 0.4))
+    found = _diagram([small, large, large], ["a", "b", "c"])
+    weighed = (np.array(small.bins) + 2 * np.array(large.bins)) / 3
+    for row, (n, stated, right) in zip(found["bins"], weighed, strict=True):
+        assert (row[2] > 0) == (n > 0)
+        if n:
+            assert row[3:5] == pytest.approx([stated / n, right / n]) and row[5] is None
+    assert found["ece"] == pytest.approx(np.abs(weighed[:, 2] - weighed[:, 1]).sum())
+    # three patients say nothing of chance
+    assert found["expected"] is None and found["limit"] is None and "not known" in _said(found)
+
+
+@pytest.mark.parametrize("together", [0.0, 0.5, 1.0])
+def test_chance_explains_the_ece_of_a_right_model_however_its_voxels_hang_together(together: float) -> None:
+    rng, above, expected = np.random.default_rng(1), 0, []
+    for _ in range(60):
+        bins = np.array([sure(rng, 0.0, together).bins for _ in range(20)])
+        gaps = bins[:, :, 2] - bins[:, :, 1]
+        mean, limit = _chance(gaps, [str(i) for i in range(20)])
+        assert mean is not None and limit is not None
+        above += np.abs(gaps.mean(axis=0)).sum() > limit
+        expected.append(mean)
+    # one in twenty, a little more of so few patients: more than nine of 60 come about once in 500 tries
+    assert above <= 9
+    # of independent voxels it is the noise of 6000 draws in five bins; of those that hang together far more
+    assert (np.mean(expected) < 0.02) if together == 0 else (np.mean(expected) > 0.04)
+
+
+def test_chance_does_not_explain_a_model_that_is_too_sure() -> None:
+    rng = np.random.default_rng(2)
+    found = _diagram([sure(rng, 0.3) for _ in range(20)], [str(i // 2) for i in range(20)])
+    assert found["ece"] > found["limit"] > found["expected"] > 0 and "above what chance explains" in _said(found)
+    held = [row for row in found["bins"] if row[2]]
+    assert all(row[5] < row[4] < row[6] < row[3] for row in held)
+
+
 def test_other_tasks_keep_nothing() -> None:
     predictor = predictor_of({}, task="classify")
     watch = Voxels(predictor)
@@ -116,5 +166,9 @@ def test_an_evaluation_says_how_sure_its_masks_are(
             assert float(rows[case.id][COLUMN.format(name)]) == pytest.approx(getattr(expected, name), abs=1e-5)
     found = json.loads((tmp_path / "out" / "trust.json").read_text())["voxels"]
     assert found["cases"] == len(cases) and found["ece"]["scaled"] is not None
+    for name in ("raw", "scaled"):
+        own = found["diagram"][name]
+        assert len(own["bins"]) == 15 and max(row[2] for row in own["bins"]) <= len(cases) and 0 <= own["ece"] <= 1
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "weighing alike, the scaled probabilities of voxels" in page and "stated confidence" in page
     assert "How sure the mask is" in page and found["where"].split(",")[0] in page

@@ -28,7 +28,7 @@ from hilum.io import raster
 from hilum.learn import _checkpoint, _guards, _loop, _versions
 from hilum.learn._loop import Training
 from hilum.planning.planner import Prepared
-from hilum.verbs import train as verb
+from hilum.verbs import _held
 from hilum.verbs.evaluate import evaluate
 from hilum.verbs.plan import complete
 from hilum.verbs.train import train
@@ -405,7 +405,7 @@ def test_t12_a_run_that_comes_second_takes_nothing_of_the_first(
     ended: bool, code: str, data: Folder, planned_run: Made, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     """Both saw an empty folder; the other one was faster by a hair, or is even done."""
-    out, plan, honest = tmp_path / "run", planned_run("classify"), verb.new_folder
+    out, plan, honest = tmp_path / "run", planned_run("classify"), _held.new_folder
     other = locked(out)
 
     def just_after(path: Path) -> Path:
@@ -416,7 +416,7 @@ def test_t12_a_run_that_comes_second_takes_nothing_of_the_first(
             other.__exit__(None, None, None)
         return path
 
-    monkeypatch.setattr(verb, "new_folder", just_after)
+    monkeypatch.setattr(_held, "new_folder", just_after)
     with pytest.raises(HilumError) as error:
         train(data("classify"), "classify", out, plan=plan)
     assert error.value.code == code and (out / "plan.json").read_text() == "the other's"

@@ -57,6 +57,12 @@ def test_too_few_patients_accept_nothing_and_say_so() -> None:
     assert verdict.decision == "flag" and "nothing is accepted" in verdict.reasons[0]
 
 
+def test_the_rate_leaves_out_what_has_a_prediction_set_of_several_classes() -> None:
+    doubts, single = np.arange(20) / 20, np.arange(20) < 14
+    made, _ = limits(doubts, np.zeros(20), range(20), 0.1, "1 - probability", "the class is wrong", single)
+    assert made.accept == 0.95 and made.rate == 0.7
+
+
 @pytest.mark.parametrize(
     "look, decision, word",
     [
@@ -70,7 +76,6 @@ def test_too_few_patients_accept_nothing_and_say_so() -> None:
         (Look(doubt=float("inf")), "flag", "not measured"),
         (Look(doubt=0.7), "person", "more doubtful"),
         (Look(doubt=0.1, outlier=3.5), "person", "unlike the training images (score 3.5"),
-        (Look(doubt=0.1, classes=()), "person", "No class"),
     ],
 )
 def test_every_reason_is_said_in_words(look: Look, decision: str, word: str) -> None:

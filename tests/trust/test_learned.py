@@ -12,15 +12,18 @@ import numpy as np
 import pytest
 import torch
 
-from hilum.core import card, catalogue
+from hilum.core import card, catalogue, resident
+from hilum.core.calibration import Calibration
 from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.core.progress import quiet
 from hilum.core.run import Run
 from hilum.infer.runtimes import _choose
-from hilum.planning.planner import look
+from hilum.planning.planner import Prepared, fitted, look
 from hilum.tasks._task import Judged
-from hilum.trust import learned
+from hilum.trust import conformal, learned
+from hilum.trust.calibration import applied
+from hilum.trust.gate import Look, decide
 from hilum.trust.trusted import Trusted
 from hilum.verbs import train as verb
 from hilum.verbs._same import same_data
@@ -67,6 +70,13 @@ def test_promises_of_images_that_taught_the_starting_weights_say_so(slices: tupl
     assert run.json("start.json")["validation_images_learned_from"] == count
     assert run.calibration is not None and f"had learned from {count} of its validation" in run.calibration.notes[0]
     assert not any("had learned from" in note for note in (source.calibration or run.calibration).notes)
+
+
+def test_the_runtime_that_promises_are_learned_of_is_kept(slices: tuple[Path, Path], tmp_path: Path) -> None:
+    data, folder = slices
+    copy = shutil.copytree(folder, tmp_path / "run")
+    assert Run(copy).calibration is not None and Run(copy).calibration.runtime == "torch"  # type: ignore[union-attr]
+    assert calibrate(copy, data, runtime="torch-bf16")["runtime"] == "torch-bf16"
 
 
 def test_results_say_their_doubt(slices: tuple[Path, Path]) -> None:
@@ -220,13 +230,47 @@ def test_the_gate_is_learned_of_the_scaled_answers_that_are_delivered() -> None:
     """Every case of the second class is called the first one, but less surely so: a bias for each class mends that."""
     rng, truth = np.random.default_rng(0), np.arange(120) % 2
     second = np.where(truth, rng.uniform(0.38, 0.46, 120), rng.uniform(0.05, 0.15, 120))
-    names = [str(n) for n in range(120)]
+    made = _of_two(second, truth, 0.1)
+    assert made.scaling.method == "vector" and made.gate is not None and made.gate.rate == 1
+
+
+def test_what_lacks_for_a_gate_is_said() -> None:
+    doubts, notes = np.array([0.1, 0.2]), list[str]()
+    assert learned._gate("register", doubts, [None, None], ["a", "b"], 0.1, 0.7, notes) is None
+    assert learned._gate("reconstruct", doubts + np.nan, [(0.1, False)] * 2, ["a", "b"], 0.1, 30, notes) is None
+    assert notes == [
+        "No truth says which results are wrong: a person judges every one.",
+        "How doubtful a result is, is not measured: a person judges every one.",
+    ]
+
+
+def _of_two(second: Any, truth: Any, error: float) -> Calibration:
+    """What is learned of cases of two classes, one a patient. second: (n,) probability of the second class."""
+    names = [str(n) for n in range(len(truth))]
     rows = list(np.stack([1 - second, second], axis=1))
     judged = [Judged(n, n, {}, (row, int(t))) for n, row, t in zip(names, rows, truth, strict=True)]
     val = learned.Seen(answers=rows, judged=judged, groups=names)
     predictor: Any = SimpleNamespace(plan=SimpleNamespace(task="classify"), task=SimpleNamespace(metrics=["accuracy"]))
-    made, _ = learned._fitted(predictor, learned.Seen(), val, 0.1, None)
-    assert made.scaling.method == "vector" and made.gate is not None and made.gate.rate == 1
+    return learned._fitted(predictor, learned.Seen(), val, error, None)[0]
+
+
+@pytest.mark.parametrize("error", [0.05, 0.1, 0.3])
+def test_of_answers_that_are_all_right_the_gate_accepts_all_that_it_says(error: float) -> None:
+    """A prediction set was empty where doubt was above its threshold: of 30 % errors 29 % went to a person."""
+    truth = np.arange(100) % 2
+    doubts = np.random.default_rng(0).uniform(0.01, 0.1, 100)
+    second = np.where(truth, 1 - doubts, doubts)
+    made = _of_two(second, truth, error)
+    assert made.gate is not None and made.sets is not None and made.sets.threshold is not None
+    assert made.gate.accept is not None and made.gate.rate == 1
+    scaled = applied(made.scaling, np.stack([1 - second, second], axis=1))
+    sets = conformal.sets(scaled, made.sets.threshold)
+    said = [
+        decide(Look(1 - p.max(), tuple(np.array(["a", "b"])[held])), made.gate).decision
+        for p, held in zip(scaled, sets, strict=True)
+    ]
+    # scaled by all, a few lie a little above a limit that was learned out of fold
+    assert said.count("accept") >= 95 and said.count("person") <= 5
 
 
 def test_it_is_learned_by_another_runtime_alike(
@@ -271,6 +315,40 @@ def test_a_runtime_that_fails_ends_it(
     with pytest.raises(HilumError) as error:
         calibrate(own, data, runtime="quick")
     assert error.value.code == "HIL-INFER-02"
+
+
+def test_cases_whose_scores_have_no_room_are_left_out(
+    trained: Trained, ready: Callable[[str], Prepared], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They were merged whatever `hilum train --memory` allowed."""
+    if not resident.now():
+        pytest.skip("this system does not tell what a process holds")
+    shutil.copytree(trained("segment").path, tmp_path / "run")
+    run, before = Run(tmp_path / "run"), trained("segment").calibration
+    units = ready("segment").units(run.plan)
+    assert before is not None
+    made = learned.write(run, units, room=1 << 40)
+    assert made is not None and made.cases == before.cases
+    assert learned.write(run, units, room=resident.now()) is None
+    assert "is left out of the calibration: HIL-INFER-01" in caplog.text
+    # what was learned before stays
+    assert run.calibration == made
+
+
+@pytest.mark.parametrize(("accelerator", "memory"), [("cpu", 3 << 30), ("cpu", None), ("cuda", None)])
+def test_training_calibrates_in_the_memory_that_it_may_use(
+    accelerator: str, memory: int | None, slices: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, own, rooms = slices[0], tmp_path / "run", list[int | None]()
+    shutil.copytree(slices[1], own)
+    monkeypatch.setattr(verb._device, "on_cuda", lambda name: name == "cuda")
+    monkeypatch.setattr(verb, "cap", lambda: 7 << 30)
+    monkeypatch.setattr(verb.learned, "write", lambda *_, room, **more: rooms.append(room))
+    ready = look(data, "classify", 0)
+    plan = fitted(Run(own).plan, ready, memory)
+    verb._finished(own, plan, ready.units(plan), False, {"accelerator": accelerator, "devices": 1}, quiet)
+    # what a process holds for a card is not predicted
+    assert rooms == [None if accelerator == "cuda" else memory or 7 << 30]
 
 
 @pytest.mark.parametrize(("accelerator", "runtime"), [("cuda", "auto"), ("cpu", "torch")])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from hilum.core.calibration import Calibration, Interval, Sets, Wide
 from hilum.core.findings import Mask, Result
 from hilum.core.image import Image
 from hilum.core.plan import ClassPlan
@@ -88,6 +89,29 @@ def test_a_bound_of_a_metric_is_an_order_statistic(name: str, end: str) -> None:
     # 19 patients at 10 %: one of them may be worse
     assert said[end] == pytest.approx(values[1] if end == "low" else values[-2])
     assert said["value"] is None and said["high" if end == "low" else "low"] == (1 if name == "dice" else 0)
+
+
+def test_numbers_say_what_they_rest_on_and_sentences_what_it_means() -> None:
+    one = Interval(unit="ml", error=0.1, groups=40, width=0.2, floor=1.0)
+    assert promises.said(one, 4.0) == {
+        "value": 4.0, "low": 3.0, "high": 5.0, "unit": "ml", "coverage": 0.9, "patients": 40
+    }  # fmt: skip
+    wide = Wide(risk=0.1, thresholds={"x": 0.2, "y": None}, groups={"x": 30, "y": 12})
+    known = Calibration(
+        cases=40, groups=40, measured={"volume of x": one, "dice": one.model_copy(update={"groups": 25})}
+    )
+    (told,) = promises.sentences(known, True)
+    assert "for at least 90 % of new patients a true value is in its interval" in told and "25 patients" in told
+    known = known.model_copy(update={"wide": wide, "sets": Sets(error=0.05, threshold=0.6, groups=50)})
+    assert len(promises.sentences(known, False)) == 2
+    sets, _, wides = promises.sentences(known, True)
+    assert "95 % of new patients the true class is in the set" in sets and "50 patients" in sets
+    assert "misses at most 10 % of its voxels" in wides and "30 patients" in wides
+
+
+def test_an_interval_of_before_can_be_read_and_what_nothing_used_is_not_written() -> None:
+    stored = '{"unit": "ml", "error": 0.1, "groups": 9, "width": 0.2, "floor": null, "centre": null, "low": 0.0}'
+    assert "centre" not in Interval.model_validate_json(stored).model_dump()
 
 
 def test_with_too_few_patients_there_is_no_interval_and_a_sentence() -> None:

@@ -133,3 +133,15 @@ def test_an_empty_case_does_not_switch_off_what_others_say_of_the_rest() -> None
     # of the one case that has a region nobody else says anything
     first, *rest = voxels.out_of_fold([made[0], nothing, nothing], "abc")
     assert first == Scaling() and rest == [voxels._temperature(voxels.fit(made[:1]))] * 2
+
+
+def test_bins_of_a_case_give_its_ece() -> None:
+    found = voxels.sureness(cases(1, 2.0)[0])
+    assert found is not None
+    bins = np.array(found.bins)
+    assert bins.shape == (15, 3) and bins[:, 0].sum() == pytest.approx(1)
+    assert np.abs(bins[:, 2] - bins[:, 1]).sum() == pytest.approx(found.ece)
+    # confidence lies in its bin
+    there = bins[:, 0] > 0
+    stated = bins[there, 1] / bins[there, 0]
+    assert np.array_equal(np.ceil(stated * 15 - 1e-9).astype(int) - 1, np.flatnonzero(there))

@@ -46,6 +46,17 @@ def test_every_row_says_what_was_reached_and_what_it_cost(made: tuple[dict[str, 
     assert {"difference", "difference low", "p", "p holm", "supported"} <= found["rows"][1].keys()
 
 
+def test_how_many_cells_have_looked_at_the_test_part_is_told(made: tuple[dict[str, Any], Path, Path]) -> None:
+    """Each cell's own ledger says one look, however many cells there are."""
+    found, out, _ = made
+    assert found["judged"] == {"part": "test", "cells": 4}
+    assert any(note.startswith("4 cells in this folder were judged on the test part") for note in found["notes"])
+    for folder in out.glob("cells/*/run"):
+        judged, told = Run(folder).ledger()[-2:]
+        assert (judged["event"], judged["look"]) == ("evaluate", 1)
+        assert (told["event"], told["part"], told["cells"]) == ("compare", "test", 4)
+
+
 def test_parameters_are_what_the_networks_learned(made: tuple[dict[str, Any], Path, Path]) -> None:
     """The weights file of a network with batch norm holds its statistics too."""
     found, out, _ = made

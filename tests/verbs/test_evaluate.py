@@ -23,6 +23,7 @@ from hilum.infer import bundle
 from hilum.io import raster
 from hilum.planning.fingerprint import _hash
 from hilum.tasks._task import Judged
+from hilum.verbs import evaluate as verb
 from hilum.verbs.evaluate import SYSTEM, _asked, _believed, _case_rows, evaluate
 
 
@@ -103,19 +104,56 @@ def test_a_run_that_can_not_be_written_to_is_refused_before_the_work(
     trained: Callable[[str], Run], data: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.access", lambda path, mode: False)
-    with pytest.raises(HilumError, match="HIL-EVAL-04"):
+    with pytest.raises(HilumError, match="HIL-EVAL-04") as error:
         evaluate(trained("classify").path, data("classify"), tmp_path / "out")
+    # no way past the count is advised
+    assert "right to write" in error.value.remedy
     assert not (tmp_path / "out").exists()
+
+
+def test_t12_two_evaluations_do_not_mix_their_files(
+    trained: Callable[[str], Run], data: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both saw a free folder, which was not theirs until the end: what lay there then was of neither."""
+    run, out = shutil.copytree(trained("classify").path, tmp_path / "run"), tmp_path / "out"
+    honest, looked = verb._judged, []
+
+    def meanwhile(*words: Any) -> dict[str, Any]:
+        if not looked:
+            looked.append(True)
+            with pytest.raises(HilumError, match="HIL-T12"):
+                evaluate(run, data("classify"), out)
+        return honest(*words)
+
+    monkeypatch.setattr(verb, "_judged", meanwhile)
+    evaluate(run, data("classify"), out)
+    assert looked and (out / "metrics.json").is_file() and not (out / ".lock").exists()
+    with pytest.raises(HilumError, match="HIL-CORE-03"):
+        evaluate(run, data("classify"), out)
+
+
+def test_t12_a_lock_left_by_a_kill_is_free_and_an_error_leaves_no_folder(
+    trained: Callable[[str], Run], data: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, out = shutil.copytree(trained("classify").path, tmp_path / "run"), tmp_path / "out"
+    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+        patch.setattr(verb, "_judged", lambda *_: (_ for _ in ()).throw(MemoryError))
+        evaluate(run, data("classify"), out)
+    assert not out.exists()
+    out.mkdir()
+    (out / ".lock").write_text("4194305")
+    evaluate(run, data("classify"), out)
+    assert (out / "metrics.json").is_file() and not (out / ".lock").exists()
 
 
 def test_of_a_system_the_report_says_what_is_not_judged() -> None:
     predictor: Any = SimpleNamespace(calibration=None, run=SimpleNamespace(system=object()))
     nothing: Any = None
     done = Evaluation([], [], headline="dice")
-    assert _believed(predictor, done, nothing, nothing) is None and done.notes == [SYSTEM]
+    assert _believed(predictor, done, nothing, nothing, []) is None and done.notes == [SYSTEM]
     alone: Any = SimpleNamespace(calibration=None, run=SimpleNamespace(system=None))
     done = Evaluation([], [], headline="dice")
-    assert _believed(alone, done, nothing, nothing) is None and done.notes == []
+    assert _believed(alone, done, nothing, nothing, []) is None and done.notes == []
 
 
 def test_the_run_and_its_figures_say_what_was_judged(

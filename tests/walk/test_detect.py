@@ -24,7 +24,8 @@ def test_evaluate(walk: Any) -> None:
 
 
 def test_compare(walk: Any) -> None:
-    walk.compared("fcos,fcos:width=8", 3, "--set", "plan.batch=2")
+    # false alarms in scans without lesions count
+    assert walk.compared("fcos,fcos:width=8", 3, "--set", "plan.batch=2")["compared"] == "set"
 
 
 def test_predict(walk: Any, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -1,0 +1,111 @@
+"""Networks compared by ap50 of the whole test part: whole scans are drawn anew, and swapped between two networks.
+
+No mean of case values gives it: a false alarm in a scan without lesions has no value of its own, and lowers the number
+of the whole part all the same.
+"""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hilum.evaluation import _rarest
+from hilum.evaluation.bootstrap import FEW, paired_of_set
+from hilum.evaluation.evaluator import Evaluation
+from hilum.evaluation.ranking import Ranking, stability_of_sets
+from hilum.evaluation.seeds import SeedsPaired, with_seeds
+from hilum.metrics import ap50
+
+if TYPE_CHECKING:
+    from hilum.evaluation.comparison import Cell
+
+NAME = "ap50"
+DRAWS = 500
+Records = Mapping[str, Sequence[tuple[ap50.Matched, ...]]]
+# {network: for every case one record of each seed}.
+
+
+def kept(done: Evaluation) -> dict[str, Any]:
+    """{case: {class: [scores, whether each hit, number of true boxes]}}, plain data; empty of other headlines."""
+    if done.headline != NAME:
+        return {}
+    known = [j for j in done.judged + done.lost if j.record is not None]
+    return {
+        one.case: {
+            str(label): [np.asarray(scores, dtype=np.float64).tolist(), hit.tolist(), real]
+            for label, (scores, hit, real) in ap50.prepare(one.record).items()
+        }
+        for one in known
+    }
+
+
+def read(by_net: Mapping[str, Sequence["Cell"]]) -> tuple[Records, list[str]] | None:
+    """The records of all networks and the group of each case; None where a network has none.
+
+    Scores become ranks among all of a network's boxes, the surest first: p swaps records of two networks, whose scores
+    need not be on one scale. ap50 sees no more of them.
+    """
+    cells = [cell for own in by_net.values() for cell in own]
+    if not all(cell.records for cell in cells):
+        return None
+    cases = [case for case in cells[0].records if all(case in cell.records for cell in cells)]
+    columns = {net: [_ranked([cell.records[c] for c in cases]) for cell in own] for net, own in by_net.items()}
+    records = {net: list(zip(*seeds, strict=True)) for net, seeds in columns.items()}
+    return records, [cells[0].groups[case] for case in cases]
+
+
+def difference(records: Records, one: str, other: str, groups: Sequence[str], draws: int) -> SeedsPaired:
+    """`other` minus `one`, of several seeds the means of both. draws: of groups, and of swaps."""
+    first, second = records[other], records[one]
+    rests, seeds = _rests_on(first, groups), len(first[0])
+    gap = paired_of_set(first, second, groups, _measured(first), draws, rests_on=rests)
+    low, high, p = with_seeds(gap, _of_seeds(first), _of_seeds(second))
+    low, high = (None, None) if rests < FEW else (low, high)
+    return SeedsPaired(gap.difference, low, high, p, gap.n, gap.groups, seeds)
+
+
+def ranking(records: Records, groups: Sequence[str]) -> Ranking | None:
+    """How firm the order by ap50 is."""
+    return stability_of_sets(records, groups, _measured(next(iter(records.values()))), DRAWS)
+
+
+def _ranked(rows: Sequence[Mapping[str, Sequence[Any]]]) -> list[ap50.Matched]:
+    """Records of one network and seed, the scores of all of them as ranks below 0; equal ones share theirs."""
+    from scipy.stats import rankdata
+
+    every = np.array([score for row in rows for scores, *_ in row.values() for score in scores], dtype=np.float64)
+    ranks, start, out = -rankdata(-every), 0, list[ap50.Matched]()
+    for row in rows:
+        out.append({})
+        for label, (scores, hit, real) in row.items():
+            out[-1][label] = (ranks[start : start + len(scores)], np.array(hit, dtype=bool), int(real))
+            start += len(scores)
+    return out
+
+
+def _measured(rows: Sequence[tuple[ap50.Matched, ...]]) -> Callable[[list[Any]], float | None]:
+    """ap50 of rows of some cases, mean over seeds; none of a draw that lacks a class which all `rows` have."""
+    whole = _rarest.whole(NAME, ap50.summarise, [row[0] for row in rows])
+
+    def measured(some: list[Any]) -> float | None:
+        found = [whole(list(column)) for column in zip(*some, strict=True)]
+        known = [value for value in found if value is not None]
+        return float(np.mean(known)) if known and len(known) == len(found) else None
+
+    return measured
+
+
+def _of_seeds(rows: Sequence[tuple[ap50.Matched, ...]]) -> list[float]:
+    """ap50 of every seed."""
+    found = [ap50.summarise(column) for column in zip(*rows, strict=True)]
+    return [value for value in found if value is not None]
+
+
+def _rests_on(rows: Sequence[tuple[ap50.Matched, ...]], groups: Sequence[Hashable]) -> int:
+    """Groups with a true box of the class that fewest have; true boxes are alike for all networks."""
+    own: dict[Any, set[Hashable]] = {}
+    for row, group in zip(rows, groups, strict=True):
+        for label, (_, _, real) in row[0].items():
+            if real:
+                own.setdefault(label, set()).add(group)
+    return min((len(one) for one in own.values()), default=0)
