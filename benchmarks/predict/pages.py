@@ -93,6 +93,7 @@ def line(name: str, system: Row, cell: Row) -> Row:
     if told.get("bytes", {}).get("predicted"):
         made["predicted MB"] = f"{told['bytes']['predicted'] / 2**20:.0f}"
         made["predicted / peak"] = f"{told['bytes']['predicted'] / system['peak']:.2f}"
+    made |= foretold(told) if cell["images"] == 1 else {}
     # of what else was tried no two are of one runtime and one overlap
     if system["side"] == "hilum" and system["row"] != "iii" and worked(system) and (peer := rival(system, cell)):
         made["times as fast"] = f"{peer['seconds'] / system['seconds']:.2f}"
@@ -105,6 +106,19 @@ def line(name: str, system: Row, cell: Row) -> Row:
             made["Dice to truth - reference's"] = f"{same['truth_dice_mine'] - same['truth_dice_reference']:+.4f}"
     made["others"] = f"{max(b['others'] for b in busy):g}"
     return made | {"load": f"{min(b['load_start'] for b in busy):g} to {max(b['load_most'] for b in busy):g}"}
+
+
+def foretold(told: Row) -> Row:
+    """Seconds as predicted once the image was read, and their ratio to what the same stages took; {} where none were.
+
+    Of one image: of several the record keeps what was told of the first.
+    """
+    wanted, spent = told.get("predicted_seconds") or {}, told.get("seconds") or {}
+    took = sum(float(spent.get(stage, 0.0)) for stage in wanted)
+    if not took:
+        return {}
+    seconds = sum(float(value) for value in wanted.values())
+    return {"predicted s": f"{seconds:.1f}", "predicted / spent": f"{seconds / took:.2f}"}
 
 
 def rival(system: Row, cell: Row) -> Row | None:
@@ -311,7 +325,8 @@ ABOUT = [
     "`out of memory`. All have the same trained",
     "weights, and peers are checked to compute the same network. `equal labels`: beside `hilum --runtime torch`",
     "(float32); peers resample otherwise (nnU-Net by cubic splines), so theirs differ for that too. `others`:",
-    "processors that other programs used on average; a row is only quiet where it is near 0.",
+    "processors that other programs used on average; a row is only quiet where it is near 0. `predicted`: what Hilum",
+    "told in the first round once the image was read, beside the peak, and beside the seconds of the same stages.",
     "",
     "MONAI: the transforms of its whole-body CT bundle (windows overlap by a quarter, argmax, back by nearest) with",
     "this network's normalisation; masks are saved as uint8, where the bundle saves float32. `scores inverted`: all",

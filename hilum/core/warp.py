@@ -74,9 +74,9 @@ def resize(
 ) -> np.ndarray[Any, Any]:
     """(C, *space) to (C, *shape), float32; mode "linear" or "nearest". Shrinking by "linear" is smoothed first.
 
-    smooth: off, it is not. Smoothing: pictures use the antialiased filter of torch (2-D); volumes a Gaussian of sigma 0.5*(factor - 1). Volumes
-    of any type and order in memory are taken as they lie, some slices at a time: no copy of the whole is made. A value
-    that is not finite reaches what lies near it, as with any interpolation.
+    smooth: off, it is not. Smoothing: pictures use the antialiased filter of torch (2-D); volumes a Gaussian of sigma
+    0.5*(factor - 1). Volumes of any type and order in memory are taken as they lie, some slices at a time: no copy of
+    the whole is made. A value that is not finite reaches what lies near it, as with any interpolation.
     """
     import torch
     from torch.nn import functional
@@ -143,7 +143,9 @@ def _matrix(old: int, new: int, smooth: bool = True) -> np.ndarray[Any, Any]:
     rows = np.arange(new)
     np.add.at(matrix, (rows, low), 1 - share)
     np.add.at(matrix, (rows, high), share)
-    return (matrix @ _blurred(old, 0.5 * (old / new - 1)) if smooth and smoothed(old, new) else matrix).astype(np.float32)
+    if smooth and smoothed(old, new):
+        matrix = matrix @ _blurred(old, 0.5 * (old / new - 1))
+    return matrix.astype(np.float32)
 
 
 def _blurred(size: int, sigma: float) -> np.ndarray[Any, Any]:

@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from hilum import __version__
@@ -16,6 +17,7 @@ from hilum.infer import promise, streamed, windows
 from hilum.infer._clock import Clock
 from hilum.infer._lanes import ALONE, Pace
 from hilum.infer._pooled import LOOKS, Last, pooled
+from hilum.infer._trial import Tried, tried
 from hilum.infer.network import features_of, network
 from hilum.infer.runtimes import _choose
 from hilum.infer.runtimes._stored import Stored, key
@@ -81,7 +83,7 @@ class Asked:
         self._plain: bool | None = None
         self._chosen: dict[tuple[int, bool, bool, tuple[int, ...]], _choose.Chosen] = {}
         self._reading: tuple[tuple[int, bool, bool, tuple[int, ...]], _choose.Chosen] | None = None
-        self._tried: dict[Any, promise.Tried] = {}
+        self._tried: dict[Any, Tried] = {}
         self._cases = 1
         self._last = Last()
 
@@ -165,6 +167,12 @@ class Asked:
         """The last layer, where a runtime computes what it reads and it is computed here; not with dropout left on."""
         return None if self._drops() else streamed.linear_head(self.net)
 
+    @property
+    def merges(self) -> int:
+        """Channels in which windows are added up where masks are found plane by plane: scores, or fewer features."""
+        head = self._head()
+        return 1 + len(self.plan.classes) if head is None or not head.late else int(head.weight.shape[1])
+
     def _scores(
         self, chosen: _choose.Chosen, head: streamed.Head | None, tiles: windows.Tiling, late: bool = False
     ) -> windows.Look:
@@ -193,16 +201,18 @@ class Asked:
         """How often the network is asked about a case."""
         return tiles.count * (2 ** len(tiles.shape) if self.task.options.mirror else 1)
 
-    def _cost(
-        self, look: windows.Look, window: Any, late: streamed.Head | None, pace: Pace, count: int
-    ) -> promise.Tried:
-        """What a window costs; tried once, for all cases alike. count: looks a case."""
+    def _cost(self, look: windows.Look, window: Any, late: streamed.Head | None, pace: Pace, count: int) -> Tried:
+        """What a window costs; tried once, for all cases alike. count: windows a case."""
         which = (id(self.net), tuple(window.shape), self._drops(), late is None, pace)
-        if which not in self._tried:
-            self._tried[which] = promise.tried(look, window, late, pace, self.task.options.mirror)
-            if self.computed_by is not None:
-                self.computed_by.seen(self._tried[which].seconds, count * self._cases)
-        return self._tried[which]
+        if which in self._tried:
+            return self._tried[which]
+        with self.clock("network"):
+            found = tried(look, window, late, pace, self.task.options.mirror, count)
+        # what the first look took longer is over by the next case
+        self._tried[which] = replace(found, cold=0.0)
+        if self.computed_by is not None:
+            self.computed_by.seen(found.seconds, count * self._cases)
+        return found
 
     def _pace(self, chosen: _choose.Chosen, count: int) -> Pace:
         """How so many windows are put to the network; in turn with dropout left on, and under a limit of memory."""
@@ -260,6 +270,11 @@ class Asked:
     def computed_by(self) -> _choose.Chosen | None:
         """The runtime that was used last, and what it was chosen from."""
         return next(reversed(self._chosen.values()), None)
+
+    @property
+    def runtime_used(self) -> str:
+        """The name of that runtime; a network that is asked for a whole case by itself is computed by torch."""
+        return "torch" if self.computed_by is None else self.computed_by.name
 
     @property
     def on_card(self) -> bool:

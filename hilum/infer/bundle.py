@@ -16,7 +16,7 @@ from hilum.core.errors import HilumError
 from hilum.core.findings import INTENDED_USE
 from hilum.core.origin import trained_by
 from hilum.core.run import FORMAT, Run
-from hilum.infer import bundled_graph, bundled_runtimes, signature
+from hilum.infer import bundled_graph, bundled_runtimes, domain, signature
 from hilum.infer._asked import by_class
 from hilum.infer.network import network
 from hilum.infer.runtimes import _choose
@@ -104,6 +104,7 @@ def write(
     if average is not None:
         # how the training images lay; the rest of the fingerprint speaks of single cases and stays behind
         files["anatomy.json"] = json.dumps(average).encode()
+    files[domain.NAME] = domain.known(run).model_dump_json().encode()
     files |= more or {}
     seal(path, files, key)
     return card

@@ -25,5 +25,5 @@ def fault(error: Exception, case: Case) -> HilumError:
     words = " ".join(str(error).split())[:300]
     return HilumError(
         "HIL-INFER-18", f"{case.id} ended in an error that is none of Hilum's own ({type(error).__name__}: {words})",
-        "If memory ran out, use --memory or crop the image; else report it as a bug",
+        "If memory ran out, crop the image or end other programs; else report it as a bug",
     )  # fmt: skip

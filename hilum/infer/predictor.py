@@ -15,10 +15,12 @@ from hilum.core.image import Array, Case
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
 from hilum.core.strongest import strongest
-from hilum.infer import promise, streamed, watched, windows
+from hilum.infer import domain, promise, streamed, watched, windows
 from hilum.infer._asked import Asked, by_class
+from hilum.infer._lanes import Pace
 from hilum.infer._pooled import Last
 from hilum.infer._region import EDGE, MARGIN, Guide, Hint, aside, too_little
+from hilum.infer._stages import Stages
 from hilum.infer.near import Near
 from hilum.infer.runtimes._choose import AUTO
 
@@ -47,21 +49,31 @@ class Opinion:
 class Predictor(Asked):
     """The predicting network of a run, with its weights, and the task that knows how to use it.
 
-    runtime: a file of hilum/infer/runtimes, or "auto". limit: bytes that a prediction may hold, whole process. coarse:
-    says where to look, where it is set (`coarse.Coarse`); guided_by: what came of that in the last case.
+    runtime: a file of hilum/infer/runtimes, or "auto". limit: bytes that a prediction may hold, whole process. room:
+    without a limit, that of a process which holds the scores of all voxels; pace and runtimes do not hang on it.
+    coarse: says where to look, where it is set (`coarse.Coarse`); guided_by: what came of that in the last case.
     """
 
     maps = False
     # Whether maps of a case are written as pictures, by those that have some (`trust.trusted`).
     foretells = True
     # Whether it says beforehand what a mask will take.
+    judged = False
+    # Whether the doubt of a mask is told too, by those that can (`trust.trusted`).
+    later = promise.NONE
+    # Other networks of a system, which are asked about the same image once this one is done.
+    room: int | None = None
     coarse: Guide | None = None
     guided_by: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, run: Run, runtime: str = "torch", limit: int | None = None) -> None:
         super().__init__(run, runtime, limit)
         self.anatomy = watched.known(run)
+        self.domain = domain.known(run)
         self.promised: promise.Promise | None = None
+        self.stages = Stages()
+        # bytes that the reading of the next case will add, asked while one is computed
+        self.beside: Callable[[], int] = int
         self._began: int | None = None
 
     def expect(self, cases: int) -> None:
@@ -150,6 +162,10 @@ class Predictor(Asked):
 
         return self._told(case, whole)
 
+    def reads_beside(self, size: Callable[[], int]) -> None:
+        """The next case is read while this one is computed: `size` says how many bytes that will still add."""
+        self.beside = size
+
     def fits(self, case: Case) -> None:
         """Refuse a case that needs more than the limit by its header alone, before it is read (HIL-INFER-01)."""
         if self.task.CARD["infer"] == "windows":
@@ -178,38 +194,44 @@ class Predictor(Asked):
         with self.clock("back"):
             result = self.task.decode(reduced, prepared, case)
         _check_finite(result, case)
-        if self.anatomy is not None:
-            result = replace(result, warnings=(*result.warnings, *watched.warnings(looks, self.anatomy)))
+        told = watched.warnings(looks, self.anatomy, self.domain, self.plan)
+        result = replace(result, warnings=(*result.warnings, *told))
         return Opinion(result, prepared, **kept)
 
     def looked(self, prepared: dict[str, Any], progress: Progress = quiet) -> tuple[Any, Any]:
         """What a case is decoded from: logits, and the entropies of several opinions (here there is one: None)."""
-        return self.logits(prepared, progress), None
+        return self.logits(prepared, progress, foretold=True), None
 
     def _reduced(self, logits: Any) -> Any:
         """The network's output over the whole case, reduced as the task's CARD says."""
         return strongest(logits).numpy() if self.streams else logits
 
-    def logits(self, prepared: dict[str, Any], progress: Progress = quiet) -> Any:
+    def logits(self, prepared: dict[str, Any], progress: Progress = quiet, foretold: bool = False) -> Any:
         """The network's output over a case that the task has prepared, not reduced; no numbers are refused (HIL-M10).
 
         Of windows: mean logits (K, *space) on the network's grid. Of whole cases: what the network gives, (1, K) for
-        classify.
+        classify. foretold: what these windows take is told beforehand, and kept to the limit: they are all there are.
         """
         import torch
 
         if self.task.CARD["infer"] == "windows":
             options, image = self.task.options, prepared["image"]
             tiles = windows.tiling(image.shape[1:], self.plan.patch, options.overlap)
-            head = self._head()
-            chosen = self._look(windows.middle(image, tiles), head, self._looks(tiles))
+            window, head = windows.middle(image, tiles), self._head()
+            chosen = self._look(window, head, self._looks(tiles))
             # with dropout on, no two looks are alike
             air = None if self._drops() else self._air()
+            look, pace = windows.Begun(self._scores(chosen, head, tiles)), self._pace(chosen, tiles.count)
+            if foretold:
+                looks, count = windows.asked_about(image, tiles, air), self.task.out_channels()
+                way = promise.Way(looks, self.task.reduce, self.beside(), self.judged, self.later)
+                assert isinstance(count, int), "windows are merged of one output"
+                progress = self._foretold(look, window, None, pace, tiles, prepared, count, 0, way, progress)
             with self.clock("merge"):
-                look = self._scores(chosen, head, tiles)
+                limit = self.room if self.limit is None else self.limit
                 merged = windows.merged(
-                    look, image, self.plan.patch, options.overlap, options.mirror, self.limit, progress, air,
-                    self._pace(chosen, tiles.count), self._waiting, resident.now(),
+                    look, image, self.plan.patch, options.overlap, options.mirror, limit, progress, air,
+                    pace, self._waiting, resident.now(),
                 )  # fmt: skip
             streamed.check_numbers(merged)
             streamed.check_varies(*merged.flatten(1).aminmax(dim=1), image)
@@ -239,25 +261,40 @@ class Predictor(Asked):
         late = head if head is not None and head.late else None
         look = windows.Begun(self._scores(chosen, head, tiles, late is not None))
         pace = self._pace(chosen, tiles.count if left is None else int((~left).sum()))
-        count = 1 + len(self.plan.classes)
+        count, air = 1 + len(self.plan.classes), self._air()
         channels = count if late is None else late.weight.shape[1]
-        placed = prepared["placed"].image
+        way = promise.Way(windows.asked_about(image, tiles, air, left), "", self.beside(), self.judged, self.later)
+        told = self._foretold(look, window, late, pace, tiles, prepared, channels, len(maps or {}), way, progress)
+        with self.clock("merge"):
+            planes = windows.planes(look, image, tiles, options.mirror, air, told, pace, self._waiting, left)
+            return streamed.found(planes, image, count, late, maps, where=where)
+
+    def _foretold(
+        self, look: windows.Begun, window: Any, late: streamed.Head | None, pace: Pace, tiles: windows.Tiling,
+        prepared: dict[str, Any], channels: int, maps: int, way: promise.Way, progress: Progress,
+    ) -> Progress:  # fmt: skip
+        """Progress that says what the case will take; refused where that is more than the limit (HIL-INFER-01).
+
+        channels: merged. maps: made on the way.
+        """
         # what a process holds for a card is not predicted, nor what the card holds
-        self.promised = None if self.on_card or not self.foretells else promise.of(
-            lambda: self._cost(look.tried, window, late, pace, self._looks(tiles)), tiles, channels, image.nbytes,
-            placed.array, len(maps or {}), self._began, len(maps or {}) if self.maps else 0, bool(self.task.single),
+        if self.on_card or not self.foretells:
+            self.promised = None
+            return progress
+        made = promise.of(
+            lambda: self._cost(look.tried, window, late, pace, way.looks or tiles.count), tiles, channels,
+            prepared["image"].nbytes, prepared["placed"].image.array, maps, self._began, maps if self.maps else 0,
+            bool(self.task.single), way,
         )  # fmt: skip
-        told = ""
-        if self.promised is not None:
-            self.promised.keep(self.limit)
-            told = self.promised.words()
+        spent = self.stages.foretold(made.spent)
+        made = replace(made, seconds=spent.pop("network"), stages=spent)
+        self.promised = made
+        made.keep(self.limit)
 
         def noted(name: str, done: int, total: int, note: str = "") -> None:
-            progress(name, done, total, told)
+            progress(name, done, total, made.words())
 
-        with self.clock("merge"):
-            planes = windows.planes(look, image, tiles, options.mirror, self._air(), noted, pace, self._waiting, left)
-            return streamed.found(planes, image, count, late, maps, where=where)
+        return noted
 
     def told(self, case: Case, progress: Progress = quiet) -> tuple[Result, dict[str, Any]]:
         """What is found in the case, and what that cost: seconds by stage, bytes, and the runtime."""
@@ -268,14 +305,15 @@ class Predictor(Asked):
         card.forget()
         result = self(case, progress)
         by, promised = self.computed_by, self.promised
-        cost: dict[str, Any] = {"runtime": "torch" if by is None else by.name, "seconds": self.clock.taken()}
+        cost: dict[str, Any] = {"runtime": self.runtime_used, "seconds": self.clock.taken()}
         cost["bytes"] = {"measured": max(resident.peak(), 0 if promised is None else promised.tried)}
         if self.on_card:
             cost["bytes"]["card"] = card.peak()
         if self.guided_by:
             cost["coarse"] = dict(self.guided_by)
         if promised is not None:
-            cost["bytes"]["predicted"], cost["predicted_seconds"] = promised.total, {"network": promised.seconds}
+            cost["bytes"]["predicted"], cost["predicted_seconds"] = promised.total, promised.spent
+            self.stages.seen(promised.spent, cost["seconds"])
         if by is not None and self.streams:
             cost["windows"] = str(by.pace)
         if by is not None and by.seconds:

@@ -1,14 +1,13 @@
-"""What a streamed prediction will hold and take, told after the image is read and one window tried, before the rest.
+"""What a prediction of masks will hold and take, told after the image is read and one window tried, before the rest.
 
 What is too large by its header alone is refused before it is read.
 """
 
 import math
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -17,16 +16,15 @@ from hilum.core.errors import HilumError
 from hilum.core.image import Array, Extent
 from hilum.core.plan import Plan
 from hilum.core.sizes import size_words
-from hilum.core.strongest import strongest
-from hilum.infer._lanes import ALONE, Pace, answers
+from hilum.infer import _stages
+from hilum.infer._trial import Tried
 from hilum.infer.near import REACH
-from hilum.infer.streamed import CHUNK, Head, at_a_time
-from hilum.infer.windows import BYTES, Look, Tiling, looked_at, ring_memory
+from hilum.infer.streamed import CHUNK, at_a_time
+from hilum.infer.windows import BYTES, Tiling, ring_memory
 from hilum.prepare.grid import shape_at
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
+MOVES = 4
+# Times that each score is moved once its windows are added, as long as one more window would take.
 SCRATCH = 3
 # Copies of a chunk of scores that are there while classes are made of features.
 DISTANCE = 20
@@ -34,21 +32,31 @@ DISTANCE = 20
 LABELS, PIECES = 4, 7
 # Bytes a voxel of the network's grid: labels, and what becomes of them; where only the largest piece of some is kept,
 # labels before and after, where a class is (1), and the numbers of its pieces (4).
+HELD = ("process", "window", "ring", "scores", "labels", "read", "later")
+# Parts of a promise that are bytes.
 READERS = 2
 # Copies that another reader holds while it looks at what was written: as it reads, and as it hands it on.
 WRITERS, LAST = 200 << 20, "SimpleITK"
-# Libraries that are loaded when the first result is written and checked, and what they hold besides; about. Of further
-# results they are there already, and the last one tells.
+# Libraries that are loaded when the first result is written and checked, and what they hold besides; about, of pictures
+# half of it. Of further results they are there already, and the last one tells.
+APART, TELLING = 90, 25 << 20
+# Bytes a voxel of the image's grid while numbered objects are told apart (`tasks._instances`): margin, depth, its
+# sigmoid and the smoothed one 17; of `skimage.morphology.reconstruction` 72: two padded images in float64, their order,
+# their ranks and a list of voxels both ways. And the libraries that do it, once.
+JUDGING = {2: 26, 3: 0}
+# Bytes a voxel of the image's grid while its quality is measured, by dimensions: of volumes a few slices are looked at.
 
 
 @dataclass(frozen=True)
 class Promise:
-    """Bytes at the peak, by what holds them, and seconds that the windows will take.
+    """Bytes at the peak, by what holds them, and seconds that it will take from now on.
 
-    process: libraries, weights, the image as read and as prepared. window: what looking at one window adds. ring:
-    planes that windows still add to. scores: of a few voxels at a time. labels: on both grids, and while they are
-    written and read back. read: the most while the image was read and prepared, 0 where that is not known. tried: the
-    most that was held until the window was tried, by whatever, which counting anew forgets.
+    process: libraries, weights, the image as read and as prepared, and the next one where it is read meanwhile. window:
+    what looking at one window adds. ring: planes that windows still add to. scores: of a few voxels at a time, or of
+    all. labels: on both grids with what they are made of, and while they are written and read back. read: the most
+    while the image was read and prepared, 0 where that is not known. tried: the most that was held until the window was
+    tried, by whatever, which counting anew forgets. later: what the other networks of a system hold besides. seconds:
+    in the network. stages: seconds of what follows it, by stage.
     """
 
     process: int
@@ -59,20 +67,28 @@ class Promise:
     seconds: float
     read: int = 0
     tried: int = 0
+    later: int = 0
+    stages: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
         """Of all parts: the labels on the image's grid come when the ring is gone, and both when the image is read."""
-        return max(self.read, self.process + max(self.window + self.ring + self.scores, self.labels))
+        held = self.process + self.later + max(self.window + self.ring + self.scores, self.labels)
+        return max(self.read, held)
+
+    @property
+    def spent(self) -> dict[str, float]:
+        """Seconds by stage, the network's first."""
+        return {"network": self.seconds, **self.stages}
 
     def words(self) -> str:
-        """For a person who waits: "1.2 GB, 35 s in the network"."""
-        return f"{size_words(self.total)}, at most {self.seconds:.0f} s in the network"
+        """For a person who waits: "1.2 GB, about 35 s"."""
+        return f"{size_words(self.total)}, about {sum(self.spent.values()):.0f} s"
 
     def keep(self, limit: int | None) -> None:
         """Refuse what would hold more than the limit (HIL-INFER-01), with what it would need."""
         if limit is not None and self.total > limit:
-            parts = sorted(((v, k) for k, v in asdict(self).items() if k not in ("seconds", "tried")), reverse=True)[:3]
+            parts = sorted(((getattr(self, name), name) for name in HELD), reverse=True)[:3]
             words = ", ".join(f"{name} {size_words(size)}" for size, name in parts)
             raise _too_large(f"{size_words(self.total)} ({words})", limit)
 
@@ -113,32 +129,33 @@ def fits(item: Any, plan: Plan, limit: int | None) -> None:
 
 
 @dataclass(frozen=True)
-class Tried:
-    """What one window costs: bytes that looking adds, and seconds."""
+class Later:
+    """Networks of a system that are still to come: how many, and the most channels that one of them merges."""
 
-    window: int
-    seconds: float
+    networks: int = 0
+    channels: int = 0
 
 
-def tried(look: Look, window: "Tensor", head: Head | None = None, pace: Pace = ALONE, mirror: bool = False) -> Tried:
-    """Look at one window, or at several at a time where they are computed so. The kernel counts the peak anew.
+NONE = Later()
 
-    head: makes scores of the channels, and is tried too. mirror: whether each window is looked at from all sides.
+
+@dataclass(frozen=True)
+class Way:
+    """What else memory and time hang on, beside an image and its windows.
+
+    looks: windows that the network will be asked about; None: all. whole: scores of all voxels are held, and masks
+    decoded from them as the task's `reduce` says ("argmax", "mean", "none" of numbered objects); "": plane by plane.
+    beside: bytes that others will add meanwhile. judged: whether the doubt of the mask is told. later: of a system.
     """
-    import torch
 
-    before = resident.now()
-    resident.forget()
-    with torch.inference_mode():
-        began, most = time.perf_counter(), pace.windows
-        out, *_ = list(answers(lambda one: looked_at(look, one, mirror), [window] * most, pace))
-        seconds = (time.perf_counter() - began) / most
-        if head is not None:
-            some = out[0].flatten(1)[:, : CHUNK // len(head.weight)]
-            strongest(head(some))
-    # answers that wait while others are computed
-    waiting = min(pace.lanes, 1) * pace.batch * out.numel() * BYTES
-    return Tried(max(0, resident.peak() - before) + waiting, seconds)
+    looks: int | None = None
+    whole: str = ""
+    beside: int = 0
+    judged: bool = False
+    later: Later = NONE
+
+
+PLAIN = Way()
 
 
 def of(
@@ -151,6 +168,7 @@ def of(
     earlier: int | None = None,
     pictures: int = 0,
     single: bool = False,
+    way: Way = PLAIN,
 ) -> Promise:
     """Add up.
 
@@ -166,18 +184,57 @@ def of(
     plane = int(np.prod(tiles.shape[1:]))
     # a copy of the image with its edge, where it is smaller than a window
     padded = prepared * math.prod(tiles.padded) // grid if tiles.padded != tiles.shape else 0
+    every = grid * channels * BYTES if way.whole else 0
+    some = SCRATCH * CHUNK * BYTES + (at_a_time(tiles.shape[1:]) + 2 * REACH) * plane * DISTANCE
+    libraries = 0 if LAST in sys.modules else WRITERS * (len(tiles.shape) - 1) // 2
+    written = _labels(grid, own, maps, pictures, single) + libraries
+    judging = JUDGING[len(tiles.shape)] * own if way.judged else 0
+    ring, networks = ring_memory(tiles, channels), 1 + way.later.networks
     return Promise(
         # what the try leaves behind (buffers of the libraries) stays
-        process=max(before, resident.now()) + padded + maps * grid * BYTES,
+        process=max(before, resident.now()) + padded + maps * grid * BYTES + way.beside,
         window=cost.window,
-        ring=ring_memory(tiles, channels),
-        scores=SCRATCH * CHUNK * BYTES + (at_a_time(tiles.shape[1:]) + 2 * REACH) * plane * DISTANCE,
-        labels=_labels(grid, own, maps, pictures, single) + (0 if LAST in sys.modules else WRITERS),
-        seconds=round(cost.seconds * tiles.count, 4),
+        ring=ring,
+        scores=every or some,
+        labels=every + max(written, judging, _decoding(way.whole, grid, own)),
+        seconds=round(networks * (cost.cold + cost.seconds * (tiles.count if way.looks is None else way.looks)), 4),
         # a peak that was there before says nothing of this case
         read=until if earlier is not None and until > earlier else 0,
         tried=until,
+        # of each network in turn the log odds stay, in half precision
+        later=way.later.networks * 2 * grid + max(0, ring_memory(tiles, way.later.channels) - ring),
+        stages=_stages_of(cost, tiles, channels, own, way),
     )
+
+
+def _stages_of(cost: Tried, tiles: Tiling, channels: int, own: int, way: Way) -> dict[str, float]:
+    """Seconds of merging, of the way back, of doubt and of writing."""
+    grid, networks = math.prod(tiles.shape), 1 + way.later.networks
+    plain = _stages.SAME if own == grid else _stages.OTHER
+    back = own * {"none": _stages.OBJECTS, "mean": _stages.PROBABLE}.get(way.whole, plain)
+    # windows are added, and what they are added to is moved, emptied and divided
+    merge = (tiles.count + MOVES * grid / math.prod(tiles.patch)) * cost.merge
+    merge += grid * (channels * _stages.ADDED if way.whole else cost.voxel)
+    found = {"merge": networks * merge, "back": networks * back}
+    found |= {"trust": networks * own * _stages.JUDGED[len(tiles.shape)]} if way.judged else {}
+    return found | {"write": own * _stages.WRITING + (0 if LAST in sys.modules else _stages.LOADING)}
+
+
+def _decoding(whole: str, grid: int, own: int) -> int:
+    """Bytes while a mask is made of the scores of all voxels, beside these; 0 where there are none."""
+    resized = 0 if own == grid else BYTES
+    if whole == "none":
+        # margin and depth as one array, before and after they are brought back
+        libraries = 0 if "skimage.morphology" in sys.modules else TELLING
+        return libraries + max(3 * BYTES * grid + 2 * (BYTES + resized) * own, APART * own)
+    if not whole:
+        return 0
+    # which class is the strongest: its score, and its number in 8 bytes; then the numbers, as channel and as value
+    told = (BYTES + 8) * grid
+    if whole == "mean":
+        # the margin brought back; a copy of it and the probability, which is kept
+        return max(BYTES * grid + (BYTES + resized) * own, 3 * BYTES * own, told + BYTES * own, 9 * grid + 5 * own)
+    return max(told, 9 * grid + own)
 
 
 def _labels(grid: int, own: int, maps: int, pictures: int, single: bool) -> int:

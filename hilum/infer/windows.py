@@ -13,6 +13,7 @@ from hilum.core.errors import HilumError
 from hilum.core.image import Array
 from hilum.core.progress import Progress, quiet
 from hilum.core.sizes import size_words
+from hilum.infer._alike import computed, remembered
 from hilum.infer._lanes import ALONE, Pace, Waiting, answers
 from hilum.prepare.patches import cut, window_starts
 
@@ -136,25 +137,43 @@ def planes(
     again. None: every window is looked at. pace, waiting: as of `_lanes.answers`. aside: bools, one for each window:
     those, never all, are not looked at and add nothing, so that what they reach into says nothing.
     """
+    places, asked = _places(tiles), look if air is None else remembered(look)
+    left = np.zeros(len(places), dtype=bool) if aside is None else aside.ravel()
+    views = itertools.compress(_views(image, tiles, air), ~left)
+    # whoever takes planes may end early: then nothing is computed any more
+    with closing(answers(lambda window: looked_at(asked, window, mirror), views, pace, waiting)) as coming:
+        yield from _summed(zip(places, _spread(coming, left), strict=True), tiles, progress)
+
+
+def _places(tiles: Tiling) -> list[tuple[slice, ...]]:
+    """Where every window lies in the padded image, in order."""
+    return [
+        tuple(slice(s, s + p) for s, p in zip(start, tiles.patch, strict=True))
+        for start in itertools.product(*tiles.starts)
+    ]
+
+
+def _views(image: Array, tiles: Tiling, air: float | None) -> "Iterator[Tensor]":
+    """Every window (1, C, *patch) in order; those of the air around a body hold one value alone. As of `planes`."""
     import torch
 
     whole = np.ascontiguousarray(cut(image, [-b for b in tiles.before], tiles.padded))
     array = torch.from_numpy(whole)[None]
-    places = [
-        tuple(slice(s, s + p) for s, p in zip(start, tiles.patch, strict=True))
-        for start in itertools.product(*tiles.starts)
-    ]
-    views: Iterator[Tensor] = (array[(slice(None), slice(None), *place)] for place in places)
-    asked = look
-    if air is not None:
-        asked = _remembered(look)
-        if air > -math.inf:
-            views = _flat(views, outside(array[0], tiles, air).ravel())
-    left = np.zeros(len(places), dtype=bool) if aside is None else aside.ravel()
-    views = itertools.compress(views, ~left)
-    # whoever takes planes may end early: then nothing is computed any more
-    with closing(answers(lambda window: looked_at(asked, window, mirror), views, pace, waiting)) as coming:
-        yield from _summed(zip(places, _spread(coming, left), strict=True), tiles, progress)
+    views: Iterator[Tensor] = (array[(slice(None), slice(None), *place)] for place in _places(tiles))
+    if air is None or air == -math.inf:
+        return views
+    return _flat(views, outside(array[0], tiles, air).ravel())
+
+
+def asked_about(image: Array, tiles: Tiling, air: float | None = -math.inf, aside: Array | None = None) -> int:
+    """How many windows `planes` puts to the network with these options: of those of one value that follow, the first.
+
+    As far as they are put in turn: of several in one look, or by several threads, such a one may be among others.
+    """
+    left = np.zeros(tiles.count, dtype=bool) if aside is None else aside.ravel()
+    if air is None:
+        return int((~left).sum())
+    return computed(itertools.compress(_views(image, tiles, air), ~left))
 
 
 def _spread(coming: "Iterator[Tensor]", left: Array) -> "Iterator[Tensor | None]":
@@ -287,29 +306,6 @@ def _flat(views: "Iterator[Tensor]", which: Array) -> "Iterator[Tensor]":
             low = view.flatten(2).amin(dim=2)
             same = torch.zeros_like(view) + low.reshape(*low.shape, *[1] * (view.ndim - 2))
         yield same if marked and same is not None else view
-
-
-def _remembered(look: Look) -> Look:
-    """The same, but the answer to a window of one value is kept and not asked for again."""
-    import torch
-
-    known: dict[tuple[float, ...], Tensor] = {}
-
-    def asked(window: "Tensor") -> "Tensor":
-        if len(window) > 1:
-            low, high = window.flatten(1).aminmax(dim=1)
-            return torch.cat([asked(one) for one in window.split(1)]) if bool((low == high).all()) else look(window)
-        low, high = window.flatten(2).aminmax(dim=2)
-        if bool((low != high).any()):
-            return look(window)
-        value = tuple(low[0].tolist())
-        answer = known.get(value)
-        if answer is None:
-            known.clear()
-            answer = known[value] = look(window)
-        return answer
-
-    return asked
 
 
 def merged(

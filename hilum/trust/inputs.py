@@ -1,4 +1,4 @@
-"""The images of a case whose technical quality can be measured, and what kind of image each says it is."""
+"""The images of a case whose technical quality can be measured, and what kind of image those of training are."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,16 +9,12 @@ import numpy as np
 from hilum.core.calibration import Calibration
 from hilum.core.findings import Result
 from hilum.core.image import Case, Image
+from hilum.infer.domain import ROLES, code
 from hilum.trust import quality
 
-ROLES = ("image", "fixed", "moving")
 ZERO_FILLED = "zero_filled"
 # What raw data look like before any network: the coils' images of the columns that were measured.
-CALLED = {"image": "image", "fixed": "fixed image", "moving": "moving image", ZERO_FILLED: "zero-filled image"}
-ALIKE = {"CR": "DX", "RG": "DX"}
-# Films, plates and flat detectors take the same picture.
-SILENT = ("", "OT")
-# Codes that say nothing.
+CALLED = ROLES | {ZERO_FILLED: "zero-filled image"}
 
 
 def read(case: Case) -> tuple[Case, dict[str, Image]]:
@@ -42,12 +38,6 @@ def shown(case: Case, result: Result) -> tuple[Case, dict[str, Image]]:
     return case, found
 
 
-def code(word: Any) -> str:
-    """The DICOM modality, alike for pictures that are; "" where it says nothing."""
-    found = str(word or "").upper()
-    return "" if found in SILENT else ALIKE.get(found, found)
-
-
 def kinds(cases: Sequence[Case], facts: Mapping[str, Any], hounsfield: bool) -> dict[str, list[str]]:
     """{role: modalities} of training cases, by a fingerprint; roles of which an image does not say it are left out.
 
@@ -64,16 +54,6 @@ def kinds(cases: Sequence[Case], facts: Mapping[str, Any], hounsfield: bool) -> 
     if hounsfield:
         found = {role: {"CT"} if codes == {""} else codes for role, codes in found.items()}
     return {role: sorted(codes) for role, codes in found.items() if "" not in codes}
-
-
-def strange(images: Mapping[str, Image], known: Calibration) -> list[str]:
-    """A sentence for every image that says it is of another kind than those of training."""
-    found = []
-    for role, image in images.items():
-        wanted, own = known.modalities.get(role, []), code(image.meta.get("modality"))
-        if wanted and own and own not in wanted:
-            found.append(f"The {CALLED[role]} says that it is {own}, the training images were {' or '.join(wanted)}.")
-    return found
 
 
 def poor(rows: Mapping[str, Mapping[str, float]], known: Calibration) -> list[str]:

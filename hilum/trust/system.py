@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from hilum.core import resident
 from hilum.core.errors import HilumError, near
 from hilum.core.findings import Mask, Result, Verdict
 from hilum.core.image import Array, Case, Image
@@ -14,10 +15,11 @@ from hilum.core.run import Run
 from hilum.core.system import Group
 from hilum.infer import merging, structures
 from hilum.infer._clock import Clock
+from hilum.infer._stages import Stages
 from hilum.infer.coarse import Coarse, check, warn
 from hilum.infer.merging import Merging
 from hilum.infer.predictor import Opinion
-from hilum.infer.promise import Promise
+from hilum.infer.promise import Later, Promise
 from hilum.infer.runtimes import _choose
 from hilum.prepare import grid
 from hilum.tasks import _task
@@ -66,7 +68,8 @@ class System(Trusted):
 
     A result holds "mask" (classes wanted, merged by `infer.merging`) and "structures" (a Table of `infer.structures`).
     Its verdict is the most careful of the parts', its doubt, disagreement and unlikeness the highest; "measured" keeps
-    what a part promises of a class where the merging left that class as the part had found it.
+    what a part promises of a class where the merging left that class as the part had found it, and its headline where
+    it left all of its classes so.
     """
 
     def __init__(
@@ -88,8 +91,9 @@ class System(Trusted):
         self.calibration, self.anatomy, self.members, self.known = None, None, None, {}
         self.wide, self.maps, self.keep, self.latest = wide, maps, False, None
         self.clock, self.promised, self._chosen = Clock(), None, {}
+        self.stages, self.beside = Stages(), int
         for part in self.parts.values():
-            part.clock = self.clock
+            part.clock, part.stages = self.clock, self.stages
 
     def expect(self, cases: int) -> None:
         """As of every part."""
@@ -99,23 +103,22 @@ class System(Trusted):
     def __call__(self, case: Case, progress: Progress = quiet) -> Result:
         """Everything that the parts find in the case, as one."""
         self.fits(case)
+        began = resident.peak()
         image = case.read("image")
+        read = resident.peak()
         # read once, for every part and for the intensities
         case = replace(case, items={**case.items, "image": image})
         array = merging.empty([c.value for c in self.plan.classes], image.array[0])
         # on the network's axes, as what its parts say lies on its grid
         merged, found = Merging(grid.ras_view(array[None], image)[0]), dict[str, Result]()
-        for name, part in self.parts.items():
-            opinion = _asked(part, case, progress)
-            known = part.calibration
-            result = opinion.result if known is None else part.weighed(opinion, case, known)
-            mask = result["mask"]
-            merged.add(grid.ras_view(mask.array[None], image)[0], mask.classes.keys(), _odds(opinion))
-            found[name] = replace(result, findings={})
+        parts = list(self.parts.values())
+        for number, (name, part) in enumerate(self.parts.items()):
+            part.later, part.beside, part.promised = _later(parts[number + 1 :]), self.beside, None
+            found[name] = _added(part, case, merged, progress)
         if self.coarse is not None:
             self.guided_by = {name: dict(part.guided_by) for name, part in self.parts.items()}
         # of what is computed on a card nothing is foreseen
-        self.promised = None if self.on_card else _promised(list(self.parts.values()))
+        self.promised = None if self.on_card else _promised(parts, read if read > began else 0)
         return self._together(found, array, merged.lost, image)
 
     def opinion(self, case: Case, progress: Progress = quiet) -> Opinion:
@@ -145,26 +148,30 @@ class System(Trusted):
             said = [r.meta[name] for r in found.values() if name in r.meta]
             meta |= {name: max(said)} if said else {}
         whole = {name for value, name in self.wanted.items() if value not in lost}
-        measured = promised_of({name: r.meta.get("measured", {}) for name, r in found.items()}, whole)
+        own = {name: [c.name for c in part.plan.classes] for name, part in self.parts.items()}
+        measured = promised_of({name: r.meta.get("measured", {}) for name, r in found.items()}, own, whole)
         meta |= {"measured": measured} if measured else {}
         warnings = tuple(dict.fromkeys(w for r in found.values() for w in r.warnings))
         verdict = together({name: r.verdict for name, r in found.items()})
         return Result(findings, verdict, warnings, meta)
 
 
-def promised_of(said: Mapping[str, Mapping[str, Any]], whole: Collection[str]) -> dict[str, Any]:
-    """What the parts promise ({part: {what: interval}}) of the classes in `whole`; their headline, by part.
+def promised_of(
+    said: Mapping[str, Mapping[str, Any]], classes: Mapping[str, Collection[str]], whole: Collection[str]
+) -> dict[str, Any]:
+    """What the parts promise ({part: {what: interval}}) of the classes in `whole`; their headline where all are.
 
-    The merging gave voxels of the other classes to another part: what was promised of them is no longer so.
+    classes: of each part. The merging gave voxels of the others to another part, or nobody asked for them: what was
+    promised of them, and of a mean over them, is not of this result.
     """
     kept: dict[str, Any] = {}
     for part, rows in said.items():
         for what, row in rows.items():
             _, of, name = what.partition(" of ")
-            if not of:
-                kept[f"{what} of {part}"] = row
-            elif name in whole:
+            if of and name in whole:
                 kept[what] = row
+            elif not of and set(classes[part]) <= set(whole):
+                kept[f"{what} of {part}"] = row
     return kept
 
 
@@ -226,10 +233,27 @@ def _odds(opinion: Opinion) -> Array:
     return kept
 
 
-def _promised(parts: Sequence[Trusted]) -> Promise | None:
-    """Of parts that run one after the other: the most memory, before and while each was tried too; the time of all."""
+def _added(part: Trusted, case: Case, merged: Merging, progress: Progress) -> Result:
+    """What a part finds is merged; kept is what it says of it. All else is gone when the next one begins."""
+    opinion = _asked(part, case, progress)
+    known, image = part.calibration, case.read("image")
+    result = opinion.result if known is None else part.weighed(opinion, case, known)
+    mask = result["mask"]
+    merged.add(grid.ras_view(mask.array[None], image)[0], mask.classes.keys(), _odds(opinion))
+    return replace(result, findings={})
+
+
+def _later(parts: Sequence[Trusted]) -> Later:
+    """Those that are still to come, as the promise of the one before counts them."""
+    return Later(len(parts), max((part.merges for part in parts), default=0))
+
+
+def _promised(parts: Sequence[Trusted], read: int = 0) -> Promise | None:
+    """Of parts that run one after the other: what the first one told, which counts those after it.
+
+    read: the most while the image was read, 0 where that is not known.
+    """
     told = [part.promised for part in parts if part.promised is not None]
     if not told:
         return None
-    most = max(told, key=lambda p: p.total)
-    return replace(most, seconds=sum(p.seconds for p in told), tried=max(p.tried for p in told))
+    return replace(told[0], tried=max(p.tried for p in told), read=max(told[0].read, read))

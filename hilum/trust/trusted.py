@@ -14,12 +14,17 @@ from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
 from hilum.infer import streamed
 from hilum.infer.predictor import Opinion
+from hilum.infer.runtimes import _choose
 from hilum.tasks._labels import VALIDITY, valid
 from hilum.trust import conformal, doubt, foreseen, inputs, maps, outlier, promises, quality
 from hilum.trust.calibration import applied
 from hilum.trust.gate import Look, decide
 from hilum.trust.several import Several
 
+OTHERWISE = (
+    "HIL-TRUST-24: {} computed this, and what the run promises is learned of answers by {}, to which it need not be "
+    "equal: calibrate the run with --runtime {}"
+)
 SCORES = {"lac": conformal.lac, "aps": conformal.aps}
 
 
@@ -39,6 +44,8 @@ class Trusted(Several):
         _check(self.calibration, run)
         super().__init__(run, Opinions() if self.calibration is None else self.calibration.opinions, (), runtime, limit)
         self.known = run.arrays("outlier.safetensors") if run.has("outlier.safetensors") else {}
+        known = self.calibration
+        self.judged = known is not None and bool(self.known or known.quality or known.sides)
         self.wide, self.maps = wide, maps
         self.keep = False
         self.latest: Opinion | None = None
@@ -63,6 +70,7 @@ class Trusted(Several):
     def weighed(self, opinion: Opinion, case: Case, known: Calibration) -> Result:
         """The opinion's result with its doubt and verdict."""
         result, task = opinion.result, self.plan.task
+        result = replace(result, warnings=(*result.warnings, *self._by_another(known)))
         findings, meta = dict(result.findings), dict(result.meta)
         uncertain: float | None = doubt.of_result(task, result, case)
         if task == "classify":
@@ -95,6 +103,11 @@ class Trusted(Several):
         if images if "kspace" in case.items else not images:
             return tuple(warnings)
         return tuple(one for one in warnings if not one.startswith(self.task.expected))
+
+    def _by_another(self, known: Calibration) -> tuple[str, ...]:
+        """A warning where another runtime computed than the promises are learned of, and one of both is less exact."""
+        own, of = self.runtime_used, known.runtime
+        return () if own == of or (_exact(own) and _exact(of)) else (OTHERWISE.format(own, of, own),)
 
     def _classified(self, scores: Scores, known: Calibration, meta: dict[str, Any]) -> tuple[Scores, float]:
         """Scaled scores and their doubt; the raw ones and the prediction set go into `meta`."""
@@ -131,18 +144,25 @@ class Trusted(Several):
         return {what: promises.said(one, found.get(what)) for what, one in known.measured.items()}
 
     def _seen(self, opinion: Opinion, case: Case, known: Calibration) -> tuple[float | None, tuple[str, ...]]:
-        """How unlike the training images the input is, 0..1, and sentences about its kind and technical quality."""
-        measured = bool(self.known or known.quality or known.sides)
-        if not measured and not known.modalities:
+        """How unlike the training images the input is, 0..1, and sentences about its technical quality."""
+        if not (self.known or known.quality or known.sides):
             return None, ()
         case, images = inputs.shown(case, opinion.result)
-        rows = {role: quality.features(image) for role, image in images.items()} if measured else {}
+        rows = {role: quality.features(image) for role, image in images.items()}
         given = opinion.prepared
         unlike = None
         if self.known:
             views = outlier.views(self.task, self.net, case, given, rows.get("image"), self.features)
             unlike = None if views is None else outlier.score(self.known, views).share
-        return unlike, (*inputs.strange(images, known), *inputs.poor(rows, known))
+        return unlike, tuple(inputs.poor(rows, known))
+
+
+def _exact(runtime: str) -> bool:
+    """Whether it computes in float32; of one that is not known here nobody can say so."""
+    try:
+        return bool(_choose.card(runtime)["exact"])
+    except HilumError:
+        return False
 
 
 def _named(scores: Scores, values: Any) -> Scores:

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from hilum.core.errors import HilumError
@@ -63,15 +64,15 @@ def run(cases: Sequence[Case], address: str, settings: dict[str, Any]) -> Iterat
             # fetched before a case is asked again: it may take its process along, and all results that lie there
             for place in range(number + 1, len(cases)):
                 if place not in held:
-                    held[place] = _outcome(cases[place], futures[place])
+                    held[place] = _outcome(cases[place], futures[place], given)
                     futures[place].release()
 
         for number, (case, future) in enumerate(zip(cases, futures, strict=True)):
-            found = held.pop(number) if number in held else _outcome(case, future)
+            found = held.pop(number) if number in held else _outcome(case, future, given)
             if isinstance(found, Lost):
                 # what only waited in a process that was lost is lost with it: once more, with nothing beside it
                 later(number)
-                found = _outcome(case, client.submit(one, case, given, pure=False))
+                found = _outcome(case, client.submit(one, case, given, pure=False), given)
             yield case, found
             # its memory on the worker
             future.release()
@@ -93,7 +94,7 @@ def one(case: Case, settings: dict[str, Any]) -> dict[str, Any]:
             _check_folder(folder, settings["key"])
             predictor = _predictor(*(settings[name] for name in WORDS))
             predictor.expect(settings["cases"])
-            finish = finishing(folder, settings["format"])
+            finish = finishing(folder, settings["format"], predictor.stages)
             ((_, outcome),) = _flow.run([case], READ, predictor.told, finish, ahead=False, before=predictor.fits)
         except HilumError as error:
             outcome = error
@@ -185,7 +186,16 @@ class Lost(HilumError):
     """The process of a case was ended as often as is borne."""
 
 
-def _outcome(case: Case, future: Any) -> Any:
+def _fewer(settings: Mapping[str, Any]) -> str:
+    """What helps where memory ran out: --memory too, where it is not given and these settings take it."""
+    from hilum.verbs.predict import takes_limit
+
+    asked = settings.get("memory") is None and "model" in settings
+    able = asked and takes_limit(Run(Path(settings["model"])), settings)
+    return "use fewer processes" + (", or --memory, which refuses what is too large" if able else "")
+
+
+def _outcome(case: Case, future: Any, settings: Mapping[str, Any] = MappingProxyType({})) -> Any:
     """What the worker gave. A worker that was lost (`Lost`), or that can not run what was sent (HIL-INFER-17), costs
     this case only; so does a scheduler that gave the case up, or ended (HIL-INFER-16)."""
     from distributed import CancelledError
@@ -198,7 +208,7 @@ def _outcome(case: Case, future: Any) -> Any:
     except KilledWorker:
         return Lost(
             "HIL-INFER-17", f"The process that predicted {case.id} was ended, and again when it had this case alone",
-            "Most often memory ran out: use fewer processes, or --memory",
+            f"Most often memory ran out: {_fewer(settings)}",
         )  # fmt: skip
     except CancelledError as error:
         return HilumError(

@@ -32,6 +32,11 @@ class Held:
         """None, for it is there already."""
         return None
 
+    @property
+    def held(self) -> int:
+        """Bytes of it in memory."""
+        return int(self._thing.array.nbytes)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._source, name)
 
@@ -51,6 +56,7 @@ def run(
     ahead: bool = True,
     first: "Future[tuple[Case, float]] | None" = None,
     before: Callable[[Case], None] | None = None,
+    beside: Callable[[Callable[[], int]], None] = lambda _: None,
 ) -> Iterator[tuple[Case, Outcome]]:
     """Each case with what `finish` gave, or the HilumError that cost it, in order (HIL-INFER-18: none of Hilum's own).
 
@@ -59,7 +65,8 @@ def run(
     roles: of the items to read in advance. work: on the case read; one at a time, in the caller's thread. finish: is
     given what the work gave and the seconds of reading, in a thread of its own, one at a time and in order. ahead: off,
     everything happens in turn and at most one case is in memory. first: the first case, as `begun` gives it. before:
-    asked of each case that is read in turn, and may refuse it while nothing is held.
+    asked of each case that is read in turn, and may refuse it while nothing is held. beside: given, before each case,
+    what says how many bytes the reading of the next one will still add; what is written is held by then.
     """
     if not ahead or len(cases) < 2:
         for case in cases:
@@ -73,14 +80,33 @@ def run(
         last: tuple[Case, Future[Outcome] | HilumError] | None = None
         for number, case in enumerate(cases):
             ready, seconds, fault = _read(case, coming)
-            if number + 1 < len(cases):
+            more = number + 1 < len(cases)
+            if more:
                 coming = reader.submit(read, cases[number + 1], roles)
+            beside(_to_come(ready, cases[number + 1], coming, roles) if more else int)
             done: Outcome = fault or _tried(work, ready)
             if last is not None:
                 yield last[0], _result(*last)
             last = (case, done if isinstance(done, HilumError) else writer.submit(finish, ready, done, seconds))
         if last is not None:
             yield last[0], _result(*last)
+
+
+def _to_come(ready: Case, case: Case, coming: "Future[tuple[Case, float]]", roles: Sequence[str]) -> Callable[[], int]:
+    """Says how many bytes the images of the next case will hold; 0 once they are read.
+
+    By those of this one and the sizes of the files of both: headers are not waited for while a case is computed.
+    """
+    held = sum(item.held for item in ready.items.values() if isinstance(item, Held))
+    own, others = (_on_disk(one, roles) for one in (ready, case))
+    size = int(held * others / own) if own else held
+    return lambda: 0 if coming.done() else size
+
+
+def _on_disk(case: Case, roles: Sequence[str]) -> int:
+    """Bytes of the files of these roles; those that are gone count nothing."""
+    files = [file for role in roles for file in getattr(case.items.get(role), "files", ())]
+    return sum(file.stat().st_size for file in files if file.exists())
 
 
 def _read(case: Case, coming: "Future[tuple[Case, float]]") -> tuple[Case, float, HilumError | None]:

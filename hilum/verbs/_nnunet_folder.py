@@ -17,9 +17,12 @@ input is turned and the output turned back (`turned` of zoo/nnunet.py), which is
 
 In pictures rows and columns are counted alike in both; only the transposition remains.
 
+Intensities are normalised before an image is resampled, and nothing is smoothed where it shrinks, as there.
+
 **What differs all the same** from nnU-Net's own prediction: images that are not at the plan's spacing are resampled
-linearly here, by splines there; images smaller than the patch are continued by their border here, by 0 there; outside
-of the box of voxels that are not 0 nnU-Net looks at nothing. Written from nnU-Net's published files and documentation.
+linearly here, by splines there (along coarse slices by the nearest); labels go back here, scores there; images smaller
+than the patch are continued by their border here, by 0 there; outside of the box of voxels that are not 0 nnU-Net looks
+at nothing. Written from nnU-Net's published files and documentation.
 """
 
 import json
@@ -31,6 +34,7 @@ from typing import Any
 from hilum.core.errors import HilumError
 from hilum.core.plan import Plan
 from hilum.learn import _torch_file
+from hilum.tasks._input import FIRST
 from hilum.verbs import _nnunet_plans
 from hilum.verbs._facts import Facts, Foreign, plan_of
 from hilum.zoo.nnunet import from_nnunet
@@ -106,7 +110,8 @@ def _plan(facts: Facts, options: dict[str, Any], order: Sequence[int], turned: l
     for key in ("strides", "kernels"):
         options[key] = [[int(row[n]) for n in order] for row in options[key]]
     made = plan_of(facts, "nnunet", notes)
-    return made.edited({"networks.net.options": options | ({"turned": turned} if turned else {})})
+    changes = {"networks.net.options": options | ({"turned": turned} if turned else {}), f"data.{FIRST}": True}
+    return made.edited(changes)
 
 
 def _json(path: Path) -> dict[str, Any]:

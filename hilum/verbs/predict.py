@@ -5,7 +5,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from hilum.data.dataset import accepted, left_aside, open_dataset
 from hilum.data.layouts._files import stem
 from hilum.infer import export, promise
 from hilum.infer._asked import EIGHT, check_eight
+from hilum.infer._stages import Stages
 from hilum.infer.coarse import check
 from hilum.infer.runtimes import _choose
 from hilum.io import _names, _source
@@ -109,6 +110,7 @@ def predict(
     hashes = _cluster.files_of(run, other)
     key = hashlib.sha256(json.dumps([hashes, *asked]).encode()).hexdigest()
     with _record.opened(folder, key, run, other) as record:
+        record |= _promised(run, roi, wide)
         _record.unopened(record, [str(path) for path in inputs], lost, folder)
         known = [*record["done"], *(c.id for c in cases if c.id not in record["done"])]
         _apart(known, export.endings(_kinds(run, wide, maps), format))
@@ -127,6 +129,16 @@ def predict(
         _lists.sheets(record, folder)
         _lists.worklist(record, [c.id for c in cases], order, folder)
     return record
+
+
+def _promised(run: Run, roi: Sequence[str], wide: bool) -> dict[str, list[str]]:
+    """{"promises": sentences} about what the results hold; nothing where they hold none. Of a system by network."""
+    found: dict[str, list[str]] = {}
+    for name, part in _named(run, roi).items():
+        for words in promises.sentences(part.calibration, wide) if part.calibration is not None else []:
+            found.setdefault(words, []).append(name)
+    told = [words if run.system is None else f"{', '.join(names)}: {words}" for words, names in found.items()]
+    return {"promises": told} if told else {}
 
 
 def _none(record: dict[str, Any]) -> HilumError:
@@ -168,7 +180,8 @@ def _outcomes(
             return predictor.told(case, progress)
 
         if cluster is None:
-            flow = _flow.run(cases, READ, told, finishing(folder, format), ahead, first, predictor.fits)
+            finish = finishing(folder, format, predictor.stages)
+            flow = _flow.run(cases, READ, told, finish, ahead, first, predictor.fits, predictor.reads_beside)
         else:
             places = {"model": str(run.path.absolute()), "folder": str(folder.absolute()), "format": format}
             flow = _cluster.run(cases, cluster, settings | places)
@@ -212,11 +225,28 @@ def _check_way(run: Run, limit: int | None, wide: bool, roi: Sequence[str] = ())
             )  # fmt: skip
 
 
+def takes_limit(run: Run, settings: Mapping[str, Any]) -> bool:
+    """Whether --memory would be taken. settings: runtime, wide, roi, coarse and format."""
+    roi = settings["roi"]
+    try:
+        _choose.check_limit(settings["runtime"], 1)
+        _check_way(run, 1, settings["wide"], roi)
+        _check_form(run, settings["format"], roi, 1)
+    except HilumError:
+        return False
+    return settings["coarse"] is None
+
+
 def _parts(run: Run, roi: Sequence[str]) -> list[Run]:
     """The networks that answer: the run itself, or of a system those that find a class which is wanted."""
+    return list(_named(run, roi).values())
+
+
+def _named(run: Run, roi: Sequence[str]) -> dict[str, Run]:
+    """The same by name; the run itself has none."""
     if run.system is None:
-        return [run]
-    return [run.part(g.name) for g in run.system.groups if not roi or any(c.name in roi for c in g.classes)]
+        return {"": run}
+    return {g.name: run.part(g.name) for g in run.system.groups if not roi or any(c.name in roi for c in g.classes)}
 
 
 def _check_form(run: Run, form: str, roi: Sequence[str], limit: int | None = None) -> None:
@@ -262,8 +292,8 @@ def _check_further(run: Run, wide: bool, maps: bool) -> None:
         )
 
 
-def finishing(folder: Path, form: str) -> Callable[[Case, Any, float], dict[str, Any]]:
-    """Writes the findings of a case and says what the record keeps of it."""
+def finishing(folder: Path, form: str, stages: Stages | None = None) -> Callable[[Case, Any, float], dict[str, Any]]:
+    """Writes the findings of a case and says what the record keeps of it. stages: told how long writing takes."""
 
     def finish(case: Case, told: tuple[Result, dict[str, Any]], reading: float) -> dict[str, Any]:
         result, cost = told
@@ -271,12 +301,16 @@ def finishing(folder: Path, form: str) -> Callable[[Case, Any, float], dict[str,
         files = export.export(result, case, folder, form)
         cost["bytes"]["measured"] = max(cost["bytes"]["measured"], resident.peak())
         if form == "dicom":
-            # what its writer holds was left out of it
+            # what its writer holds and takes was left out of it
             cost["bytes"].pop("predicted", None)
+            cost.get("predicted_seconds", {}).pop("write", None)
         seconds = cost["seconds"] | {
             "read": round(cost["seconds"].get("read", 0.0) + reading, 4),
             "write": round(time.perf_counter() - began, 4),
         }
+        if stages is not None:
+            foretold = {stage: s for stage, s in cost.get("predicted_seconds", {}).items() if stage == "write"}
+            stages.seen(foretold, seconds)
         verdict = {"decision": result.verdict.decision, "reasons": list(result.verdict.reasons)}
         done: dict[str, Any] = {"files": files, "verdict": verdict, "warnings": list(result.warnings)}
         done |= {name: result.meta[name] for name in SAID if name in result.meta and result.meta[name] != {}}

@@ -163,6 +163,18 @@ def test_the_best_of_each_side_computes_in_float32(script: Callable[[str], Any])
     assert {side: name for side, (name, _) in found.items()} == {"hilum": "full", "monai": "peer"}
 
 
+def test_time_that_was_foretold_stands_beside_what_was_spent(script: Callable[[str], Any]) -> None:
+    pages = script("pages")
+    told = {"predicted_seconds": {"network": 6.0, "write": 1.0}, "seconds": {"read": 9.0, "network": 4.0, "write": 1.0}}
+    assert pages.foretold(told) == {"predicted s": "7.0", "predicted / spent": "1.40"}
+    assert pages.foretold({"seconds": {"read": 9.0}}) == pages.foretold({}) == {}
+    busy = {"seconds": 1.0, "machine": {"others": 0, "load_start": 0, "load_most": 0}, "told": told}
+    system = {"side": "hilum", "row": "iii", "runtime": "", "seconds": 1.0, "peak": 2**20, "runs": [busy]}
+    assert pages.line("a", system, {"unit": None, "images": 1})["predicted / spent"] == "1.40"
+    # of several images only that of the first is kept
+    assert "predicted / spent" not in pages.line("a", system, {"unit": None, "images": 2})
+
+
 def test_scenes_have_files_of_their_own(script: Callable[[str], Any]) -> None:
     scenes = script("scenes")
     every = [*scenes.SCENES, *scenes.SMOKE]

@@ -177,6 +177,20 @@ def test_memory_is_refused_before_it_is_taken(trained: Trained, ready: Callable[
     assert error.value.code == "HIL-INFER-01"
 
 
+def test_scores_of_all_voxels_are_refused_where_there_is_no_room_and_nothing_else_changes(
+    trained: Trained, ready: Callable[[str], Prepared]
+) -> None:
+    if not resident.now():
+        pytest.skip("this system does not tell what a process holds")
+    predictor, case = Predictor(trained("segment")), ready("segment").dataset.cases[0]
+    mask = predictor(case)["mask"].array
+    predictor.room = resident.now()
+    with pytest.raises(HilumError) as error:
+        predictor.opinion(case)
+    assert error.value.code == "HIL-INFER-01"
+    np.testing.assert_array_equal(predictor(case)["mask"].array, mask)
+
+
 def test_it_predicts_in_evaluation_mode_with_the_runs_weights(trained: Trained) -> None:
     run = trained("classify")
     predictor = Predictor(run)

@@ -16,7 +16,7 @@ from hilum.core import card, resident
 from hilum.core.errors import HilumError
 from hilum.core.image import Case, Extent, Image
 from hilum.core.run import Run
-from hilum.infer import promise, streamed, windows
+from hilum.infer import _trial, promise, streamed, windows
 from hilum.infer.predictor import Predictor
 from hilum.planning.planner import Prepared
 from hilum.trust.trusted import Trusted
@@ -41,7 +41,7 @@ import numpy as np
 import torch
 from torch import nn
 from hilum.core import resident
-from hilum.infer import promise, streamed, windows
+from hilum.infer import _trial, promise, streamed, windows
 
 classes = int(sys.argv[1])
 net = nn.Sequential(nn.Conv3d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv3d(16, 16, 3, padding=1)).eval()
@@ -51,7 +51,7 @@ look = net if head is not None else nn.Sequential(net, last).eval()
 image = np.random.default_rng(0).normal(0, 1, (1, 72, 128, 128)).astype(np.float32)
 tiles = windows.tiling(image.shape[1:], [32, 64, 64], 0.0)
 window = torch.from_numpy(image[None, :, :32, :64, :64].copy())
-told = promise.of(lambda: promise.tried(look, window, head), tiles, min(classes, 16), image.nbytes, image)
+told = promise.of(lambda: _trial.tried(look, window, head), tiles, min(classes, 16), image.nbytes, image)
 resident.forget()
 streamed.found(windows.planes(look, image, tiles), image, classes, head)
 print(told.process + told.window + told.ring + told.scores, told.total, told.ring, resident.peak())
@@ -79,7 +79,7 @@ def test_maps_and_pieces_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     tiles = windows.tiling((20, 25, 30), [16, 16, 16], 0.0)
 
     def labels(**words: Any) -> int:
-        return promise.of(lambda: promise.Tried(0, 0.0), tiles, 2, 0, image, **words).labels
+        return promise.of(lambda: _trial.Tried(0, 0.0), tiles, 2, 0, image, **words).labels
 
     own, grid = 40 * 50 * 60, 20 * 25 * 30
     monkeypatch.delitem(sys.modules, promise.LAST, raising=False)
@@ -97,7 +97,7 @@ def test_maps_and_pieces_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_copy_of_an_image_that_is_smaller_than_a_window_is_as_large_as_the_window() -> None:
     image = np.zeros((1, 128, 128, 1), dtype=np.float32)
     flat, whole = (windows.tiling(image.shape[1:], [64, 64, deep], 0.0) for deep in (64, 1))
-    held = [promise.of(lambda: promise.Tried(0, 0.0), t, 2, image.nbytes, image).process for t in (flat, whole)]
+    held = [promise.of(lambda: _trial.Tried(0, 0.0), t, 2, image.nbytes, image).process for t in (flat, whole)]
     assert held[0] - held[1] == pytest.approx(64 * image.nbytes, abs=MB)
 
 
@@ -105,6 +105,8 @@ def test_a_prediction_counts_its_maps_and_pieces(
     trained: Callable[[str], Run], ready: Callable[[str], Prepared], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[tuple[int, int, bool]] = []
+    # it is calibrated at its end, for which images are predicted too
+    run = trained("segment")
 
     def of(*words: Any) -> promise.Promise:
         told.append((words[5], words[7], words[8]))
@@ -112,7 +114,6 @@ def test_a_prediction_counts_its_maps_and_pieces(
 
     monkeypatch.setattr(promise, "of", of)
     case = ready("segment").dataset.cases[0]
-    run = trained("segment")
     plain, drawing = Trusted(run), Trusted(run, maps=True)
     plain.task.keep_largest(())
     drawing.task.keep_largest([c.name for c in drawing.plan.classes][:1])
@@ -133,7 +134,7 @@ def test_mirrored_looks_are_counted_in_time_and_memory() -> None:
         return answer + 1
 
     def cost(mirror: bool) -> promise.Promise:
-        return promise.of(lambda: promise.tried(look, window, mirror=mirror), tiles, 1, image.nbytes, image)
+        return promise.of(lambda: _trial.tried(look, window, mirror=mirror), tiles, 1, image.nbytes, image)
 
     once, mirrored = (cost(m) for m in (False, True))
     assert mirrored.seconds >= 8 * 0.1 * tiles.count > once.seconds / 2 and mirrored.seconds > 4 * once.seconds
@@ -265,6 +266,6 @@ def test_scores_of_all_voxels_are_held_to_the_limit_as_it_was_given(
     if not resident.now():
         pytest.skip("this system does not tell what a process holds")
     predictor = Predictor(trained("segment"), limit=64 * MB)
-    with pytest.raises(HilumError, match=r"Merging the windows needs .*, --memory allows 64 MB") as error:
+    with pytest.raises(HilumError, match=r"Predicting this image needs .*, --memory allows 64 MB") as error:
         predictor.opinion(ready("segment").dataset.cases[0])
     assert error.value.code == "HIL-INFER-01"

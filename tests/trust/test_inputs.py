@@ -75,7 +75,7 @@ def test_an_image_of_another_kind_is_not_accepted(trained: Trained, data: Folder
     assert predictor(said(case, "MR")).verdict.decision == predictor(case).verdict.decision == "accept"
     verdict = predictor(said(case, "CT")).verdict
     assert verdict.decision == "flag"
-    assert verdict.reasons == ("The image says that it is CT, the training images were MR.",)
+    assert verdict.reasons == ("HIL-M08: the image says that it is CT, the training images were MR",)
 
 
 @pytest.mark.parametrize("task", ["classify", "segment"])
@@ -85,7 +85,8 @@ def test_an_image_of_another_kind_is_told(task: str, trained: Trained, data: Fol
     bundle(run.path, tmp_path / "model.hilum")
     case = given(data(task), run)
     for predictor in (Trusted(Run(run.path)), Trusted(Run(tmp_path / "model.hilum"))):
-        assert kind(predictor, said(case, "CT")) == ["The image says that it is CT, the training images were MR."]
+        (words,) = kind(predictor, said(case, "CT"))
+        assert words == "HIL-M08: the image says that it is CT, the training images were MR"
         for same in ("MR", "", "OT"):
             assert kind(predictor, said(case, same)) == []
 
@@ -131,7 +132,7 @@ def test_both_sides_of_a_pair_are_measured(
         assert any(f"The {side} image is blurrier" in w for w in words), words
         assert all(side in w for w in words)
         assert kind(predictor, said(case, "CT", side)) == [
-            f"The {side} image says that it is CT, the training images were MR."
+            f"HIL-M08: the {side} image says that it is CT, the training images were MR"
         ]
 
 

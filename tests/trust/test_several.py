@@ -305,6 +305,14 @@ def test_prediction_writes_them_where_they_are_asked_for(cells: tuple[Path, Path
     assert done["measured"]["area of cell"]["low"] <= done["measured"]["area of cell"]["value"]
     rows = list(csv.DictReader((tmp_path / "out" / "measured.csv").read_text().splitlines()))
     assert {r["what"] for r in rows} == {"area of cell", "dice"} and len(rows) == 8
+    # how sure, of how many patients, and what that rests on
+    assert list(rows[0])[:6] == ["case", "what", "value", "low", "high", "unit"]
+    known = Run(tmp_path / "run").calibration
+    assert known is not None
+    assert {(r["coverage"], r["patients"]) for r in rows} == {("0.5", str(known.measured["dice"].groups))}
+    intervals, wides = json.loads((tmp_path / "out" / "predictions.json").read_text())["promises"]
+    assert intervals.startswith("Promise: for at least 50 % of new patients a true value is in its interval")
+    assert "exchangeable" in intervals and "misses at most 50 % of its voxels" in wides and "exchangeable" in wides
     work = list(csv.DictReader((tmp_path / "out" / "worklist.csv").read_text().splitlines()))
     order = [("person", "flag", "accept").index(r["decision"]) for r in work]
     assert order == sorted(order) and len(work) == 4

@@ -36,20 +36,26 @@ def test_an_interval_is_handed_on_where_the_merging_took_nothing() -> None:
         "bones": {"volume of hip": {"low": 1}, "volume of rib": {"low": 2}, "dice": {"low": 3}},
         "organs": {"volume of liver": {"low": 4}, "dice": {"low": 5}},
     }
-    assert promised_of(said, {"hip", "liver"}) == {
-        "volume of hip": {"low": 1}, "dice of bones": {"low": 3}, "volume of liver": {"low": 4},
-        "dice of organs": {"low": 5},
+    classes = {"bones": ["hip", "rib"], "organs": ["liver"]}
+    # a mean over bones is of bones of which the merging took something
+    assert promised_of(said, classes, {"hip", "liver"}) == {
+        "volume of hip": {"low": 1}, "volume of liver": {"low": 4}, "dice of organs": {"low": 5},
     }  # fmt: skip
+    every = promised_of(said, classes, {"hip", "rib", "liver"})
+    assert every["dice of bones"] == {"low": 3} and len(every) == 5
 
 
 def test_what_the_network_in_the_middle_held_is_not_forgotten() -> None:
     """Each part, when it is tried, forgets the peak of the part before, and says what it was."""
     parts: list[Any] = [
-        SimpleNamespace(promised=Promise(10, window, 0, 0, 0, 2.0, tried=tried))
-        for window, tried in ((5, 11), (20, 15), (1, 30))
+        SimpleNamespace(promised=Promise(10, window, 0, 0, 0, seconds, tried=tried, later=later))
+        for window, tried, seconds, later in ((5, 11, 6.0, 15), (20, 15, 4.0, 7), (1, 30, 2.0, 0))
     ]
     found = _promised([*parts, SimpleNamespace(promised=None)])  # type: ignore[list-item]
+    # what the first one told, which is known before the others are computed
     assert found is not None and (found.total, found.seconds, found.tried) == (30, 6.0, 30)
+    # while the image was read there may have been more
+    assert _promised(parts, 40).total == 40  # type: ignore[union-attr]
     assert _promised([]) is None
 
 

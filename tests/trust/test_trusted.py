@@ -80,3 +80,28 @@ def test_outside_a_validity_mask_nothing_is_found_wide_or_doubtful(
         assert everywhere[~inside].any() and not found[~inside].any(), name
         assert found[inside].any(), name
         np.testing.assert_array_equal(found[inside], everywhere[inside], name)
+
+
+@pytest.mark.parametrize(("learned_of", "by", "accepted"), [
+    ("torch", "torch", True), ("torch-channels-last", "torch", True), ("torch", "torch-bf16", False),
+    ("torch-bf16", "torch-bf16", True), ("torch-bf16", "torch", False), ("one-of-tomorrow", "torch", False),
+])  # fmt: skip
+def test_promises_of_one_runtime_do_not_accept_what_a_less_exact_one_computed(
+    learned_of: str, by: str, accepted: bool, trained: Callable[[str], Run], ready: Callable[[str], Prepared],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    folder = tmp_path / "run"
+    shutil.copytree(trained("segment").path, folder)
+    gate = Gate(error=0.1, measure="doubt", wrong="Dice below 0.7", accept=1.0, person=1.0, groups=9, rate=1.0)
+    known = Calibration(cases=9, groups=9, gate=gate, runtime=learned_of)
+    Run(folder).put({"calibration.json": known.model_dump_json().encode()})
+    result = Trusted(Run(folder), by)(ready("segment").dataset.cases[0])
+    said = [w for w in result.warnings if w.startswith("HIL-TRUST-24")]
+    assert (result.verdict.decision, len(said)) == (("accept", 0) if accepted else ("flag", 1))
+    assert all(w in result.verdict.reasons and by in w and learned_of in w for w in said)
+
+
+def test_a_calibration_from_before_runtimes_were_kept_is_of_torch() -> None:
+    older = Calibration(cases=9, groups=9).model_dump()
+    del older["runtime"]
+    assert Calibration(**older).runtime == "torch"

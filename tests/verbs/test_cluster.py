@@ -20,6 +20,7 @@ from hilum.core.calibration import Opinions
 from hilum.core.errors import HilumError
 from hilum.core.image import Case, Image
 from hilum.core.run import Run
+from hilum.infer._stages import Stages
 from hilum.io import nifti
 from hilum.trust import system
 from hilum.verbs import _cluster
@@ -60,6 +61,22 @@ class Killed:
 def test_a_lost_process_costs_its_case_only() -> None:
     found = _cluster._outcome(Case("a", "", {}), Killed())
     assert isinstance(found, HilumError) and found.code == "HIL-INFER-17"
+
+
+def test_memory_is_named_only_where_it_would_be_taken(trained: Callable[[str], Run]) -> None:
+    usual = {"runtime": "auto", "memory": None, "wide": False, "roi": (), "coarse": None, "format": "nifti"}
+
+    def remedy(task: str, **words: Any) -> str:
+        given = usual | {"model": str(trained(task).path)} | words
+        return str(_cluster._outcome(Case("a", "", {}), Killed(), given).remedy)
+
+    assert "--memory" in remedy("segment")
+    others: list[dict[str, Any]] = [
+        {"memory": 1 << 30}, {"wide": True}, {"coarse": "run"}, {"format": "dicom"}, {"runtime": "torch-cuda"},
+    ]  # fmt: skip
+    for words in others:
+        assert "--memory" not in remedy("segment", **words), words
+    assert "--memory" not in remedy("classify")
 
 
 class Answer:
@@ -134,7 +151,7 @@ class Busy:
     """A predictor that notes how many cases are in it at a time."""
 
     def __init__(self) -> None:
-        self.inside, self.most = 0, 0
+        self.inside, self.most, self.stages = 0, 0, Stages()
         self._counting = threading.Lock()
 
     def expect(self, cases: int) -> None:

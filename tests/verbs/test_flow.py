@@ -3,6 +3,7 @@
 import errno
 import threading
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ import pytest
 
 from hilum.core.errors import HilumError
 from hilum.core.image import Case, Image
+from hilum.core.run import Run
+from hilum.infer.predictor import Predictor
+from hilum.planning.planner import Prepared
 from hilum.verbs import _flow
 
 
@@ -115,6 +119,8 @@ def test_an_error_that_is_none_of_our_own_costs_its_case_only(ahead: bool, where
     error = found.pop("2")
     assert found == {"0": 0, "1": 0, "4": 0, "5": 0}
     assert error.code == "HIL-INFER-18" and "can't allocate memory" in error.seen and "\n" not in error.seen
+    # most tasks refuse it, and none computes in less
+    assert "--memory" not in error.remedy
 
 
 @pytest.mark.parametrize("ahead", [True, False])
@@ -164,3 +170,46 @@ def test_what_refuses_a_case_is_asked_before_it_is_read() -> None:
     found = list(_flow.run(given, ["image"], work, lambda case, value, seconds: value, False, before=before))
     assert [getattr(outcome, "code", outcome) for _, outcome in found] == [0, "HIL-INFER-01", 4]
     assert [case.items["image"].readings for case in given] == [1, 0, 1]
+
+
+def test_what_is_read_meanwhile_is_told(tmp_path: Path) -> None:
+    """About, by the files of both; nothing once it is read, and after the last one."""
+
+    class File(Disk):
+        def __init__(self, number: int, size: int) -> None:
+            super().__init__(number)
+            self.size, self.gate = size, threading.Event()
+            self.files = [tmp_path / str(number)]
+            self.files[0].write_bytes(bytes(size))
+
+        def read(self, region: Any = None, level: int = 0) -> Image:
+            assert self.gate.wait(30)
+            return Image(np.zeros((1, self.size, 10), dtype=np.uint8))
+
+    sources = [File(n, size) for n, size in ((0, 100), (1, 300), (2, 50))]
+    sources[0].gate.set()
+    told: list[int] = []
+    asked: list[Any] = []
+
+    def held(case: Case) -> int:
+        told.append(asked[-1]())
+        for one in sources[int(case.id) + 1 :][:1]:
+            one.gate.set()
+        while asked[-1]():
+            pass
+        return 0
+
+    given = [Case(str(n), "", {"image": one}) for n, one in enumerate(sources)]
+    list(_flow.run(given, ["image"], held, lambda *_: 0, beside=asked.append))
+    # an array of 100 x 10 from a file of 100 bytes: 3000 bytes from one of 300
+    assert told == [3000, 500, 0]
+
+
+def test_what_is_read_meanwhile_is_counted(trained: Callable[[str], Run], ready: Callable[[str], Prepared]) -> None:
+    case = ready("segment").dataset.cases[0]
+    plain, beside = Predictor(trained("segment")), Predictor(trained("segment"))
+    beside.reads_beside(lambda: 1 << 40)
+    plain(case)
+    beside(case)
+    assert plain.promised is not None and beside.promised is not None
+    assert beside.promised.total - plain.promised.total > 1 << 39

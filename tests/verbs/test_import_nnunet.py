@@ -14,7 +14,7 @@ import torch
 from nibabel.orientations import axcodes2ornt
 
 from hilum.core.errors import HilumError
-from hilum.core.image import Case
+from hilum.core.image import Case, Image
 from hilum.core.run import Run
 from hilum.infer.predictor import open_predictor
 from hilum.io import _source
@@ -198,6 +198,26 @@ def test_the_same_volume_gives_the_same_labels(
     # a voxel whose two best classes are equal to the last digit may go either way
     assert np.mean(wanted == seen) > 0.998
     assert done["classes"] == ["liver", "tumour"] and "100.0%" in done["sentence"]
+
+
+@pytest.mark.parametrize(("scheme", "finer"), [("ct", 2), ("zscore", 2), ("ct", 0.5)])
+def test_off_the_plans_spacing_intensities_are_normalised_first_and_not_smoothed(
+    scheme: str, finer: float, results: Callable[..., Path], tmp_path: Path
+) -> None:
+    """As nnU-Net does, whose preprocessor normalises and then resamples without a filter."""
+    named = {"ct": "CTNormalization", "zscore": "ZScoreNormalization"}
+    folder = results(original(), change(plans(), normalization_schemes=[named[scheme]]))
+    import_model(folder, tmp_path / "run", orientation="RAS")
+    shape, steps = [round(n * finer) for n in PATCH[::-1]], [s / finer for s in SPACING[::-1]]
+    # beyond both ends of the window, so that clipping late is another image
+    values = np.random.default_rng(2).normal(40, 400, shape).astype(np.float32)
+    image = Image(values[None], np.diag([*steps, 1.0]))
+    seen = open_predictor(tmp_path / "run").task.prepare(Case("a", "a", {"image": image}), truth=False)["image"]
+    scored = (values - values.mean()) / values.std()
+    ct = (np.clip(values, CT["percentile_00_5"], CT["percentile_99_5"]) - CT["mean"]) / CT["std"]
+    scaled = torch.from_numpy(ct if scheme == "ct" else scored)[None, None]
+    wanted = torch.nn.functional.interpolate(scaled, size=PATCH[::-1], mode="trilinear", align_corners=False)
+    np.testing.assert_allclose(seen, wanted[0].numpy(), atol=1e-4)
 
 
 def test_another_orientation_gives_other_labels(results: Callable[..., Path], tmp_path: Path) -> None:

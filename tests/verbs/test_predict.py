@@ -183,9 +183,10 @@ def test_memory_is_predicted_without_the_writer_of_dicom(
     form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(export, "export", lambda *_: [])
-    cost = {"bytes": {"measured": 1, "predicted": 2}, "seconds": {}}
+    foretold = {"network": 1.0, "write": 1.0}
+    cost = {"bytes": {"measured": 1, "predicted": 2}, "seconds": {}, "predicted_seconds": foretold}
     done = predict.finishing(tmp_path, form)(Case("a", "", {}), (Result({}), cost), 0.0)
-    assert ("predicted" in done["cost"]["bytes"]) == (form == "nifti")
+    assert ("predicted" in done["cost"]["bytes"]) == ("write" in done["cost"]["predicted_seconds"]) == (form == "nifti")
 
 
 def test_memory_is_refused_where_the_system_does_not_tell_it(

@@ -8,7 +8,7 @@ import os
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from hilum.core.findings import Mask
 from hilum.core.image import Case, Image
 from hilum.core.run import Run
 from hilum.data.dataset import open_dataset
-from hilum.infer import signature, system_bundle
+from hilum.infer import _asked, promise, signature, system_bundle
+from hilum.infer._trial import Tried
 from hilum.io import nifti
 from hilum.planning.planner import look
 from hilum.trust.system import System, trusted
@@ -190,6 +191,36 @@ def test_the_merged_map_is_judged_by_all_classes(made: Trained, hilum: Command, 
         seen.append(found(made.run, case)["mask"].array == 3)
     by_hand = [2 * (t & s).sum() / (t.sum() + s.sum()) for t, s in zip(truth, seen, strict=True)]
     assert dice["bone"]["mean"] == pytest.approx(np.mean(by_hand), abs=1e-6)
+
+
+def test_the_first_network_answers_for_those_after_it(made: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest, told = promise.of, list[tuple[promise.Later, promise.Promise]]()
+
+    def of(*words: Any) -> promise.Promise:
+        told.append((words[9].later, honest(*words)))
+        return told[-1][1]
+
+    monkeypatch.setattr(promise, "of", of)
+    monkeypatch.setattr(_asked, "tried", lambda *_: Tried(0, 1.0))
+    predictor = trusted(made.run)
+    assert isinstance(predictor, System)
+    case = made.cases("test")[0]
+    _, cost = predictor.told(case)
+    second = list(predictor.parts.values())[1]
+    assert [later for later, _ in told] == [promise.Later(1, second.merges), promise.Later(0, 0)]
+    first, last = (one for _, one in told)
+    assert cost["bytes"]["predicted"] >= first.total > first.process + first.window + first.ring + first.scores
+    # one trial tells the time of both
+    assert cost["predicted_seconds"]["network"] == first.seconds == 2 * last.seconds > 0
+
+    def more(*words: Any) -> promise.Promise:
+        return replace(honest(*words), later=(1 << 50) * words[9].later.networks)
+
+    monkeypatch.setattr(promise, "of", more)
+    tight = trusted(made.run, limit=1 << 40)
+    with pytest.raises(HilumError, match=r"later 1048576\.0 GB") as error:
+        tight.told(case)
+    assert error.value.code == "HIL-INFER-01"
 
 
 def test_the_map_holds_the_classes_of_all_networks_and_the_table_is_that_of_numpy(made: Trained) -> None:

@@ -1,5 +1,6 @@
 """ONNX Runtime in float32, on a graph that is exported from the network when it is asked for."""
 
+import logging
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,9 @@ from hilum.tasks import _task
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+log = logging.getLogger(__name__)
+
+PAGE = "docs/how-to/use-the-onnx-file.md"
 CARD = {
     "order": 5, "about": "ONNX Runtime, float32", "needs": ["onnx", "onnxruntime", "onnxscript"], "exact": True,
     "extra": "onnx", "tolerance": 1e-3, "pays_from": 10.0,
@@ -33,7 +37,10 @@ def graph(net: "nn.Module", example: "Tensor") -> bytes:
 
 
 def of_run(run: Run) -> bytes:
-    """The predicting network of a run as ONNX, scores out; refused where that can not be (HIL-INFER-12, 13)."""
+    """The predicting network of a run as ONNX, scores out; refused where that can not be (HIL-INFER-12, 13).
+
+    Said is where nobody has written down what comes before and after the network.
+    """
     import numpy as np
     import torch
 
@@ -47,6 +54,11 @@ def of_run(run: Run) -> bytes:
         raise HilumError(
             "HIL-INFER-13", f"A network for {run.plan.task} takes more than one image", "Bundle it without --onnx"
         )
+    numbered = getattr(task, "numbered", False)
+    if run.plan.task != "segment" or run.plan.dims != 3 or numbered:
+        what = f"this is a {run.plan.dims}-D {run.plan.task} model{' of numbered objects' if numbered else ''}"
+        log.warning("%s: %s, and what comes before and after its network is told for masks of volumes only (%s)",
+                    run.path, what, PAGE)  # fmt: skip
     with _choose.converting("onnx"):
         return graph(network(task, run), inputs[0])
 
