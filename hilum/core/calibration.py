@@ -137,6 +137,6 @@ class Calibration(Strict):
     sides: dict[str, dict[str, dict[str, float]]] = Field(default_factory=dict)
     modalities: dict[str, list[str]] = Field(default_factory=dict)
     single: list[str] = Field(default_factory=list)
-    # of before this was kept, torch or one as exact
+    # in files of before this was kept it is missing: the run's ledger knows it then
     runtime: str = "torch"
     notes: list[str] = Field(default_factory=list)

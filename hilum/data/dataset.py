@@ -295,6 +295,8 @@ def _layout_help() -> str:
 def _check_roles(dataset: Dataset, roles: Iterable[str]) -> None:
     """Every case must have every role ("a|b": one of them); all that lack one are listed (T10)."""
     for role in roles:
+        if role == "class" and (doubt := no_classes(dataset)):
+            raise doubt
         choices = role.split("|")
         lacking = [c.id for c in dataset.cases if not any(has_role(c, r) for r in choices)]
         if lacking:
@@ -319,6 +321,14 @@ def _check_roles(dataset: Dataset, roles: Iterable[str]) -> None:
                 f"{listed(lacking)}",
                 remedy,
             )
+
+
+def no_classes(dataset: Dataset) -> HilumError | None:
+    """Why folders that are read as classes, and not called so in a dataset.yaml, may be none."""
+    if dataset.layout != "class_folders" or dataset.settings.layout:
+        return None
+    found: HilumError | None = catalogue.load("hilum.data.layouts", dataset.layout).doubtful(dataset.folder)
+    return found
 
 
 def listed(names: Sequence[str]) -> str:

@@ -126,7 +126,9 @@ def _together(fits: list[Fit]) -> list[Misplaced]:
     axes = max(gains, key=lambda a: float(gains[a].mean()))
     if _certain(gains[axes]):
         return [Misplaced(names, axes, (), here, here + float(gains[axes].mean()), dims)]
-    found = [_moved([f for f in fits if f.step == step]) for step in sorted({f.step for f in fits})]
+    alike = [[f for f in fits if f.step == step] for step in sorted({f.step for f in fits})]
+    # a few of another size, beside many, have no verdict of their own
+    found = [_moved(some) for some in alike if len(some) >= min(FEW, len(fits))]
     return [one for one in found if one is not None]
 
 

@@ -216,7 +216,8 @@ def _whole(headline: str, sets: bool, other: bool) -> list[str]:
         return []
     return [
         f"{headline} is a metric of the whole set, and these cells hold the values of single cases alone, which are "
-        "something else (a false alarm where nothing is there has none): no difference is supported, no order is shown."
+        "something else (a false alarm where nothing is there has none): no difference is supported, no order shown. "
+        "A cell whose folder `done` is taken away is judged anew, and keeps what the whole set needs."
     ]
 
 

@@ -21,8 +21,9 @@ from hilum.core.run import Run
 NAME = "domain.json"
 ROLES = {"image": "image", "fixed": "fixed image", "moving": "moving image"}
 # Roles whose images are compared with those of training, and what they are called.
-FACTOR = 3.0
-# Times as far apart as in any training image, or as close, from which on it is said.
+FACTOR, UNKNOWN = 3.0, 10.0
+# Times as far apart as in any training image, or as close, from which on it is said; and as the network's own voxels,
+# where nothing is known of training: a network may well have learned from images much coarser than its grid.
 ALIKE = {"CR": "DX", "RG": "DX"}
 # Films, plates and flat detectors take the same picture.
 SILENT = ("", "OT")
@@ -122,7 +123,7 @@ def _apart(
     ends = list(usual) if usual else [(0.0, step) for step in planned or ()]
     off = [max(step / most, least / step) for step, (least, most) in zip(steps, ends, strict=True)]
     worst = max(range(3), key=lambda axis: off[axis])
-    if off[worst] <= FACTOR:
+    if off[worst] <= (FACTOR if usual else UNKNOWN):
         return []
     least, most = ends[worst]
     span = f"{least:.3g}" if least == most else f"{least:.3g} to {most:.3g}"

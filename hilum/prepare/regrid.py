@@ -145,14 +145,19 @@ def _check_whole(array: Array, called: str) -> None:
 def _kind_and_fill(array: Array, labels: bool, exact: bool) -> tuple[np.dtype[Any], Any]:
     """Type of the result, and the value outside."""
     if labels:
-        return array.dtype, 0
+        return kind_of(array, labels), 0
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         finite = array[np.isfinite(array)]
         fill = finite.min() if finite.size else 0
     else:
         fill = array.min()
+    return (array.dtype if exact else kind_of(array, labels)), fill
+
+
+def kind_of(array: Array, labels: bool) -> np.dtype[Any]:
+    """Type of what is resampled and not copied: labels stay what they are."""
     wide = array.dtype.itemsize > 4 or (array.dtype.kind in "iu" and array.dtype.itemsize > 2)
-    return (array.dtype if exact else np.dtype(np.float64 if wide else np.float32)), fill
+    return array.dtype if labels else np.dtype(np.float64 if wide else np.float32)
 
 
 def _whole_steps(matrix: Array, shape: tuple[int, ...]) -> Array | None:

@@ -57,7 +57,8 @@ class Seen:
     outlier score, klass: their class.
 
     Of the validation part alone, case by case: answers, probabilities (K,), a Sight of a mask, `foreseen.evidence` of a
-    picture, or a doubt; truths, Voxels of masks; judged; held, of masks; groups; gains, of `pieces`.
+    picture, or a doubt; truths, Voxels of masks; judged; held, of masks; groups; gains, of `pieces`. crowded: how many
+    had no room.
     """
 
     rows: dict[str, list[dict[str, float]]] = field(default_factory=dict)
@@ -69,6 +70,7 @@ class Seen:
     held: list[promises.Held] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
     gains: list[dict[str, float]] = field(default_factory=list)
+    crowded: int = 0
 
 
 def _flattered(run: Run) -> list[str]:
@@ -110,7 +112,8 @@ def learn(
     val, train = (_seen(predictor, parts[part], part == "val", progress) for part in ("val", "train"))
     if not val.groups:
         return None, {}
-    single, words = pieces.chosen(val.gains, val.groups)
+    words = _crowded(val, len(parts["val"]))
+    single, more = pieces.chosen(val.gains, val.groups)
     if single:
         # all else is learned of masks as they will be
         predictor.task.keep_largest(single)
@@ -118,7 +121,7 @@ def learn(
         del val
         val = _seen(predictor, parts["val"], True, progress)
     made, arrays = _fitted(predictor, train, val, error, least)
-    words += _flattered(predictor.run)
+    words += [*more, *_flattered(predictor.run)]
     return made.model_copy(update={"single": single, "modalities": kinds, "notes": words + made.notes}), arrays
 
 
@@ -140,8 +143,19 @@ def _seen(predictor: Predictor, cases: Sequence[Case], answers: bool, progress: 
             if lost_by.code in FAULTS:
                 raise
             log.warning("case %s is left out of the calibration: %s", case.id, lost_by.code)
+            seen.crowded += lost_by.code == "HIL-INFER-01"
         progress("calibrate", number, len(cases), case.id)
     return seen
+
+
+def _crowded(val: Seen, count: int) -> list[str]:
+    """A sentence where the largest images are missing: nothing is then promised of their like."""
+    if not val.crowded:
+        return []
+    return [
+        f"{val.crowded} of {count} validation cases, the largest, are left out, as their scores need too much memory: "
+        "what is promised is promised of smaller images. `hilum calibrate` takes all, if the machine holds them."
+    ]
 
 
 def write(

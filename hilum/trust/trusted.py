@@ -23,7 +23,7 @@ from hilum.trust.several import Several
 
 OTHERWISE = (
     "HIL-TRUST-24: {} computed this, and what the run promises is learned of answers by {}, to which it need not be "
-    "equal: calibrate the run with --runtime {}"
+    "equal: predict with --runtime {}, or calibrate the run with --runtime {}"
 )
 SCORES = {"lac": conformal.lac, "aps": conformal.aps}
 
@@ -107,7 +107,10 @@ class Trusted(Several):
     def _by_another(self, known: Calibration) -> tuple[str, ...]:
         """A warning where another runtime computed than the promises are learned of, and one of both is less exact."""
         own, of = self.runtime_used, known.runtime
-        return () if own == of or (_exact(own) and _exact(of)) else (OTHERWISE.format(own, of, own),)
+        if "runtime" not in known.model_fields_set and self.run.has("ledger.jsonl"):
+            told = [e["runtime"] for e in self.run.ledger() if e["event"] in ("train", "calibrate") and "runtime" in e]
+            of = told[-1] if told else of
+        return () if own == of or (_exact(own) and _exact(of)) else (OTHERWISE.format(own, of, of, own),)
 
     def _classified(self, scores: Scores, known: Calibration, meta: dict[str, Any]) -> tuple[Scores, float]:
         """Scaled scores and their doubt; the raw ones and the prediction set go into `meta`."""

@@ -11,14 +11,14 @@ from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.core.plan import Plan
 from hilum.core.progress import Progress
-from hilum.core.run import Run, free_folder, write_rows
+from hilum.core.run import Run, write_rows
 from hilum.core.system import NAME, Group, SystemPlan
 from hilum.infer._asked import check_eight
 from hilum.planning import groups
 from hilum.planning.planner import Prepared, check_budget, look
 from hilum.tasks import _build, _task
 from hilum.trust import ensemble, learned
-from hilum.verbs import calibrate, quantise
+from hilum.verbs import _held, calibrate, quantise
 from hilum.verbs import train as single
 from hilum.verbs._same import finished, look_again, other_data, same_data, split_rows
 from hilum.verbs.plan import DEFAULT_MINUTES, complete, planned
@@ -43,7 +43,7 @@ def train(
     """
     if task != "segment":
         raise HilumError("HIL-PLAN-09", f"--groups shares out classes of voxels, a {task} run has none", "Leave it out")
-    free_folder(out)
+    _held.free(out)
     check_budget(asked["minutes"], asked["steps"])
     ready = look(data, task, asked["seed"], progress)
     made = groups.grouped(ready, wanted)

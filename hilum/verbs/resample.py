@@ -46,7 +46,7 @@ def resample(
     else:
         assert wanted is not None
         target = regrid.at_spacing(image, wanted, str(path))
-    _fits(len(image.array) * int(np.prod(target.shape, dtype=object)))
+    _fits(image, target, labels)
     made, facts = regrid.onto(image, target, labels=labels, called=str(path), progress=progress)
     module.write(out, made)
     goal = _about(target) | ({"like": str(like)} if like is not None else {})
@@ -54,9 +54,10 @@ def resample(
     return record | {"warnings": list(made.warnings), "written": str(out)}
 
 
-def _fits(voxels: int) -> None:
-    """Refuse (HIL-PREP-02) a new grid that the free memory does not hold, as float32 and once more for writing."""
-    needed, free = 2 * 4 * voxels, machine.memory()[1]
+def _fits(image: Image, target: regrid.Grid, labels: bool) -> None:
+    """Refuse (HIL-PREP-02) a new grid that the free memory does not hold, twice as it is copied for writing."""
+    voxels = len(image.array) * int(np.prod(target.shape, dtype=object))
+    needed, free = 2 * regrid.kind_of(image.array, labels).itemsize * voxels, machine.memory()[1]
     if needed > free:
         raise HilumError(
             "HIL-PREP-02", f"The new grid needs about {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free",

@@ -16,7 +16,7 @@ from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.core.plan import Plan
 from hilum.core.progress import Progress, quiet
-from hilum.core.run import Run, free_folder, write_rows
+from hilum.core.run import Run, write_rows
 from hilum.core.sizes import parse_size
 from hilum.core.system import NAME as SYSTEM
 from hilum.data.dataset import accepted
@@ -105,7 +105,7 @@ def train(
         return _system.train(data, task, out, str(groups), asked, words, progress)
     if resume:
         return _resumed(data, task, out, words, progress)
-    free_folder(out)
+    _held.free(out)
     if begin is not None:
         _weights.check(begin.path)
     made, ready = _new(data, task, plan, net, minutes, steps, seed, rest, memory, accelerator, devices, progress)
@@ -189,7 +189,9 @@ def _finished(
     runtime = "auto" if _device.on_cuda(words["accelerator"]) else "torch"
     # what a process holds for a card is not predicted
     room = made.machine.get("memory_cap", cap()) if runtime == "torch" else None
-    learned.write(run, units, progress=progress, runtime=runtime, room=room)
+    learned_of = learned.write(run, units, progress=progress, runtime=runtime, room=room)
+    if learned_of is None and made.task != "generate" and any(part == "val" for _, part in units):
+        log.warning("nothing is known of the doubt of answers: no validation case gave one; try hilum calibrate")
     counts = {p: sum(part == p for _, part in units) for p in ("train", "val", "test")}
     with open(out / "log.csv", encoding="utf-8", newline="") as stream:
         done = int(list(csv.DictReader(stream))[-1]["step"])

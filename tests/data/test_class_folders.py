@@ -9,6 +9,7 @@ import pytest
 from hilum.core.image import Image
 from hilum.data.dataset import left_aside, open_dataset
 from hilum.io import dicom
+from hilum.verbs.inspect import inspect
 from tests.data.test_layouts import names, nii, png, refused
 
 
@@ -17,17 +18,18 @@ def test_masks_beside_images_are_not_learned_as_images(tmp_path: Path) -> None:
     for klass in ("benign", "normal"):
         for name in (f"{klass} (1)", f"{klass} (1)_mask", f"{klass} (1)_mask_1", f"{klass} (2)"):
             png(tmp_path / klass / f"{name}.png")
-    error = refused(tmp_path)
+    assert len(open_dataset(tmp_path).cases) == 8, "who asks for no class gets all"
+    error = refused(tmp_path, ("class",))
     assert error.code == "HIL-DATA-10" and "4 images" in error.seen and "benign (1)_mask" in error.seen
     (tmp_path / "dataset.yaml").write_text("layout: class_folders\n")
-    assert len(open_dataset(tmp_path).cases) == 8, "who says so is believed"
+    assert len(open_dataset(tmp_path, ("class",)).cases) == 8, "who says so is believed"
 
 
 def test_names_with_mask_in_them_and_no_image_of_the_rest_are_images(tmp_path: Path) -> None:
     for klass in ("face", "other"):
         png(tmp_path / klass / "with_mask.png")
         png(tmp_path / klass / "seg_7.png")
-    assert len(open_dataset(tmp_path).cases) == 4
+    assert len(open_dataset(tmp_path, ("class",)).cases) == 4
 
 
 def test_a_folder_for_each_patient_is_no_class(tmp_path: Path) -> None:
@@ -35,7 +37,9 @@ def test_a_folder_for_each_patient_is_no_class(tmp_path: Path) -> None:
     for n in range(3):
         for what in ("flair", "t1", "seg"):
             nii(tmp_path / f"BraTS_{n}" / f"BraTS_{n}_{what}.nii.gz")
-    error = refused(tmp_path)
+    assert len(open_dataset(tmp_path).cases) == 9
+    assert any("HIL-DATA-10" in words for words in inspect(tmp_path)["remarks"])
+    error = refused(tmp_path, ("class",))
     assert error.code == "HIL-DATA-10" and "_flair, _seg, _t1" in error.seen and "CSV" in str(error)
 
 
@@ -44,7 +48,7 @@ def test_images_called_like_their_class_and_a_number_are_of_a_class(tmp_path: Pa
     for klass in ("benign", "malignant"):
         for number in range(9):
             png(tmp_path / klass / f"{name.format(klass, number)}.png")
-    assert {c.klass for c in open_dataset(tmp_path).cases} == {"benign", "malignant"}
+    assert {c.klass for c in open_dataset(tmp_path, ("class",)).cases} == {"benign", "malignant"}
 
 
 def test_bids_is_told_where_its_images_lie(tmp_path: Path) -> None:

@@ -228,6 +228,12 @@ def test_t09_a_patient_that_a_table_names_once_is_one_patient(tmp_path: Path) ->
     found = {case.id: case.group for case in open_dataset(tmp_path).cases}
     assert found[names["Series 0"]] == found[names["Series 1"]] == "Anna"
     assert found[names["Series 2"]] not in ("", "Anna") and found[names["Series 3"]] != "Anna"
+    # whom the table tells apart is not one person, whatever the headers say
+    series(tmp_path / "4", 4, "p1")
+    rows = f"{names['Series 0']},Anna\n{names['Series 1']},Ben\n"
+    (tmp_path / "cases.csv").write_text(f"case,patient\n{rows}")
+    found = {str(case.attributes["description"]): case.group for case in open_dataset(tmp_path).cases}
+    assert (found["Series 0"], found["Series 1"]) == ("Anna", "Ben") and found["Series 4"] not in ("Anna", "Ben")
 
 
 def test_d43_a_segmentation_without_its_image_is_listed(tmp_path: Path) -> None:

@@ -35,6 +35,19 @@ def test_every_resplit_chooses_its_scaling(
     found = figures._resplit(raw, truth, np.arange(400).astype(str), 150)
     assert found["re-splits that scale"] == 1 if scales else found["re-splits that scale"] < 0.5
     assert found["band low"] <= found["coverage"] <= found["band high"]
+    assert found["delivered coverage"] >= found["coverage"] and found["set size"] >= 1
+
+
+def test_a_very_good_network_is_not_judged_by_its_likeliest_class(
+    figures: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The threshold promises 90 %; the likeliest class, always right here, is in every set that is delivered."""
+    monkeypatch.setattr(figures, "SPLITS", 8)
+    sure = np.random.default_rng(0).uniform(0.6, 1, 400)
+    truth = np.random.default_rng(1).integers(0, 2, 400)
+    raw = np.where(np.arange(2) == truth[:, None], sure[:, None], 1 - sure[:, None])
+    found = figures._resplit(raw, truth, np.arange(400).astype(str), 150)
+    assert found["delivered coverage"] == 1 and found["band low"] <= found["coverage"] <= found["band high"]
 
 
 def test_too_few_test_cases_are_a_missed_condition(figures: ModuleType) -> None:

@@ -154,8 +154,11 @@ def test_the_command_prints_the_record(scan: Path, tmp_path: Path, hilum: Callab
     assert found == 0 and "Example: hilum resample" in " ".join(shown.split())
 
 
-def test_t07_a_grid_beyond_the_memory_is_refused(scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hilum.planning.machine.memory", lambda: (10**9, 10_000))
+def test_t07_a_grid_beyond_the_memory_is_refused(
+    scan: Path, labels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hilum.planning.machine.memory", lambda: (10**9, 60_000))
+    hilum.resample(labels, tmp_path / "labels_out.nii.gz", spacing="1", labels=True)
     with pytest.raises(HilumError, match=r"0\.0 GB are free.*HIL-PREP-02"):
         hilum.resample(scan, tmp_path / "out.nii.gz", spacing="0.5")
     assert not (tmp_path / "out.nii.gz").exists()

@@ -43,7 +43,12 @@ def described(dataset: Dataset) -> Dataset:
     if faults:
         raise table.refused(path, faults)
     people = {c.id: table.told(rows.get(c.id, {}), "patient") for c in dataset.cases}
-    called = {c.group: people[c.id] for c in dataset.cases if c.group and people[c.id]}
+    named: dict[str, set[str]] = {}
+    for case in dataset.cases:
+        if case.group and people[case.id]:
+            named.setdefault(case.group, set()).add(people[case.id])
+    # what the table tells apart is not one person
+    called = {group: next(iter(names)) for group, names in named.items() if len(names) == 1}
     cases = []
     for case in dataset.cases:
         row = rows.get(case.id, {})

@@ -1,7 +1,6 @@
 """One folder per class, images inside."""
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
 from hilum.core.errors import HilumError
@@ -26,8 +25,7 @@ def recognises(folder: Path) -> bool:
     """Sub-folders that hold images, and are not themselves a DICOM series each; no image beside them.
 
     Images beside folders are the cases (`flat`) where what lies in the folders, as masks do, was made of them: by their
-    names, or as there are no more. Refused (HIL-DATA-10): images beside folders that hold more, of other names; masks
-    beside the images, which would be learned as images; a folder per patient, which would be learned as a class.
+    names, or as there are no more. Refused (HIL-DATA-10): images beside folders that hold more, of other names.
     """
     if not folder.is_dir():
         return False
@@ -37,7 +35,6 @@ def recognises(folder: Path) -> bool:
         return False
     beside = _pictures(folder)
     if not beside:
-        _no_classes(folder, {p.name: _pictures(p) for p in inner})
         return True
     within = [name for p in inner for name in _pictures(p)]
     if len(beside) >= len(within) or _made_of(within, beside):
@@ -49,12 +46,14 @@ def recognises(folder: Path) -> bool:
     )  # fmt: skip
 
 
-def _no_classes(folder: Path, names: Mapping[str, list[str]]) -> None:
-    """Refuse (HIL-DATA-10) what looks like folders of classes and is something else."""
+def doubtful(folder: Path) -> HilumError | None:
+    """Why what is read as folders of classes may be none (HIL-DATA-10), for those who ask for classes: masks beside the
+    images would be learned as images, a folder for each patient as a class."""
+    names = {p.name: own for p in _classes(folder) if (own := _pictures(p))}
     masks = [f"{inner}/{name}" for inner, own in names.items() for name in own if _is_mask(name, set(own))]
     if masks:
         seen = f"{len(masks)} images in the folders of {folder} are called like masks of others: {listed(masks[:3])}"
-        raise HilumError("HIL-DATA-10", seen, "Take the masks out, or write `layout: class_folders` in a dataset.yaml")
+        return HilumError("HIL-DATA-10", seen, "Take the masks out, or write `layout: class_folders` in a dataset.yaml")
     rests = [{name[len(inner) :] for name in own if _behind(inner, name)} for inner, own in names.items()]
     same = set.union(*rests)
     whole = all(len(rest) == len(own) for rest, own in zip(rests, names.values(), strict=True))
@@ -62,7 +61,8 @@ def _no_classes(folder: Path, names: Mapping[str, list[str]]) -> None:
     if len(names) > 1 and len(same) <= CONTRASTS and whole and shared:
         seen = f"Every folder of {folder} holds {listed(sorted(same))} of its own name, as folders of cases do"
         remedy = "List the cases in a CSV with the columns case, image and label; or write `layout: class_folders`"
-        raise HilumError("HIL-DATA-10", seen, f"{remedy} in a dataset.yaml")
+        return HilumError("HIL-DATA-10", seen, f"{remedy} in a dataset.yaml")
+    return None
 
 
 def _is_mask(name: str, known: set[str]) -> bool:
