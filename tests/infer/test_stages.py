@@ -121,13 +121,12 @@ def test_a_trial_counts_as_time_in_the_network(
     """Of one window it is all that the network does: its answer is used."""
     run = shutil.copytree(trained("segment").path, tmp_path / "run")
     predictor = Predictor(Run(run))
-    net = predictor.net.forward
 
-    def slow(window: torch.Tensor) -> Any:
+    def slow(*words: Any) -> torch.Tensor:
         time.sleep(0.3)
-        return net(window)
+        return windows.looked_at(*words)
 
-    monkeypatch.setattr(predictor.net, "forward", slow)
+    monkeypatch.setattr(_trial, "looked_at", slow)
     image: Image = ready("segment").dataset.cases[0].read("image")
     one = Image(image.array[:, :20, :20, :20], image.affine)
     assert predictor.told(Case("a", "", {"image": one}))[1]["seconds"]["network"] >= 0.3
