@@ -324,10 +324,11 @@ def _check_roles(dataset: Dataset, roles: Iterable[str]) -> None:
 
 
 def no_classes(dataset: Dataset) -> HilumError | None:
-    """Why folders that are read as classes, and not called so in a dataset.yaml, may be none."""
-    if dataset.layout != "class_folders" or dataset.settings.layout:
+    """Why what a layout takes for classes, and no dataset.yaml calls so, may be none: its `doubtful` says it."""
+    if dataset.settings.layout:
         return None
-    found: HilumError | None = catalogue.load("hilum.data.layouts", dataset.layout).doubtful(dataset.folder)
+    told = getattr(catalogue.load("hilum.data.layouts", dataset.layout), "doubtful", None)
+    found: HilumError | None = None if told is None else told(dataset.folder)
     return found
 
 

@@ -55,7 +55,7 @@ def doubtful(folder: Path) -> HilumError | None:
         seen = f"{len(masks)} images in the folders of {folder} are called like masks of others: {listed(masks[:3])}"
         return HilumError("HIL-DATA-10", seen, "Take the masks out, or write `layout: class_folders` in a dataset.yaml")
     rests = [{name[len(inner) :] for name in own if _behind(inner, name)} for inner, own in names.items()]
-    same = set.union(*rests)
+    same = set[str]().union(*rests)
     whole = all(len(rest) == len(own) for rest, own in zip(rests, names.values(), strict=True))
     shared = all(2 * sum(one in rest for rest in rests) > len(rests) for one in same)
     if len(names) > 1 and len(same) <= CONTRASTS and whole and shared:
