@@ -2,17 +2,18 @@
 
     HILUM_DATA=... .venv/bin/python benchmarks/zoo/learning.py [--only NAME] [--table NAME] [--limit MINUTES] [--list]
     HILUM_DATA=... .venv/bin/python benchmarks/zoo/learning.py --smoke --only unet    # does it all run?
-    HILUM_DATA=... .venv/bin/python benchmarks/zoo/learning.py --at-once 8            # on a machine with a GPU
+    HILUM_DATA=... .venv/bin/python benchmarks/zoo/learning.py --at-once 8 --slow     # on a machine with a GPU
 
 Every network has about 2 million parameters: its widths are searched for (widths.py) and written into the table. A cell
 is one network with one seed: `hilum train --net ... --steps N` without its calibration (one.py), and `hilum evaluate`,
 compared as `hilum compare` does, but for Holm (standing.py).
 The steps are the same for all networks of a table, and so many that the slowest network's cell takes about ten minutes;
 a network that can not make 250 steps in six of them is named and left out. For that the seconds of a step are measured
-once for every network, on a machine that should be quiet, and kept beside the cells. Finished cells
-are taken as they are, on any machine. Seed 0 of all comes before seed 1, which goes through them backwards, and the
-tables take turns, so that what is there after any number of minutes is fair. Cells trained beside each other learn the
-same; how long they took says nothing and is not shown.
+once for every network, on a machine that should be quiet, and kept beside the cells. With --slow those that were too
+slow there are run too, which is for faster processors or a card. Finished cells are taken as they are, on any machine.
+Seed 0 of all comes before seed 1, which goes through them backwards, and the tables take turns, so that what is there
+after any number of minutes is fair. Cells trained beside each other learn the same; how long they took says nothing and
+is not shown.
 """
 
 import argparse
@@ -157,7 +158,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     tables = [t for t in TABLES if asked.table in t.name]
     if asked.list:
-        listed(results, tables, asked.only, size)
+        listed(results, tables, asked.only, size, asked.slow)
         return
     if "HILUM_DATA" not in os.environ:
         sys.exit("HILUM_DATA is not set. It names the folder of the data sets.")
@@ -174,7 +175,7 @@ def main() -> None:
         # once, and not by every cell at the same time
         source(table)
     shown = asked.only if asked.smoke else ""
-    wanted = ordered(results, tables, asked.only, size)
+    wanted = ordered(results, tables, asked.only, size, asked.slow)
     failed = done(results, wanted, size, left, lambda: put(results, shown, size), asked.at_once)
     put(results, shown, size)
     if failed:
@@ -188,6 +189,7 @@ def arguments() -> argparse.Namespace:
     words.add_argument("--table", default="", help="tables whose name holds this")
     words.add_argument("--limit", type=float, help="minutes; a cell that needs more than are left is not begun")
     words.add_argument("--list", action="store_true", help="say what is done and what is not")
+    words.add_argument("--slow", action="store_true", help="also networks too slow where the steps were timed")
     words.add_argument("--at-once", type=int, default=1, help="cells beside each other: for a machine with a GPU")
     words.add_argument("--smoke", action="store_true", help="small networks, few steps, one seed; into the cache")
     words.add_argument("--time", default="", help=argparse.SUPPRESS)
@@ -201,12 +203,12 @@ def again(asked: argparse.Namespace) -> list[str]:
     return [sys.executable, str(Path(__file__)), "--only", only, *(["--smoke"] if asked.smoke else [])]
 
 
-def listed(results: Path, tables: list[Table], only: str, size: Scale) -> None:
+def listed(results: Path, tables: list[Table], only: str, size: Scale, slow: bool) -> None:
     """Print what is done and what is not."""
     for table in tables:
         if not budget_file(results, table, size).is_file():
             print(f"{table.name}: its steps are not measured yet; {len(forms(table, only))} networks wait for them")
-    for cell in ordered(results, tables, only, size):
+    for cell in ordered(results, tables, only, size, slow):
         print(f"{'done   ' if place(results, cell.file).is_file() else 'not yet'} {cell.file}")
 
 
@@ -266,17 +268,27 @@ def able(table: Table, only: str, size: Scale) -> list[tuple[Form, Found]]:
     return found
 
 
-def ordered(results: Path, tables: list[Table], only: str, size: Scale) -> Iterator[Cell]:
-    """Every cell of the tables whose steps are known, in the order in which they are run."""
+def ordered(results: Path, tables: list[Table], only: str, size: Scale, slow: bool = False) -> Iterator[Cell]:
+    """Every cell of the tables whose steps are known, in the order in which they are run.
+
+    slow: also of networks that were too slow where the steps were timed; else these count once all their seeds are run.
+    """
     for seed in size.seeds:
         lists = []
         for table in tables:
             known = read(budget_file(results, table, size))
             if known is not None:
-                made = [(form, found) for form, found in able(table, only, size) if form.label not in known["slow"]]
-                own = [Cell(table, form, found, seed, known["steps"]) for form, found in made]
+                made = able(table, only, size)
+                rows = [[Cell(table, form, found, s, known["steps"]) for s in size.seeds] for form, found in made]
+                told = () if slow else known["slow"]
+                kept = [row for row in rows if row[0].form.label not in told or _all_run(results, row)]
+                own = [cell for row in kept for cell in row if cell.seed == seed]
                 lists.append(own if seed % 2 == 0 else own[::-1])
         yield from (cell for cell in chain.from_iterable(zip_longest(*lists)) if cell is not None)
+
+
+def _all_run(results: Path, row: list[Cell]) -> bool:
+    return all(place(results, cell.file).is_file() for cell in row)
 
 
 def sized(form: Form, shape: Shape, target: int) -> Found:

@@ -73,8 +73,12 @@ def section(
         lines += _standing(content, able, kept)
     apart = {form: f"did not learn ({why})" for form, why in broken.items()}
     apart |= {form: f"is not in the table ({why})" for form, why in budget["refused"].items()}
-    slow = budget["slow"].items()
-    apart |= {form: f"is too slow: {s:.1f} s a step, so {budget['fewest']} do not fit the minutes" for form, s in slow}
+    slow = {form: seconds for form, seconds in budget["slow"].items() if form not in done}
+    apart |= {
+        form: f"is not run: {seconds:.1f} s a step there, so {budget['fewest']} do not fit the minutes; it waits for a "
+        "faster machine or a card (`--slow`)"
+        for form, seconds in slow.items()
+    }
     apart |= {form: f"needs the package {package}" for form, package in lacking.items()}
     lines += [*(f"- {form} {why}" for form, why in apart.items()), ""] if apart else []
     waiting = [form for form, own in done.items() if not own]

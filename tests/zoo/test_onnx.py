@@ -1,6 +1,5 @@
 """Networks of the zoo as ONNX files give what torch gives, by another runtime."""
 
-import random
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,6 @@ from tests.zoo.test_contracts import NAMES, build, card, make_inputs, tensors
 
 EXPORTED = [name for name in NAMES if "operator" not in card(name)["inputs"] and "onnx" not in card(name)]
 # An operator can not be exported; where something else stands against it, the CARD says what.
-ALWAYS, SAMPLE = {"nnunet", "unet"}, 10
-CHOSEN = sorted(ALWAYS | set(random.Random(6).sample(EXPORTED, SAMPLE)))
-# An export takes some seconds: `make bench` goes through the whole zoo (benchmarks/zoo/exported.py).
 MOST = 2e-4
 # Difference to torch's output, over its largest value or 1.
 
@@ -51,6 +47,6 @@ def difference(name: str, folder: Path) -> float:
     return max(far / most for far, most in zip(apart, scale, strict=True))
 
 
-@pytest.mark.parametrize("name", CHOSEN)
+@pytest.mark.parametrize("name", EXPORTED)
 def test_the_exported_network_gives_the_same(name: str, tmp_path: Path) -> None:
     assert difference(name, tmp_path) <= MOST

@@ -209,3 +209,28 @@ def test_seconds_of_cells_beside_each_other_or_of_a_card_are_not_shown(script: A
     for more, shown in (({}, 1.0), ({"at once": 2}, None), ({"hardware": {"processors": "?", "card": "X"}}, None)):
         own = {0: {"parameters": 10, "flops": None, "hardware": {"processors": "?"}} | more}
         assert script("standing")._row(row, "dice", own)["s training"] == shown
+
+
+def test_networks_too_slow_where_steps_were_timed_wait_for_a_faster_machine(
+    script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They stayed out of the table for good, though a card has made every other cell."""
+    learning, standing, cells = script("learning"), script("standing"), script("cells")
+    table, size = learning.TABLES[0], learning.Scale()
+    found = learning.Found({}, 2_000_000, 1)
+    made = [(learning.Form(name, name), found) for name in ("unet", "fcn")]
+    monkeypatch.setattr(learning, "able", lambda *_: made)
+    budget = {"steps": 10, "slow": {"fcn": 2.8}, "fewest": 250, "refused": {}}
+    cells.write(learning.budget_file(tmp_path, table, size), budget)
+
+    def labels(slow: bool) -> list[str]:
+        return [cell.form.label for cell in learning.ordered(tmp_path, [table], "", size, slow)]
+
+    assert labels(False) == ["unet", "unet"] and sorted(labels(True)) == ["fcn", "fcn", "unet", "unet"]
+    cells.write(cells.place(tmp_path, next(learning.ordered(tmp_path, [table], "fcn", size, True)).file), {})
+    assert labels(False) == ["unet", "unet"], "one seed of two would shorten the table of all"
+    for cell in learning.ordered(tmp_path, [table], "", size, True):
+        cells.write(cells.place(tmp_path, cell.file), {})
+    assert sorted(labels(False)) == ["fcn", "fcn", "unet", "unet"]
+    words = "\n".join(standing.section(table, budget, [], [], {}, "told")[0])
+    assert "fcn is not run: 2.8 s a step there" in words and "--slow" in words
