@@ -36,6 +36,10 @@ def write(results: Path, smoke: bool) -> None:
             lines += scene(name, cell, results)
     lines += growth([c for c in found.values() if c["group"] == "volume"], "volume", results)
     lines += growth([c for c in found.values() if c["group"] == "classes"], "classes", results)
+    for name, cell in found.items():
+        if cell["group"] == "control":
+            rows = _lines([line(n, s, cell) for n, s in cell["systems"].items()])
+            lines += [f"## Control: {name}", "", *CONTROL, "", *rows, "", *conditions(cell), ""]
     waiting = [name for name in paths if name not in found]
     lines += [f"Not measured yet: {'; '.join(waiting)}.", ""] if waiting else []
     lines += ["## What MONAI publishes", "", *PUBLISHED, "", *_lines(MONAI_SAYS), ""]
@@ -321,12 +325,13 @@ ABOUT = [
     "",
     "Every prediction is a process of its own, measured from its start to its end: Python, reading, writing included.",
     "Median of the rounds, in which the systems take turns. Memory: what the process and all that it starts hold",
-    "together, sampled, and of Hilum never less than it counts itself. Over 20 GB, or refused by the system, is",
-    "`out of memory`. All have the same trained",
-    "weights, and peers are checked to compute the same network. `equal labels`: beside `hilum --runtime torch`",
-    "(float32); peers resample otherwise (nnU-Net by cubic splines), so theirs differ for that too. `others`:",
-    "processors that other programs used on average; a row is only quiet where it is near 0. `predicted`: what Hilum",
-    "told in the first round once the image was read, beside the peak, and beside the seconds of the same stages.",
+    "together, sampled, and of Hilum never less than it counts itself. Over 20 GB, or refused by the system, is `out",
+    "of memory`. All have the same trained weights, and peers are checked to compute the same network. `equal labels`:",
+    "beside `hilum --runtime torch` (float32); peers resample otherwise, so theirs differ for that too: Hilum smooths",
+    "before it shrinks, MONAI does not, nnU-Net takes cubic splines, and these images are noisy. Where nothing is",
+    "resampled they agree (control, below). `others`: processors that other programs used on average; a row is only",
+    "quiet where it is near 0. `predicted`: what Hilum told in the first round once the image was read, beside the",
+    "peak, and beside the seconds of the same stages; cells of before b4bf482 foretell the network alone.",
     "",
     "MONAI: the transforms of its whole-body CT bundle (windows overlap by a quarter, argmax, back by nearest) with",
     "this network's normalisation; masks are saved as uint8, where the bundle saves float32. `scores inverted`: all",
@@ -337,6 +342,10 @@ ABOUT = [
     "",
     "The body CT is one of 3 mm, mirrored along the body, with air around, resampled to the size that MONAI publishes",
     "times for; its network has seen the labelled slices of that body alone. All this is about cost, not accuracy.",
+]
+CONTROL = [
+    "The same body on the network's own grid, so that no side resamples: what is left is how windows are placed and",
+    "weighed. All are asked for windows that overlap by a quarter.",
 ]
 ONCE = (
     "One round each, and Hilum's with the trying of runtimes in it: seconds scatter, memory is what this table is for."

@@ -84,8 +84,9 @@ def images(scene: Scene, trained: Path, work: Path) -> tuple[list[str], list[str
     if scene.shape is not None:
         if scene.run == "smoke":
             return [str(volumes.phantom(work / "images" / "volume.nii.gz", scene.shape, (1.5, 1.5, 2.0)))], []
-        name = "x".join(map(str, scene.shape))
-        return [str(volumes.body(weights.CACHE / "volumes" / name / "ct.nii.gz", scene.shape))], []
+        name = "x".join(map(str, scene.shape)) + (f" of {scene.grid:g}" if scene.grid else "")
+        spacing = (scene.grid,) * 3 if scene.grid else volumes.FULL[1]
+        return [str(volumes.body(weights.CACHE / "volumes" / name / "ct.nii.gz", scene.shape, spacing))], []
     folder = Path(os.environ["HILUM_DATA"]) / FOLDERS[scene.run]
     # test cases first, then others: this is about time
     order = sorted(Run(trained).split(), key=lambda row: (row["part"] != "test", row["case"]))

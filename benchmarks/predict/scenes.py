@@ -46,7 +46,8 @@ class Scene:
     """run: a name in weights.WANTED. classes, spacing, overlap: of the copy that predicts, None as trained. images: how
     many.
 
-    shape: of a body CT. unit: how its rate is told. group: the table that the scene is for.
+    shape: of a body CT. grid: its mm, where they are not those of the full size. unit: how its rate is told. group: the
+    table that the scene is for.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Scene:
     spacing: float | None = None
     overlap: float | None = None
     shape: tuple[int, ...] | None = None
+    grid: float | None = None
     images: int = 1
     unit: str = ""
     rounds: int = 2
@@ -64,7 +66,8 @@ class Scene:
     @property
     def key(self) -> str:
         """Hash of everything that decides the scene but the machine."""
-        return hashlib.sha256(json.dumps([RECIPE, asdict(self)], sort_keys=True).encode()).hexdigest()[:12]
+        what = {name: value for name, value in asdict(self).items() if name != "grid" or value is not None}
+        return hashlib.sha256(json.dumps([RECIPE, what], sort_keys=True).encode()).hexdigest()[:12]
 
     @property
     def file(self) -> str:
@@ -104,6 +107,15 @@ def pair() -> tuple[System, ...]:
     return (System("hilum", "hilum", "i"), System("MONAI", "monai", "i", "torch", MONAI))
 
 
+def control() -> tuple[System, ...]:
+    """Of the scene without resampling: both sides compute the same, so their labels must be equal."""
+    return (
+        System("hilum torch", "hilum", "ii", "torch"),
+        System("MONAI torch", "monai", "ii", "torch", MONAI),
+        System("nnU-Net, sequential", "nnunetv2", "ii", "torch", NNUNET | {"step": 1 - QUARTER, "processes": 0}),
+    )
+
+
 SIZES = ((256, 256, 200), (384, 384, 300), (512, 512, 400))
 COUNTS = (2, 20, 60, 120)
 SCENES: tuple[Scene, ...] = (
@@ -121,6 +133,10 @@ SCENES: tuple[Scene, ...] = (
             rounds=1, systems=pair(),
         )
         for shape in SIZES
+    ),
+    Scene(
+        "body CT as it lies, 3 mm, 104 classes", "body_ct", "control", 104, 3.0, QUARTER, (143, 143, 200), 3.0,
+        rounds=1, systems=control(),
     ),
     *(
         Scene(f"{n} classes, 3 mm", "body_ct", "classes", n, 3.0, QUARTER, SIZES[1], rounds=1, systems=pair())
