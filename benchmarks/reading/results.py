@@ -34,15 +34,21 @@ def write(
         "python": platform.python_version(), "command": command, "seconds": round(seconds),
         "versions": {package: _version(package) for package in PACKAGES},
     }  # fmt: skip
+    content = origin | {"rows": rows, "notes": notes or [], **(facts or {})}
+    write_text(HERE / "results" / f"{name}.md", page(title, about, content))
+    write_json(HERE / "results" / f"{name}.json", content)
+    print(page(title, about, content))
+
+
+def page(title: str, about: str | None, content: dict[str, Any]) -> str:
+    """The page of what was measured. content: as in NAME.json."""
     words = " ".join((about or "").split("\n\n")[0].split())
-    lines = [f"# {title}, {origin['date']}", "", words, "", *_table(rows), "", *(notes or []), ""]
-    versions = ", ".join(f"{k} {v}" for k, v in origin["versions"].items())
-    plus = " (+: code was changed since)" * origin["commit"].endswith("+")
-    lines += [f"Commit {origin['commit']}{plus}; {origin['hardware']}, load {origin['load']:.1f}; {versions}.", ""]
-    lines += [f"Command: `{command}` ({origin['seconds']} s).", ""]
-    write_text(HERE / "results" / f"{name}.md", "\n".join(lines))
-    write_json(HERE / "results" / f"{name}.json", origin | {"rows": rows, "notes": notes or [], **(facts or {})})
-    print("\n".join(lines))
+    lines = [f"# {title}, {content['date']}", "", words, "", *_table(content["rows"]), "", *content["notes"], ""]
+    versions = ", ".join(f"{k} {v}" for k, v in content["versions"].items())
+    plus = " (+: code was changed since)" * content["commit"].endswith("+")
+    lines += [f"Commit {content['commit']}{plus}; {content['hardware']}, load {content['load']:.1f}; {versions}.", ""]
+    lines += [f"Command: `{content['command']}` ({content['seconds']} s).", ""]
+    return "\n".join(lines)
 
 
 def _table(rows: list[dict[str, Any]]) -> list[str]:

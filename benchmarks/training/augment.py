@@ -29,6 +29,8 @@ from hilum.prepare import augment
 CATALOGUE = "hilum.prepare.augment"
 PATCHES = {"3-D": (1, 40, 56, 40), "2-D": (3, 256, 256)}
 FAMILIES = ["mr", "ct", "ultrasound", "xray", "histology", "microscopy", "photograph", "grey"]
+MOST = 12.0
+# Milliseconds that a sample of the defaults may cost on average.
 Work = Callable[[], Any]
 
 
@@ -152,11 +154,15 @@ def main() -> None:
     words.add_argument("--rounds", type=int, default=300)
     rounds = words.parse_args().rounds
     torch.set_num_threads(1)
-    began = time.monotonic()
+    began, found = time.monotonic(), rows(rounds)
+    own = [row for row in found if row["what"].startswith("default of")]
+    most = max(row[f"{kind} ms"] for row in own for kind in PATCHES)
     write(
-        "training_augment", "Cost of augmentation", __doc__, rows(rounds),
+        "training_augment", "Cost of augmentation", __doc__, found,
         command=f"benchmarks/training/augment.py --rounds {rounds}", seconds=time.monotonic() - began,
-        notes=["Target: the mean of every default at most 12 ms."],
+        notes=[
+            f"Target: the mean of every default at most {MOST:g} ms: {'met' if most <= MOST else 'not met'} ({most:g})."
+        ],
     )  # fmt: skip
 
 
