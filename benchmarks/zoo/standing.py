@@ -9,7 +9,7 @@ from cells import Row
 from tables import _lines
 from widths import words
 
-from hilum.evaluation import areas, comparison
+from hilum.evaluation import _intervals, areas, comparison
 from hilum.evaluation.multiple import holm
 from hilum.evaluation.seeds import paired_of_seeds
 
@@ -40,7 +40,10 @@ ABOUT = [
     "best. `hilum compare` counts all pairs instead, which so many networks could not pass on ten groups, whatever",
     "they find. Pairs that papers speak of are free of it: they were named before.",
     "Cells of processors and of a card may stand beside each other, both in float32: hardware is in the list of cells,",
-    "and `MB on card`, the most that tensors of a training held there.",
+    "and `MB on card`, the most that tensors of a training held there. A cell is kept while the network's code is what",
+    "it was; the program that trains went on: since 532ff77 `motion`, by which MR images are varied at times, shows",
+    "both of its movements, and since 60c5a56 Adam rounds otherwise. Cells of later commits beside those of 05830b5",
+    "and before compare two programs.",
 ]
 RUN = "python benchmarks/zoo/one.py train"
 # What trains a cell. Older cells name `hilum train`; they were trained by this too.
@@ -149,7 +152,8 @@ def _pairs(kept: dict[str, list[Any]]) -> list[Row]:
     cases = list(next(iter(kept.values()))[0].values)
     groups = [next(iter(kept.values()))[0].groups[case] for case in cases]
     values = {form: [[c.values.get(case) for case in cases] for c in own] for form, own in kept.items()}
-    found = [paired_of_seeds(values[a], values[b], groups) for a, b in there]
+    headline = next(iter(next(iter(kept.values()))[0].metrics))
+    found = [_intervals.apart(paired_of_seeds(values[a], values[b], groups), headline) for a, b in there]
     rows = []
     for (a, b), gap, p in zip(there, found, holm([f.p for f in found]), strict=True):
         sure = p is not None and areas.supported(p, gap.low, gap.high)

@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import queue
+import signal
 import socket
 import struct
 import subprocess
@@ -139,14 +140,7 @@ class Pool:
         except Lost as error:
             status = worker.stop()
             worker = Worker(self.memory)
-            if str(error) == "late":
-                raise HilumError(
-                    "HIL-D45", f"{path} was not decoded within {seconds:.0f} s", "Leave it out, or export it again"
-                ) from None
-            how = f"signal {-status}" if status is not None and status < 0 else f"status {status}"
-            raise HilumError(
-                "HIL-D45", f"{path} made its decoder crash ({how})", "Leave it out, or export it again uncompressed"
-            ) from None
+            raise _lost(path, error, status, seconds) from None
         except BaseException:
             # an answer that nobody waits for must not reach the next one who asks
             worker.stop()
@@ -175,6 +169,24 @@ class Pool:
         while not self._idle.empty():
             if worker := self._idle.get():
                 worker.stop()
+
+
+def _lost(path: Path, error: Lost, status: int | None, seconds: float) -> HilumError:
+    """What the loss of a process says of the file that it was decoding. status: as of `Worker.stop`."""
+    if str(error) == "late":
+        return HilumError(
+            "HIL-D45", f"{path} was not decoded within {seconds:.0f} s", "Leave it out, or export it again"
+        )
+    if status == -signal.SIGKILL:
+        # no codec does that to itself: whoever watches over memory ended it, and the file may be well
+        return HilumError(
+            "HIL-IO-09", f"The process that decoded {path} was killed, as where memory runs out",
+            "Free memory, or give the job more, and try again",
+        )  # fmt: skip
+    how = f"signal {-status}" if status is not None and status < 0 else f"status {status}"
+    return HilumError(
+        "HIL-D45", f"{path} made its decoder crash ({how})", "Leave it out, or export it again uncompressed"
+    )
 
 
 def files_of(module: str, path: Path) -> list[Path]:

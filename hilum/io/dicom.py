@@ -26,6 +26,7 @@ from hilum.io._dicom.frames import Slice, not_an_image
 from hilum.io._dicom.series import Volume, candidates, looks_like_dicom, triage, unreadable
 from hilum.io._dicom.write import CT_OFFSET, checked, one_slice
 from hilum.io._guard import cropped, full_only, labels_of, reading, same
+from hilum.io._volume.voxels import counted
 
 CARD = {
     "extensions": [".dcm", ".dicom", ".ima"],
@@ -62,7 +63,8 @@ def read(
     Refused: several series (HIL-D27) or volumes (D25, D26, D30) and none chosen, gap (D21), different slices at one
     place (D22), broken multi-frame (D29), no image (D31). Resampled with a warning and meta["resampled"]: uneven steps
     (D23), tilt (D24), accepted gaps (D21). Files that can not be read are left out with a warning where a volume
-    remains. meta: modality, series_uid, study_uid, volume, files and frames (in slice order), inverted, padding_voxels.
+    remains; NaN and infinity are kept with one (N09). meta: modality, series_uid, study_uid, volume, files and frames
+    (in slice order), inverted, padding_voxels.
     """
     path = Path(path)
     with reading(path):
@@ -135,7 +137,7 @@ def read_labels(path: Path) -> Image:
             code = seen.meta["resampled"]["why"][0]
             raise HilumError(
                 code, f"{path} holds labels on an uneven or tilted stack, which can not be resampled",
-                "Give them as a DICOM SEG, or on an even, upright grid",
+                even.BY_HAND,
             )  # fmt: skip
         return labels_of(seen)
 
@@ -210,7 +212,7 @@ def _volume(path: Path, one: Volume, region: tuple[slice, ...] | None) -> Image:
         planes = _decoded(slices, record)
     meta |= {"inverted": record.inverted, "padding_voxels": record.padding_voxels}
     # planes are (k, rows, columns) as they are stored; the image is (i, j, k): a view, nothing is copied
-    image = Image(planes.T[None], affine, _all(one.warnings, record.warnings), meta)
+    image = Image(planes.T[None], affine, _all(one.warnings, record.warnings, counted(record.odd)), meta)
     return cropped(image, rest)
 
 
@@ -255,9 +257,8 @@ def _picture(path: Path, one: Volume) -> Image:
         "inverted": record.inverted,
         "padding_voxels": record.padding_voxels,
     }
-    return Image(
-        np.ascontiguousarray(array), None, _all(one.warnings, first.header.hilum_warnings, record.warnings), meta
-    )
+    said = _all(one.warnings, first.header.hilum_warnings, record.warnings, counted(record.odd))
+    return Image(np.ascontiguousarray(array), None, said, meta)
 
 
 def _all(*warnings: Sequence[str]) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from hilum.core.errors import HilumError
 from hilum.core.findings import INTENDED_USE, Mask
 from hilum.core.image import Array, Image
 from hilum.io import _buffer
-from hilum.io._dicom import origin
+from hilum.io._dicom import even, origin
 from hilum.io._dicom.contours import filled, filled_otherwise, outlines
 from hilum.io._dicom.file import capped
 from hilum.io._guard import MOST_BYTES, reading
@@ -170,7 +170,8 @@ def read(path: Path, like: Image, rois: Sequence[str] | None = None) -> Mask:
 
     A voxel belongs to an ROI where its centre lies inside. Class values are the ROI numbers (plus 1 where one is 0).
     rois: names of those wanted, or None for all. Refused: no structure set, an absent series, another frame of
-    reference, contours that are open, off the slices or outside the image, an ROI that is not there (HIL-D43).
+    reference, contours that are open, off the slices or outside the image, an ROI that is not there (HIL-D43), contours
+    beside slices that were interpolated (D21, D23, D24).
     """
     return _read(Path(path), like, rois, filled)
 
@@ -261,8 +262,8 @@ def _slices(path: Path, name: str, contours: Any, like: Image, fill: Fill) -> It
         k = round(float(index[:, 2].mean()))
         off = float(np.abs(index[:, 2] - k).max()) * step
         if off > OFF_PLANE_MM or not 0 <= k < like.shape[2]:
-            raise HilumError(
-                "HIL-D43", f"{path}: ROI {name!r} has a contour {off:.2f} mm off slice {k} of {like.shape[2]}",
+            raise even.off_grid(
+                path, like, f"has a contour of ROI {name!r} {off:.2f} mm off slice {k} of {like.shape[2]} of its image",
                 "Give the series it was drawn on",
             )  # fmt: skip
         if (index[:, :2] < -1).any() or (index[:, :2] > np.array(like.shape[:2])).any():
@@ -273,6 +274,7 @@ def _slices(path: Path, name: str, contours: Any, like: Image, fill: Fill) -> It
             tuple(slice(a, b + 1) for a, b in zip(low, np.ceil(index[:, :2].max(axis=0)).astype(int), strict=True))
         ]
         box ^= fill(index[:, :2] - low, box.shape)
+    even.all_drawn(path, like, found)
     yield from found.items()
 
 

@@ -98,7 +98,7 @@ def read(path: Path, like: Image | None = None, threshold: float | None = None) 
     like: the image to whose grid the mask belongs; without it the grid spans the slices that the file holds.
     threshold: for fractional files, 0 < threshold <= 1: a voxel belongs to a segment from that fraction on.
     Refused: not a SEG, fractional without a threshold, another series, frame of reference or grid than `like`
-    (HIL-D43), cut short (HIL-D01).
+    (HIL-D43), slices of `like` that were resampled so that labels can not follow (D21, D23, D24), cut short (HIL-D01).
     """
     path = Path(path)
     with reading(path):

@@ -5,6 +5,7 @@ Data sets: `kspace` (slice, coil, H, W) or (slice, H, W); optional `mask` (W,) o
 (coil, H, W). Phase encoding is the last axis. k = fftshift(fft2(ifftshift(x), norm="ortho")), as in fastMRI.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,8 @@ def read(path: Path, slice: int | None = None) -> Measurement:
 def write(path: Path, measurement: Measurement) -> None:
     """Write a measurement with axes (slice, coil, ky, kx) or (coil, ky, kx); read back and compared before it appears.
 
-    The same measurement gives the same bytes.
+    The same measurement gives the same bytes. Refused: other axes, a mask that is not of 0 and 1, a complex target
+    (HIL-IO-04), anything that reads back differently (HIL-IO-05).
     """
     import h5py
 
@@ -84,19 +86,43 @@ def write(path: Path, measurement: Measurement) -> None:
     if measurement.axes not in (("slice", "coil", "ky", "kx"), ("coil", "ky", "kx")):
         raise HilumError("HIL-IO-04", f"{path.name}: axes {measurement.axes}", "Give (slice, coil, ky, kx)")
     array = array.reshape((-1, *array.shape[-3:]))
+    mask, maps, target = _held(path, measurement, array.shape)
     with writing(path) as part:
         with h5py.File(part, "w", track_order=False) as file:
             file.create_dataset("kspace", data=array, track_times=False)
-            mask, maps = measurement.operator.get("mask"), measurement.operator.get("maps")
-            if mask is not None and not np.all(mask):
-                file.create_dataset("mask", data=np.asarray(mask, dtype=np.float32), track_times=False)
+            if not mask.all():
+                file.create_dataset("mask", data=mask, track_times=False)
             if maps is not None:
-                wide = np.asarray(maps, dtype=np.complex64).reshape((-1, *array.shape[1:]))
-                file.create_dataset("sensitivity_maps", data=wide, track_times=False)
-            if measurement.target is not None:
-                file.create_dataset("reconstruction_rss", data=np.float32(measurement.target), track_times=False)
+                file.create_dataset("sensitivity_maps", data=maps, track_times=False)
+            if target is not None:
+                file.create_dataset("reconstruction_rss", data=target, track_times=False)
         seen = read(part)
         same(path, array, seen.array)
+        same(path, np.broadcast_to(mask, array.shape[-2:]), np.broadcast_to(seen.operator["mask"], array.shape[-2:]))
+        if maps is not None:
+            same(path, np.broadcast_to(maps, array.shape), seen.operator["maps"])
+        if target is not None:
+            assert seen.target is not None
+            same(path, target, seen.target)
+
+
+def _held(path: Path, measurement: Measurement, shape: tuple[int, ...]) -> tuple[Array, Array | None, Array | None]:
+    """Mask, maps and target as the file holds them; refused where it would hold something else (HIL-IO-04)."""
+    mask, maps = measurement.operator.get("mask"), measurement.operator.get("maps")
+    mask = np.ones(shape[-1], np.float32) if mask is None else np.asarray(mask, np.float32)
+    last = mask.shape[-2:]
+    fits = last in (shape[-1:], (1, shape[-1]), shape[-2:]) and mask.size == math.prod(last)
+    if not fits or not np.isin(mask, (0, 1)).all():
+        raise HilumError(
+            "HIL-IO-04", f"{path.name}: a mask {mask.shape} with the values {np.unique(mask)[:5].tolist()}",
+            "Give 0 and 1, (W,) or (H, W)",
+        )  # fmt: skip
+    if maps is not None:
+        maps = np.asarray(maps, np.complex64).reshape((-1, *shape[1:]))
+    target = measurement.target
+    if target is not None and np.iscomplexobj(target):
+        raise HilumError("HIL-IO-04", f"{path.name}: a complex target", "Give its magnitude")
+    return mask.reshape(last), maps, None if target is None else np.asarray(target, np.float32)
 
 
 def _kspace(path: Path, file: Any) -> Any:

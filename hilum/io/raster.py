@@ -19,6 +19,7 @@ from hilum.io._guard import cropped, full_only, labels_of, reading, same, smalle
 from hilum.io._raster import labels, marks, pillow, png, tiff
 from hilum.io._raster.colour import profile
 from hilum.io._raster.decoded import MOST_BYTES, MOST_PIXELS, Decoded
+from hilum.io._volume.voxels import counted, not_finite
 
 CARD = {
     "extensions": [".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"],
@@ -49,7 +50,8 @@ def read(path: Path, region: tuple[slice, ...] | None = None, level: int = 0) ->
     """A picture (1 or 3, row, column); a palette becomes RGB, CMYK becomes RGB, white-is-zero is turned.
 
     meta: kind, bits, orientation as found, stored (palette, CMYK, YCCK), icc (what the profile calls itself).
-    Warned: CMYK and other profiles (HIL-I02), the name of another format (I07), an unknown orientation (I01).
+    Warned: CMYK and other profiles (HIL-I02), the name of another format (I07), an unknown orientation (I01), NaN or
+    infinity (N09).
     Refused: kinds of pixels we do not know (I02), several pages or see-through (I04), too large (I05), damaged (I06),
     another format (I07).
     """
@@ -62,6 +64,7 @@ def read(path: Path, region: tuple[slice, ...] | None = None, level: int = 0) ->
 def read_labels(path: Path) -> Image:
     """Label values (1, row, column) int32: palette indices, 1-, 2- and 4-bit values and grey values as stored.
 
+    White-is-zero turns pictures, not labels; only what is coded as fax or JPEG comes turned from its decoder.
     Refused beyond what `read` refuses: colours, lossy codecs, softened edges (HIL-I08, with counts), fractions (N15).
     """
     path = Path(path)
@@ -144,6 +147,8 @@ def _image(path: Path, decoded: Decoded) -> Image:
         facts["icc"] = profile(facts.pop("profile_bytes"), decoded.array.shape[0], notes)
     if NAMES.get(path.suffix.lower(), decoded.kind) != decoded.kind:
         notes.append(f"HIL-I07: {path.name} is {decoded.kind} by its contents, not what its name says.")
+    if decoded.array.dtype.kind == "f":
+        notes += counted(not_finite(decoded.array.reshape(-1)))
     meta: dict[str, Any] = {"path": str(path), "format": "raster", "kind": decoded.kind, **facts}
     return Image(decoded.array, None, tuple(notes), meta)
 

@@ -268,3 +268,26 @@ def test_names_in_any_script_survive(tmp_path: Path) -> None:
     data = pydicom.dcmread(folder / "0001.dcm")
     assert str(data.PatientName) == name and data.SeriesDescription == words
     assert [volume.description for volume in triage(folder).volumes] == [words]
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["volume", "picture"])
+def test_n09_real_pixels_that_are_no_numbers_are_said_once(tmp_path: Path, whole: bool) -> None:
+    folder, values = series(tmp_path / "s"), np.random.default_rng(0).random((5, 6, 8), np.float32)
+    values[1, 2, 3], values[1, 4, 5] = np.nan, -np.inf
+    for number, frame in enumerate(values, 1):
+        path = folder / f"{number:04d}.dcm"
+        data = pydicom.dcmread(path)
+        for keyword in ("PixelData", "BitsStored", "HighBit", "PixelRepresentation"):
+            delattr(data, keyword)
+        if not whole:
+            del data.ImagePositionPatient
+        data.BitsAllocated, data.FloatPixelData = 32, frame.tobytes()
+        data.save_as(path)
+    seen = dicom.read(folder if whole else folder / "0002.dcm")
+    assert [words for words in seen.warnings if "N09" in words] == [
+        "HIL-N09: 2 voxels are NaN or infinite; they are kept"
+    ]
+    np.testing.assert_array_equal(seen.array[0], values.transpose(2, 1, 0) if whole else values[1])
+    if whole:
+        other = dicom.read(folder, (slice(None), slice(None), slice(2, 5)))
+        assert not any("N09" in words for words in other.warnings)

@@ -227,3 +227,80 @@ def test_a_cut_file_is_refused(tmp_path: Path, image: Image) -> None:
     path.write_bytes(path.read_bytes()[:3000])
     with pytest.raises(HilumError, match=r"r\.dcm"):
         dicom_rtstruct.read(path, image)
+
+
+def eleven(folder: Path) -> tuple[Image, np.ndarray]:
+    """Eleven slices 3 mm apart, and what is drawn on them: not on three of them, and one class on the first four."""
+    affine = np.diag([-1.0, -1.5, 3.0, 1.0])
+    dicom.write_series(folder, Image(np.zeros((1, *SHAPE[:2], 11), np.int16), affine), {"Modality": "CT"})
+    drawn = np.zeros((*SHAPE[:2], 11), np.uint8)
+    drawn[2:8, 2:8], drawn[12:18, 2:8, :4] = 2, 5
+    drawn[..., [5, 7, 9]] = 0
+    return dicom.read(folder), drawn
+
+
+def test_d23_contours_beside_interpolated_slices_are_refused(tmp_path: Path) -> None:
+    full, drawn = eleven(tmp_path / "s")
+    path = write(tmp_path / "r.dcm", full, drawn)
+    for k in (5, 7, 9):
+        (tmp_path / "s" / f"{k + 1:04d}.dcm").unlink()
+    for number, file in enumerate(sorted((tmp_path / "s").iterdir()), 1):
+        edit(file, lambda data, number=number: setattr(data, "InstanceNumber", number))
+    seen = dicom.read(tmp_path / "s")
+    assert seen.shape == full.shape and seen.meta["resampled"]["why"] == ["HIL-D23"]
+    with pytest.raises(HilumError, match=r"r\.dcm.*slice 5 of 11.*interpolated.*HIL-D23"):
+        dicom_rtstruct.read(path, seen)
+    found = dicom_rtstruct.read(path, seen, rois=["lesion"])
+    np.testing.assert_array_equal(found.array, np.where(drawn == 5, 5, 0))
+
+
+def test_d24_contours_on_a_tilted_stack_stay_in_place(tmp_path: Path) -> None:
+    """They lie in mm, on planes that the upright grid has too."""
+    image = series(tmp_path / "s")
+    path = write(tmp_path / "r.dcm", image)
+
+    def moved(points: Any) -> np.ndarray:
+        lps = np.array(points, float).reshape(-1, 3)
+        lps[:, 1] += 1.5 * np.round((lps[:, 2] + 8) / 2.5)
+        return lps
+
+    def contours_moved(data: Any) -> None:
+        for roi in data.ROIContourSequence:
+            for contour in roi.ContourSequence:
+                contour.ContourData = [f"{v:.4f}" for v in moved(contour.ContourData).ravel()]
+
+    def slice_moved(data: Any) -> None:
+        data.ImagePositionPatient = [f"{v:.4f}" for v in moved(data.ImagePositionPatient)[0]]
+
+    for file in image.meta["files"]:
+        edit(Path(file), slice_moved)
+    seen = dicom.read(tmp_path / "s")
+    assert seen.meta["resampled"]["why"] == ["HIL-D24"]
+    found = dicom_rtstruct.read(edit(path, contours_moved), seen).array
+    for k in range(SHAPE[2]):
+        np.testing.assert_array_equal(found[:, k : k + SHAPE[1], k], shapes()[..., k])
+
+
+def test_d23_contours_off_the_even_grid_are_told_why(tmp_path: Path) -> None:
+    image = series(tmp_path / "s")
+    path = write(tmp_path / "r.dcm", image)
+
+    def wider(z: float) -> float:
+        return z + 0.9 * max(0.0, (z + 8) / 2.5 - 2)
+
+    def contours_moved(data: Any) -> None:
+        for roi in data.ROIContourSequence:
+            for contour in roi.ContourSequence:
+                points = np.array(contour.ContourData, float).reshape(-1, 3)
+                points[:, 2] = wider(points[0, 2])
+                contour.ContourData = [f"{v:.4f}" for v in points.ravel()]
+
+    def slice_moved(data: Any) -> None:
+        x, y, z = data.ImagePositionPatient
+        data.ImagePositionPatient = [x, y, f"{wider(float(z)):.4f}"]
+
+    for file in image.meta["files"]:
+        edit(Path(file), slice_moved)
+    with pytest.raises(HilumError, match=r"resampled \(HIL-D23\).*HIL-D23") as caught:
+        dicom_rtstruct.read(edit(path, contours_moved), dicom.read(tmp_path / "s"))
+    assert "series it was drawn on" not in str(caught.value)

@@ -275,6 +275,26 @@ def test_d10_a_deflated_bomb_is_refused_before_it_is_inflated(
     assert not dicom_seg.recognises(tmp_path / "bomb.dcm")
 
 
+def test_d10_a_bomb_behind_the_pixels_of_a_source_slice_is_refused_where_a_result_is_made_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader looks no further than the pixels and takes such a slice."""
+    source = series(tmp_path / "s")
+    bomb = Path(source.meta["files"][0])
+    data = pydicom.dcmread(bomb)
+    data.add_new(0xFFFC0009, "OB", bytes(8 << 20))
+    data.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1.99"
+    data.save_as(bomb)
+    assert bomb.stat().st_size < 1 << 20
+    monkeypatch.setattr("hilum.io._dicom.window.MOST_INFLATED", 4 << 20)
+    np.testing.assert_array_equal(dicom.read(tmp_path / "s").array, source.array)
+    with pytest.raises(HilumError, match="HIL-D10"):
+        written(tmp_path / "m.dcm", source)
+    assert not (tmp_path / "m.dcm").exists()
+    with pytest.raises(HilumError, match="HIL-D10"):
+        origin.frame_of(Image(source.array, source.affine, meta={"format": "dicom", "files": [str(bomb)]}))
+
+
 def test_a_labelmap_may_use_every_value_of_its_bits(tmp_path: Path, image: Image) -> None:
     array = np.resize(np.arange(256), SHAPE).astype(np.uint8)
     mask = Mask(array, {n: f"part {n}" for n in range(1, 256)}, image.affine)
@@ -466,3 +486,64 @@ def test_n14_in_a_stack_of_many_slices_a_mask_beside_them_is_refused_all_the_sam
     moved[0, 3] = beside
     with pytest.raises(HilumError, match="HIL-N14"):
         origin.fits("m.dcm", (8, 8, 1000), moved, source)
+
+
+def eleven(folder: Path) -> Image:
+    """Eleven slices 3 mm apart, as they were drawn on."""
+    affine = np.diag([-1.0, -1.5, 3.0, 1.0])
+    values = np.random.default_rng(2).integers(0, 900, (1, *SHAPE[:2], 11)).astype(np.int16)
+    dicom.write_series(folder, Image(values, affine), {"Modality": "CT"})
+    return dicom.read(folder)
+
+
+def thin(folder: Path, renumber: bool) -> None:
+    """Three slices are taken away: what is left looks like a head protocol, or like a loss where numbers tell."""
+    for k in (5, 7, 9):
+        (folder / f"{k + 1:04d}.dcm").unlink()
+    for number, file in enumerate(sorted(folder.iterdir()) if renumber else (), 1):
+        edit(file, InstanceNumber=number)
+
+
+@pytest.mark.parametrize(("code", "accept"), [("HIL-D23", []), ("HIL-D21", ["D21"])], ids=["uneven", "gaps accepted"])
+def test_d21_d23_labels_beside_interpolated_slices_are_refused(tmp_path: Path, code: str, accept: list[str]) -> None:
+    """The file says nothing of these slices: as background they would be anatomy that is none."""
+    full = eleven(tmp_path / "s")
+    drawn, away = np.zeros(full.shape, np.uint8), np.zeros(full.shape, np.uint8)
+    drawn[2:5, 2:5], away[2:5, 2:5, :4] = 3, 3
+    drawn[..., [5, 7, 9]] = 0
+    for name, array in (("drawn", drawn), ("away", away)):
+        dicom_seg.write(tmp_path / f"{name}.dcm", Mask(array, {3: "ventricle"}, full.affine), full.meta["files"])
+    thin(tmp_path / "s", renumber=not accept)
+    seen = dicom.read(tmp_path / "s", accept=accept)
+    assert seen.shape == full.shape and seen.meta["resampled"]["why"] == [code]
+    with pytest.raises(HilumError, match=rf"drawn\.dcm.*slice 5 of 11.*interpolated.*{code}"):
+        open_path(tmp_path / "drawn.dcm").read_labels(like=seen)
+    # between slices that hold no label nothing can be missing
+    np.testing.assert_array_equal(open_path(tmp_path / "away.dcm").read_labels(like=seen).array[0], away)
+
+
+@pytest.mark.parametrize(("apart", "code"), [((0, 0.8, 0), "HIL-D24"), ((0, 0, 0.9), "HIL-D23")])
+def test_d23_d24_a_seg_of_slices_that_were_resampled_is_told_why(
+    tmp_path: Path, apart: tuple[float, float, float], code: str
+) -> None:
+    image = series(tmp_path / "s")
+    path = written(tmp_path / "m.dcm", image)
+
+    def moved(place: Any) -> list[str]:
+        k = round((float(place[2]) - AFFINE[2, 3]) / AFFINE[2, 2])
+        # along the stack the last steps alone are wider
+        far = k if apart[1] else max(0, k - 2)
+        return [f"{float(v) + a * far:.4f}" for v, a in zip(place, apart, strict=True)]
+
+    for file in image.meta["files"]:
+        edit(Path(file), ImagePositionPatient=moved(pydicom.dcmread(file).ImagePositionPatient))
+    data = pydicom.dcmread(path)
+    for frame in data.PerFrameFunctionalGroupsSequence:
+        plane = frame.PlanePositionSequence[0]
+        plane.ImagePositionPatient = moved(plane.ImagePositionPatient)
+    data.save_as(path)
+    seen = dicom.read(tmp_path / "s")
+    assert seen.meta["resampled"]["why"] == [code]
+    with pytest.raises(HilumError, match=rf"resampled \({code}\).*{code}") as caught:
+        dicom_seg.read(path, seen)
+    assert "series it was made from" not in str(caught.value) and "SEG" not in caught.value.remedy

@@ -40,6 +40,45 @@ def test_round_trip(tmp_path: Path) -> None:
     np.testing.assert_array_equal(one.target, seen.target[1:2])
 
 
+@pytest.mark.parametrize(
+    ("operator", "target"),
+    [
+        ({"mask": np.array([1, 0.5, 1, 1, 0, 1], np.float32)}, None),
+        ({"mask": np.full(6, 0.5, np.float32)}, None),
+        ({"mask": np.array([1, np.nan, 1, 1, 0, 1], np.float32)}, None),
+        ({"mask": np.zeros((8, 1), np.float32)}, None),
+        ({"mask": np.ones((3, 1, 6), np.float32)}, None),
+        ({}, np.ones((3, 8, 6), np.complex64)),
+    ],
+    ids=["weights", "one weight", "nan", "rows", "slice by slice", "complex target"],
+)
+def test_what_would_be_read_back_as_something_else_is_not_written(
+    tmp_path: Path, operator: dict[str, Any], target: Any
+) -> None:
+    wanted = Measurement(measurement().array, ("slice", "coil", "ky", "kx"), {"name": "fourier", **operator}, target)
+    with pytest.raises(HilumError, match=r"a\.h5.*HIL-IO-04"):
+        kspace.write(tmp_path / "a.h5", wanted)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("part", ["_mask", "_maps", "_target"])
+def test_nothing_appears_where_mask_maps_or_target_read_back_differently(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    true = getattr(kspace, part)
+    monkeypatch.setattr(kspace, part, lambda *given: np.roll(true(*given), 1, axis=-1))
+    with pytest.raises(HilumError, match=r"a\.h5.*HIL-IO-05"):
+        kspace.write(tmp_path / "a.h5", measurement())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("shape", [(6,), (1, 6), (8, 6), (1, 1, 6)])
+def test_a_mask_of_columns_or_of_a_plane_comes_back(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    mask = (np.arange(np.prod(shape)) % 3 > 0).reshape(shape)
+    kspace.write(tmp_path / "a.h5", Measurement(measurement().array, ("slice", "coil", "ky", "kx"), {"mask": mask}))
+    np.testing.assert_array_equal(kspace.read(tmp_path / "a.h5").operator["mask"], np.squeeze(mask))
+
+
 def test_single_coil_gains_its_axis(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["kspace"] = measurement().array[:, 0]

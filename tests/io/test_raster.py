@@ -189,14 +189,23 @@ def test_i02_few_bits_are_values_for_labels_and_spread_for_images(tmp_path: Path
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
 @pytest.mark.parametrize("white", [0, 1], ids=["white is zero", "black is zero"])
-def test_i02_white_is_zero_is_turned(tmp_path: Path, bits: int, white: int) -> None:
+def test_i02_white_is_zero_is_turned_for_images_and_not_for_labels(tmp_path: Path, bits: int, white: int) -> None:
     stored = RNG.integers(0, 1 << bits, (100, 104)).astype(np.uint16)
     single = (stored[..., None] >> np.arange(bits - 1, -1, -1)) & 1
     data = stored.tobytes() if bits == 16 else np.packbits(single.reshape(100, -1).astype(np.uint8), axis=1).tobytes()
     path = tiff(tmp_path / "a.tif", {256: 104, 258: bits, 262: white, 279: len(data)}, data)
+    np.testing.assert_array_equal(raster.read_labels(path).array[0], stored)
     values = stored if white else (1 << bits) - 1 - stored.astype(int)
-    np.testing.assert_array_equal(raster.read_labels(path).array[0], values)
     np.testing.assert_array_equal(pixels(path), values * (255 // ((1 << bits) - 1) if bits < 8 else 1))
+
+
+def test_i02_a_label_under_an_inverting_table_keeps_its_values(tmp_path: Path) -> None:
+    """As ImageJ writes a mask whose object is stored as 255 and shown in black."""
+    stored = np.zeros((100, 100), np.uint8)
+    stored[20:40, 30:70] = 255
+    path = tiff(tmp_path / "a.tif", {262: 0}, stored.tobytes())
+    np.testing.assert_array_equal(raster.read_labels(path).array[0], stored)
+    np.testing.assert_array_equal(raster.read(path).array[0], 255 - stored)
 
 
 def test_i02_one_bit_and_cmyk(tmp_path: Path) -> None:
@@ -803,3 +812,15 @@ def test_what_would_lose_values_is_not_written(tmp_path: Path, name: str, dtype:
     with pytest.raises(HilumError, match="HIL-IO-04"):
         raster.write(tmp_path / name, Image(np.zeros((1, 4, 4), dtype)))
     assert not list(tmp_path.iterdir())
+
+
+def test_n09_what_is_no_number_is_said_once(tmp_path: Path) -> None:
+    array = RNG.random((5, 6)).astype(np.float32)
+    tifffile.imwrite(tmp_path / "plain.tif", array)
+    array[1, 2], array[3, 4] = np.nan, np.inf
+    tifffile.imwrite(tmp_path / "a.tif", array)
+    seen = raster.read(tmp_path / "a.tif")
+    np.testing.assert_array_equal(seen.array[0], array)
+    assert seen.warnings == ("HIL-N09: 2 voxels are NaN or infinite; they are kept",)
+    assert raster.read(tmp_path / "plain.tif").warnings == ()
+    assert "2 NaN or infinite" in refused(tmp_path / "a.tif", "HIL-N09", labels=True)

@@ -26,6 +26,7 @@ class Panic(BaseException):
 
 def segfault(path): ctypes.string_at(0)
 def leave(path): os._exit(3)
+def killed(path): os.kill(os.getpid(), 9)
 def panic(path): raise Panic("index out of bounds")
 def loop(path):
     while True: pass
@@ -67,6 +68,8 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_workers.Pool]:
         ("panic", "HIL-D45", "index out of bounds"),
         ("loop", "HIL-D45", "within 2 s"),
         ("bomb", "HIL-IO-09", "memory"),
+        # by whoever watches over the memory of a machine or a job
+        ("killed", "HIL-IO-09", "memory runs out"),
         ("refuse", "HIL-N01", "cut short"),
         ("foreign", "HIL-IO-03", "KeyError"),
         ("alien", "HIL-IO-03", "handed over"),

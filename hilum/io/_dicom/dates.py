@@ -6,6 +6,7 @@ from typing import Any
 
 KINDS = {"StudyDate": "DA", "PatientBirthDate": "DA", "StudyTime": "TM", "PatientAge": "AS"}
 # What a result takes over from its source.
+WORDS = {"DA": "date", "TM": "time", "AS": "age"}
 FORMS = {
     "DA": re.compile(r"(\d{4})(\d\d)(\d\d)"),
     "TM": re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d|60)?(\.\d{1,6})?)?"),
@@ -14,7 +15,10 @@ FORMS = {
 
 
 def emptied(header: Any) -> list[str]:
-    """Take what is no date, time or age out of a header; a sentence for each (HIL-D39)."""
+    """Take what is no date, time or age out of a header; a sentence for each (HIL-D39).
+
+    It tells the fault and not the value, which may be the patient's birthday: sentences go into logs.
+    """
     from hilum.io._dicom.header import quiet
 
     said = []
@@ -23,7 +27,9 @@ def emptied(header: Any) -> list[str]:
             value = str(header.get(name) or "").strip()
         if value and not _is(kind, value):
             setattr(header, name, None)
-            said.append(f"HIL-D39: {name} is {value[:20]!a} in the source; results leave it empty")
+            right = FORMS[kind].fullmatch(value)
+            fault = "there is no such day" if right else f"{len(value)} characters of another form"
+            said.append(f"HIL-D39: {name} is no {WORDS[kind]} in the source ({fault}); results leave it empty")
     return said
 
 

@@ -1,17 +1,27 @@
-"""Slices of an uneven or tilted stack onto an even, upright grid: linear, slice by slice as they are decoded."""
+"""Slices of an uneven or tilted stack onto an even, upright grid: linear, slice by slice as they are decoded.
 
-from collections.abc import Iterable
+Labels are never interpolated: those drawn on the slices are refused where the grid does not hold them all.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from hilum.core.image import Array
+from hilum.core.errors import HilumError
+from hilum.core.image import Array, Image
 from hilum.io import _buffer
+from hilum.io._dicom.origin import tolerances
 from hilum.io._dicom.stack import Even
 
 Box = tuple[tuple[int, int], tuple[int, int]]
 # Rows and columns, first and end, of what was measured.
 EXACT = 1e-4
 # A slice or pixel nearer to a grid point than this share of a step is taken as it is.
+BY_HAND = "Resample the image and its labels yourself, for example to NIfTI, or leave the case out"
+# What helps where labels can not follow their image.
 
 
 def resampled(frames: Iterable[Array], even: Even, shape: tuple[int, int, int], outside: float) -> Array:
@@ -71,3 +81,40 @@ def _moved(plane: Array, axis: int, offset: float, length: int) -> tuple[Array, 
     # grid line whole + n lies between pixels n - 1 and n
     wide[whole + 1 : whole + old] = lines[:-1] * part + lines[1:] * (1 - part)
     return np.moveaxis(wide, 0, axis), (whole + 1, whole + old)
+
+
+def off_grid(path: Path, like: Image | None, seen: str, remedy: str) -> HilumError:
+    """Labels that do not lie on their image (HIL-D43), or what its slices were resampled for (HIL-D21, D23, D24)."""
+    why = () if like is None else _record(like).get("why", ())
+    if not why:
+        return HilumError("HIL-D43", f"{path} {seen}", remedy)
+    words = f"{path} {seen}: its slices were resampled ({', '.join(why)}), and labels can not follow"
+    return HilumError(why[0], words, BY_HAND)
+
+
+def all_drawn(path: Path, like: Image, drawn: Collection[int]) -> None:
+    """Refuse labels beside slices that were interpolated and that nobody drew on (HIL-D21, D23, D24).
+
+    drawn: slices k of the grid of `like` that hold labels. Between two slices without any there is nothing to draw.
+    """
+    record = _record(like)
+    if not record or like.affine is None:
+        return
+    step, most = like.spacing[2], tolerances(np.asarray(like.affine), like.shape[2])[1]
+    places = [(round(mm / step), mm) for mm in record["positions_mm"]]
+    measured = sorted({k for k, mm in places if abs(mm - k * step) <= most})
+    held = set(drawn)
+    for a, b in pairwise(measured):
+        if held & {a, b} and not held.issuperset(range(a + 1, b)):
+            why = record["why"]
+            raise HilumError(
+                why[0], f"{path} has labels beside slice {a + 1} of {like.shape[2]}, which was interpolated "
+                f"({', '.join(why)}): between two labels lies no third one", BY_HAND,
+            )  # fmt: skip
+
+
+def _record(like: Image) -> Mapping[str, Any]:
+    """How the slices of an image were resampled, as `dicom.read` says it; empty where they were not."""
+    found = like.meta.get("resampled") or {}
+    # a sheared NIfTI says something else under this name
+    return found if "positions_mm" in found else {}

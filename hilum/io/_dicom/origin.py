@@ -14,7 +14,7 @@ from hilum.core import geometry
 from hilum.core.errors import HilumError
 from hilum.core.image import Array, Image
 from hilum.io._dicom import dates
-from hilum.io._dicom.file import is_dicom
+from hilum.io._dicom.file import capped, is_dicom
 from hilum.io._dicom.stack import OFF_GRID, SAME_PLACE_MM
 from hilum.io._dicom.write import CLASSES, uid
 from hilum.io._guard import reading
@@ -123,7 +123,7 @@ def _header(file: Path) -> Any:
 
     with reading(file):
         # files without a preamble are read as images too
-        header: Any = pydicom.dcmread(file, stop_before_pixels=True, force=is_dicom(file))
+        header: Any = pydicom.dcmread(capped(file), stop_before_pixels=True, force=is_dicom(file))
         if not header.get("SOPClassUID"):
             # some anonymisers empty it; the modality says as much for classic images
             header.SOPClassUID = CLASSES.get(str(header.get("Modality")), "")
@@ -294,7 +294,7 @@ def frame_of(like: Image) -> str:
     file = Path(files[0])
     with reading(file):
         header = pydicom.dcmread(
-            file, specific_tags=["FrameOfReferenceUID"], stop_before_pixels=True, force=is_dicom(file)
+            capped(file), specific_tags=["FrameOfReferenceUID"], stop_before_pixels=True, force=is_dicom(file)
         )
         return str(header.get("FrameOfReferenceUID") or "")
 

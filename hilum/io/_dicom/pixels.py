@@ -16,6 +16,7 @@ from hilum.io._dicom.layout import Layout
 from hilum.io._dicom.values import MOST_HU, Values, common
 from hilum.io._dicom.window import Window
 from hilum.io._guard import reading
+from hilum.io._volume.voxels import not_finite
 
 __all__ = ["Record", "common", "frame_count", "frames", "kind"]
 
@@ -25,12 +26,14 @@ class Record:
     """What was done to the stored values; `frames` fills it while it runs.
 
     inverted: MONOCHROME1 was turned. padding_voxels: padding pixels that became air (CT), all frames together.
-    signed: the reading of the stored values. warnings: "code: ..." sentences of header and pixels, each once.
+    signed: the reading of the stored values. odd: values that are NaN or infinite, all frames together. warnings:
+    "code: ..." sentences of header and pixels, each once.
     """
 
     inverted: bool = False
     padding_voxels: int = 0
     signed: bool = False
+    odd: int = 0
     warnings: list[str] = field(default_factory=list)
 
     def warn(self, words: str) -> None:
@@ -231,7 +234,9 @@ def _turned(stored: Array, number: int, pixels: Pixels, rule: Values | Palette |
         record.warn(words)
     record.inverted = rule.inverted
     if layout.real:
-        return rule.apply(stored, number, None)
+        values = rule.apply(stored, number, None)
+        record.odd += not_finite(values.reshape(-1))
+        return values
     raw = stored.view(f"i{stored.itemsize}") if layout.signed and not pixels.family else stored
     outside = None if pixels.family else rule.outside(raw, number)
     stored = _within(stored, layout, pixels.family, outside, record)

@@ -12,7 +12,7 @@ from hilum.core import geometry
 from hilum.core.errors import HilumError
 from hilum.core.image import Array, Image
 from hilum.io import _buffer
-from hilum.io._dicom import origin
+from hilum.io._dicom import even, origin
 from hilum.io._dicom.file import capped
 from hilum.io._dicom.stack import SAME_PLACE_MM, UNEVEN
 from hilum.io._guard import MOST_BYTES
@@ -69,7 +69,11 @@ def _frames(data: Any) -> Iterator[Array]:
 
 
 def load(path: Path, like: Image | None) -> Segments:
-    """Everything but the pixels; refused: no SEG, another series, frame of reference or grid (HIL-D43), cut (D01)."""
+    """Everything but the pixels.
+
+    Refused: no SEG, another series, frame of reference or grid (HIL-D43), cut (D01), slices of the image that were
+    resampled so that labels can not follow (D21, D23, D24).
+    """
     import pydicom
 
     data: Any = pydicom.dcmread(capped(path))
@@ -91,7 +95,9 @@ def load(path: Path, like: Image | None) -> Segments:
     top = int(data.get("MaximumFractionalValue", 255)) if kind == "FRACTIONAL" else 1
     if not 1 <= top <= 255:
         raise HilumError("HIL-D43", f"{path} has the largest fractional value {top}", "Export it again")
-    slots = _slots(path, data, positions, np.asarray(affine), tuple(shape))
+    slots = _slots(path, data, positions, np.asarray(affine), tuple(shape), like)
+    if like is not None:
+        even.all_drawn(path, like, slots)
     return Segments(path, data, kind, numbers, slots, np.asarray(affine), tuple(shape), values, classes, top)
 
 
@@ -246,8 +252,10 @@ def _own_grid(path: Path, data: Any, positions: Array) -> tuple[Array, tuple[int
     return geometry.flip_lps_ras(lps), (int(data.Columns), int(data.Rows), round(float(np.ptp(along)) / step) + 1)
 
 
-def _slots(path: Path, data: Any, positions: Array, affine: Array, shape: tuple[int, ...]) -> list[int]:
-    """Slice index k of every frame on the grid; refused where size, direction or position do not fit (HIL-D43)."""
+def _slots(
+    path: Path, data: Any, positions: Array, affine: Array, shape: tuple[int, ...], like: Image | None
+) -> list[int]:
+    """Slice index k of every frame on the grid; refused where size, direction or position do not fit it."""
     across, down, column_mm, row_mm = _plane(data)
     lps = geometry.flip_lps_ras(affine)
     plane = np.stack([across * column_mm, down * row_mm], axis=1)
@@ -260,5 +268,5 @@ def _slots(path: Path, data: Any, positions: Array, affine: Array, shape: tuple[
         fits = fits and beside <= most[0] and along <= most[1] and 0 <= k < shape[2]
         slots.append(k)
     if not fits:
-        raise HilumError("HIL-D43", f"{path} does not lie on the grid of its image", "Give the series it was made from")
+        raise even.off_grid(path, like, "does not lie on the grid of its image", "Give the series it was made from")
     return slots

@@ -256,7 +256,8 @@ def _meaning(path: Path, page: Any, array: Array, labels: bool, facts: dict[str,
         )
         opaque(path, array[-1], top)
         array = array[:colours]
-    if photometric == WHITE_IS_ZERO:
+    # a label is the number that was stored, whatever it looks like
+    if photometric == WHITE_IS_ZERO and not labels:
         if array.dtype.kind != "u":
             raise HilumError("HIL-I02", f"{path} has white as zero in {array.dtype}", "Save it with black as zero")
         np.subtract((1 << bits) - 1, array, out=array, dtype=array.dtype, casting="unsafe")

@@ -49,8 +49,8 @@ def fill(
     if left > SLACK:
         raise HilumError("HIL-N02", f"{stream.path} has much data after its last voxel", "Copy or convert it again")
     warnings = [f"HIL-N02: {left} bytes after the last voxel were left out"] if left else []
-    if out.kind == "f" and (odd := not_finite(flat)):
-        warnings.append(f"HIL-N09: {odd} voxels are NaN or infinite; they are kept")
+    if out.kind == "f":
+        warnings += counted(not_finite(flat))
     return array.transpose(), warnings
 
 
@@ -73,6 +73,11 @@ def not_finite(flat: Array) -> int:
     """How many values of a flat array are NaN or infinite, counted in blocks to save memory."""
     blocks = (flat[start : start + BLOCK] for start in range(0, len(flat), BLOCK))
     return sum(len(block) - int(np.count_nonzero(np.isfinite(block))) for block in blocks)
+
+
+def counted(odd: int) -> list[str]:
+    """The warning of an image with so many NaN or infinite values, if there are any."""
+    return [f"HIL-N09: {odd} voxels are NaN or infinite; they are kept"] if odd else []
 
 
 def three_axes(shape: tuple[int, ...]) -> tuple[int, ...]:

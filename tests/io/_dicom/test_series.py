@@ -217,8 +217,9 @@ def test_d23_d24_labels_are_never_resampled(tmp_path: Path, apart: tuple[float, 
     folder = stack(tmp_path / "s", places, lambda points: np.where(points[..., 2] < 5, 0.0, 8 * STEP))
     for file in folder.iterdir():
         edit(file, RescaleSlope="1")
-    with pytest.raises(HilumError, match=rf"labels.*HIL-D{24 if any(apart) else 23}"):
+    with pytest.raises(HilumError, match=rf"labels.*HIL-D{24 if any(apart) else 23}") as caught:
         dicom.read_labels(folder)
+    assert "SEG" not in caught.value.remedy and "NIfTI" in caught.value.remedy
     even = stack(
         tmp_path / "even", heights(0, 2, 4), lambda points: np.full(points.shape[:-1], 8 * STEP), RescaleSlope="1"
     )
