@@ -25,6 +25,8 @@ FREE = {True: 64 << 20, False: 1 << 20}
 BLOCK = 1 << 20
 MOST = 10_000
 # Members of a bundle: a system of fifty networks with all that there can be has a few hundred.
+LISTED = 512
+# Bytes that the list of an archive may take for each of so many: 46, the name and a little more.
 PACKED = (".zip", ".hilum")
 
 
@@ -34,8 +36,11 @@ def admitted(path: Path) -> zipfile.ZipFile:
     Refused (HIL-M05): very many members, and one that is encrypted, a link, packed itself, or lies outside by its name.
     Nothing here unpacks them; whoever made such a bundle hoped for somebody who does.
     """
+    if words := crowded(path):
+        raise HilumError("HIL-M05", f"{path.name}: {words}", "Do not use it, and ask its maker for another")
     archive = zipfile.ZipFile(path)
     members = archive.infolist()
+    # the end of the file need not tell the truth
     faults = [f"it holds {len(members)} members, more than {MOST}"] if len(members) > MOST else []
     faults = faults or [words for words in map(_fault, members) if words]
     if not faults and sum(member.compress_size for member in members) > path.stat().st_size:
@@ -45,6 +50,22 @@ def admitted(path: Path) -> zipfile.ZipFile:
         archive.close()
         raise HilumError("HIL-M05", f"{path.name}: {faults[0]}", "Do not use it, and ask its maker for another")
     return archive
+
+
+def crowded(path: Path) -> str:
+    """Why a zip file is not to be opened, by the record at its end; "" where nothing speaks against it, or it is none.
+
+    zipfile makes an object of every member that its list holds, before anybody can ask how many there are.
+    """
+    with open(path, "rb") as stream:
+        # what zipfile itself goes by: a reader of our own might take another record for the last one
+        end: list[Any] | None = zipfile._EndRecData(stream)  # type: ignore[attr-defined]
+    if end is None:
+        return ""
+    members, size = int(end[zipfile._ECD_ENTRIES_TOTAL]), int(end[zipfile._ECD_SIZE])  # type: ignore[attr-defined]
+    if members > MOST:
+        return f"it holds {members} members, more than {MOST}"
+    return f"the list of its members takes {size} bytes" if size > MOST * LISTED else ""
 
 
 def _fault(member: zipfile.ZipInfo) -> str:

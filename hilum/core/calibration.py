@@ -6,6 +6,10 @@ from pydantic import Field
 
 from hilum.core.plan import Strict
 
+DOUBT = 2
+# How the doubt of masks is told: 1 of voxels drawn alike from all that lie near the mask as the network gave it, 2 of
+# voxels drawn by kind, near the mask as it is delivered (`infer.near`, `trust.doubt`).
+
 
 class Scaling(Strict):
     """Probabilities p become softmax(scale * log(p) + bias). One scale (1 / temperature), or one for every class."""
@@ -118,7 +122,7 @@ class Calibration(Strict):
     say what they are. foreseen: what the quality of a reconstruction is foretold from.
     measured: intervals by what is measured ("volume NAME", or the headline metric, which only the truth would show).
     single: classes of masks of which only the largest piece is kept. runtime: by which the answers were computed.
-    notes: how it was learned, and what could not be, in words.
+    doubt: how that of masks was told, see DOUBT. notes: how it was learned, and what could not be, in words.
     """
 
     format: Literal[1] = 1
@@ -139,4 +143,6 @@ class Calibration(Strict):
     single: list[str] = Field(default_factory=list)
     # in files of before this was kept it is missing: the run's ledger knows it then
     runtime: str = "torch"
+    # 1 in files of before this was kept
+    doubt: int = Field(default=1, ge=1)
     notes: list[str] = Field(default_factory=list)

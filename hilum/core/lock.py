@@ -1,6 +1,7 @@
 """A lock on a folder: one process writes there. The system frees it when the process ends, however it ends."""
 
 import contextlib
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -9,11 +10,16 @@ from pathlib import Path
 from hilum.core.errors import HilumError
 
 NAME = ".lock"
+UNABLE = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP)
+# What a disk in a network says that can not lock files, such as Lustre without flock or NFS without its daemon.
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, or refuse (HIL-T12) while another process holds it. A lock left by a kill is free."""
+    """Hold the folder's lock, or refuse (HIL-T12) while another process holds it. A lock left by a kill is free.
+
+    Refused too (HIL-CORE-04): a disk that can not lock files, where two processes could not be told apart.
+    """
     path = Path(folder) / NAME
     handle = _taken(path)
     try:
@@ -50,6 +56,15 @@ def _taken(path: Path) -> int:
             raise HilumError(
                 "HIL-T12", f"Another process (number {owner}) works in {path.parent}",
                 "Wait for it, stop it, or choose another --out",
+            ) from error  # fmt: skip
+        except OSError as error:
+            os.close(handle)
+            if error.errno not in UNABLE:
+                raise
+            path.unlink(missing_ok=True)
+            raise HilumError(
+                "HIL-CORE-04", f"The disk of {path.parent} can not lock files ({error.strerror})",
+                "Give a folder on another disk, such as one of this machine, or have that one mounted with flock",
             ) from error  # fmt: skip
         try:
             with contextlib.suppress(FileNotFoundError):

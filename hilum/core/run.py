@@ -1,5 +1,6 @@
 """A run folder or a bundle, opened alike: plan, weights, split, fingerprint, hashes and the append-only ledger."""
 
+import contextlib
 import csv
 import hashlib
 import io
@@ -12,8 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from hilum.core import _members
-from hilum.core.atomic import UNFINISHED, json_text, sha256, write_all, write_text
+from hilum.core import _members, _signed
+from hilum.core.atomic import UNFINISHED, _sync, json_text, sha256, write_all, write_text
 from hilum.core.calibration import Calibration
 from hilum.core.errors import HilumError
 from hilum.core.lock import waiting
@@ -41,7 +42,7 @@ HELD = re.compile(r"(weights|graphs)/|parts/[^/]+/manifest\.json\Z")
 # The same; of a system the manifests of its networks, so that it answers for all their files.
 FORMAT = 1
 # Newest form of a plan and a card that is read here.
-UNLISTED = ("manifest.json", "signature.json")
+UNLISTED = ("manifest.json", _signed.NAME)
 # What the manifest of a bundle can not list: itself, and the signature over it.
 
 
@@ -52,6 +53,7 @@ class Run:
         self.path, self._within = Path(path), within
         self._zip: zipfile.ZipFile | None = None
         self._whole: Run | None = None
+        self._measured: tuple[tuple[int, ...], dict[str, str]] | None = None
         if not self.path.exists():
             raise HilumError("HIL-RUN-01", f"There is no run or bundle at {path}", "Check the path")
         if self.path.is_file():
@@ -179,10 +181,14 @@ class Run:
         from safetensors import SafetensorError
         from safetensors.numpy import load
 
+        content = self.read(name)
         try:
-            return load(self.read(name))
+            found: dict[str, Any] = load(content)
         except (SafetensorError, KeyError) as error:
             raise HilumError("HIL-M05", f"{name} in {self.path} is damaged ({error})", "Copy it again") from error
+        if twice := _members.twice(content):
+            raise HilumError("HIL-M05", f"{name} in {self.path} holds {twice[0]!r} twice", "Use the original files")
+        return found
 
     @property
     def calibration(self) -> Calibration | None:
@@ -196,10 +202,18 @@ class Run:
         return list(csv.DictReader(io.StringIO(self.read("split.csv").decode("utf-8"))))
 
     def hashes(self) -> dict[str, str]:
-        """SHA-256 of every hashed file, measured now; in a bundle that is every file but UNLISTED."""
+        """SHA-256 of every hashed file, measured now; in a bundle that is every file but UNLISTED.
+
+        Of a bundle it is measured once, and again where the file has changed since.
+        """
         if self._zip is not None:
-            wanted = sorted({n for n in self.names() if n not in UNLISTED})
-            return {n: _members.digest(self._zip, self._within + n, self.path) for n in wanted}
+            about = self.path.stat()
+            state = (about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
+            if self._measured is None or self._measured[0] != state:
+                wanted = sorted({n for n in self.names() if n not in UNLISTED})
+                found = {n: _members.digest(self._zip, self._within + n, self.path) for n in wanted}
+                self._measured = state, found
+            return dict(self._measured[1])
         wanted = sorted(n for n in self.names() if n in HASHED or HELD.match(n))
         return {name: sha256(self.path / name) for name in wanted}
 
@@ -214,11 +228,16 @@ class Run:
         return sorted(twice | {n for n in manifest.keys() | seen.keys() if manifest.get(n) != seen.get(n)})
 
     def check_hashes(self) -> None:
-        """Refuse when any file differs from manifest.json (HIL-M05), or when a newer Hilum wrote it (HIL-M09)."""
+        """Refuse when any file differs from manifest.json (HIL-M05), or when a newer Hilum wrote it (HIL-M09).
+
+        So is a bundle that was changed after it was signed (HIL-M05), where the package that tells it is installed.
+        """
         self.check_form()
         wrong = self.differing()
         if wrong:
             raise HilumError("HIL-M05", f"{self.path} differs from its manifest in {', '.join(wrong)}", "Copy it again")
+        if self.is_bundle and self.has(_signed.NAME):
+            _signed.check(self.read(_signed.NAME), self.read("manifest.json"), self.path)
 
     def check_form(self) -> None:
         """Refuse a plan or a card of another form than are known here, which this Hilum would misread (HIL-M09)."""
@@ -320,7 +339,12 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 def new_folder(path: Path) -> Path:
     """A folder to write into: made when missing; refused when it holds something (HIL-CORE-03)."""
     path = free_folder(path)
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        # what lies in it is lost with its name, should the power go; some let folders be made where none can be listed
+        with contextlib.suppress(PermissionError):
+            _sync(folder.parent)
     return path
 
 

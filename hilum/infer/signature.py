@@ -7,7 +7,6 @@ revoked is trusted for nothing any more, whenever it signed.
 """
 
 import base64
-import binascii
 import contextlib
 import errno
 import json
@@ -21,30 +20,16 @@ from typing import Any
 import yaml
 from pydantic import Field, field_validator
 
+from hilum.core import _signed
+from hilum.core._signed import SEAL, fits, library, parsed, raw
 from hilum.core.atomic import UNFINISHED, write_text
 from hilum.core.errors import HilumError
-from hilum.core.extras import install
 from hilum.core.plan import Strict, checked
 
-NAME = "signature.json"
-SEAL = b"Hilum bundle manifest, signature 1\n"
-# Goes before what is signed, so that a signature made for another purpose fits nothing here.
+NAME = _signed.NAME
 KEYS = (".yaml", ".yml", ".json")
-LENGTHS = {"key": 32, "signature": 64}
-# Bytes of an Ed25519 public key and of a signature.
 LINKLESS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 # What file systems without hard links say when one is asked for: FAT, exFAT, some network drives.
-
-
-def _bytes(text: str, what: str) -> bytes:
-    """The bytes of a base64 text; ValueError where there are not as many as a key or a signature has."""
-    try:
-        found = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise ValueError("it is not base64") from error
-    if len(found) != LENGTHS[what]:
-        raise ValueError(f"an Ed25519 {what} has {LENGTHS[what]} bytes, not {len(found)}")
-    return found
 
 
 class Key(Strict):
@@ -58,7 +43,7 @@ class Key(Strict):
     @field_validator("key")
     @classmethod
     def _thirty_two_bytes(cls, value: str) -> str:
-        _bytes(value, "key")
+        raw(value, "key")
         return value
 
 
@@ -68,32 +53,17 @@ class Keys(Strict):
     keys: list[Key]
 
 
-class Signature(Strict):
-    """signature.json of a bundle; key and signature are base64."""
-
-    format: int = Field(ge=1, le=1)
-    algorithm: str = Field(pattern="^ed25519$")
-    key: str
-    signature: str
-
-    @field_validator("key", "signature")
-    @classmethod
-    def _whole(cls, value: str, info: Any) -> str:
-        _bytes(value, info.field_name)
-        return value
-
-
 def make_pair(name: str, folder: Path, expires: date | None = None) -> tuple[Path, Path]:
     """Write a new private key (NAME.key, readable by its owner only) and public key (NAME.yaml); both paths.
 
     Nothing is overwritten (HIL-CORE-03).
     """
-    from_library = _library()
+    ed25519 = library()
     private_path, public_path = folder / f"{name}.key", folder / f"{name}.yaml"
     for path in (private_path, public_path):
         if path.exists():
             raise HilumError("HIL-CORE-03", f"{path} exists, and a key is never overwritten", "Choose another name")
-    private = from_library.Ed25519PrivateKey.generate()
+    private = ed25519.Ed25519PrivateKey.generate()
     folder.mkdir(parents=True, exist_ok=True)
     _write_private(private_path, _pem(private))
     line: dict[str, Any] = {"name": name, "key": base64.b64encode(private.public_key().public_bytes_raw()).decode()}
@@ -156,7 +126,7 @@ def sign(manifest: bytes, keyfile: Path) -> bytes:
 
 def _private(path: Path) -> Any:
     """The private key of a PEM file; anything else is refused (HIL-INFER-33)."""
-    library = _library()
+    ed25519 = library()
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -168,7 +138,7 @@ def _private(path: Path) -> Any:
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         seen = f"{path} is not a private key in PEM without a password"
         raise HilumError("HIL-INFER-33", seen, remedy) from error
-    if not isinstance(found, library.Ed25519PrivateKey):
+    if not isinstance(found, ed25519.Ed25519PrivateKey):
         raise HilumError("HIL-INFER-33", f"{path} is a private key of another kind than Ed25519", remedy)
     return found
 
@@ -207,35 +177,24 @@ def check(signature: bytes | None, manifest: bytes, keys: Sequence[Key], path: P
             "HIL-M05", f"{path} is not signed, and a signature was asked for",
             "Ask its maker for a signed one (hilum bundle --sign), or verify it without --key",
         )  # fmt: skip
-    found = _parsed(signature, path)
+    found = parsed(signature, path)
     # as bytes: one key can be written as several base64 texts
-    wanted = _bytes(found.key, "key")
-    own = [key for key in keys if _bytes(key.key, "key") == wanted]
+    wanted = raw(found.key, "key")
+    own = [key for key in keys if raw(key.key, "key") == wanted]
     if not own:
         raise HilumError(
             "HIL-M05", f"{path} is signed with the key {found.key}, which is none of the {len(keys)} trusted ones",
             "Do not use it, unless its maker confirms that key by a way you trust",
         )  # fmt: skip
-    _library()
+    library()
     # in a folder one file may know the key still as good and another one as revoked: the bad news counts
     for key in own:
         _still_trusted(key, path, today)
-    if not _fits(found, manifest):
+    if not fits(found, manifest):
         raise HilumError(
             "HIL-M05", f"The signature of {path} by {own[0].name!r} does not fit its manifest", "Do not use it"
         )
     return own[0].name
-
-
-def _parsed(signature: bytes, path: Path) -> Signature:
-    try:
-        data = json.loads(signature)
-        if not isinstance(data, dict):
-            raise ValueError("it is no object")
-        return checked(Signature, data, NAME)
-    except (ValueError, RecursionError, HilumError) as error:
-        seen = error.seen if isinstance(error, HilumError) else f"{NAME} is not JSON"
-        raise HilumError("HIL-M05", f"The signature of {path} can not be read: {seen}", "Copy it again") from error
 
 
 def _still_trusted(key: Key, path: Path, today: date) -> None:
@@ -249,25 +208,3 @@ def _still_trusted(key: Key, path: Path, today: date) -> None:
             "HIL-M05", f"{path} is signed by {key.name!r} with a key that expired on {key.expires}",
             "Ask its maker for one that is signed with the new key",
         )  # fmt: skip
-
-
-def _fits(found: Signature, manifest: bytes) -> bool:
-    from cryptography.exceptions import InvalidSignature
-
-    public = _library().Ed25519PublicKey.from_public_bytes(_bytes(found.key, "key"))
-    try:
-        public.verify(_bytes(found.signature, "signature"), SEAL + manifest)
-    except InvalidSignature:
-        return False
-    return True
-
-
-def _library() -> Any:
-    """The Ed25519 part of `cryptography`; that it is missing is one sentence (HIL-INFER-31)."""
-    try:
-        from cryptography.hazmat.primitives.asymmetric import ed25519
-    except ImportError as error:
-        raise HilumError(
-            "HIL-INFER-31", "Signatures need the package cryptography, which is not installed", install("sign")
-        ) from error
-    return ed25519

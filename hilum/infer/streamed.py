@@ -125,7 +125,7 @@ def found(
         # let go before the next planes are made
         del values, flat
     reach.check(image)
-    return Found(labels, _near(keeper, likeliest, head, count), pictures)
+    return Found(labels, _near(keeper, likeliest, head, count, shape), pictures)
 
 
 def at_a_time(plane: tuple[int, ...]) -> int:
@@ -176,15 +176,18 @@ class _Reach:
             check_varies(*self._ends, image)
 
 
-def _near(keeper: Collector, likeliest: _Likeliest, head: Head | None, count: int) -> Near:
+def _near(keeper: Collector, likeliest: _Likeliest, head: Head | None, count: int, shape: tuple[int, ...]) -> Near:
+    """shape: of the image, in which what was kept has its places."""
     import torch
 
     kept = keeper.end()
     if kept is None:
-        return Near(likeliest.scores[None].astype(np.float32), True)
-    values = torch.from_numpy(np.ascontiguousarray(kept[0].T))
+        nowhere = np.zeros((0, len(shape)), dtype=np.intp)
+        return Near(likeliest.scores[None].astype(np.float32), True, np.zeros(1, dtype=np.intp), np.ones(1), nowhere)
+    values = torch.from_numpy(np.ascontiguousarray(kept.values.T))
     scores = (values if head is None else head(values))[:count]
-    return Near(scores.numpy().T.astype(np.float32), False)
+    places = np.stack(np.unravel_index(kept.flat, shape), axis=1)
+    return Near(scores.numpy().T.astype(np.float32), False, kept.labels, kept.weights, places)
 
 
 def check_varies(low: "Tensor", high: "Tensor", image: Array) -> None:

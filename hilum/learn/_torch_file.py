@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hilum.core import _members
 from hilum.core.errors import HilumError
 
 STORAGES = {
@@ -61,6 +62,8 @@ def read(path: Path) -> Any:
     PyTorch 1.6 (HIL-LEARN-21).
     """
     try:
+        if words := _members.crowded(path):
+            raise ValueError(words)
         with zipfile.ZipFile(path) as archive:
             return _tree(path, archive)
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, *_WRONG) as error:

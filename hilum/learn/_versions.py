@@ -1,11 +1,12 @@
 """What a state was made by (plan, parts, versions, code), and how that differs from what would go on with it (T04)."""
 
+import contextlib
 import functools
 import hashlib
 import json
 import platform
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from hilum.core.image import Case
 from hilum.core.plan import Plan
 
 PACKAGES = ("hilum", "torch", "numpy", "scipy")
+LATER = ("lightning-fabric", "scikit-image", "monai")
+# Named by states since; MONAI comes with an extra, and is named where it is installed.
 
 
 @functools.cache
@@ -25,6 +28,9 @@ def here() -> dict[str, str]:
     for path in sorted(root.rglob("*.py")):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     found = {name: version(name) for name in PACKAGES}
+    for name in LATER:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
     return found | {"python": platform.python_version(), "code": digest.hexdigest()[:12]}
 
 
@@ -67,7 +73,7 @@ def check(made: dict[str, Any] | None, plan: Plan, devices: int, accepted: bool,
             "HIL-T04", f"plan.json is not the plan that the saved state was made with: {'; '.join(words)}",
             "Put it back, or train anew into another folder",
         )  # fmt: skip
-    words = differences(made["versions"], here() | {"devices": str(devices)})
+    words = differences(*_both(made["versions"], here() | {"devices": str(devices)}))
     if device is not None and "device" in made:
         words += differences(made["device"], device, "device")
     if words and not accepted:
@@ -75,6 +81,13 @@ def check(made: dict[str, Any] | None, plan: Plan, devices: int, accepted: bool,
             "HIL-T04", f"The saved state was made otherwise: {'; '.join(words)}",
             "Go back to that, or accept that the result is not the uninterrupted one: --accept T04",
         )  # fmt: skip
+
+
+def _both(old: dict[str, str], new: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """The versions without those of LATER that one side does not name: what was absent computed nothing."""
+    lacking = {name for name in LATER if name not in old or name not in new}
+    before, now = ({name: v for name, v in side.items() if name not in lacking} for side in (old, new))
+    return before, now
 
 
 def _today(plan: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hilum.core import catalogue
+from hilum.core import _members, catalogue
 from hilum.core.atomic import sha256
 from hilum.core.errors import HilumError
 from hilum.core.run import Run
@@ -135,6 +135,8 @@ def is_run(path: Path) -> bool:
         return True
     if not zipfile.is_zipfile(path):
         return False
+    if words := _members.crowded(path):
+        raise HilumError("HIL-M04", f"{path}: {words}", "Save it anew, or use another file")
     try:
         with zipfile.ZipFile(path) as archive:
             return "plan.json" in archive.namelist()
@@ -166,9 +168,15 @@ def _safetensors(path: Path) -> "dict[str, Tensor]":
     from safetensors.torch import load_file
 
     try:
-        return load_file(path)
+        found = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise HilumError("HIL-M04", f"{path} is damaged ({error})", "Copy it again") from error
+    with open(path, "rb") as stream:
+        length = stream.read(8)
+        header = stream.read(int.from_bytes(length, "little"))
+    if twice := _members.twice(length + header):
+        raise HilumError("HIL-M04", f"{path} holds the weight {twice[0]!r} twice", "Take the original file")
+    return found
 
 
 def _of_numpy(path: Path) -> bool:

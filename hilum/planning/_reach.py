@@ -29,16 +29,21 @@ def ends(channel: Array) -> list[float]:
 
 
 def content(array: Array) -> float:
-    """Share of an image (C, *space) in the smallest box of all that is not 0 in some channel; 1 where all is 0."""
+    """Share of an image (C, *space) in the smallest box of all numbers other than 0 in some channel; 1 without any."""
     share = 1.0
     for axis in range(1, array.ndim):
         planes = np.moveaxis(array, axis, 0)
-        before = next((n for n, plane in enumerate(planes) if plane.any()), None)
+        before = next((n for n, plane in enumerate(planes) if _holds(plane)), None)
         if before is None:
             return 1.0
-        behind = next(n for n, plane in enumerate(planes[::-1]) if plane.any())
+        behind = next(n for n, plane in enumerate(planes[::-1]) if _holds(plane))
         share *= (len(planes) - before - behind) / len(planes)
     return round(share, 6)
+
+
+def _holds(plane: Array) -> bool:
+    """Whether there is a number other than 0; where a value is none, nothing was stored (`prepare.intensity`)."""
+    return bool((np.isfinite(plane) & (plane != 0)).any())
 
 
 def usual_content(rows: Rows) -> float:

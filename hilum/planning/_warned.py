@@ -1,15 +1,17 @@
-"""What training is warned of: values that are no numbers or of another range, classes that a part lacks, too small a
-training part.
+"""What training is warned of: what readers say, values that are no numbers or of another range, classes that a part
+lacks, too small a training part.
 """
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hilum.core.errors import HilumError
-from hilum.core.image import Case, Image
+from hilum.core.image import Case, Image, Measurement
 from hilum.data.dataset import Dataset
 from hilum.data.splits import ENOUGH, PARTS
 
@@ -20,6 +22,10 @@ FAR = 20
 SHIFTED = 500
 # Hounsfield units by which an image may be less dark than most, if nothing in it is below 0: without fat, air and table
 # it was stored before slope and intercept.
+SAID = 160
+# Letters of a reader's sentence that are kept.
+NAMING = re.compile(r"[/\\]|\w\.\w*[A-Za-z]|(\d+\.){3}|\d{6}")
+# How a sentence looks that names a path, a file, a UID, a date or a number of a patient.
 
 
 def no_numbers(case: Case, image: Image) -> int:
@@ -47,6 +53,42 @@ def of_numbers(odd: Mapping[str, int]) -> list[str]:
     if not found:
         return []
     return [f"HIL-N09: NaN or infinite voxels, where networks see the least value of the image: {_listed(found)}"]
+
+
+def by_reader(*items: Image | Measurement | None) -> dict[str, dict[str, str]]:
+    """{"warnings": {code: sentence}} of what the readers of an image and its label warned of; {} where of nothing.
+
+    Of each code the first one, cut after SAID letters; "" in place of one that names a file or a long
+    number, which may tell the patient. Not HIL-N09, of which `of_numbers` speaks.
+    """
+    found: dict[str, str] = {}
+    for item in items:
+        if item is None:
+            continue
+        files = [Path(str(file)).name for file in (item.meta.get("path", ""), *(item.meta.get("files") or ()))]
+        for words in item.warnings:
+            code, _, said = words.partition(": ")
+            if not code.startswith("HIL-") or code == "HIL-N09":
+                continue
+            # in brackets stand particulars, the names of files among them
+            said = re.sub(r" \([^()]*\)", "", said)
+            # a name of three letters, such as 107, is nobody's, and stands in many sentences by chance
+            named = NAMING.search(said) or any(len(file) > 3 and file in said for file in files)
+            found.setdefault(code, "" if named else said[:SAID])
+    return {"warnings": found} if found else {}
+
+
+def of_reading(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A sentence for each code of which readers warned in any case. rows: of the fingerprint."""
+    names, first = defaultdict[str, list[str]](list), dict[str, str]()
+    for row in rows:
+        for code, said in row.get("warnings", {}).items():
+            names[code].append(row["id"])
+            first[code] = first.get(code) or (said and f"first: {said}")
+    return [
+        f"{code}: the reader warns of {_listed(own)}; {first[code] or '`hilum inspect` says why'}"
+        for code, own in sorted(names.items())
+    ]
 
 
 def of_ranges(

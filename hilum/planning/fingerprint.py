@@ -26,7 +26,10 @@ SAMPLES = 10_000
 # Intensities kept per case and channel; their percentiles stand for the data set's.
 MOST = 40_000_000
 # Intensities kept in all, 160 MB: of many thousand cases fewer of each.
-UNHASHED = ("truth", "low", "files", "values", "coils", "operator", "even", "segments", "range", "vague", "content")
+UNHASHED = (
+    *("truth", "low", "files", "values", "coils", "operator", "even", "segments", "range", "vague", "content"),
+    "warnings",
+)
 # Of a case's row: came after the first runs, which would not know their data any more. See `_truth` of the first.
 OUTSIDE = 0.5
 # Pixels by which a box may stick out of its image: corners are rounded.
@@ -38,8 +41,9 @@ def fingerprint(
     """Structure of every case; intensities and how images lie of the training part only: nothing of the test part.
 
     "anatomy": an average of the training images (see `prepare.anatomy`), or None; "warnings": sentences about images
-    with values that are no numbers, or of another range; "hounsfield": for each channel whether it looks like CT;
-    "range": its least and most value, labelled or not; "content": see `_reach`. None counts for the hash.
+    with values that are no numbers or of another range, and about what readers warned of; "hounsfield": for each
+    channel whether it looks like CT; "range": its least and most value, labelled or not; "content": see `_reach`. None
+    counts for the hash.
     kept: data of a run that is there: what is refused of new data alone is warned of.
     """
     rows, samples, odd = [], [], {}
@@ -65,7 +69,8 @@ def fingerprint(
     facts = summary(rows, samples, dataset)
     facts |= _of_training(facts, learned, samples, blocks)
     strange = _warned.of_ranges(learned, _intensity.normalisation(facts), facts["channels"])
-    return facts | {"warnings": _warned.of_numbers(odd) + strange + ([f"HIL-N15: {mixed}"] if mixed else [])}
+    told = _warned.of_numbers(odd) + _warned.of_reading(rows) + strange
+    return facts | {"warnings": told + ([f"HIL-N15: {mixed}"] if mixed else [])}
 
 
 def _of_training(
@@ -97,7 +102,7 @@ def case_facts(case: Case) -> tuple[dict[str, Any], Array | None, Array | None, 
     row: dict[str, Any] = {"id": case.id, "class": case.klass, "labels": None, "boxes": None, "hash": _hash(item)}
     row |= {"even": True} if _even(item) else {}
     if isinstance(item, Measurement):
-        return row | _raw(case, item), None, None, 0
+        return row | _raw(case, item) | _warned.by_reader(item), None, None, 0
     odd = _warned.no_numbers(case, item)
     image: Image = to_ras(item)
     facts = {"shape": list(image.shape), "spacing": [round(s, 6) for s in image.spacing], "channels": len(image.array)}
@@ -107,6 +112,7 @@ def case_facts(case: Case) -> tuple[dict[str, Any], Array | None, Array | None, 
     row |= {"vague": True} if modality.vague(item) else {}
     inside = np.ones(image.shape, dtype=bool)
     label = to_ras(_labels.stored(case)) if "label" in case.items else None
+    row |= _warned.by_reader(image, label)
     if label is not None:
         values, counts = np.unique(label.array, return_counts=True)
         row["labels"] = {int(v): int(n) for v, n in zip(values, counts, strict=True)}

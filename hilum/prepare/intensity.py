@@ -8,6 +8,8 @@ from hilum.core.plan import Normalisation
 
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 # Weights of red, green, blue in brightness (ITU-R BT.601).
+MASKED = ("zscore_box", "zscore_nonzero")
+# Schemes that take 0 for what was not stored; of a value that is no number nothing was stored either.
 
 
 def match_channels(array: Array, channels: int, image: Image) -> Array:
@@ -31,21 +33,23 @@ def match_channels(array: Array, channels: int, image: Image) -> Array:
 
 
 def normalise(array: Array, how: list[Normalisation]) -> Array:
-    """(C, *space) raw to float32 as planned, channel by channel; NaN and infinity become the channel's minimum.
+    """(C, *space) raw to float32 as planned, channel by channel.
+
+    NaN and infinity become the channel's minimum, but 0 in zscore_box and zscore_nonzero: nothing was stored there.
 
     zscore: (x - mean) / std of this image. zscore_box: mean and std of the box that holds everything that is not 0 in
     some channel. zscore_nonzero: of those voxels alone (in volumes with what they enclose); the others stay as they
     are. ct: clip to low..high, then the data set's mean and std. scale: low..high to 0..1, clipped. none: as it is.
     """
     out = np.empty(array.shape, dtype=np.float32)
-    inside = _inside(array) if any(rule.scheme in ("zscore_box", "zscore_nonzero") for rule in how) else None
+    inside = _inside(array) if any(rule.scheme in MASKED for rule in how) else None
     for channel, (values, rule) in enumerate(zip(array, how, strict=True)):
         x = values.astype(np.float32)
         finite = np.isfinite(x)
         if not finite.all():
             if not finite.any():
                 raise HilumError("HIL-N09", "The image has no finite value", "Leave this case out or mend it")
-            x = np.where(finite, x, x[finite].min())
+            x = np.where(finite, x, 0 if rule.scheme in MASKED else x[finite].min())
         if rule.scheme == "zscore":
             x = _scored(x, x)
         elif rule.scheme == "zscore_box" and inside is not None:
@@ -68,8 +72,11 @@ def _scored(x: Array, part: Array) -> Array:
 
 
 def _inside(array: Array) -> Array:
-    """(*space) True where any channel is not 0, in volumes with what that encloses; everywhere in an empty image."""
-    found: Array = (array != 0).any(axis=0)
+    """(*space) True where any channel holds a number other than 0, in volumes with what that encloses.
+
+    Everywhere in an image without any.
+    """
+    found: Array = ((array != 0) & np.isfinite(array)).any(axis=0)
     if not found.any():
         return np.ones_like(found)
     if found.ndim == 2:

@@ -83,7 +83,8 @@ def check_size(shape: tuple[int, ...]) -> None:
 def onto(
     image: Image, target: Grid, *, labels: bool = False, called: str = "The image", progress: Progress = quiet
 ) -> tuple[Image, dict[str, Any]]:
-    """The image (C, *space) on `target`, and the record: method, outside (share of new voxels), step_ratio.
+    """The image (C, *space) on `target`, and the record: method, outside (share of new voxels), step_ratio
+    (source voxels between neighbours along each new axis).
 
     Images: linear, float32 (float64 where the source needs it). labels: for each value linearly, then the strongest
     wins; values and type stay. Where the grids differ by whole voxels and turned axes only, everything is copied
@@ -99,7 +100,8 @@ def onto(
     exact = _whole_steps(to_source, target.shape)
     kind, fill = _kind_and_fill(image.array, labels, exact is not None)
     out = np.full((len(image.array), *target.shape), fill, dtype=kind)
-    ratio = [round(float(r), 4) for r in np.abs(to_source[:3, :3]).max(axis=1)]
+    # a step of an oblique grid is shared by several axes of the source: its length counts, not its parts
+    ratio = [round(float(r), 4) for r in np.linalg.norm(to_source[:3, :3], axis=0)]
     # a block of coarse steps needs a larger part of the source
     inside, blocks = 0, list(_blocks(target.shape, max(4, int(BLOCK / max(1.0, *ratio)))))
     for number, block in enumerate(blocks):

@@ -21,6 +21,8 @@ CENTRE, FEW = 24, 8
 # Rows and columns that coil maps rest on at most; with less columns a case is remarked on.
 FAINT = 1e-3
 # Of the strongest root sum of squares of coil maps: below there is air, and nothing to be divided by.
+RINGING = 1e-3
+# Of an image's greatest value: what a magnitude that was resampled may lie below 0, and is brought to 0.
 
 
 def estimate_maps(kspace: Array, mask: Array | None = None, centre: int = CENTRE) -> Array:
@@ -125,13 +127,12 @@ def _estimated(kspace: Array, mask: Array | None, case: Case) -> tuple[Array, tu
     return estimate_maps(kspace, mask), words
 
 
-def simulated(image: Image, phase: float, noise: float, rng: np.random.Generator) -> Prepared:
+def simulated(image: Image, case: Case, phase: float, noise: float, rng: np.random.Generator) -> Prepared:
     """A magnitude image (1 or 3, H, W) becomes one-coil k-space with smooth phase and noise, from `rng`.
 
-    Where it is no number it has its least value: see `intensity.normalise`.
+    Where it is no number it has its least value: see `intensity.normalise`. Refused: values below 0 (HIL-N10).
     """
-    as_is = [Normalisation(scheme="none")]
-    magnitude, size = intensity.normalise(intensity.match_channels(image.array, 1, image), as_is)[0], image.shape
+    magnitude, size = _magnitude(image, case), image.shape
     magnitude = magnitude / max(float(magnitude.max()), 1e-6)
     truth = magnitude * np.exp(1j * smooth_phase((size[0], size[1]), rng, phase))
     kspace = add_complex(to_kspace(truth), noise, rng)
@@ -144,6 +145,19 @@ def simulated(image: Image, phase: float, noise: float, rng: np.random.Generator
         "seed": int(rng.integers(2**31)),
         "warnings": (*image.warnings, f"{SIMULATED}: its phase and noise are not real"),
     }
+
+
+def _magnitude(image: Image, case: Case) -> Array:
+    """(H, W) float32, 0 and more: a sign would be lost in the magnitude of what is reconstructed, and judged wrong."""
+    as_is = [Normalisation(scheme="none")]
+    found: Array = intensity.normalise(intensity.match_channels(image.array, 1, image), as_is)[0]
+    low, high = float(found.min()), float(found.max())
+    if low < -RINGING * max(high, 0.0):
+        raise HilumError(
+            "HIL-N10", f"Case {case.id} has values from {low:g} to {high:g}, and a magnitude image has none below 0",
+            "Give the image as it was before its intensities were normalised, or k-space",
+        )  # fmt: skip
+    return np.maximum(found, 0)
 
 
 def batch(rows: Sequence[tuple[Array, Array, Array, bool]], masks: Sequence[Array]) -> dict[str, Any]:

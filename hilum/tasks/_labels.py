@@ -52,7 +52,7 @@ def to_channels(values: Array, plan: Plan) -> Array:
     """Stored label values to 0 (background), 1..n (position in plan.classes) and IGNORE; int16, same shape.
 
     Values that are none of these are refused (N15): a silent background would teach the wrong thing. What the other
-    networks of a system find (`data.others`) is background to this one.
+    networks of a system find, or other data name besides (`data.others`), is background to this one.
     """
     rules = plan.data.get("labels") or {c.name: c.value for c in plan.classes}
     out = np.zeros(values.shape, dtype=np.int16)
@@ -133,8 +133,8 @@ def read_as(settings: Settings, plan: Plan, boxes: bool = False) -> dict[str, An
 
     Classes go by name: other data may number them otherwise, and what they `ignore` is theirs. Values stay as the plan
     has them where no class is named, where the names on either side were made up, and where any value may be the class.
-    A class that is not named there has no value: `unnamed`. boxes: whether the data list boxes, which name their
-    classes themselves.
+    A class that is not named there has no value: `unnamed`. Values of named classes that the plan has none of are
+    `data.others`. boxes: whether the data list boxes, which name their classes themselves.
     Refused (HIL-T10): names of which the plan has none.
     """
     own: dict[str, Any] = {} if settings.ignore is None else {"data.ignore": settings.ignore}
@@ -157,7 +157,46 @@ def read_as(settings: Settings, plan: Plan, boxes: bool = False) -> dict[str, An
             "HIL-T10", f"The labels of these data are of {listed(list(named))}, the model finds {listed(known)}",
             "Name the classes as the model does, under `classes` or `labels` in a dataset.yaml",
         )  # fmt: skip
-    return {"data.labels": {name: named.get(name, []) for name in known}, "data.ignore": settings.ignore}
+    read = {"data.labels": {name: named.get(name, []) for name in known}, "data.ignore": settings.ignore}
+    further = [rule for name, rule in named.items() if name not in known and not isinstance(rule, str)]
+    others = sorted({v for rule in further for v in (rule if isinstance(rule, list) else [rule]) if v})
+    # those that the plan knows are of its own data, which may number otherwise
+    return read | ({"data.others": others} if others or plan.data.get("others") else {})
+
+
+def check_objects(cases: Sequence[Case], settings: Settings, plan: Plan) -> None:
+    """Refuse masks without numbers as truth of a model that tells objects apart (HIL-T10): all would be one object.
+
+    That is where no case holds two numbers, some mask falls into pieces, and the data do not say `instances`. plan: as
+    the labels are read, with what `read_as` changes.
+    """
+    if numbered(settings.labels):
+        return
+    several = ""
+    for case in cases:
+        try:
+            label = stored(case).array[0]
+            objects = np.where(to_channels(label, plan) > 0, label, 0)
+        except HilumError:
+            # judging the case says why
+            continue
+        if len(np.unique(objects[objects != 0])) > 1:
+            return
+        several = several or (case.id if _pieces(objects != 0) > 1 else "")
+    if several:
+        name = plan.classes[0].name
+        raise HilumError(
+            "HIL-T10", f"The model tells objects apart, and no label of these data numbers them: each holds one value, "
+            f"also that of {several!r}, which falls into pieces",
+            f"Number the objects; where every case does hold one, say `labels: {{{name}: {RULE}}}` in a dataset.yaml",
+        )  # fmt: skip
+
+
+def _pieces(mask: Array) -> int:
+    """How many connected pieces there are; voxels that touch at a corner are of one."""
+    from scipy import ndimage
+
+    return int(ndimage.label(mask, np.ones((3,) * mask.ndim))[1])
 
 
 def class_plans(fingerprint: dict[str, object]) -> list[dict[str, object]]:

@@ -86,6 +86,10 @@ class Task(ABC):
     # How many more steps a network should see than one that segments.
     varied: ClassVar[bool] = True
     # Whether what is learned from goes through the plan's augmentation.
+    spaced: ClassVar[bool] = True
+    # Whether images are brought to the plan's spacing.
+    normalised: ClassVar[bool] = True
+    # Whether intensities are normalised as the plan says.
     expected: ClassVar[tuple[str, ...]] = ()
     # How remarks begin that the task itself makes of usual cases: they say nothing odd of an image, and the gate passes
     # over them.
@@ -99,6 +103,7 @@ class Task(ABC):
     def check_trainable(self) -> None:
         """Refuse a plan that can be predicted by and not be trained by."""
         self.check_augment()
+        self.check_unused()
 
     def check_augment(self) -> None:
         """Refuse a plan to train by whose augmentation this task would leave out (HIL-PLAN-05)."""
@@ -108,6 +113,20 @@ class Task(ABC):
                 "HIL-PLAN-05", f"{self.plan.task} learns from images as they are, but plan.augment names {names}",
                 "Leave plan.augment empty",
             )  # fmt: skip
+
+    def check_unused(self) -> None:
+        """Refuse a plan to train by that was given a spacing or a normalisation which this task leaves out
+        (HIL-PLAN-05): plan and model card would state it.
+        """
+        scaled = any(rule.scheme != "none" for rule in self.plan.normalisation)
+        given = {
+            "plan.spacing": self.plan.spacing is not None and not self.spaced,
+            "plan.normalisation": scaled and not self.normalised,
+        }
+        for key, unused in given.items():
+            if unused:
+                seen = f"{key} is given, and {self.plan.task} does not use it"
+                raise HilumError("HIL-PLAN-05", seen, f"Leave {key} out")
 
     def keep_largest(self, names: Sequence[str]) -> None:
         """Of masks: classes of which only the largest piece is kept, as the run learned on its validation part."""

@@ -53,6 +53,7 @@ class Task(_task.Task):
 
     Options = Options
     CARD: ClassVar[dict[str, Any]] = CARD
+    spaced = False
     steps_beside_segment = 1.5
     # Width 32 at 224 px beat width 64 at 160 px in equal time, with more steps (benchmarks/results/training_trials.md).
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -62,6 +63,7 @@ class Task(_task.Task):
 
     Options = Options
     CARD: ClassVar[dict[str, Any]] = CARD
+    spaced = False
 
     @classmethod
     def rules(cls, fingerprint: dict[str, Any], budget: _task.Budget) -> dict[str, Any]:
@@ -291,9 +293,10 @@ class Task(_task.Task):
         return Result({"boxes": boxes}, warnings=prepared["warnings"], meta={"case": case.id})
 
     def missed(self, case: Case) -> _task.Judged:
-        """No box found, all true ones missed."""
+        """No box found, all true ones missed. No record where there are none: to find nothing would be right there."""
         none = Boxes(np.zeros((0, 4)), np.zeros(0), np.zeros(0, dtype=np.int64), {})
-        return self.judge(Result({"boxes": none}), case)
+        judged = self.judge(Result({"boxes": none}), case)
+        return judged if len(judged.record["true_boxes"]) else replace(judged, record=None)
 
     def judge(self, result: Result, case: Case) -> _task.Judged:
         """record: found and true boxes with their class values; without those found where nothing is judged."""

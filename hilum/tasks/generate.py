@@ -42,6 +42,7 @@ class Task(_task.Task):
 
     CARD: ClassVar[dict[str, Any]] = CARD
     varied = False
+    spaced = False
 
     @classmethod
     def rules(cls, fingerprint: dict[str, Any], budget: _task.Budget) -> dict[str, Any]:

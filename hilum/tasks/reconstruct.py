@@ -53,6 +53,8 @@ class Task(_task.Task):
     Options = Options
     CARD: ClassVar[dict[str, Any]] = CARD
     varied = False
+    spaced = False
+    normalised = False
     expected = (UNDERSAMPLED, _kspace.SIMULATED)
 
     @classmethod
@@ -84,7 +86,7 @@ class Task(_task.Task):
         if image.dims != 2:
             raise HilumError("HIL-N10", f"Case {case.id} is {image.dims}-D", "Give 2-D magnitude images or k-space")
         options = self.options
-        return _kspace.simulated(image, options.phase, options.noise, _task.case_rng(case, self.plan.seed))
+        return _kspace.simulated(image, case, options.phase, options.noise, _task.case_rng(case, self.plan.seed))
 
     def _mask(self, width: int, rng: np.random.Generator) -> Array:
         from hilum.physics import masks

@@ -1,6 +1,7 @@
 """Segmentation: which voxel belongs to what."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -220,9 +221,11 @@ class Task(_task.Task):
             else:
                 start = patches.random_start(shape, self.plan.patch, rng)
             record = augment.draw(self.plan.augment, rng, self.plan.dims) if part == "train" else []
+            labels: list[tuple[Array, float | None]]
             labels = [(ready["target"][None], IGNORE)] + ([(ready["depth"][None], 0.0)] if self.numbered else [])
             masked = self.masked if record else []
-            labels += [(ready["outside"], False)] if masked else []
+            # what is beyond the edge is a copy of it, as in prediction: 0 where that is 0
+            labels += [(ready["outside"], None)] if masked else []
             image, (target, *rest) = augment.cut(record, ready["image"], labels, start, self.plan.patch)
             if masked:
                 image = np.array(image)
@@ -303,10 +306,17 @@ class Task(_task.Task):
         return _task.Judged(case.id, case.group, values, record)
 
     def missed(self, case: Case) -> _task.Judged:
-        """Nothing found anywhere."""
+        """Nothing found anywhere. As counts of all images together the order turned round: background 1, foreground 0.
+
+        With one probability everywhere an image without foreground would be ranked without a fault.
+        """
         empty = np.zeros(stored(case).shape, dtype=np.uint8)
         mask = Mask(empty, {}, instances=self.numbered, probability=empty.astype(np.float32))
-        return self.judge(Result({"mask": mask}), case)
+        worst = self.judge(Result({"mask": mask}), case)
+        if worst.record is None:
+            return worst
+        background, foreground = worst.record
+        return replace(worst, record=np.stack([background[::-1], foreground]))
 
     def show(self, result: Result, case: Case) -> list[tuple[Array, str]]:
         """The slice with the most truth: image, truth and what was found."""

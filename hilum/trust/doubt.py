@@ -1,5 +1,6 @@
 """How doubtful a result is, without its truth: of a class, a mask, boxes, a registration, a picture. What is wrong."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,11 +9,14 @@ from hilum.core.calibration import Scaling
 from hilum.core.errors import HilumError
 from hilum.core.findings import Boxes, Result
 from hilum.core.image import Array, Case
-from hilum.infer.near import Near
+from hilum.infer import streamed
+from hilum.infer.near import REACH, Near
+from hilum.infer.predictor import Opinion
 from hilum.metrics._boxes import overlap
-from hilum.prepare import intensity
+from hilum.prepare import grid, intensity
 from hilum.tasks import _pairs
-from hilum.tasks._task import Judged, headline_value
+from hilum.tasks._labels import VALIDITY, valid
+from hilum.tasks._task import Judged, Task, headline_value
 from hilum.tasks.detect import SURE
 from hilum.trust import foreseen
 from hilum.trust.calibration import applied, log_softmax
@@ -38,14 +42,21 @@ ACCEPTABLE = {"segment": 0.7, "detect": 0.7, "register": 0.7, "reconstruct": 30.
 # The least that is, unless a person says otherwise: Dice, F1 of boxes, PSNR in dB. No limit of a clinic.
 DECIBELS = (1.0, 150.0)
 # A PSNR is above and at most: 0.7 is a Dice that was meant for another run.
+TOUCHING = 3
+# Squared distance, in voxels, up to which two of them touch by faces, edges or corners.
 
 
 @dataclass(frozen=True)
 class Sight:
-    """What is kept of a mask's probabilities: (n, K) of voxels near what was found, or of the likeliest one (1, K)."""
+    """What is kept of a mask's probabilities: (n, K) of voxels near what was found, or of the likeliest one (1, K).
+
+    found: (n,) the channel each was found to be. weights: (n,) how many voxels each stands for.
+    """
 
     probabilities: Array
     empty: bool
+    found: Array
+    weights: Array
 
 
 def of_class(probabilities: Array) -> float:
@@ -55,11 +66,67 @@ def of_class(probabilities: Array) -> float:
 
 def sight(near: Near) -> Sight:
     """Probabilities of the voxels that were kept near what was found, or of the likeliest one."""
-    return Sight(np.exp(log_softmax(near.logits.astype(np.float64))), near.empty)
+    return Sight(np.exp(log_softmax(near.logits.astype(np.float64))), near.empty, near.labels, near.weights)
+
+
+def of_opinion(opinion: Opinion, task: Task, case: Case) -> Sight:
+    """What is kept of a segmentation, of the mask as it is delivered."""
+    near = opinion.near or streamed.of_scores(opinion.logits[: 1 + len(task.plan.classes)])
+    placed = opinion.prepared["placed"]
+    where = valid(case, placed.image)[0] if VALIDITY in case.items else None
+    return sight(delivered(near, opinion.result["mask"].array, placed, task, where))
+
+
+def delivered(near: Near, mask: Array, placed: grid.Placed, task: Task, where: Array | None) -> Near:
+    """Without what was taken out of the mask: pieces beside the largest of a class, and what is not valid.
+
+    With them goes what lay near them alone. mask, where: (*space) on the image's own grid, values of classes or numbers
+    of objects, and bool (None: all is valid).
+    """
+    if near.empty or (where is None and not task.single):
+        return near
+    values = np.array([0, *[c.value for c in task.plan.classes]])
+    known = grid.ras_view(mask[None], placed.image)[0]
+    kept = np.ones(len(near.labels), dtype=bool)
+    if where is not None:
+        kept = np.asarray(grid.ras_view(where[None], placed.image)[0][_own(near.places, placed)] > 0)
+    for channel in (0, *task.single):
+        here = np.flatnonzero(kept & (near.labels == channel))
+        # on the image's own grid the edge of a piece may lie a little elsewhere; another piece does not touch it
+        reach, wanted = (TOUCHING, values[channel]) if channel else (REACH**2, None)
+        kept[here] = _within(known, placed, near.places[here], wanted, reach)
+    return Near(near.logits[kept], False, near.labels[kept], near.weights[kept], near.places[kept])
+
+
+def _own(places: Array, placed: grid.Placed) -> tuple[Array, ...]:
+    """Places (n, dims) of the network's grid as indices of the image's own, in RAS order."""
+    return tuple(
+        np.clip(((line + 0.5) * own / n).astype(np.intp), 0, own - 1)
+        for line, own, n in zip(places.T, placed.ras_shape, placed.shape, strict=True)
+    )
+
+
+def _within(known: Array, placed: grid.Placed, places: Array, wanted: int | None, reach: int) -> Array:
+    """(n,) whether there is `wanted` (None: anything but 0) at most so far from the places (n, dims).
+
+    known: what is where, on the image's own grid in RAS order. reach: squared, in voxels of the network's grid.
+    """
+    side, found = np.arange(-math.isqrt(reach), math.isqrt(reach) + 1), np.zeros(len(places), dtype=bool)
+    steps = np.stack(np.meshgrid(*[side] * places.shape[1], indexing="ij"), axis=-1).reshape(-1, places.shape[1])
+    far = (steps**2).sum(axis=1)
+    for step in steps[np.argsort(far, kind="stable")][: int((far <= reach).sum())]:
+        left = np.flatnonzero(~found)
+        if not len(left):
+            break
+        there = known[_own(places[left] + step, placed)]
+        found[left] = (there != 0) if wanted is None else (there == wanted)
+    return found
 
 
 def of_mask(seen: Sight, scaling: Scaling) -> float:
     """1 - the expected Dice, mean over the classes found; of an empty mask the chance of the likeliest voxel.
+
+    NaN of a mask from which all that was found was taken out.
 
     The expected Dice is a ratio of sums over voxels, so a sample of them gives it; voxels far from the mask, where a
     foreground probability is next to nothing, are left out.
@@ -68,9 +135,9 @@ def of_mask(seen: Sight, scaling: Scaling) -> float:
     if seen.empty:
         return 1.0 - float(chances[0, 0])
     # the scaling of masks is a temperature: it leaves the mask as it is
-    found = seen.probabilities.argmax(axis=1)
-    expected = [expected_dice(chances[:, k], found == k) for k in np.unique(found) if k > 0]
-    return 1.0 - float(np.mean([e for e in expected if e is not None]))
+    classes = [k for k in np.unique(seen.found) if k > 0]
+    expected = [expected_dice(chances[:, k], seen.found == k, seen.weights) for k in classes]
+    return 1.0 - float(np.mean([e for e in expected if e is not None])) if expected else float("nan")
 
 
 def of_boxes(boxes: Boxes) -> float:

@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from hilum.core.calibration import Calibration, Gate, Opinions, Sets
+from hilum.core.calibration import DOUBT, Calibration, Gate, Opinions, Sets
 from hilum.core.evenly import evenly
 from hilum.core.image import Array, Case
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
-from hilum.infer import streamed
 from hilum.infer.faults import FAULTS, fault
 from hilum.infer.predictor import Predictor
 from hilum.metrics import _names
@@ -247,7 +246,7 @@ def _look(predictor: Predictor, case: Case, seen: Seen, answers: bool) -> None:
         answer: Any = judged.record[0]
     elif predictor.plan.task == "segment":
         logits = np.asarray(opinion.logits[: 1 + len(predictor.plan.classes)], dtype=np.float32)
-        answer = doubt.sight(streamed.of_scores(opinion.logits[: 1 + len(predictor.plan.classes)]))
+        answer = doubt.of_opinion(opinion, task, case)
         voxel = voxels.sample(logits, task.prepare(case)["target"], logits=True)
         held = promises.held(task, opinion, case)
         seen.gains.append({} if getattr(task, "numbered", False) else pieces.gains(task, opinion.result["mask"], case))
@@ -272,7 +271,7 @@ def _fitted(
     task, headline = predictor.plan.task, predictor.task.metrics[0]
     usual = _usual(train.rows, notes)
     known = _outliers(train, val, notes)
-    made = Calibration(cases=len(val.groups), groups=len(set(val.groups)), acceptable=least)
+    made = Calibration(cases=len(val.groups), groups=len(set(val.groups)), acceptable=least, doubt=DOUBT)
     made = made.model_copy(update={"quality": usual.pop("image", {}), "sides": usual})
     judged = val.judged
     guesses, single = None, None

@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from hilum.core.calibration import Calibration, Opinions
+from hilum.core.calibration import DOUBT, Calibration, Opinions
 from hilum.core.errors import HilumError
 from hilum.core.findings import Picture, Result, Score, Scores
 from hilum.core.image import Case
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
-from hilum.infer import streamed
 from hilum.infer.predictor import Opinion
 from hilum.infer.runtimes import _choose
 from hilum.tasks._labels import VALIDITY, valid
@@ -24,6 +23,10 @@ from hilum.trust.several import Several
 OTHERWISE = (
     "HIL-TRUST-24: {} computed this, and what the run promises is learned of answers by {}, to which it need not be "
     "equal: predict with --runtime {}, or calibrate the run with --runtime {}"
+)
+BEFORE = (
+    "HIL-TRUST-25: the limits of this run are those of a doubt that passed over rare classes and told of removed "
+    "pieces too, and not of the doubt told here: calibrate the run again"
 )
 SCORES = {"lac": conformal.lac, "aps": conformal.aps}
 
@@ -70,14 +73,13 @@ class Trusted(Several):
     def weighed(self, opinion: Opinion, case: Case, known: Calibration) -> Result:
         """The opinion's result with its doubt and verdict."""
         result, task = opinion.result, self.plan.task
-        result = replace(result, warnings=(*result.warnings, *self._by_another(known)))
+        result = replace(result, warnings=(*result.warnings, *self._by_another(known), *self._of_before(known)))
         findings, meta = dict(result.findings), dict(result.meta)
         uncertain: float | None = doubt.of_result(task, result, case)
         if task == "classify":
             findings["scores"], uncertain = self._classified(result["scores"], known, meta)
         elif task == "segment":
-            near = opinion.near or streamed.of_scores(opinion.logits[: 1 + len(self.plan.classes)])
-            uncertain = doubt.of_mask(doubt.sight(near), known.scaling)
+            uncertain = doubt.of_mask(doubt.of_opinion(opinion, self.task, case), known.scaling)
             findings |= self._further(opinion, known, case)
         elif task == "reconstruct" and known.foreseen is not None:
             seen = foreseen.evidence(self.task, opinion)
@@ -111,6 +113,12 @@ class Trusted(Several):
             told = [e["runtime"] for e in self.run.ledger() if e["event"] in ("train", "calibrate") and "runtime" in e]
             of = told[-1] if told else of
         return () if own == of or (_exact(own) and _exact(of)) else (OTHERWISE.format(own, of, of, own),)
+
+    def _of_before(self, known: Calibration) -> tuple[str, ...]:
+        """A warning where limits were learned of masks whose doubt was told otherwise; of one class it was the same."""
+        alike = known.doubt == DOUBT or not (len(self.plan.classes) > 1 or known.single)
+        limits = known.gate is not None or "dice" in known.measured
+        return (BEFORE,) if self.plan.task == "segment" and limits and not alike else ()
 
     def _classified(self, scores: Scores, known: Calibration, meta: dict[str, Any]) -> tuple[Scores, float]:
         """Scaled scores and their doubt; the raw ones and the prediction set go into `meta`."""

@@ -103,19 +103,22 @@ def _probabilities(member: Array, axis: int) -> Array:
     return p
 
 
-def expected_dice(probability: Array, mask: Array) -> float | None:
+def expected_dice(probability: Array, mask: Array, weights: Array | None = None) -> float | None:
     """The Dice to expect of a mask, without a reference, from voxel probabilities. An approximation.
 
     probability: (*space) 0..1, how likely a voxel is to belong. mask: (*space) bool. 2 sum(p in mask) / (sum(mask) +
     sum(p)): the ratio of the expectations of numerator and denominator in place of the expectation of the ratio, close
     for many voxels whose errors are independent. It is only as good as the calibration of the probabilities, and errors
-    of neighbouring voxels are not independent. None where mask and probabilities are empty.
+    of neighbouring voxels are not independent. weights: (*space), of a sample, how many voxels each stands for. None
+    where mask and probabilities are empty.
     """
     probability, mask = np.asarray(probability), np.asarray(mask, dtype=bool)
     if probability.shape != mask.shape:
         raise ValueError(f"probability is {probability.shape}, mask {mask.shape}")
-    both = float(mask.sum()) + float(probability.sum(dtype=np.float64))
-    return 2 * float(probability[mask].sum(dtype=np.float64)) / both if both > 0 else None
+    each = np.ones(mask.shape) if weights is None else np.asarray(weights, dtype=np.float64)
+    there = each * probability
+    both = float(each[mask].sum()) + float(there.sum())
+    return 2 * float(there[mask].sum()) / both if both > 0 else None
 
 
 def risk_coverage(confidence: Array, wrong: Array) -> RiskCoverage | None:

@@ -30,6 +30,8 @@ WORDS = ("model", "files", "runtime", "memory", "wide", "maps", "roi", "coarse",
 # processes those that share a machine.
 LOSSES = 1
 # Processes that a case may lose before it is asked again alone, and then before it is given up.
+PATIENCE = 60
+# Seconds that a scheduler elsewhere may take until it has a worker: one that grows starts some once it is asked.
 _alone = threading.Lock()
 # The predictor of a process, its clock and what it tried last are for one case at a time.
 
@@ -57,6 +59,8 @@ def run(cases: Sequence[Case], address: str, settings: dict[str, Any]) -> Iterat
         each = math.ceil(len(cases) / max(1, len(client.nthreads())))
         given = {**settings, "processes": processes, "cases": each}
         futures = [client.submit(one, case, given, pure=False) for case in cases]
+        if not address.startswith(LOCAL):
+            _awaited(client, address)
 
         held: dict[int, Any] = {}
 
@@ -180,6 +184,16 @@ def _client(address: str) -> Iterator[tuple[Any, int]]:
                 "HIL-INFER-16", f"There is no scheduler at {address} ({error})", "Start one with: dask scheduler"
             ) from error
         yield client, processes
+
+
+def _awaited(client: Any, address: str) -> None:
+    """Wait for a first worker; a scheduler that has none is refused (HIL-INFER-16), and not waited for in silence."""
+    try:
+        client.wait_for_workers(1, timeout=PATIENCE)
+    except TimeoutError as error:
+        raise HilumError(
+            "HIL-INFER-16", f"The scheduler at {address} has no workers", f"Start some with: dask worker {address}"
+        ) from error
 
 
 class Lost(HilumError):

@@ -22,7 +22,8 @@ Intensities are normalised before an image is resampled, and nothing is smoothed
 **What differs all the same** from nnU-Net's own prediction: images that are not at the plan's spacing are resampled
 linearly here, by splines there (along coarse slices by the nearest); labels go back here, scores there; images smaller
 than the patch are continued by their border here, by 0 there; outside of the box of voxels that are not 0 nnU-Net looks
-at nothing. Written from nnU-Net's published files and documentation.
+at nothing; of CT, windows that hold nothing but the air around the body are here taken for one value (`infer.windows`).
+Written from nnU-Net's published files and documentation.
 """
 
 import json
@@ -71,6 +72,7 @@ def read(folder: Path, orientation: str | None, configuration: str | None, fold:
         everywhere = sorted(mirrored) == list(range(dims))
         order, turned, words = _axes(plans, dims, orientation, everywhere)
         notes = [*words, *notes, *_mirroring(everywhere, mirrored), *_trainer(checkpoint)]
+        notes += _nnunet_plans.preparation(plans, config)
         facts = _facts(folder, plans, dataset, config, order).model_copy(
             update={"options": {"overlap": 0.5, "mirror": everywhere}}
         )

@@ -23,6 +23,8 @@ USUAL: dict[str, Callable[[Any], bool]] = {
     "nonlin_kwargs": lambda value: dict(value or {}).get("negative_slope", 0.01) == 0.01,
 }
 # Settings that must be what our network is made of; any other one must be off.
+RESAMPLING = "resample_data_or_seg_to_shape"
+# nnU-Net's usual way to bring an image to the plan's spacing.
 
 
 def configuration(plans: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -42,6 +44,27 @@ def configuration(plans: Mapping[str, Any], name: str) -> dict[str, Any]:
             "Import 3d_fullres or 3d_lowres",
         )  # fmt: skip
     return found
+
+
+def preparation(plans: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    """What to know about how its images were resampled.
+
+    Refused (HIL-INFER-36): images that another preprocessor made, or outputs that another label manager reads.
+    """
+    for key, usual, found in (
+        ("preprocessor_name", "DefaultPreprocessor", config.get("preprocessor_name")),
+        ("label_manager", "LabelManager", plans.get("label_manager")),
+    ):
+        if found not in (None, usual):
+            seen = f"The plans name {found!r} as {key}, and what that does is code"
+            raise HilumError("HIL-INFER-36", seen, f"Only models of nnU-Net's {usual} can be imported")
+    how = config.get("resampling_fn_data")
+    if how in (None, RESAMPLING):
+        return []
+    return [
+        f"Its training images were resampled by {how}, and not by nnU-Net's {RESAMPLING}; Hilum resamples linearly: "
+        "check it on images that are not at the plan's spacing."
+    ]
 
 
 def network(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,11 @@
 """bundle: a finished run becomes one .hilum file."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hilum.core.atomic import writing
 from hilum.core.errors import HilumError
 from hilum.core.run import Run
 from hilum.evaluation import model_card
@@ -51,8 +54,10 @@ def packed(
     onnx: bool = False,
     openvino: bool = False,
 ) -> dict[str, Any]:
-    """The same from an opened run folder."""
+    """The same from an opened run folder. The file takes its name once it is verified."""
     run.check_hashes()
+    if out.exists():
+        raise HilumError("HIL-CORE-03", f"{out} exists", "Choose another --out or remove it")
     if sign is not None:
         # a key that can not sign is better known before networks are converted than after
         signature.sign(b"", Path(sign))
@@ -65,19 +70,29 @@ def packed(
         from hilum.infer.runtimes.onnx import of_run
 
         more[bundled_graph.NAME] = of_run(run)
+    if openvino and not several:
+        more |= _converted(run)
     key = None if sign is None else Path(sign)
-    if several:
-        card = system_bundle.write(run, out, public, more=more, key=key, of_each=_converted if openvino else None)
-    else:
-        more |= _converted(run) if openvino else {}
-        card = bundles.write(run, out, public, more=more, key=key)
-    try:
-        (system_bundle if several else bundles).verify(out)
-    except BaseException:
-        # what does not say the same again is nothing to hand on
-        out.unlink(missing_ok=True)
-        raise
+    # what does not say the same again is nothing to hand on
+    with writing(out) as part, _called(part, out):
+        # it is refused where something is there
+        part.unlink()
+        if several:
+            card = system_bundle.write(run, part, public, more=more, key=key, of_each=_converted if openvino else None)
+            system_bundle.verify(part)
+        else:
+            card = bundles.write(run, part, public, more=more, key=key)
+            bundles.verify(part)
     return card
+
+
+@contextmanager
+def _called(part: Path, out: Path) -> Iterator[None]:
+    """Errors about a file that has no name yet speak of the one that it was to have."""
+    try:
+        yield
+    except HilumError as error:
+        raise HilumError(error.code, error.seen.replace(part.name, out.name), error.remedy) from error
 
 
 def _converted(run: Run) -> dict[str, bytes]:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from hilum.core import _signed
 from hilum.core.run import Run
 from hilum.infer import bundle as bundles
 from hilum.infer import system_bundle
@@ -12,12 +13,15 @@ def verify(path: Path | str, *, key: Path | str | None = None, replaces: Path | 
     """Hashes, signature and golden pair; refused with the difference, or the bundle's card with what was measured.
 
     key: file of trusted public keys, or a folder of them; with it the bundle must be signed by one of them.
-    replaces: the bundle that this one comes in place of; `remarks` then says where this one is the older one, or is no
-    successor of it at all.
+    A signature that does not fit is refused without a key too; `remarks` says where it can not be looked at, as its
+    package is not installed. replaces: the bundle that this one comes in place of; `remarks` then says where this one
+    is the older one, or is no successor of it at all.
     """
     verifier = bundles.verify if Run(Path(path)).system is None else system_bundle.verify
     found = verifier(Path(path), None if key is None else Path(key))
-    return found | {"remarks": [] if replaces is None else _succession(found, Path(replaces))}
+    why = _signed.unchecked() if found["signed"] else ""
+    remarks = [f"The signature was not checked. {why}"] if why else []
+    return found | {"remarks": remarks + ([] if replaces is None else _succession(found, Path(replaces)))}
 
 
 def _succession(found: dict[str, Any], replaces: Path) -> list[str]:

@@ -18,6 +18,7 @@ from hilum.core.atomic import sha256, write_text
 from hilum.core.errors import HilumError
 from hilum.core.lock import locked
 from hilum.core.run import Run, new_folder, write_rows
+from hilum.infer import signature
 
 PLAN = {
     "task": "segment", "dims": 2, "roles": [], "channels": ["image"], "patch": [8, 8], "batch": 1,
@@ -55,6 +56,26 @@ def test_a_folder_and_a_bundle_read_alike(folder: Path, tmp_path: Path) -> None:
     assert first.hashes() == second.hashes() and first.plan == second.plan and first.split() == second.split()
     first.check_hashes()
     second.check_hashes()
+
+
+def test_an_open_bundle_is_measured_once_and_again_where_it_was_changed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # more than an open file holds back in its buffer
+    (folder / "weights" / "net.safetensors").write_bytes(bytes(1 << 20) + b"their end")
+    Run(folder).write_manifest()
+    path = zipped(folder, tmp_path / "a.hilum")
+    run, honest = Run(path), _members.digest
+    asked: list[str] = []
+    monkeypatch.setattr(_members, "digest", lambda *words: asked.append(words[1]) or honest(*words))
+    first = run.hashes()
+    run.hashes()["plan.json"] = "changed by whoever asked"
+    run.check_hashes()
+    assert run.hashes() == first and sorted(asked) == sorted(first)
+    path.write_bytes(path.read_bytes().replace(b"their end", b"other end"))
+    # another time, however coarse the clock of the disk
+    os.utime(path, ns=(0, 0))
+    assert refused(run) == "HIL-M05"
 
 
 @pytest.mark.parametrize("name", ["plan.json", "split.csv", "weights/net.safetensors"])
@@ -118,7 +139,10 @@ def test_m05_a_damaged_zip_is_refused(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["manifest.json", "signature.json", "split.csv"])
 def test_m05_a_member_that_is_there_twice_is_refused(name: str, folder: Path, tmp_path: Path) -> None:
     """Alike or not, and whether the manifest lists it or can not: a reader may see either of them."""
-    (folder / "signature.json").write_text("{}")
+    pytest.importorskip("cryptography")
+    private, _ = signature.make_pair("maker", tmp_path / "keys")
+    made = signature.sign((folder / "manifest.json").read_bytes(), private)
+    (folder / "signature.json").write_bytes(made)
     path = zipped(folder, tmp_path / "a.hilum")
     Run(path).check_hashes()
     with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
@@ -177,6 +201,32 @@ def test_d35_more_members_than_any_bundle_has_are_refused(
             archive.writestr(f"more/{number}", b"")
     with pytest.raises(HilumError, match=r"24 members, more than 20.*HIL-M05"):
         Run(path)
+
+
+@pytest.mark.parametrize("told", ["as it is", "by ZIP64", "less than there are"])
+def test_d35_very_many_members_are_refused_before_any_is_looked_at(
+    told: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A million of them took a gigabyte before they were counted."""
+    path = zipped(folder, tmp_path / "a.hilum")
+    content = path.read_bytes()
+    at = content.rindex(b"PK\x05\x06")
+    members, size, place = struct.unpack("<HII", content[at + 10 : at + 20])
+    if told == "by ZIP64":
+        record = b"PK\x06\x06" + struct.pack("<QHHIIQQQQ", 44, 45, 45, 0, 0, members, members, size, place)
+        locator = b"PK\x06\x07" + struct.pack("<IQI", 0, at, 1)
+        end = b"PK\x05\x06" + struct.pack("<HHHHIIH", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+        path.write_bytes(content[:at] + record + locator + end)
+    elif told == "less than there are":
+        path.write_bytes(content[: at + 8] + struct.pack("<HH", 1, 1) + content[at + 12 :])
+        monkeypatch.setattr(_members, "LISTED", 46)
+    assert len(zipfile.ZipFile(path).namelist()) == members and Run(path).names()
+    monkeypatch.setattr(_members, "MOST", members - 1)
+    monkeypatch.setattr(zipfile, "ZipFile", lambda *_: pytest.fail("it was opened"))
+    words = f"takes {size} bytes" if told == "less than there are" else f"{members} members"
+    with pytest.raises(HilumError, match=words) as error:
+        Run(path)
+    assert error.value.code == "HIL-M05"
 
 
 @pytest.mark.parametrize("name", ["plan.json", "card.json", "split.csv", "weights/net.safetensors"])
@@ -265,6 +315,16 @@ def test_m04_a_weight_that_is_there_twice_is_refused(folder: Path) -> None:
     assert error.value.code == "HIL-M04"
     (folder / "weights" / "net.safetensors").write_bytes(laid(f"{{{entry}}}", 8))
     assert list(Run(folder).weights("net")) == ["a"]
+
+
+def test_m05_numbers_of_one_name_that_are_there_twice_are_refused(folder: Path) -> None:
+    entry = '"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}'
+    (folder / "outlier.safetensors").write_bytes(laid(f"{{{entry}, {entry}}}", 8))
+    with pytest.raises(HilumError, match="holds 'a' twice") as error:
+        Run(folder).arrays("outlier.safetensors")
+    assert error.value.code == "HIL-M05"
+    (folder / "outlier.safetensors").write_bytes(laid(f"{{{entry}}}", 8))
+    assert list(Run(folder).arrays("outlier.safetensors")) == ["a"]
 
 
 def test_numbers_of_a_type_that_is_not_known_are_refused(folder: Path) -> None:
@@ -397,6 +457,24 @@ def test_a_folder_to_write_into_is_new_or_empty(tmp_path: Path) -> None:
         with pytest.raises(HilumError) as error:
             new_folder(path)
         assert error.value.code == "HIL-CORE-03"
+
+
+def test_t01_a_new_folder_outlives_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its files were synced and it was, but not its name in the folder above."""
+    synced = set[int]()
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.add(os.fstat(handle).st_ino))
+    new_folder(tmp_path / "a" / "b")
+    assert synced == {tmp_path.stat().st_ino, (tmp_path / "a").stat().st_ino}
+    synced.clear()
+    new_folder(tmp_path / "a" / "b")
+    assert not synced
+
+    def closed(_: Path) -> None:
+        raise PermissionError
+
+    # a folder that everybody may write into and nobody list
+    monkeypatch.setattr("hilum.core.run._sync", closed)
+    assert new_folder(tmp_path / "c").is_dir()
 
 
 def test_rows_keep_every_column(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import pickle
 import shutil
 import struct
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import load, save, save_file
 
 from hilum.core import catalogue
 from hilum.core.errors import HilumError
@@ -26,6 +27,8 @@ from hilum.infer.runtimes import _choose, torch_channels_last
 from hilum.learn import _weights
 from hilum.planning.planner import Prepared
 from hilum.verbs.evaluate import evaluate
+from hilum.verbs.import_model import import_model
+from hilum.zoo import nnunet
 
 TASKS = list(catalogue.cards("hilum.tasks"))
 Trained = Callable[[str], Run]
@@ -126,6 +129,70 @@ def test_m10_other_weights_under_a_fitting_manifest_do_not_pass_the_golden_pair(
         return {n: t * 1.1 if t.is_floating_point() else t for n, t in tensors.items()}
 
     assert refused(pack(changed_weights(unpack(good), louder), tmp_path / "a.hilum", honest=True)) == "HIL-M10"
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A small network of 104 classes: its output is a thousand times as large as its weights."""
+    folder = tmp_path_factory.mktemp("many")
+    torch.manual_seed(0)
+    save_file(nnunet.Net(1, 105, 3, features=[4, 8], strides=[1, 2]).state_dict(), folder / "x.safetensors")
+    facts: dict[str, Any] = {"classes": [f"c{n}" for n in range(104)], "channels": ["CT"], "spacing": [1.0, 1.0, 1.0]}
+    facts |= {"patch": [32, 32, 32], "normalisation": {"scheme": "zscore"}}
+    (folder / "facts.json").write_text(json.dumps(facts))
+    net = "nnunet:features=[4,8]:strides=[1,2]"
+    import_model(folder / "x.safetensors", folder / "run", net=net, facts=folder / "facts.json")
+    return Run(folder / "run")
+
+
+def louder(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {n: t * 1.1 if t.is_floating_point() else t for n, t in tensors.items()}
+
+
+def test_of_a_large_golden_output_a_sample_is_kept_that_other_weights_do_not_pass(many: Run, tmp_path: Path) -> None:
+    bundle.write(many, tmp_path / "a.hilum")
+    weights = (many.path / "weights" / "net.safetensors").stat().st_size
+    assert (tmp_path / "a.hilum").stat().st_size < 2 * weights + (2 << 20)
+    assert bundle.verify(tmp_path / "a.hilum")["golden_difference"] <= bundle.TOLERANCE
+    files = unpack(tmp_path / "a.hilum")
+    kept = load(files["golden.safetensors"])
+    assert kept["out.0"].shape == (bundle.SAMPLE,) and kept["shape.0"].tolist() == [1, 105, 32, 32, 32]
+    assert refused(pack(changed_weights(files, louder), tmp_path / "b.hilum", honest=True)) == "HIL-M10"
+    others = {
+        "shape": {"shape.0": torch.tensor([1, 105, 32, 32, 33])},
+        "fewer": {"out.0": kept["out.0"][1:].clone()},
+        "nan": {"out.0": kept["out.0"] * float("nan")},
+        "other": {"out.0": kept["out.0"].roll(1)},
+    }
+    for name, change in others.items():
+        path = pack(files | {"golden.safetensors": save(kept | change)}, tmp_path / f"{name}.hilum", honest=True)
+        assert refused(path) == "HIL-M10", name
+
+
+def test_a_whole_golden_output_of_an_earlier_bundle_is_compared_as_before(many: Run, tmp_path: Path) -> None:
+    bundle.write(many, tmp_path / "a.hilum")
+    files = unpack(tmp_path / "a.hilum")
+    whole = {n: t.clone().contiguous() for n, t in bundle.golden(many).items()}
+    assert whole["out.0"].shape == (1, 105, 32, 32, 32)
+    files |= {"golden.safetensors": save(whole)}
+    found = bundle.verify(pack(files, tmp_path / "b.hilum", honest=True))
+    assert found["golden_difference"] <= bundle.TOLERANCE
+    assert refused(pack(changed_weights(files, louder), tmp_path / "c.hilum", honest=True)) == "HIL-M10"
+
+
+def test_what_is_no_number_is_seen_outside_of_the_sample_too() -> None:
+    out = torch.arange(2.0 * bundle.SAMPLE)
+    stored = bundle._kept({"out.0": out})
+    assert bundle.difference(stored, {"out.0": out}, "x") == 0
+    left = min(set(range(out.numel())) - set(stored["out.0"].long().tolist()))
+    out[left] = float("nan")
+    assert math.isnan(bundle.difference(stored, {"out.0": out}, "x"))
+
+
+def test_m05_a_golden_pair_that_holds_an_output_twice_is_refused(good: Path, tmp_path: Path) -> None:
+    files = unpack(good)
+    content = lying("twice", files["golden.safetensors"])
+    assert refused(pack(files | {"golden.safetensors": content}, tmp_path / "a.hilum", honest=True)) == "HIL-M05"
 
 
 @pytest.mark.parametrize("kind", ["nan", "other", "none", "shape", "bool"])

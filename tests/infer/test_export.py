@@ -59,9 +59,11 @@ def test_fields_are_millimetres_along_the_world(tmp_path: Path) -> None:
     import nibabel
 
     array = np.random.default_rng(0).normal(size=(3, 3, 4, 5)).astype(np.float32)
-    export(Result({"field": Field(array, AFFINE)}), VOLUME, tmp_path)
+    # array axes that lie along other axes of the world, and against them
+    turned = np.array([[0, -2.0, 0, 5], [1, 0, 0, -7], [0, 0, -3, 9], [0, 0, 0, 1]])
+    export(Result({"field": Field(array, turned)}), VOLUME, tmp_path)
     stored = np.asarray(nibabel.load(tmp_path / "a_b.nii.gz").dataobj)  # type: ignore[attr-defined]
-    np.testing.assert_allclose(stored[..., 2], array[2] * 3, rtol=1e-6)
+    np.testing.assert_allclose(stored, np.einsum("ij,jxyz->xyzi", turned[:3, :3], array), rtol=1e-6)
     export(Result({"field": Field(array[:2, 0])}), Case("p", "", {}), tmp_path)
     np.testing.assert_array_equal(np.load(tmp_path / "p.npy", allow_pickle=False), array[:2, 0])
 

@@ -19,6 +19,8 @@ import yaml
 from hilum.core.errors import HilumError
 from hilum.core.run import Run
 from hilum.infer import bundle, signature
+from hilum.infer.predictor import open_predictor
+from hilum.verbs.verify import verify
 
 Trained = Callable[[str], Run]
 Pair = tuple[Path, Path]
@@ -103,17 +105,37 @@ def test_a_key_is_good_on_its_last_day_and_not_after_it(pair: Pair) -> None:
         signature.check(made, b"manifest", keys, Path("x"), date(2027, 3, 2))
 
 
-def test_m05_contents_changed_after_signing_are_refused(signed: Path, pair: Pair, tmp_path: Path) -> None:
-    """An attacker writes a manifest that fits; the signature then does not."""
+def resealed(signed: Path, path: Path) -> Path:
+    """With another card, and a manifest that fits."""
     with zipfile.ZipFile(signed) as archive:
         manifest = json.loads(archive.read("manifest.json"))
         card = json.loads(archive.read("card.json"))
     text = json.dumps(card | {"terms_of_weights": "CC0"}).encode()
     manifest["card.json"] = hashlib.sha256(text).hexdigest()
     files = {"card.json": text, "manifest.json": json.dumps(manifest).encode()}
-    path = changed(signed, tmp_path / "a.hilum", files)
-    assert bundle.verify(path)["terms_of_weights"] == "CC0"
-    assert "does not fit its manifest" in refused(path, pair[1])
+    return changed(signed, path, files)
+
+
+def test_m05_contents_changed_after_signing_are_refused(signed: Path, pair: Pair, tmp_path: Path) -> None:
+    """An attacker writes a manifest that fits; the signature then does not, whether or not somebody gives a key."""
+    path = resealed(signed, tmp_path / "a.hilum")
+    for keys in (None, pair[1]):
+        assert "does not fit its manifest" in refused(path, keys)
+    assert open_predictor(signed).plan
+    with pytest.raises(HilumError, match="does not fit its manifest") as error:
+        open_predictor(path)
+    assert error.value.code == "HIL-M05"
+
+
+def test_a_signature_that_can_not_be_looked_at_is_said(
+    signed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert verify(signed)["remarks"] == []
+    path = resealed(signed, tmp_path / "a.hilum")
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.asymmetric", None)
+    (words,) = verify(path)["remarks"]
+    assert words.startswith("The signature was not checked") and ".[sign]" in words
+    assert open_predictor(path).plan
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"{}", b'{"format": 2}', b'{"format": 1, "algorithm": "none"}'])

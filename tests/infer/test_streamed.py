@@ -58,6 +58,42 @@ def test_voxels_near_the_foreground_are_kept_and_no_others(most: int, monkeypatc
         np.testing.assert_array_equal(kept, inside)
 
 
+@pytest.mark.parametrize("sizes", [[30], [1] * 30, [7, 3, 20], [2, 26, 2]], ids=str)
+def test_what_is_kept_of_many_classes_does_not_depend_on_the_planes_either(
+    sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = blobs(9)
+    monkeypatch.setattr(near, "MOST", 70)
+    wanted = streamed.of_scores(scores)
+    monkeypatch.setattr(near, "SOME", 300)
+    found = streamed.found(in_parts(scores, sizes), like(30, 24, 20), 9).near
+    assert len(found.logits) == 70
+    for name in ("logits", "labels", "weights", "places"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
+
+
+@pytest.mark.parametrize("most", [100, 100_000])
+def test_every_class_found_is_kept_and_stands_for_all_its_voxels(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawn alike from all that lies near, a small class beside a large one was kept by chance alone."""
+    monkeypatch.setattr(near, "MOST", most)
+    scores = blobs(2)
+    scores = torch.cat([scores, torch.full_like(scores[:1], -9.0)])
+    scores[2, 20:22, 12, 10] = 9
+    found = streamed.found(in_parts(scores, [4] * 7 + [2]), like(30, 24, 20), 3)
+    region, kept = distance_transform_edt(found.labels == 0) <= near.REACH, found.near
+    np.testing.assert_array_equal(kept.labels, found.labels[tuple(kept.places.T)])
+    np.testing.assert_array_equal(kept.logits, scores.numpy()[:, *kept.places.T].T)
+    for label, count in enumerate(np.bincount(found.labels[region])):
+        assert kept.weights[kept.labels == label].sum() == pytest.approx(count)
+    assert (kept.labels == 2).sum() == 2 and (most == 100 or (kept.weights == 1).all())
+
+
+def test_of_more_kinds_than_there_is_room_for_one_voxel_each_is_kept() -> None:
+    counts = np.array([0, 3, 0, *[10] * 7000])
+    np.testing.assert_array_equal(near._most(counts), np.minimum(counts, 1))
+    assert near._most(np.array([40_000, 7, 0, 9000])).tolist() == [2497, 7, 0, 2496]
+
+
 def test_another_seed_keeps_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(near, "MOST", 50)
     first, second = (streamed.of_scores(blobs(), seed).logits for seed in (0, 1))

@@ -2,7 +2,6 @@
 
 import csv
 import multiprocessing
-import os
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -110,13 +109,15 @@ def child() -> Callable[..., BaseProcess]:
 
     It is forked from a server that has imported the program but never computed, so that it starts at once.
     """
-    os.environ["OMP_NUM_THREADS"] = "1"
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(["hilum.verbs.train", "hilum.learn.supervised", "torch", "hilum.learn._loop"])
 
     def start(function: Any, *arguments: Any, **named: Any) -> BaseProcess:
         process = server.Process(target=function, args=arguments, kwargs=named)
-        process.start()
+        with pytest.MonkeyPatch.context() as patch:
+            # the server takes it on as it starts, with the first process, and no test is to find it afterwards
+            patch.setenv("OMP_NUM_THREADS", "1")
+            process.start()
         return process
 
     return start

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,37 @@ def test_t04_other_versions_and_other_code_are_refused_unless_accepted(
     assert 'now "abc"' in error.value.seen and "--accept T04" in error.value.remedy
     begin(stopped, plan, ready("classify"), accept=["T04"]).run(True)
     assert _checkpoint.load(stopped / "checkpoint.safetensors")["step"] == 8
+
+
+def test_t04_another_version_of_what_networks_are_built_of_is_refused(plan_of: PlanOf, monkeypatch: Patch) -> None:
+    """segresnet, mednext and swin_unetr are built of MONAI's parts."""
+
+    def named(**others: str | None) -> dict[str, str]:
+        def of(name: str) -> str:
+            if others.get(name, "") is None:
+                raise PackageNotFoundError(name)
+            return others.get(name) or version(name)
+
+        monkeypatch.setattr(_versions, "version", of)
+        _versions.here.cache_clear()
+        return _versions.here()
+
+    plan = plan_of("classify")
+    try:
+        named(monai="1.4.0")
+        made = _versions.origin(plan)
+        assert {"monai", "lightning-fabric", "scikit-image"} <= made["versions"].keys()
+        named(monai="1.5.0")
+        with pytest.raises(HilumError, match=r'monai: "1\.4\.0", now "1\.5\.0"') as error:
+            _versions.check(made, plan, 1, False)
+        assert error.value.code == "HIL-T04"
+        # states of before do not name it, and where it is gone or came it had no share
+        before = {name: v for name, v in made["versions"].items() if name not in _versions.LATER}
+        _versions.check(made | {"versions": before}, plan, 1, False)
+        assert "monai" not in named(monai=None)
+        _versions.check(made, plan, 1, False)
+    finally:
+        _versions.here.cache_clear()
 
 
 def test_t04_an_edited_split_csv_of_an_unfinished_run_is_refused(
@@ -228,12 +260,16 @@ def test_t04_t05_the_command_refuses_to_resume_with_other_options_or_nothing(
     trained: Callable[[str], Run], data: Folder, hilum: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
     words = ["train", data("classify"), "--task", "classify", "--resume", "--out"]
-    for more in (["--steps", 9], ["--set", "learning.rate=0.1"], ["--net", "resnet"], ["--seed", 5]):
-        code, _, heard = hilum(*words, trained("classify").path, *more)
+    run = trained("classify").path
+    for more in (
+        ["--steps", 9], ["--set", "learning.rate=0.1"], ["--net", "resnet"], ["--seed", 5], ["--minutes", 1],
+        ["--memory", "2GB"], ["--plan", run / "plan.json"], ["--start", run],
+    ):  # fmt: skip
+        code, _, heard = hilum(*words, run, *more)
         assert code == 2 and "[HIL-T04]" in heard
     code, _, heard = hilum(*words, tmp_path / "none")
     assert code == 2 and "[HIL-RUN-01]" in heard and not (tmp_path / "none").exists()
-    shutil.copytree(trained("classify").path, tmp_path / "run")
+    shutil.copytree(run, tmp_path / "run")
     (tmp_path / "run" / "checkpoint.safetensors").unlink()
     before = sorted(p.name for p in (tmp_path / "run").iterdir())
     code, _, heard = hilum(*words, tmp_path / "run")

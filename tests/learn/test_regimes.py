@@ -108,11 +108,14 @@ def test_the_state_goes_out_and_in_whole(regime: str, plan_of: PlanOf, ready: Re
 
 @pytest.mark.parametrize("schedule", ["poly", "cosine", "constant"])
 def test_the_rate_follows_the_step_alone(schedule: str) -> None:
-    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=9.0)
+    layers = [{"params": [torch.nn.Parameter(torch.zeros(1))], **more} for more in ({}, {"scale": 0.5})]
+    optimiser = torch.optim.SGD(layers, lr=9.0)
 
     def rate(k: int) -> float:
         rate_at(optimiser, 0.1, k, 100, schedule, 0.1)
-        return float(optimiser.param_groups[0]["lr"])
+        first, scaled = (float(group["lr"]) for group in optimiser.param_groups)
+        assert scaled == first / 2
+        return first
 
     rates = [rate(k) for k in range(101)]
     assert rates[:10] == pytest.approx([0.1 * (k + 1) / 10 for k in range(10)]) and max(rates) == pytest.approx(0.1)
@@ -122,6 +125,13 @@ def test_the_rate_follows_the_step_alone(schedule: str) -> None:
     else:
         assert np.all(np.diff(rates[10:]) < 0) and rates[100] == pytest.approx(0, abs=1e-12)
         assert rates[55] == pytest.approx(0.1 * (0.5**0.9 if schedule == "poly" else 0.5))
+
+
+def test_every_layer_learns_slower_than_the_one_above_it(plan_of: PlanOf, ready: Ready) -> None:
+    state = begin("supervised", plan_of("classify", **{"learning.layer_decay": 0.5, "learning.warmup": 0.0}))
+    catalogue.load("hilum.learn", "supervised").step(state, batch(state, ready("classify")), 0, plain_update(state, []))
+    rates = [group["lr"] for group in state.optimisers["net"].param_groups]
+    assert len(rates) > 2 and rates[::-1] == pytest.approx([state.learning.rate * 0.5**n for n in range(len(rates))])
 
 
 def test_the_critic_is_trained_more_often_and_the_average_follows(plan_of: PlanOf, ready: Ready) -> None:

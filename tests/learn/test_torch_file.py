@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from hilum.core.errors import HilumError
-from hilum.learn import _torch_file
+from hilum.learn import _torch_file, _weights
 
 
 def code_of(path: Path) -> str:
@@ -51,6 +51,19 @@ def test_m04_what_has_no_end_is_not_hashed_or_written_out(tmp_path: Path) -> Non
     assert list(held.values()) == [None]
     view = b"ctorch._utils\n_rebuild_tensor_v2\n(NK\x00" + twice + b"(ttR."
     assert code_of(zipped(tmp_path / "b.pt", b"\x80\x02" + view)) == "HIL-M04"
+
+
+def test_m04_a_file_of_very_many_members_is_refused_before_they_are_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save({str(n): torch.ones(1) for n in range(9)}, tmp_path / "a.pt")
+    assert len(_torch_file.read(tmp_path / "a.pt")) == 9
+    monkeypatch.setattr("hilum.core._members.MOST", 9)
+    monkeypatch.setattr(zipfile, "ZipFile", lambda *_: pytest.fail("it was opened"))
+    # what a state dict is asked first is whether it is a run
+    for look in (_torch_file.read, _weights.is_run):
+        with pytest.raises(HilumError, match=r"members, more than 9.*HIL-M04"):
+            look(tmp_path / "a.pt")
 
 
 def test_a_state_dict_with_running_statistics_and_protocols(tmp_path: Path) -> None:

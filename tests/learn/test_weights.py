@@ -150,6 +150,17 @@ def test_m04_truncated_and_not_finite_files_are_refused(name: str, tmp_path: Pat
         assert code_of(tmp_path / name) == "HIL-M04"
 
 
+def test_m04_a_foreign_file_that_holds_a_weight_twice_is_refused(tmp_path: Path) -> None:
+    entry = '"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}'
+    for entries, code in ((f"{entry}, {entry}", "HIL-M04"), (entry, None)):
+        header = f"{{{entries}}}".encode()
+        (tmp_path / "x.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+        if code is None:
+            assert same(read_weights(tmp_path / "x.safetensors"), {"a": torch.zeros(2)})
+        else:
+            assert code_of(tmp_path / "x.safetensors") == code
+
+
 def test_origin_names_hash_and_terms(trained: Callable[[str], Run], tmp_path: Path) -> None:
     shutil.copytree(trained("classify").path, tmp_path / "mine")
     run = Run(tmp_path / "mine")

@@ -265,6 +265,8 @@ def test_a_volume_that_does_not_say_how_it_lies_is_known_by_that(words: str, vag
     clear, unsure = volume(), replace(volume(), warnings=(words,))
     row, other = (case_facts(Case("a", "", {"image": image}))[0] for image in (unsure, clear))
     assert row.get("vague", False) == vague and "vague" not in other and hashed(row) == hashed(other)
+    # runs of before know their data without what readers warned of
+    assert list(row["warnings"]) == [words[:7]] and "warnings" not in other
 
 
 def test_the_box_around_what_is_not_zero() -> None:
@@ -272,7 +274,9 @@ def test_the_box_around_what_is_not_zero() -> None:
     assert _reach.content(array) == 1
     array[0, 1, 2, 3] = 1
     assert _reach.content(array) == pytest.approx(1 / 200)
-    array[1, 2, 2, 9] = np.nan
+    array[:, 3, 4, 0], array[1, 2, 2, 9] = np.nan, np.inf
+    assert _reach.content(array) == pytest.approx(1 / 200), "what is no number is nothing"
+    array[1, 2, 2, 9] = -2
     assert _reach.content(array) == pytest.approx(2 / 4 * 1 / 5 * 7 / 10)
     array[:, 0, 0, 0] = array[:, -1, -1, -1] = 1
     assert _reach.content(array) == 1

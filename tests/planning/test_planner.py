@@ -17,6 +17,7 @@ from hilum.core.plan import Plan
 from hilum.io import nifti, raster
 from hilum.planning.fingerprint import fingerprint
 from hilum.planning.planner import Prepared, edit, look, make_plan
+from hilum.tasks import _task
 from hilum.tasks._pairs import connected
 from hilum.verbs.train import train
 
@@ -65,6 +66,27 @@ def test_augmentation_that_a_task_would_not_use_is_refused(
     make_plan(ready(task), task, steps=1, settings={"plan.augment": []})
     plan_of(task, 1, augment=[{"name": "noise"}]).write(tmp_path / "plan.json")
     with pytest.raises(HilumError, match=r"plan\.augment"):
+        train(data(task), task, tmp_path / "run", plan=tmp_path / "plan.json")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("task", ["classify", "detect", "generate", "reconstruct"])
+def test_a_spacing_or_normalisation_that_a_task_would_not_use_is_refused(
+    task: str, data: Callable[[str], Path], ready: Ready, plan_of: Callable[..., Plan], tmp_path: Path
+) -> None:
+    """Plan and model card stated it, and nothing was brought to it."""
+    asked: dict[str, Any] = {"plan.spacing": [1.0] * int(ready(task).facts["dims"])}
+    assert code(ready(task), task, steps=1, settings=asked) == "HIL-PLAN-05"
+    assert make_plan(ready(task), task, steps=1, settings={"plan.spacing": None}).spacing is None
+    if task == "reconstruct":
+        scaled = asked["plan.normalisation"] = [{"scheme": "zscore"}] * 2
+        assert code(ready(task), task, steps=1, settings={"plan.normalisation": scaled}) == "HIL-PLAN-05"
+        make_plan(ready(task), task, steps=1, settings={"plan.normalisation": [{"scheme": "none"}] * 2})
+    made = plan_of(task, 1, **{key.removeprefix("plan."): value for key, value in asked.items()})
+    # what was made before can be opened
+    assert Plan.parse(made.text()) == made and _task.load(made).plan == made
+    made.write(tmp_path / "plan.json")
+    with pytest.raises(HilumError, match=r"plan\.spacing.*HIL-PLAN-05"):
         train(data(task), task, tmp_path / "run", plan=tmp_path / "plan.json")
     assert not (tmp_path / "run").exists()
 

@@ -1,4 +1,4 @@
-"""What a data set is warned of before training, by name: no numbers, and classes that a part lacks."""
+"""What a data set is warned of before training, by name: what readers say, no numbers, classes that a part lacks."""
 
 import logging
 import re
@@ -17,11 +17,23 @@ from hilum.core.errors import HilumError
 from hilum.core.image import Case, Image
 from hilum.core.plan import Plan
 from hilum.data.dataset import Dataset, open_dataset
+from hilum.evaluation.provenance import provenance
 from hilum.io import raster
-from hilum.planning._warned import of_ranges, outweighed
+from hilum.planning._warned import by_reader, of_ranges, of_reading, outweighed
 from hilum.planning.planner import look, make_plan
 from hilum.verbs.evaluate import evaluate
 from hilum.verbs.train import train
+
+
+def put(path: Path, values: np.ndarray, affine: np.ndarray, apart: float = 0.0) -> None:
+    """A NIfTI file in mm. apart: by so many mm its qform lies beside its sform."""
+    made = nibabel.Nifti1Image(values, affine)
+    made.header.set_xyzt_units("mm")
+    if apart:
+        moved = affine.copy()
+        moved[0, 3] += apart
+        made.set_qform(moved, 1)
+    made.to_filename(path)
 
 
 def spoil(path: Path, places: tuple[slice | int, ...]) -> None:
@@ -29,7 +41,7 @@ def spoil(path: Path, places: tuple[slice | int, ...]) -> None:
     seen = nibabel.load(path)
     values = np.asarray(seen.dataobj, dtype=np.float32)
     values[places] = np.nan
-    nibabel.Nifti1Image(values, seen.affine).to_filename(path)
+    put(path, values, seen.affine)
 
 
 @pytest.fixture
@@ -49,6 +61,57 @@ def test_n09_voxels_that_are_no_numbers_are_told_by_case_and_stand_in_the_run(
     evaluate(tmp_path / "run", heads, tmp_path / "out", part="train")
     page = (tmp_path / "out" / "report.html").read_text()
     assert re.search(r"class=\"note warning\">[^\n]*head_001 \(3\)", page), "where it is seen"
+
+
+def test_what_readers_warn_of_is_told_by_case_and_stands_in_the_run_its_reports_and_its_card(
+    heads: Path, plan_of: Callable[..., Plan], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It stood in what was predicted from an image, and nowhere where the image was learned from."""
+    for file in ("images/head_001.nii.gz", "labels/head_002.nii.gz"):
+        seen = nibabel.load(heads / file)
+        put(heads / file, np.asarray(seen.dataobj), seen.affine, apart=9)
+    plan_of("segment", 1).write(tmp_path / "plan.json")
+    with caplog.at_level(logging.WARNING):
+        run = train(heads, "segment", tmp_path / "run", plan=tmp_path / "plan.json")
+    (words,) = [w for w in run.plan.data["warnings"] if "HIL-N04" in w]
+    told = "the reader warns of head_001, head_002; first: sform and qform lie up to 9.00 mm apart; the sform is used"
+    assert words == f"HIL-N04: {told}"
+    assert words in [r.message for r in caplog.records] and words in provenance(run)["warnings"]["of the data"]
+    evaluate(tmp_path / "run", heads, tmp_path / "out", part="train")
+    assert "HIL-N04: the reader warns of head_001, head_002;" in (tmp_path / "out" / "report.html").read_text()
+
+
+def read_from(file: str, *warnings: str, **meta: Any) -> Image:
+    return Image(np.zeros((1, 2, 2)), None, warnings, {"path": file} | meta)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "DOE_JOHN is compressed, unlike its name says",
+        "2 files hold the same object with other content (x as DOE_JOHN)",
+        "1 file beside this image could not be read and may belong to it; first: /data/DOE JOHN/a is cut",
+        "a slice is missing between DOE.dcm and b", "this is frame of reference 1.2.840.113619.2", "acquired 19500203",
+    ],
+)  # fmt: skip
+def test_of_what_readers_say_no_file_path_number_or_date_is_kept(said: str) -> None:
+    """They may be the patient's, and a plan is handed on with its bundle."""
+    row = by_reader(read_from("/data/DOE_JOHN", f"HIL-D99: {said}", files=["/data/DOE_JOHN"]))
+    assert "DOE" not in str(row) and "19500203" not in str(row) and "113619" not in str(row)
+    assert list(row["warnings"]) == ["HIL-D99"]
+    (words,) = of_reading([{"id": "a"} | row])
+    assert re.match(r"HIL-D99: the reader warns of a; (first: |`hilum inspect` says why)", words)
+
+
+def test_what_readers_say_of_many_images_is_one_short_sentence_for_each_code() -> None:
+    image = read_from("a", "HIL-N05: x", "HIL-N05: y", "HIL-N09: 3 voxels are NaN", "no code", "HIL-I02: " + "z" * 999)
+    label = read_from("b", "HIL-N07: no unit")
+    row = by_reader(image, label)
+    assert row["warnings"] == {"HIL-N05": "x", "HIL-I02": "z" * 160, "HIL-N07": "no unit"}
+    assert by_reader(read_from("a"), None) == {} and by_reader() == {}
+    found = of_reading([{"id": "older"}, *({"id": f"case{n}"} | row for n in range(500))])
+    assert [words.split(":")[0] for words in found] == ["HIL-I02", "HIL-N05", "HIL-N07"]
+    assert "case9 and 490 more; first: x" in found[1] and "older" not in found[1] and max(map(len, found)) < 400
 
 
 def test_n09_an_image_without_any_number_is_refused_by_name(heads: Path) -> None:
@@ -98,7 +161,7 @@ def test_t08_a_class_of_voxels_that_a_part_lacks_is_told(heads: Path) -> None:
     seen = nibabel.load(path)
     values = np.asarray(seen.dataobj)
     most = int(values.max())
-    nibabel.Nifti1Image(np.where(values == most, 0, values).astype(values.dtype), seen.affine).to_filename(path)
+    put(path, np.where(values == most, 0, values).astype(values.dtype), seen.affine)
     (told,) = look(heads, "segment", 0).warnings
     named = open_dataset(heads).settings.classes[most]
     assert told.startswith(f"HIL-T08: no val case has {named}:")
@@ -163,7 +226,7 @@ def test_ct_in_other_units_stands_in_the_plan(heads: Path) -> None:
     name = next(n for n, part in parts.items() if part == "train" and (heads / "images" / f"{n}.nii.gz").is_file())
     seen = nibabel.load(heads / "images" / f"{name}.nii.gz")
     values = np.asarray(seen.dataobj, dtype=np.float32)
-    nibabel.Nifti1Image(values / values.max(), seen.affine).to_filename(heads / "images" / f"{name}.nii.gz")
+    put(heads / "images" / f"{name}.nii.gz", values / values.max(), seen.affine)
     plan = make_plan(look(heads, "segment", 0), "segment", steps=1)
     assert [name in words for words in plan.data["warnings"] if "HIL-LEARN-08" in words] == [True]
     write_text(heads / "dataset.yaml", settings + "modality: MR\n")

@@ -1,5 +1,8 @@
 """Intensities as planned: the statistics come out as stated, and what can not be is refused."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,6 +12,9 @@ from hilum.core.plan import Normalisation
 from hilum.prepare.intensity import LUMA, border_only, match_channels, normalise
 
 RNG = np.random.default_rng(0)
+IMPORTS = Path(__file__).parents[2] / "docs" / "how-to" / "import-a-model.md"
+MAPPED = re.compile(r"^\| `nonzero=(True|False)` \|.*\| `(\w+)` \|$", re.MULTILINE)
+# Its table of what MONAI's NormalizeIntensityd becomes.
 
 
 def test_zscore_has_mean_0_and_deviation_1_for_every_channel() -> None:
@@ -22,6 +28,20 @@ def test_zscore_has_mean_0_and_deviation_1_for_every_channel() -> None:
 def test_zscore_does_not_depend_on_scale_and_offset() -> None:
     array, rule = RNG.normal(0, 1, (1, 9, 9)), [Normalisation(scheme="zscore")]
     np.testing.assert_allclose(normalise(array * 7 + 30, rule), normalise(array, rule), atol=1e-4)
+
+
+def test_what_the_page_on_imports_makes_of_monais_normalisation_is_the_same() -> None:
+    monai = pytest.importorskip("monai.transforms")
+    rows = dict(MAPPED.findall(IMPORTS.read_text(encoding="utf-8")))
+    assert rows.keys() == {"True", "False"}
+    volume = RNG.normal(80, 20, (1, 12, 10, 8)).astype(np.float32)
+    volume[:, :6] = 0
+    for nonzero, scheme in rows.items():
+        # several channels are alike of whole images alone
+        image = volume if nonzero == "True" else np.concatenate([volume, 3 - 7 * volume])
+        theirs = monai.NormalizeIntensity(nonzero=nonzero == "True", channel_wise=True)(image.copy())
+        rule = Normalisation.model_validate({"scheme": scheme})
+        np.testing.assert_allclose(normalise(image, [rule] * len(image)), np.asarray(theirs), atol=1e-4)
 
 
 def test_ct_clips_and_takes_the_data_sets_statistics() -> None:
@@ -124,3 +144,18 @@ def test_where_any_channel_has_something_all_are_scored() -> None:
     np.testing.assert_allclose(made[1, :3], (inside - inside.mean()) / inside.std(), rtol=1e-5)
     assert (made[:, 3] == 0).all()
     assert np.isfinite(normalise(np.zeros((1, 4, 4)), [Normalisation(scheme="zscore_box")])).all()
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+@pytest.mark.parametrize("scheme", ["zscore_box", "zscore_nonzero"])
+def test_n09_what_is_no_number_is_no_part_of_the_body(scheme: str, odd: float) -> None:
+    """A brain in a shell of NaN: the shell and the zeros that it encloses counted as body, whose mean was too low."""
+    image = np.zeros((1, 16, 16, 16), dtype=np.float32)
+    image[0, 5:11, 5:11, 5:11] = np.random.default_rng(0).normal(100, 10, (6, 6, 6))
+    image[0, 8, 8, 8] = 0
+    rule = [Normalisation.model_validate({"scheme": scheme})]
+    shell = np.ones((16, 16, 16), dtype=bool)
+    shell[2:14, 2:14, 2:14] = False
+    for missing in (shell, image[0] == 0):
+        broken = np.where(missing, np.float32(odd), image)
+        np.testing.assert_array_equal(normalise(broken, rule), normalise(image, rule))

@@ -199,6 +199,15 @@ def test_much_coarser_steps_are_said() -> None:
     assert out.warnings == ()
 
 
+def test_steps_of_a_tilted_grid_are_measured_along_it() -> None:
+    image = Image(np.ones((1, 12, 12, 12), np.float32), np.eye(4))
+    for step, said in ((1.6, ["1.6"]), (1.4, [])):
+        grid = Grid((4, 4, 4), oblique((np.pi / 4, 0.0), (step, step, 1.0), (6.0, 1.0, 3.0)))
+        out, record = regrid.onto(image, grid)
+        assert record["step_ratio"] == [step, step, 1.0] and record["outside"] == 0
+        assert [w.split(" source voxels")[0].split()[-1] for w in out.warnings] == said
+
+
 def test_a_spacing_keeps_the_middle_and_the_field_of_view() -> None:
     image = Image(np.zeros((1, 10, 11, 7), np.int16), oblique((0.3, 0.2), (1.0, 1.3, 3.0), (5, 6, 7)))
     grid = regrid.at_spacing(image, (0.7, 1.0, 2.0))

@@ -1,5 +1,7 @@
 """Boxes: what the targets say, decoding gives back; duplicates go, patches keep what is visible."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -80,6 +82,27 @@ def test_losses_are_finite_fall_towards_the_truth_and_stand_empty_images() -> No
     assert right["class"] < 1e-3 < wrong["class"] and right["box"] < 1e-3 < wrong["box"]
     empty = _boxes.fcos_losses(bad, [none], [no_kinds], SHAPE)
     assert all(torch.isfinite(v) for v in empty.values()) and float(empty["box"]) == 0
+
+
+def test_a_score_is_the_geometric_mean_of_class_and_centre_ness() -> None:
+    outputs = {"class": [torch.full((1, 1, 2, 3), -20.0)], "box": [torch.ones(1, 4, 2, 3)]}
+    outputs["class"][0][0, 0, 1, 2] = 1.0
+    # a centre-ness of 1/2
+    _, scores, _ = _boxes.decode(outputs | {"centre": [torch.zeros(1, 1, 2, 3)]}, SHAPE, 0.05, 0.5, 100)
+    assert scores.tolist() == pytest.approx([math.sqrt(0.5 / (1 + math.exp(-1)))])
+
+
+def test_centre_ness_is_learned_and_weighs_the_boxes() -> None:
+    box = torch.tensor([[-2.0, -1, 8, 8]])
+    # locations at (2, 2) and (2, 6): they lie 4 and 6 from the sides of one axis, 3 and 6 or 7 and 2 from the others
+    near = [math.sqrt(4 / 6 * 3 / 6), math.sqrt(4 / 6 * 2 / 7)]
+    # the first box is right, the second half as high
+    sides = torch.tensor([[4.0, 4], [3, 7], [6, 1], [6, 2]]).reshape(1, 4, 1, 2)
+    outputs = {"class": [torch.zeros(1, 1, 1, 2)], "box": [sides], "centre": [torch.tensor([[[[1.0, 2]]]])]}
+    losses = _boxes.fcos_losses(outputs, [box], [torch.tensor([0])], (4, 8))
+    wanted = [math.log1p(math.exp(logit)) - logit * one for logit, one in zip((1, 2), near, strict=True)]
+    assert float(losses["centre"]) == pytest.approx(sum(wanted) / 2)
+    assert float(losses["box"]) == pytest.approx(0.5 * near[1] / sum(near))
 
 
 def test_suppression_keeps_the_best_of_each_class() -> None:

@@ -1,6 +1,7 @@
 """Classification draws classes evenly; generation is the same for the same seed; a missed case has its worst record."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -30,6 +31,41 @@ def test_balance_draws_a_rare_class_as_often(balance: bool, low: float, high: fl
     task = _task.load(plan_of("classify", **{"options.balance": balance, "batch": 100}))
     made = task.sample(Store(task.prepare), cases({"healthy": 38, "lesion": 2}), "val", 0, np.random.default_rng(0))
     assert low <= float((made["target"] == 1).float().mean()) <= high
+
+
+def test_neighbours_in_a_batch_are_blended_and_their_classes_with_them(plan_of: PlanOf) -> None:
+    classes = [{"value": value, "name": name} for value, name in enumerate("abcd")]
+    as_is = {"augment": [], "normalisation": [{"scheme": "none"}]}
+    task = _task.load(plan_of("classify", batch=16, classes=classes, **as_is))
+    # the value of an image is the place of its class
+    images = [Image(np.full((1, 32, 32), value, np.float32)) for value in range(4)]
+    plain = [Case(name, name, {"image": image}, klass=name) for name, image in zip("abcd", images, strict=True)]
+    made = task.sample(Store(task.prepare), plain, "train", 0, np.random.default_rng(0))
+    own, other, share = made["target"], made["other"], made["share"]
+    assert torch.equal(other, own.roll(1)) and bool((share >= 0.5).all()) and int((share < 0.95).sum()) > 3
+    wanted = (share * own + (1 - share) * other).reshape(-1, 1, 1, 1)
+    torch.testing.assert_close(made["image"], wanted.expand_as(made["image"]))
+    assert "share" not in task.sample(Store(task.prepare), plain, "val", 0, np.random.default_rng(0))
+
+
+def test_a_blended_image_is_of_both_classes_by_their_shares(plan_of: PlanOf) -> None:
+    # probabilities 1/4 and 3/4, and the other way round
+    logits, batch = torch.tensor([[0.0, np.log(3)], [np.log(3), 0.0]]), {"target": torch.tensor([0, 1])}
+    batch |= {"other": torch.tensor([1, 0]), "share": torch.tensor([0.75, 0.5])}
+    wanted = (0.75 * np.log(4) + 0.25 * np.log(4 / 3) + 0.5 * np.log(4) + 0.5 * np.log(4 / 3)) / 2
+    assert float(_task.load(plan_of("classify")).losses(logits, batch)["loss"]) == pytest.approx(wanted)
+
+
+def test_the_truth_is_smoothed_for_learning_only(plan_of: PlanOf) -> None:
+    task = _task.load(plan_of("classify", **{"options.smoothing": 0.2}))
+    logits, plain = torch.tensor([[2.0, 0.0]]), {"target": torch.tensor([0])}
+    blended = plain | {"other": torch.tensor([0]), "share": torch.tensor([0.5])}
+    for batch in (plain, blended):
+        right = np.log1p(np.exp(-2))
+        assert float(task.losses(logits, batch)["loss"]) == pytest.approx(right)
+        # a tenth of the truth is the other class, which costs 2 more
+        learned = task.losses(logits.clone().requires_grad_(), batch)["loss"]
+        assert float(learned.detach()) == pytest.approx(right + 0.1 * 2)
 
 
 def test_classes_that_are_named_by_a_side_are_not_learned_from_mirror_images(ready: Callable[[str], Prepared]) -> None:
@@ -72,6 +108,9 @@ def test_missed_cases_count_as_the_worst_answer(plan_of: PlanOf) -> None:
     assert len(record["boxes"]) == 0 and record["true_boxes"].tolist() == [[2, 3, 8, 9]]
     for metric in ("ap50", "froc"):
         assert catalogue.load("hilum.metrics", metric).measure([record]) == 0
+    # where nothing is, to find nothing is no worst answer, and none is
+    bare = replace(case, boxes=np.zeros((0, 5)))
+    assert detect.missed(bare).record is None and detect.missed(bare).case == "a"
 
 
 def test_t10_a_box_of_an_unknown_class_is_refused(plan_of: PlanOf) -> None:

@@ -135,6 +135,21 @@ def test_the_truth_decodes_to_itself(made: tuple[Any, Plan]) -> None:
         assert task.show(result, case)[0][0].dtype == np.uint8
 
 
+@pytest.mark.parametrize(("valley", "smallest", "count"), [(0.1, 1, 3), (0.5, 1, 2), (0.1, 10, 2)])
+def test_objects_are_told_apart_as_the_plan_says(
+    valley: float, smallest: int, count: int, made: tuple[Any, Plan]
+) -> None:
+    """Two cores with a dent of 0.3 between them, and a speck of 9 pixels."""
+    task = _task.load(made[1].edited({"options.valley": valley, "options.smallest": smallest}))
+    inside = np.zeros((48, 48))
+    inside[2:19, 2:46], inside[40:43, 20:23] = 0.5, 0.9
+    inside[9:12, 6:12], inside[9:12, 36:42] = 0.8, 0.9
+    sure, deep = (torch.from_numpy(each) for each in (np.where(inside > 0, 9.0, -9.0), inside))
+    case = Case("a", "a", {"image": Image(np.random.default_rng(0).random((1, 48, 48)).astype(np.float32))})
+    logits = torch.stack([-sure, sure, torch.logit(deep, eps=1e-6)])
+    assert task.decode(logits, task.prepare(case, truth=False), case)["mask"].array.max() == count
+
+
 def test_a_patch_cuts_an_object_and_its_depth_stays(made: tuple[Any, Plan]) -> None:
     """Depth belongs to the whole object: a cell of which a patch sees a rim is shallow there."""
     ready, plan = made

@@ -18,6 +18,7 @@ from hilum.evaluation.evaluator import Evaluation, measure
 from hilum.io import raster
 from hilum.tasks import _task
 from hilum.tasks._labels import IGNORE
+from hilum.tasks._task import Judged
 
 PlanOf = Callable[..., Plan]
 ONE = {
@@ -94,6 +95,25 @@ def test_probabilities_are_ranked_not_cut(task: _task.Task) -> None:
     assert measure("pixel_auroc_pooled", done)["mean"] == 1  # type: ignore[index]
     missed = task.missed(case)
     assert missed.values["pixel_auroc"]["vessel"] == 0.5 and missed.values.keys() == judged.values.keys()
+
+
+def test_an_image_that_is_lost_is_ranked_the_wrong_way_round(task: _task.Task) -> None:
+    """With one probability everywhere an image without foreground was ranked without a fault, and raised the number."""
+    case, rng = case_of(with_validity=False), np.random.default_rng(1)
+    bare = Case("b", "b", dict(case.items) | {"label": Image(np.zeros((1, 16, 16), np.int32))})
+    found = [task.judge(task.decode(logits(rng.normal(size=(16, 16))), task.prepare(c), c), c) for c in (case, bare)]
+
+    def pooled(judged: list[Judged], lost: list[Judged]) -> float:
+        row = measure("pixel_auroc_pooled", Evaluation(judged, [], headline="dice", lost=lost))
+        assert row is not None
+        return float(row["mean"])
+
+    both = pooled(found, [])
+    for kept, lost in ((found[:1], bare), (found[1:], case)):
+        worst = task.missed(lost)
+        assert worst is not None and worst.record.sum() == 256
+        assert pooled(kept, [worst]) < both - 0.1
+    assert pooled([], [worst]) == 0
 
 
 def test_metrics_follow_the_plan(task: _task.Task, plan_of: PlanOf) -> None:

@@ -15,6 +15,7 @@ from hilum.data.phantoms import heads
 from hilum.io import _source, dicom_seg
 from hilum.tasks._labels import (
     IGNORE,
+    check_objects,
     class_plans,
     from_channels,
     judged_channels,
@@ -151,8 +152,46 @@ def test_labels_of_other_data_go_by_name() -> None:
     assert read([0, 5], made, classes={5: "spleen"}) == [0, 2]
     merged = plan({1: "liver", 2: "spleen"}, labels={"liver": [3, 4], "spleen": 5})
     assert read([0, 1, 2], merged, classes={1: "spleen", 2: "liver"}) == [0, 2, 1]
-    with pytest.raises(HilumError, match=r"values \[2\].*HIL-N15"):
-        read([1, 2], made, classes={1: "liver", 2: "kidney"})
+
+
+def test_what_other_data_name_besides_is_background_and_what_they_do_not_name_is_refused() -> None:
+    """A kidney labelled in some cases made the answers there count as missing: Dice 0."""
+    made = plan({1: "liver", 2: "spleen"})
+    kidney = {1: "liver", 2: "kidney"}
+    assert read([0, 1, 2], made, classes=kidney) == [0, 1, 0]
+    assert read([0, 1, 2, 3, 4], made, labels={"kidney": [2, 3], "rib": 4, "spleen": 1}) == [0, 2, 0, 0, 0]
+    with pytest.raises(HilumError, match=r"values \[3\].*HIL-N15"):
+        read([1, 2, 3], made, classes=kidney)
+    # what other networks of its own data find says nothing of how these are numbered
+    part = made.edited({"data.others": [3]})
+    assert read([0, 1, 2], part, classes=kidney) == [0, 1, 0]
+    with pytest.raises(HilumError, match=r"values \[3\].*HIL-N15"):
+        read([1, 3], part, classes={1: "liver"})
+
+
+def test_t10_masks_without_numbers_are_no_truth_of_numbered_objects() -> None:
+    """All cells of a mask were one true object, and the model that found each of them was wrong in all."""
+    made, apart = plan({1: "cell"}, labels={"cell": "instances"}), np.zeros((1, 9, 9), np.int32)
+    apart[0, 1:3, 1:3], apart[0, 5:8, 5:8] = 1, 1
+    whole = np.zeros((1, 9, 9), np.int32)
+    whole[0, 2:4, 2:4], whole[0, 4, 4] = 1, 1
+
+    def check(*labels: np.ndarray, **settings: Any) -> None:
+        cases = [Case(f"c{n}", "", {"label": Image(label)}) for n, label in enumerate(labels)]
+        own = Settings.model_validate(settings)
+        check_objects(cases, own, made.edited(read_as(own, made)))
+
+    with pytest.raises(HilumError, match=r"'c1', which falls into pieces.*labels: \{cell: instances\}.*HIL-T10"):
+        check(whole, apart)
+    with pytest.raises(HilumError, match="HIL-T10"):
+        check(apart, labels={"cell": "nonzero"})
+    with pytest.raises(HilumError, match="HIL-T10"):
+        # the other value numbers no cell
+        check(np.where(whole == 1, 2, apart), classes={1: "cell", 2: "debris"})
+    check(apart, labels={"cell": "instances"})
+    check(whole, whole * 0)
+    # one case with numbers shows that the others have none to give
+    check(apart, np.where(np.arange(9) < 4, apart, 2 * apart))
 
 
 def test_labels_of_other_data_without_names_are_read_as_the_plan_says() -> None:

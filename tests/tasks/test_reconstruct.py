@@ -10,6 +10,7 @@ from hilum.core.errors import HilumError
 from hilum.core.findings import Picture, Result
 from hilum.core.image import Case, Image, Measurement
 from hilum.core.plan import Plan
+from hilum.data.store import Store
 from hilum.physics.coils import birdcage
 from hilum.physics.fourier import to_kspace
 from hilum.planning.planner import Prepared
@@ -61,6 +62,22 @@ def test_the_same_case_has_the_same_mask_and_others_have_others(
     assert again.sum() == masks[0].sum()
 
 
+@pytest.mark.parametrize("acceleration", [2.0, 8.0])
+@pytest.mark.parametrize("mask", ["random", "equispaced"])
+def test_columns_are_sampled_as_the_plan_says(mask: str, acceleration: float, plan_of: PlanOf) -> None:
+    words = {"options.acceleration": acceleration, "options.centre": 0.1, "options.mask": mask}
+    task = _task.load(plan_of("reconstruct", batch=40, **words))
+    image = Image(np.random.default_rng(0).random((1, 64, 64)).astype(np.float32))
+    made = task.sample(Store(task.prepare), [Case("a", "a", {"image": image})], "val", 0, np.random.default_rng(0))
+    seen = made["kspace"].abs().sum(dim=(1, 2)) > 0
+    assert float(seen.float().mean()) == pytest.approx(1 / acceleration, abs=0.02)
+    # a tenth are 6 columns
+    assert bool(seen[:, 29:35].all()) and not seen[:, 28].all() and not seen[:, 35].all()
+    # beside them one every so many columns, or as chance has it
+    left = seen[:, :29].sum(dim=1)
+    assert (int(left.max() - left.min()) <= 1) == (mask == "equispaced")
+
+
 def test_magnitude_images_are_simulated_the_same_way_every_time_and_say_so(plan_of: PlanOf) -> None:
     task = _task.load(plan_of("reconstruct", **{"options.noise": 0.0}))
     image = Image(np.random.default_rng(0).random((1, 16, 16)).astype(np.float32))
@@ -71,6 +88,25 @@ def test_magnitude_images_are_simulated_the_same_way_every_time_and_say_so(plan_
     assert any("simulated" in w for w in first["warnings"])
     np.testing.assert_allclose(np.abs(first["image"]), first["target"], atol=1e-6)
     np.testing.assert_allclose(first["target"][0], image.array[0] / image.array.max(), atol=1e-6)
+
+
+def test_n10_values_below_0_are_no_magnitude(plan_of: PlanOf) -> None:
+    """What is reconstructed has no sign, and was judged against a truth that had one."""
+    task, image = _task.load(plan_of("reconstruct")), np.random.default_rng(0).random((1, 16, 16)).astype(np.float32)
+
+    def prepared(array: np.ndarray) -> np.ndarray:
+        target: np.ndarray = task.prepare(Case("odd", "odd", {"image": Image(array)}))["target"]
+        return target
+
+    image[0, 8, 8] = 1
+    for array in (2 * image - 1, -image):
+        with pytest.raises(HilumError, match=r"Case odd has values from -.* to .*before.*HIL-N10"):
+            prepared(array)
+    # what resampling leaves around an edge
+    faint = image.copy()
+    faint[0, :4, :4] = -5e-4
+    assert prepared(faint).min() == 0 and (prepared(faint)[0, 4:] == prepared(image)[0, 4:]).all()
+    assert (prepared(0 * image) == 0).all()
 
 
 def test_a_mask_that_came_with_the_data_is_used(plan_of: PlanOf) -> None:

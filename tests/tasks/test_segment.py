@@ -100,6 +100,32 @@ def test_where_nothing_was_stored_stays_0_whatever_is_varied(patch: list[int], p
     assert "outside" not in _task.load(plan_of("segment")).prepare(case)
 
 
+NOISE = {"name": "noise", "options": {"probability": 1.0}}
+TURN = {"name": "rotate_scale", "options": {"probability": 1.0}}
+
+
+@pytest.mark.parametrize("varied", [[NOISE], [TURN, NOISE], [NOISE, TURN]], ids=str)
+def test_beyond_the_image_it_is_0_where_the_edge_is(varied: list[dict[str, object]], plan_of: PlanOf) -> None:
+    """A prediction pads by the edge: noise on such zeros would be seen in training alone."""
+    changes = {"normalisation": [{"scheme": "zscore_nonzero"}], "augment": varied, "spacing": [1.0, 1.0, 1.0]}
+    task = _task.load(plan_of("segment", **changes, patch=[24, 16, 24], batch=2))
+    for low in (4, 0):
+        array = np.zeros((1, 16, 16, 16), np.float32)
+        array[0, 4:12, 4:12, low:12] = np.random.default_rng(0).normal(100, 5, (8, 8, 12 - low))
+        label = np.zeros((1, 16, 16, 16), np.int16)
+        label[0, 6:9, 6:9, 6:9] = 1
+        case = Case("a", "a", {"image": Image(array, np.eye(4)), "label": Image(label, np.eye(4))})
+        image = task.sample(Store(task.prepare), [case], "train", 0, np.random.default_rng(0))["image"]
+        if varied != [NOISE]:
+            # however it is turned, and enlarged by up to 1.4
+            assert 0 < float((image != 0).float().mean()) < 1.4**3 * 8 * 8 * 16 / (24 * 16 * 24)
+            continue
+        assert not image[:, :, :8].any() and not image[:, :, 16:].any() and not image[..., 16:].any()
+        # the body that reaches the border goes on behind it, as a prediction shows it
+        assert (image[:, :, 8:16, 4:12, 4 + low : 16] != 0).all()
+        assert bool(image[:, :, 8:16, 4:12, :4].any()) == (low == 0)
+
+
 def test_the_background_is_no_class(plan_of: PlanOf) -> None:
     """Its voxels would be found, and written as the 0 of everything else."""
     classes = [{"value": 1, "name": "spleen"}, {"value": 0, "name": "liver"}]

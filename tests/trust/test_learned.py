@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from hilum.core import card, catalogue, resident
-from hilum.core.calibration import Calibration
+from hilum.core.calibration import DOUBT, Calibration
 from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.core.progress import quiet
@@ -154,6 +154,7 @@ def test_a_small_run_says_what_it_could_not_learn(trained: Trained) -> None:
     for task in ("classify", "segment"):
         known = trained(task).calibration
         assert known is not None and known.gate is not None and known.gate.accept is None
+        assert known.doubt == DOUBT, "limits belong to it"
         assert not known.quality and any("are needed" in note for note in known.notes)
         assert any("No result is accepted" in note for note in known.notes)
 

@@ -281,14 +281,13 @@ def test_numbered_objects_have_one_opinion(tmp_path: Path) -> None:
 def test_wide_masks_and_intervals_are_said_and_judged(cells: tuple[Path, Path, Path], tmp_path: Path) -> None:
     data, a, _ = cells
     known = Run(a).calibration
-    assert known is not None and known.wide is not None
+    assert known is not None and known.wide is not None and known.wide.thresholds["cell"] is not None
     assert set(known.measured) == {"area of cell", "dice"}
     evaluate(a, data, tmp_path / "evaluation")
     found = json.loads((tmp_path / "evaluation" / "trust.json").read_text())
     assert set(found["intervals"]) == {"area of cell", "dice"}
     assert 0 <= found["intervals"]["area of cell"]["coverage"] <= 1
-    if known.wide.thresholds["cell"] is not None:
-        assert 0 <= found["wide"]["cell"]["missed"] <= 1 <= found["wide"]["cell"]["times as large"]
+    assert 0 <= found["wide"]["cell"]["missed"] <= 1 <= found["wide"]["cell"]["times as large"]
     page = (tmp_path / "evaluation" / "report.html").read_text()
     assert "Intervals that were said" in page and "where the mask is doubtful" in page
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hilum.core.calibration import Calibration, Foreseen, Gate, Opinions, Wide
+from hilum.core.calibration import DOUBT, Calibration, Foreseen, Gate, Opinions, Wide
 from hilum.core.image import Case, Image
 from hilum.core.run import Run
 from hilum.data.phantoms import kspace
@@ -93,7 +93,7 @@ def test_promises_of_one_runtime_do_not_accept_what_a_less_exact_one_computed(
     folder = tmp_path / "run"
     shutil.copytree(trained("segment").path, folder)
     gate = Gate(error=0.1, measure="doubt", wrong="Dice below 0.7", accept=1.0, person=1.0, groups=9, rate=1.0)
-    known = Calibration(cases=9, groups=9, gate=gate, runtime=learned_of)
+    known = Calibration(cases=9, groups=9, gate=gate, runtime=learned_of, doubt=DOUBT)
     Run(folder).put({"calibration.json": known.model_dump_json().encode()})
     result = Trusted(Run(folder), by)(ready("segment").dataset.cases[0])
     said = [w for w in result.warnings if w.startswith("HIL-TRUST-24")]
@@ -105,3 +105,26 @@ def test_a_calibration_from_before_runtimes_were_kept_is_of_torch() -> None:
     older = Calibration(cases=9, groups=9).model_dump()
     del older["runtime"]
     assert Calibration(**older).runtime == "torch"
+
+
+def test_limits_that_were_learned_of_another_doubt_accept_nothing(
+    trained: Callable[[str], Run], ready: Callable[[str], Prepared], tmp_path: Path
+) -> None:
+    """A small class counts as a large one does now: limits of before are not compared with such doubts unseen."""
+    folder = tmp_path / "run"
+    shutil.copytree(trained("segment").path, folder)
+    gate = Gate(error=0.1, measure="doubt", wrong="Dice below 0.7", accept=1.0, person=1.0, groups=9, rate=1.0)
+    known = Calibration(cases=9, groups=9, gate=gate, doubt=DOUBT)
+    for left_out, decision in ({"doubt"}, "flag"), (set[str](), "accept"):
+        Run(folder).put({"calibration.json": known.model_dump_json(exclude=left_out).encode()})
+        predictor = Trusted(Run(folder))
+        result = predictor(ready("segment").dataset.cases[0])
+        said = [w for w in result.warnings if w.startswith("HIL-TRUST-25")]
+        assert (result.verdict.decision, len(said)) == (decision, len(left_out))
+        assert all(w in result.verdict.reasons and "calibrate the run again" in w for w in said)
+    before = known.model_copy(update={"doubt": 1})
+    assert predictor._of_before(before)
+    assert not predictor._of_before(before.model_copy(update={"gate": None})), "nothing is compared with it"
+    predictor.plan = predictor.plan.edited({"classes": [{"value": 1, "name": "a"}]})
+    assert not predictor._of_before(before), "of one class it was told alike"
+    assert predictor._of_before(before.model_copy(update={"single": ["a"]}))

@@ -86,6 +86,13 @@ def test_the_expected_dice_approximates_the_sum_over_every_possible_truth():
     assert expected_dice(probability, mask) == pytest.approx(exact, abs=0.02)
 
 
+def test_a_voxel_that_stands_for_several_counts_as_often() -> None:
+    probability, mask = np.array([0.9, 0.4, 0.2]), np.array([True, False, True])
+    often = np.array([3, 1, 2])
+    wanted = expected_dice(np.repeat(probability, often), np.repeat(mask, often))
+    assert expected_dice(probability, mask, often) == pytest.approx(wanted)
+
+
 def test_of_sure_voxels_the_expected_dice_is_the_dice():
     rng = np.random.default_rng(6)
     truth, mask = rng.random((9, 9)) < 0.4, rng.random((9, 9)) < 0.5

@@ -79,10 +79,10 @@ def draw(plans: list[AugmentPlan], rng: np.random.Generator, dims: int) -> Recor
     return record
 
 
-def apply(record: Record, array: Array, kind: str = "image", fill: float = 0) -> Array:
+def apply(record: Record, array: Array, kind: str = "image", fill: float | None = 0) -> Array:
     """(C, *space) through the record; kind "image" or "label". Neighbours that move space interpolate once.
 
-    fill: of a label, outside of the array; an image repeats its edges.
+    fill: of a label, outside of the array; None: it repeats its edges, as an image does.
     """
     place = 0
     while place < len(record):
@@ -96,13 +96,17 @@ def apply(record: Record, array: Array, kind: str = "image", fill: float = 0) ->
 
 
 def cut(
-    record: Record, image: Array, labels: Sequence[tuple[Array, float]], start: Sequence[int], size: Sequence[int]
+    record: Record,
+    image: Array,
+    labels: Sequence[tuple[Array, float | None]],
+    start: Sequence[int],
+    size: Sequence[int],
 ) -> tuple[Array, list[Array]]:
     """A patch of an image and its labels (C, *space), cut at `start` (may be negative), through the record.
 
-    labels: each with the value it has outside of the image, where the image repeats its edges. What moves space at the
-    head of the record is pulled straight out of the whole image: a turned patch shows what lies beside it, as where a
-    larger patch is cut, turned and cropped (nnU-Net), without the larger patch's cost.
+    labels: each with the value it has outside of the image, where the image repeats its edges; None: as the image.
+    What moves space at the head of the record is pulled straight out of the whole image: a turned patch shows what lies
+    beside it, as where a larger patch is cut, turned and cropped (nnU-Net), without the larger patch's cost.
     """
     count, places = _together(record, tuple(size))
     if places is None:

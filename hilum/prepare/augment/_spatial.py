@@ -44,10 +44,10 @@ def turn(dims: int, degrees: Sequence[float], axes: Sequence[int]) -> Array:
     return matrix
 
 
-def pulled(array: Array, places: Places, kind: str, fill: float = 0) -> Array:
+def pulled(array: Array, places: Places, kind: str, fill: float | None = 0) -> Array:
     """array (C, *space) at places -> (C, *out).
 
-    Images float32: linear, edges repeated. Labels: nearest, `fill` outside, type kept.
+    Images float32: linear, edges repeated. Labels: nearest, `fill` outside (None: edges repeated), type kept.
     """
     return _nearest(array, places, fill) if kind == "label" else _linear(array, places)
 
@@ -73,7 +73,7 @@ def _linear(array: Array, places: Places) -> Array:
     return made
 
 
-def _nearest(array: Array, places: Places, fill: float) -> Array:
+def _nearest(array: Array, places: Places, fill: float | None) -> Array:
     flat: Any = 0
     outside: Any = False
     box = [_window(place, n) for place, n in zip(places, array.shape[1:], strict=True)]
@@ -83,5 +83,6 @@ def _nearest(array: Array, places: Places, fill: float) -> Array:
         outside = outside | (index < 0) | (index >= n)
         flat = flat * length + np.clip(index - window.start, 0, length - 1)
     out: Array = np.take(part.reshape(len(part), -1), flat, axis=1)
-    out[:, outside] = fill
+    if fill is not None:
+        out[:, outside] = fill
     return out
