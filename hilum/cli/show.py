@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hilum.core import catalogue
 from hilum.core.extras import install
 from hilum.core.progress import Progress, quiet
 
@@ -146,6 +147,9 @@ def evaluated(found: dict[str, Any], out: Path) -> None:
     _table(rows, f"{found['part']}: {found['cases']} cases in {found['groups']} groups, {found['missing']} missing")
     if any(r["low"] is None and r["mean"] is not None for r in rows):
         print("No interval where nothing varies or groups are too few, in all or of a class; of ece and fid never.")
+    for name in (r["metric"] for r in rows if r["mean"] is None):
+        why = catalogue.card("hilum.metrics", name.split("@")[0])["empty"]
+        print(f"{name} is undefined on these cases ({why}).")
     print(f"Open {out}/report.html")
 
 

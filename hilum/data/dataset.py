@@ -21,6 +21,8 @@ from hilum.prepare import modality
 
 BESIDE = {"dataset.yaml", "dataset.json", "boxes.csv", "pairs.csv", "cases.csv"}
 # Files that say something about the cases.
+SHEETS = (".csv", ".tsv")
+# A table that is a data set, as layouts/table.py has it.
 LISTED = 50
 # Names written out in a sentence.
 ACCEPTED = {
@@ -32,9 +34,10 @@ ACCEPTED = {
 
 
 class Settings(Strict):
-    """What a folder can not say itself (dataset.yaml); it may lie elsewhere and name the folder.
+    """What a folder can not say itself (dataset.yaml); it may lie elsewhere and name the folder or table.
 
-    folder: relative to the file, else to the folder named by HILUM_DATA. layout: a name from data/layouts.
+    folder: relative to the file, else to the folder named by HILUM_DATA; without it the folder that holds the file, and
+    a table in it that is opened. layout: a name from data/layouts.
     classes: {value: name}. labels: {name: "nonzero" | value | [values]} maps stored values to classes 1..n in order;
     {name: "instances"}, alone, says that every value but 0 is one object of that class. 0 is the background in both,
     also where somebody names it; a value that two names have belongs to the later one.
@@ -247,10 +250,29 @@ def _accepting(case: Case, rows: list[str]) -> Case:
 
 
 def _settings(path: Path) -> tuple[Path, Settings]:
-    """The data folder (or table) and its settings."""
-    written = path if path.suffix in (".yaml", ".yml") else path / "dataset.yaml"
+    """The data folder (or table) and its settings; beside a table lies what is said of it, as in a folder."""
+    sheet = path.is_file() and path.suffix.lower() in SHEETS
+    written = path if path.suffix in (".yaml", ".yml") else (path.parent if sheet else path) / "dataset.yaml"
     if not written.is_file():
         return path, Settings()
+    settings = _read(written)
+    folder = _named(written, settings)
+    if not sheet:
+        return folder, settings
+    about = folder.resolve() in (path.resolve(), path.parent.resolve())
+    if not about or settings.layout not in (None, "table"):
+        # of other data it may say what is wrong here, and left out without a word it would be missed
+        said = f"layout: {settings.layout}" if about else f"folder: {settings.folder}"
+        raise HilumError(
+            "HIL-DATA-03", f"{written} says `{said}`, so it is not about {path.name} beside it",
+            f"Give {written.name} itself, or write `folder: {path.name}` and what else is to be said of it into a YAML "
+            "of another name, and give that",
+        )  # fmt: skip
+    return path, settings
+
+
+def _read(written: Path) -> Settings:
+    """The settings in a file."""
     try:
         data = yaml.safe_load(written.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -258,13 +280,17 @@ def _settings(path: Path) -> tuple[Path, Settings]:
         raise HilumError("HIL-DATA-03", f"{written} is not YAML ({error})", "Mend it") from error
     if not isinstance(data, dict):
         raise HilumError("HIL-DATA-03", f"{written} is not a list of settings", "Write lines like `folder: nuclei`")
-    settings = checked(Settings, data, str(written))
+    return checked(Settings, data, str(written))
+
+
+def _named(written: Path, settings: Settings) -> Path:
+    """The folder or table that such a file is about: what it names, else where it lies."""
     if settings.folder is None:
-        return written.parent, settings
+        return written.parent
     bases = [written.parent, Path(os.environ["HILUM_DATA"])] if os.environ.get("HILUM_DATA") else [written.parent]
     for base in bases:
         if (base / settings.folder).exists():
-            return base / settings.folder, settings
+            return base / settings.folder
     raise HilumError(
         "HIL-DATA-01", f"{written} names the folder {settings.folder!r}, which is not beside it",
         "Set HILUM_DATA to the folder that holds it, or write the whole path",

@@ -47,9 +47,10 @@ def looks(run: Run) -> str:
     if not run.has("ledger.jsonl"):
         return ""
     words = "in this run folder alone: looks by copies, bundles and other runs are not in it"
-    for event in run.ledger():
-        if event["event"] == "compare":
-            words += f"; one of {event['cells']} models of a comparison judged on the {event['part']} part"
+    told = [event for event in run.ledger() if event["event"] == "compare"]
+    # the last one counts the cells of those before too
+    for event in told[-1:]:
+        words += f"; one of {event['cells']} models of a comparison judged on the {event['part']} part"
     return f" ({words})"
 
 

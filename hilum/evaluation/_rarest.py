@@ -19,9 +19,12 @@ Function = Callable[[list[Any]], float | None]
 def groups(name: str, judged: Sequence[Judged]) -> int:
     """Groups that the metric's value rests on: of a mean over classes those of the rarest one, of boxes those with any.
 
-    judged: cases that the metric counts. An accuracy, or how probable the truth was, rests on all of them.
+    Of the pooled voxels of all images those with foreground. judged: cases that the metric counts. An accuracy, or how
+    probable the truth was, rests on all of them.
     """
     takes = _names.card(name)["takes"]
+    if takes == "counts":
+        return len({j.group for j in judged if j.record[1].any()})
     everyone = {j.group for j in judged}
     of_class: dict[Any, set[str]] = {}
     for one in judged if takes in ("scores", "boxes") else ():

@@ -5,13 +5,14 @@ of the whole part all the same.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hilum.evaluation import _rarest
-from hilum.evaluation.bootstrap import FEW, paired_of_set
-from hilum.evaluation.evaluator import Evaluation
+from hilum.evaluation.bootstrap import FEW, interval_of_set, paired_of_set
+from hilum.evaluation.evaluator import Evaluation, honest
 from hilum.evaluation.ranking import Ranking, stability_of_sets
 from hilum.evaluation.seeds import SeedsPaired, with_seeds
 from hilum.metrics import ap50
@@ -39,16 +40,52 @@ def kept(done: Evaluation) -> dict[str, Any]:
     }
 
 
+def shared(cells: Sequence["Cell"]) -> tuple[list["Cell"], list[str]]:
+    """The cells without the scans that any of them has no record of, and a sentence per network that lost some.
+
+    Of a scan without a true box no answer is the worst, so that it would pay to fail where false alarms are likely.
+    """
+    if next(iter(cells[0].metrics)) != NAME or not all(cell.records for cell in cells):
+        return list(cells), []
+    lost: dict[str, set[str]] = {}
+    for cell in cells:
+        bare = {case for case, row in cell.records.items() if not any(real for *_, real in row.values())}
+        # cells of before kept a record of it, in which nothing is wrong
+        failed = bare.intersection(cell.missing)
+        lacking = {case for other in cells for case in other.records} - set(cell.records)
+        lost.setdefault(cell.net, set()).update(failed | lacking)
+    gone = set[str]().union(*lost.values())
+    return [_without(cell, gone) for cell in cells], [
+        f"{net} gave no result in {len(own)} {'scan' if len(own) == 1 else 'scans'} without a true box, for which "
+        f"there is no worst answer: {NAME} of every network leaves {'it' if len(own) == 1 else 'them'} out."
+        for net, own in lost.items()
+        if own
+    ]
+
+
+def _without(cell: "Cell", gone: set[str]) -> "Cell":
+    """The cell without these scans, its number measured by the others; as it is where it has none of them."""
+    records = {case: row for case, row in cell.records.items() if case not in gone}
+    if len(records) == len(cell.records):
+        return cell
+    rows, groups = [(row,) for row in _ranked(list(records.values()))], [cell.groups[case] for case in records]
+    rests = _rests_on(rows, groups)
+    found = interval_of_set(rows, groups, _measured(rows), DRAWS, rests_on=rests)
+    found = honest(_rarest.enough(found, rests), NAME)
+    own = {**cell.metrics[NAME], "mean": found.mean, "low": found.low, "high": found.high, "n": found.n}
+    return replace(cell, records=records, metrics={**cell.metrics, NAME: own})
+
+
 def read(by_net: Mapping[str, Sequence["Cell"]]) -> tuple[Records, list[str]] | None:
-    """The records of all networks and the group of each case; None where a network has none.
+    """The records of all networks and the group of each case; None where there is none that all have.
 
     Scores become ranks among all of a network's boxes, the surest first: p swaps records of two networks, whose scores
     need not be on one scale. ap50 sees no more of them.
     """
     cells = [cell for own in by_net.values() for cell in own]
-    if not all(cell.records for cell in cells):
-        return None
     cases = [case for case in cells[0].records if all(case in cell.records for cell in cells)]
+    if not cases:
+        return None
     columns = {net: [_ranked([cell.records[c] for c in cases]) for cell in own] for net, own in by_net.items()}
     records = {net: list(zip(*seeds, strict=True)) for net, seeds in columns.items()}
     return records, [cells[0].groups[case] for case in cases]
@@ -66,7 +103,10 @@ def difference(records: Records, one: str, other: str, groups: Sequence[str], dr
 
 def ranking(records: Records, groups: Sequence[str]) -> Ranking | None:
     """How firm the order by ap50 is."""
-    return stability_of_sets(records, groups, _measured(next(iter(records.values()))), DRAWS)
+    first = next(iter(records.values()))
+    found, rests = stability_of_sets(records, groups, _measured(first), DRAWS), _rests_on(first, groups)
+    # it rests on the groups with boxes, however many others there are
+    return replace(found, groups=rests) if found is not None and rests < FEW else found
 
 
 def _ranked(rows: Sequence[Mapping[str, Sequence[Any]]]) -> list[ap50.Matched]:

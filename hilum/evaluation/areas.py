@@ -1,8 +1,9 @@
 """AUROC of several networks on the same cases: each with its interval, and against a best one with p.
 
-Where every group has one case, by DeLong's method; else groups are resampled. One class against the rest; of two
-classes one, as the other has the same area. Of several seeds the areas are averaged, and intervals and p hold what
-other seeds would give as well (`seeds.with_seeds`).
+Where every group has one case, by DeLong's method; else, and with fewer than FEW groups of either kind, whose spread
+nobody knows, groups are resampled. One class against the rest; of two classes one, as the other has the same area.
+Of several seeds the areas are averaged, and intervals and p hold what other seeds would give as well
+(`seeds.with_seeds`).
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -32,13 +33,14 @@ def compare_areas(
     scores: {net: (S, n, K) probabilities of S seeds}. truth: (n,) place of the class. groups: (n,). A class that all or
     none of the cases have is left out.
     """
-    measure = _by_delong if delong.independent(groups) else _by_groups
+    alone = delong.independent(groups)
     wanted: Sequence[int] = [1] if len(classes) == 2 else range(len(classes))
     told = {k: positive for k in wanted if 0 < (positive := np.asarray(truth) == k).sum() < len(positive)}
     # enough draws for the smallest p to stay below ALPHA after Holm
     draws = max(RESAMPLES, 40 * len(told) * (len(scores) - 1))
     rows: list[Row] = []
     for k, positive in told.items():
+        measure = _by_delong if alone and _rarest_kind(positive, groups) >= FEW else _by_groups
         columns = {net: np.asarray(table, dtype=np.float64)[:, :, k].T for net, table in scores.items()}
         for net in columns:
             rows.append({"net": net, "class": classes[k]} | measure(columns, positive, groups, net, best, draws))
@@ -101,8 +103,7 @@ def _by_groups(
 ) -> Row:
     ranks = {name: _ranked(columns[name]) for name in (net, best)}
     own, other = (list(zip(ranks[name], positive, strict=True)) for name in (net, best))
-    # an area rests on the kind that fewer groups have
-    rarest = min(len({g for g, one in zip(groups, positive, strict=True) if one == kind}) for kind in (True, False))
+    rarest = _rarest_kind(positive, groups)
     estimate = interval_of_set(own, groups, _area(), RESAMPLES, rests_on=rarest)
     found = honest(_rarest.enough(estimate, rarest), "auroc")
     assert found.mean is not None  # both kinds are there
@@ -114,6 +115,11 @@ def _by_groups(
         # equal differences of all draws are no certainty
         gap = replace(gap, low=None, high=None)
     return row | _gap(gap, ranks[net], ranks[best], positive, "resampled groups")
+
+
+def _rarest_kind(positive: Array, groups: Sequence[Hashable]) -> int:
+    """Groups with a case of the kind that fewer of them have: an area rests on these."""
+    return min(len({g for g, one in zip(groups, positive, strict=True) if one == kind}) for kind in (True, False))
 
 
 def _of_seeds(scores: Array, positive: Array) -> list[float]:
@@ -133,6 +139,8 @@ def _own(auroc: float, low: float | None, high: float | None, scores: Array, pos
 def _gap(gap: Paired, one: Array, best: Array, positive: Array, method: str) -> Row:
     """A difference to the best network with the doubt of the seeds. gap: with that of the cases alone."""
     low, high, p = with_seeds(gap, _of_seeds(one, positive), _of_seeds(best, positive))
+    # with the doubt of the seeds the ends may lie further apart than two areas can
+    low, high = None if low is None else max(-1.0, low), None if high is None else min(1.0, high)
     method = f"{method} and seeds" if one.shape[1] > 1 else method
     return {"difference": gap.difference, "difference low": low, "difference high": high, "p": p, "method": method}
 

@@ -17,7 +17,7 @@ from hilum.core.errors import HilumError
 from hilum.core.findings import Result
 from hilum.core.image import Array, Case
 from hilum.core.progress import Progress, quiet
-from hilum.evaluation import _rarest
+from hilum.evaluation import _rarest, _undefined
 from hilum.evaluation.bootstrap import Estimate, interval, interval_of_set
 from hilum.infer.faults import FAULTS, fault
 from hilum.infer.predictor import Predictor
@@ -118,6 +118,8 @@ def judge_all(
         done.notes.append(f"{done.headline} could not be measured: no case has the labels for it.")
         done.headline = next(iter(done.metrics))
     done.metrics |= _speed(done)
+    done.notes += _undefined.unmeasured(done.metrics)
+    done.notes += _undefined.absent(done.metrics, judged + lost, predictor.task.plan)
     return done
 
 
@@ -174,6 +176,7 @@ def judge_generated(predictor: Predictor, cases: Sequence[Case], basis: dict[str
             measured[name] = _row(name, estimate, {})
     name = next(iter(measured))
     done = Evaluation(made, [], measured | _speed_of_batches(seconds, len(cases)), name)
+    done.notes += _undefined.unmeasured(done.metrics)
     kid = catalogue.load("hilum.metrics", SETS[0]).measure
     reference = kid(np.asarray(basis["train"]), real)
     if reference is not None:

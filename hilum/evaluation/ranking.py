@@ -7,18 +7,23 @@ from typing import Any
 import numpy as np
 
 from hilum.data.groups import numbered
-from hilum.evaluation.bootstrap import index_draws
+from hilum.evaluation.bootstrap import FEW, index_draws
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 RESAMPLES = 2000
+FIRM = 0.95
+# Share of the draws in which the first must come first for the order to be called firm.
+ALIKE = 0.9
+# tau that it takes as well; of many systems it is high by itself where only the two on top change places.
 
 
 @dataclass(frozen=True)
 class Ranking:
     """shares: {system, best first: share of resamples in which it has place 1, 2, ...}; equal ones share their places.
 
-    tau: mean Kendall tau between the order in a resample and the observed one, -1..1; None where all are equal.
+    tau: mean Kendall tau between the order in a resample and the observed one, -1..1; None where all are equal. groups:
+    those that it rests on.
     """
 
     shares: dict[str, tuple[float, ...]]
@@ -27,14 +32,22 @@ class Ranking:
     groups: int
 
     @property
+    def told(self) -> bool:
+        """Whether the groups are enough to say anything: draws can not leave the range of what few groups gave."""
+        return self.groups >= FEW
+
+    @property
     def sentence(self) -> str:
         """What it says, in words."""
+        if not self.told:
+            return f"How firm the order is can not be told of so few groups: {self.groups}, and it takes {FEW}."
         first, shares = next(iter(self.shares.items()))
         words = f"Drawing the {self.groups} groups anew, {first} comes first in {100 * shares[0]:.0f} % of the draws"
         if self.tau is None:
             return f"{words}; all are equal on these cases, so there is no order."
-        firm = f"other cases would {'hardly change the order' if self.tau >= 0.9 else 'change the order'}"
-        return f"{words}; Kendall's tau to the order shown is {self.tau:.2f} on average (1: always the same): {firm}."
+        firm = self.tau >= ALIKE and shares[0] >= FIRM
+        words += f"; Kendall's tau to the order shown is {self.tau:.2f} on average (1: always the same)"
+        return f"{words}: other cases {'would hardly' if firm else 'may'} change the order."
 
 
 def stability(

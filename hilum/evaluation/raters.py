@@ -17,7 +17,7 @@ from hilum.core.errors import HilumError
 from hilum.core.findings import Mask, Result
 from hilum.core.image import Array, Case
 from hilum.core.plan import Plan
-from hilum.evaluation import agreement
+from hilum.evaluation import _rarest, agreement
 from hilum.evaluation.agreement import Values
 from hilum.evaluation.bootstrap import Estimate, Paired, interval, interval_of_set, paired
 from hilum.metrics import _names
@@ -316,17 +316,33 @@ def _kappa(readings: Sequence[Reading], raters: Sequence[str], classes: int) -> 
     rows = []
     for one, other in [*combinations(raters, 2), *(("", rater) for rater in raters)]:
         own = [r for r in readings if one in r.answers and other in r.answers]
+        pairs, groups = [(r.answers[one], r.answers[other]) for r in own], [r.group for r in own]
+        rests = _rests_on(pairs, groups)
         found = interval_of_set(
-            [(r.answers[one], r.answers[other]) for r in own], [r.group for r in own],
-            lambda pairs: agreement.cohen_kappa([a for a, _ in pairs], [b for _, b in pairs], classes), RESAMPLES,
+            pairs, groups, lambda drawn: agreement.cohen_kappa([a for a, _ in drawn], [b for _, b in drawn], classes),
+            RESAMPLES, rests_on=rests,
         )  # fmt: skip
-        rows.append({"of": f"{one or 'the model'} and {other}", "kappa": "Cohen", **_plain(found)})
+        told = _plain(_rarest.enough(found, rests))
+        rows.append({"of": f"{one or 'the model'} and {other}", "kappa": "Cohen", **told})
     own = [r for r in readings if all(rater in r.answers for rater in raters)]
-    counts = [np.bincount([r.answers[rater] for rater in raters], minlength=classes) for r in own]
+    every, groups = [[r.answers[rater] for rater in raters] for r in own], [r.group for r in own]
+    rests = _rests_on(every, groups)
     found = interval_of_set(
-        counts, [r.group for r in own], lambda drawn: agreement.fleiss_kappa(np.stack(drawn)), RESAMPLES
-    )
-    return [*rows, {"of": "all raters", "kappa": "Fleiss", **_plain(found)}]
+        [np.bincount(row, minlength=classes) for row in every], groups,
+        lambda drawn: agreement.fleiss_kappa(np.stack(drawn)), RESAMPLES, rests_on=rests,
+    )  # fmt: skip
+    return [*rows, {"of": "all raters", "kappa": "Fleiss", **_plain(_rarest.enough(found, rests))}]
+
+
+def _rests_on(answers: Sequence[Sequence[int]], groups: Sequence[str]) -> int:
+    """Groups that a kappa rests on: those in which the commonest class is named, or another one, whichever are fewer.
+
+    answers: (n, readers).
+    """
+    named = [label for row in answers for label in row]
+    common = max(set(named), key=named.count, default=-1)
+    told = [(group, set(row)) for group, row in zip(groups, answers, strict=True)]
+    return min(len({g for g, row in told if common in row}), len({g for g, row in told if row != {common}}))
 
 
 def _plain(found: Estimate | Paired) -> dict[str, Any]:

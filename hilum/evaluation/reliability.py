@@ -1,7 +1,7 @@
 """Is a stated 80 % right in 80 of 100 cases? Bins with intervals, ECE beside what chance alone gives, Brier's parts.
 
-Everything here takes cases as independent. Where patients have several cases, resample patients for an interval
-(`bootstrap`); the null value of the ECE is then too low.
+Cases are taken as independent, but for the bins and the null value of the ECE where these are told of which group
+(patient) each case is.
 """
 
 from collections.abc import Hashable, Sequence
@@ -12,10 +12,13 @@ import numpy as np
 
 from hilum.core.image import Array
 from hilum.data.groups import numbered
+from hilum.evaluation.bootstrap import FEW, interval_of_set
 from hilum.metrics._scores import check_scores
 from hilum.metrics.ece import BINS, calibration_error
 from hilum.metrics.nll import FLOOR
 
+RESAMPLES = 500
+# Of a bin whose cases hang together.
 _BLOCK = 1 << 22
 # Most numbers drawn at once, so that memory stays flat in the number of cases.
 
@@ -23,7 +26,8 @@ _BLOCK = 1 << 22
 class Bin(NamedTuple):
     """Cases with a confidence in (low, high]. What an empty bin does not have is None.
 
-    n: cases. confidence: their mean confidence. share: of them that were right, with its 95 % interval.
+    n: cases. confidence: their mean confidence. share: of them that were right, with its 95 % interval (None of too
+    few groups, where cases hang together).
     """
 
     low: float
@@ -73,12 +77,19 @@ def wilson(right: int, n: int, level: float = 0.95) -> tuple[float, float]:
     return (0.0 if right == 0 else middle - half), (1.0 if right == n else middle + half)
 
 
-def reliability(confidence: Array, correct: Array, bins: int = BINS, equal_mass: bool = False) -> list[Bin]:
+def reliability(
+    confidence: Array,
+    correct: Array,
+    bins: int = BINS,
+    equal_mass: bool = False,
+    groups: Sequence[Hashable] | None = None,
+) -> list[Bin]:
     """The rows of a reliability diagram.
 
     confidence: (n,) 0..1, of the answer or of one class. correct: (n,) bool, whether the answer was right or the class
     was there. bins: (low, high], equally wide, the empty ones too; or with about as many cases in each, where equal
-    confidences stay together and so there may be fewer bins.
+    confidences stay together and so there may be fewer bins. groups: (n,) patient of each case; where any has several,
+    intervals draw whole patients anew.
     """
     confidence, correct = _checked(confidence, correct)
     edges = _edges(confidence, bins, equal_mass)
@@ -86,15 +97,32 @@ def reliability(confidence: Array, correct: Array, bins: int = BINS, equal_mass:
     n = np.bincount(place, minlength=count)
     stated = np.bincount(place, weights=confidence, minlength=count)
     right = np.bincount(place, weights=correct, minlength=count)
+    together = None if groups is None or len(set(groups)) == len(groups) else numbered(groups)[0]
     rows = []
     for k in range(count):
         ends = float(edges[k]), float(edges[k + 1])
         if n[k]:
-            share = float(right[k] / n[k])
-            rows.append(Bin(*ends, int(n[k]), float(stated[k] / n[k]), share, *wilson(int(right[k]), int(n[k]))))
+            share, own = float(right[k] / n[k]), place == k
+            doubt = wilson(int(right[k]), int(n[k])) if together is None else _of_groups(correct[own], together[own])
+            rows.append(Bin(*ends, int(n[k]), float(stated[k] / n[k]), share, *doubt))
         else:
             rows.append(Bin(*ends, 0, None, None, None, None))
     return rows
+
+
+def _of_groups(correct: Array, groups: Array) -> tuple[float, float] | tuple[None, None]:
+    """Interval of the share of one bin's cases, whole groups drawn anew; None with fewer than FEW of them.
+
+    Where all are right, or all wrong, no draw differs: as many groups as independent cases say what that leaves open.
+    """
+    count = len(np.unique(groups))
+    if count < FEW:
+        return None, None
+    if correct.all() or not correct.any():
+        return wilson(count if correct.all() else 0, count)
+    found = interval_of_set(correct.tolist(), groups.tolist(), lambda drawn: sum(drawn) / len(drawn), RESAMPLES)
+    assert found.low is not None and found.high is not None  # there are groups enough
+    return found.low, found.high
 
 
 def expected_error(rows: Sequence[Bin]) -> float | None:

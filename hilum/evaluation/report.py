@@ -115,7 +115,8 @@ def _sentence(done: Evaluation, part: str, cases: int) -> str:
         f"95 % interval {row['low']:.3f} to {row['high']:.3f}"
     )  # fmt: skip
     where = "all labelled cases" if part == "all" else f"the {part} part"
-    return f"{done.headline} {row['mean']:.3f} ({doubt}) on {where}, {cases} cases."
+    count = f"{cases}" if row["n"] == cases else f"{row['n']} of {cases}"
+    return f"{done.headline} {row['mean']:.3f} ({doubt}) on {where}, {count} cases."
 
 
 def _rows(done: Evaluation) -> list[dict[str, Any]]:
@@ -137,7 +138,8 @@ def _confusion(page: Page, done: Evaluation, names: list[str]) -> None:
         {"truly": n} | {f"found {m}": int(v) for m, v in zip(names, r, strict=True)}
         for n, r in zip(names, table, strict=True)
     ]
-    page.heading("Which class was taken for which", 3).table(rows)
+    lost = f"Cases without a result, which accuracy counts as wrong, are not in it: {len(done.missing)}."
+    page.heading("Which class was taken for which", 3).table(rows, caption=lost if done.missing else "")
 
 
 def _curves(page: Page, run: Run) -> None:

@@ -103,7 +103,7 @@ def _calibration(raw: Array, scaled: Array, truth: Array, groups: Sequence[str])
                      "low": gap.low, "high": gap.high}  # fmt: skip
     for name, p in (("raw", raw), ("scaled", scaled)):
         confidence, right = p.max(axis=1), p.argmax(axis=1) == truth
-        bins = reliability(confidence, right)
+        bins = reliability(confidence, right, groups=groups)
         expected, limit = ece_null(confidence, groups=groups)
         out[f"ece {name}"] = {"found": expected_error(bins), "expected of a perfect model": expected, "limit": limit,
                               "together": len(set(groups)) < len(groups)}  # fmt: skip

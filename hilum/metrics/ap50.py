@@ -18,7 +18,7 @@ CARD = {
     "level": "set",
     "takes": "boxes",
     "aggregate": "all cases together for each class, then the mean over classes",
-    "missing": "no box found: all its true boxes are missed",
+    "missing": "no box found: all its true boxes are missed; without any it is left out",
     "empty": "a class without true boxes is left out of the mean; no true box at all: undefined",
     "source": "Everingham et al. 2010 (all-point), matching as in COCO at IoU 0.5",
 }

@@ -22,7 +22,7 @@ CARD = {
     "level": "set",
     "takes": "boxes",
     "aggregate": "all scans together, all labels pooled",
-    "missing": "no box found: all its lesions are missed",
+    "missing": "no box found: all its lesions are missed; without any it is left out",
     "empty": "no lesion in any scan: undefined; a scan without candidates finds nothing",
     "source": "LUNA16 (Setio et al. 2017), seven rates; hit: IoU >= 0.1 in 3-D, >= 0.2 in 2-D, same label",
 }

@@ -21,7 +21,7 @@ CARD = {
     "level": "set",
     "takes": "boxes",
     "aggregate": "all cases together at each threshold, mean over classes, then over thresholds",
-    "missing": "no box found: all its true boxes are missed",
+    "missing": "no box found: all its true boxes are missed; without any it is left out",
     "empty": "a class without true boxes is left out of the mean; no true box at all: undefined",
     "source": "Lin et al. 2014 (COCO), IoU 0.5:0.95 in steps of 0.05; area as in Everingham et al. 2010 (all-point)",
 }

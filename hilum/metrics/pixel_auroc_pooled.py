@@ -20,7 +20,7 @@ CARD = {
     "level": "set",
     "takes": "counts",
     "aggregate": "all voxels of all cases together",
-    "missing": "probability 0 in all its voxels",
+    "missing": "probability 0 in its foreground, 1 in its background",
     "empty": "foreground or background missing in all images together: undefined",
     "source": "Hanley and McNeil 1982 over the voxels of all images; binned by logit",
 }

@@ -32,6 +32,11 @@ LOOKS = (
     "{} cells in this folder were judged on the {} part, and the best of them was chosen there: each cell's ledger "
     "counts its own looks alone, and says of how many cells it is one."
 )
+FAILED = "failed.json"
+# Of a cell whose network did not train; it would end alike again, as plan and seed are the same.
+COLLAPSED = ("HIL-LEARN-02", "HIL-T06")
+# How training ends where the network is at fault; whatever else ends it would end the others too.
+LOST = "{} has no place in the table, as it did not train with seed {}: {}. [{}]"
 
 
 def compare(
@@ -50,32 +55,35 @@ def compare(
 
     Returns (and writes compare.json, compare.html): rows per network with the mean over seeds, interval, paired
     difference to the best, p, p after Holm, and costs; sentences and notes; how firm the ranking is; AUROC of a
-    classification; how sure the networks are, of classes or of voxels near foreground; how many cells were judged.
+    classification; how sure the networks are, of classes or of voxels near foreground; how many cells were judged;
+    failed: networks that did not train, which have no row.
 
-    seeds: how many, from `plan.seed` of the settings on (0 if not given).
+    seeds: how many, from `plan.seed` of the settings on (0 if not given). The data are split by `plan.split_seed` (0).
     """
     folder, settings = Path(out), dict(settings or {})
-    first = settings.pop("plan.seed", 0)
-    _check(nets, seeds, first, folder)
+    first, split = settings.pop("plan.seed", 0), settings.pop("plan.split_seed", 0)
+    _check(nets, seeds, (first, split), folder)
     if minutes is None and steps is None:
         steps = 200
-    ready = look(data, task, 0, progress)
+    ready = look(data, task, split, progress)
     plans = {}
     for net in nets:
         for seed in range(first, first + seeds):
             # every plan is checked before the first cell is trained; the split is the same for all seeds
-            plans[net, seed] = planned(ready, task, net, minutes, steps, 0, settings | {"plan.seed": seed})
+            plans[net, seed] = planned(ready, task, net, minutes, steps, split, settings | {"plan.seed": seed})
         _build.trial(_task.load(plans[net, first]))
     budget = {"task": task, "data": ready.dataset.name, "seeds": seeds, "minutes": minutes, "steps": steps}
+    wanted = _task.load(plans[nets[0], first]).metrics[0]
     folder.mkdir(parents=True, exist_ok=True)
     # a cell that another process still trains looks like one that was cut off, which is begun anew
     with locked(folder):
-        cells = _cells(data, ready, plans, budget | {"settings": settings}, folder, progress)
+        cells, failed = _cells(data, ready, plans, budget | {"settings": settings}, folder, progress)
         # every one of them has looked at the same test part
-        looks = len(_finished(folder))
-        content: dict[str, Any] = budget | compared(cells) | {"judged": {"part": PART, "cells": looks}}
-        if looks > 1:
-            content["notes"].append(LOOKS.format(looks, PART))
+        looks = _told(_finished(folder))
+        content: dict[str, Any] = budget | {"split_seed": split} | compared(cells, wanted=wanted)
+        content |= {"judged": {"part": PART, "cells": looks}, "failed": failed}
+        content["notes"] += [LOST.format(one["net"], one["seed"], one["seen"], one["code"]) for one in failed]
+        content["notes"] += [LOOKS.format(looks, PART)] if looks > 1 else []
         _page(folder / "compare.html", content)
         write_json(folder / "compare.json", content)
     return content
@@ -88,9 +96,11 @@ def _cells(
     words: dict[str, Any],
     folder: Path,
     progress: Progress,
-) -> list[Cell]:
-    """Every network with every seed, trained and judged where that is not done. words: what was asked for."""
-    cells, places = [], dict[tuple[str, int], Path]()
+) -> tuple[list[Cell], list[dict[str, Any]]]:
+    """Every network with every seed, trained and judged where that is not done, and which networks did not train, whose
+    cells are left out. words: what was asked for. Refused as by the first of them: no network did.
+    """
+    places = dict[tuple[str, int], Path]()
     for (net, seed), plan in plans.items():
         # what is asked and the data decide the cell: a plan for the same minutes, measured again, comes out otherwise.
         # The fingerprint says nothing of which cases are judged, and which belong together
@@ -98,18 +108,37 @@ def _cells(
         asked = [net, seed, words["minutes"], words["steps"], words["settings"]]
         asked += [plan.data["fingerprint"], plan.versions, sorted(parts)]
         places[net, seed] = _place(folder / "cells", f"{parse_net(net)[0]}-{seed}", asked, ready.facts["cases"])
-    count = len({*places.values(), *_finished(folder)})
+    count = len({*(p for p in places.values() if not (p / FAILED).is_file()), *_finished(folder)})
+    failed = dict[str, dict[str, Any]]()
     for number, ((net, seed), cell) in enumerate(places.items()):
-        if not (cell / "done" / "metrics.json").is_file():
-            _run_cell(data, words["task"], plans[net, seed], cell, count, progress)
-        cells.append(_cell(cell, net, seed))
+        # of a network that did not train with one seed the others would be a choice
+        if net not in failed and not (cell / "done" / "metrics.json").is_file():
+            if not (cell / FAILED).is_file():
+                _run_cell(data, words["task"], plans[net, seed], cell, count, progress)
+            if why := _known(cell / FAILED):
+                failed[net] = {"net": net, "seed": seed} | why
         progress("compare", number + 1, len(plans), net)
-    return cells
+    if all(net in failed for net, _ in places):
+        why = next(iter(failed.values()))
+        raise HilumError(why["code"], why["seen"], why["remedy"])
+    return [_cell(p, *of) for of, p in places.items() if of[0] not in failed], list(failed.values())
 
 
 def _finished(folder: Path) -> set[Path]:
     """The cells of a comparison that were judged, of earlier calls too."""
     return {path.parent.parent for path in folder.glob("cells/*/done/metrics.json")}
+
+
+def _told(cells: set[Path]) -> int:
+    """How many cells were judged; the ledger of each says it, also of earlier calls and of one cut off meanwhile."""
+    for cell in sorted(cells):
+        if not (cell / "run" / "ledger.jsonl").is_file():
+            continue
+        run = Run(cell / "run")
+        known = [event["cells"] for event in run.ledger() if event["event"] == "compare"]
+        if max(known, default=0) < len(cells):
+            run.record("compare", {"part": PART, "cells": len(cells)})
+    return len(cells)
 
 
 def _place(cells: Path, name: str, asked: list[Any], rows: list[dict[str, Any]]) -> Path:
@@ -140,10 +169,14 @@ def apart(words: str) -> list[str]:
     return [name.strip() for name in names if name.strip()]
 
 
-def _check(nets: list[str], seeds: int, first: Any, folder: Path) -> None:
-    """Refuse an empty question, a first seed that is none, a network named twice, and a folder of something else."""
-    if isinstance(first, bool) or not isinstance(first, int) or first < 0:
-        raise HilumError("HIL-EVAL-03", f"plan.seed is {first!r}", "Give the first seed, 0 or more")
+def _check(nets: list[str], seeds: int, given: tuple[Any, Any], folder: Path) -> None:
+    """Refuse an empty question, a seed that is none, a network named twice, and a folder of something else.
+
+    given: the first seed, and the one of the split.
+    """
+    for key, seed in zip(("plan.seed", "plan.split_seed"), given, strict=True):
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise HilumError("HIL-EVAL-03", f"{key} is {seed!r}", "Give a whole number, 0 or more")
     if len(nets) < 1 or seeds < 1:
         raise HilumError("HIL-EVAL-03", f"{len(nets)} networks and {seeds} seeds", "Give at least one of each")
     if len(set(nets)) < len(nets):
@@ -154,12 +187,22 @@ def _check(nets: list[str], seeds: int, first: Any, folder: Path) -> None:
 
 
 def _run_cell(data: Path | str, task: str, plan: Any, cell: Path, count: int, progress: Progress) -> None:
-    """Train and evaluate one cell; a half-finished one is begun anew. count: cells that are judged on the same part."""
+    """Train and evaluate one cell; a half-finished one is begun anew. count: cells that are judged on the same part.
+
+    Where the network does not train, FAILED says why.
+    """
     shutil.rmtree(cell, ignore_errors=True)
     cell.mkdir(parents=True)
     plan.write(cell / "wanted.json")
     before = _pace.forget_peak()
-    run = train(data, task, cell / "run", plan=cell / "wanted.json", progress=progress)
+    try:
+        run = train(data, task, cell / "run", plan=cell / "wanted.json", progress=progress)
+    except HilumError as error:
+        if error.code not in COLLAPSED:
+            raise
+        words = {"code": error.code, "seen": error.seen.rstrip("."), "remedy": error.remedy}
+        write_json(cell / FAILED, words)
+        return
     peak = run.json("timing.json")["peak_bytes"]
     # the peak is of the process: where it did not grow, it is that of a network before
     write_json(cell / "cost.json", {"peak_bytes": peak if peak > before else None})
@@ -184,6 +227,7 @@ def _cell(folder: Path, net: str, seed: int) -> Cell:
         steps=int(last["step"]),
         seconds=float(last["seconds"]),
         parameters=learned(run, "net"),
+        batch=run.plan.batch,
         peak_bytes=_known(folder / "cost.json").get("peak_bytes"),
         scores={r["case"]: {k[2:]: float(v) for k, v in r.items() if k.startswith("p ")} for r in judged},
         truth={r["case"]: r["truth"] for r in judged},
@@ -211,15 +255,14 @@ def _known(path: Path) -> dict[str, Any]:
 
 def _page(path: Path, content: dict[str, Any]) -> None:
     """One table, the differences to the best as intervals, how firm the order is, and AUROC where it can be told."""
-    headline, rows = content["headline"], content["rows"]
+    headline, rows, ordered = content["headline"], content["rows"], content["compared"] != "none"
     page = Page(f"{content['task']}: networks compared on {content['data']}")
     budget = f"{content['minutes']:g} minutes" if content["minutes"] else f"{content['steps']} steps"
-    page.text(f"Same data, split and {budget} each; {content['seeds']} seeds. Test part, best first.")
-    hidden = ("peak bytes", "supported")
-    shown = [{k: v for k, v in r.items() if k not in hidden} | {"peak MB": _megabytes(r)} for r in rows]
-    page.table(shown, best={headline: content["better"]})
+    order = "Test part, best first." if ordered else "Test part."
+    page.text(f"Same data, split and {budget} each; {content['seeds']} seeds. {order}")
+    page.table(_shown(content), best={headline: content["better"]} if ordered else {})
     page.bars([(r["net"], r[headline], r["low"], r["high"]) for r in rows], label=headline)
-    if rows[1:]:
+    if content["sentences"]:
         page.heading("Which differences are supported")
         gaps = [(r["net"], r["difference"], r["difference low"], r["difference high"]) for r in rows[1:]]
         page.bars(gaps, label=f"{headline}: difference to {rows[0]['net']}, with 95 % interval")
@@ -241,6 +284,14 @@ def _page(path: Path, content: dict[str, Any]) -> None:
     page.write(path)
 
 
+def _shown(content: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of the table, and one for every network that did not train."""
+    hidden = ("peak bytes", "supported")
+    rows = [{k: v for k, v in r.items() if k not in hidden} | {"peak MB": _megabytes(r)} for r in content["rows"]]
+    lost = [{"net": one["net"], "did not train": f"seed {one['seed']}: {one['code']}"} for one in content["failed"]]
+    return rows + lost
+
+
 def _megabytes(row: dict[str, Any]) -> int | None:
     return None if row["peak bytes"] is None else round(row["peak bytes"] / 1e6)
 
@@ -248,10 +299,11 @@ def _megabytes(row: dict[str, Any]) -> int | None:
 def _closing(page: Page, content: dict[str, Any]) -> None:
     """What the numbers are, and what they flatter."""
     what = "means of the values of single cases" if content["compared"] == "cases" else "of the whole part"
-    page.text(
-        f"Differences are {what}, on the test part; the best network was chosen on the same part, so its lead is a "
-        "little flattering."
-    )
+    if content["compared"] != "none":
+        page.text(
+            f"Differences are {what}, on the test part; the best network was chosen on the same part, so its lead is a "
+            "little flattering."
+        )
     page.text(
         "Seconds are of training; seconds a case are of reading, preparing and predicting one (latency_s); of masks an "
         "evaluation also makes wide masks and holds the scores of all voxels, and prediction alone takes less. Peak "

@@ -25,7 +25,8 @@ from hilum.evaluation.voxels import Voxels
 from hilum.planning._parts import linked
 from hilum.planning.fingerprint import content_hash
 from hilum.tasks import _task
-from hilum.tasks._labels import read_as, unnamed
+from hilum.tasks._instances import numbered
+from hilum.tasks._labels import check_objects, read_as, unnamed
 from hilum.tasks._task import Judged
 from hilum.trust import doubt
 from hilum.trust.system import trusted
@@ -47,6 +48,7 @@ UNNAMED = (
     "The labels of these data do not name {}, which the model finds too: that is not judged here, and the headline is "
     "of the others."
 )
+FURTHER = "The labels of these data also name values of what the model does not find ({}): they count as background."
 
 
 @dataclass(frozen=True)
@@ -137,8 +139,7 @@ def _judged(
         kept.judged(done.judged, done.results)
         done.alarms += [words for words in (mirrors.sentence(),) if words is not None]
     done.notes += [one.sentence() for one in guide]
-    if silent := unnamed(predictor.task.plan):
-        done.alarms.append(UNNAMED.format(listed([c.name for c in predictor.plan.classes if c.name in silent])))
+    _named(predictor, asked, done)
     content = _recorded(predictor, asked, done, judged, guide[0].summary() if guide else {})
     believed = _believed(predictor, done, kept, sure, cases)
     frame = checks.frame_alone(predictor, cases)
@@ -161,6 +162,14 @@ def _judged(
     # metrics.json last: where it lies, the evaluation is whole
     write_json(folder / "metrics.json", content)
     return content
+
+
+def _named(predictor: Trusted, asked: Asked, done: Evaluation) -> None:
+    """Say which classes of the model the labels do not name, and which values of theirs are none of the model's."""
+    if silent := unnamed(predictor.task.plan):
+        done.alarms.append(UNNAMED.format(listed([c.name for c in predictor.plan.classes if c.name in silent])))
+    if others := asked.labels.get("data.others"):
+        done.notes.append(FURTHER.format(listed([str(value) for value in others])))
 
 
 def _recorded(
@@ -234,6 +243,8 @@ def _asked(run: Run, data: Path | str, part: str | None, progress: Progress) -> 
         lacking = len(dataset.cases) - len(labelled)
         log.warning("%d of %d cases have no truth to judge by and are left out", lacking, len(dataset.cases))
     labels = read_as(dataset.settings, plan, dataset.boxes)
+    if plan.task == "segment" and numbered(plan.data.get("labels")):
+        check_objects(labelled, dataset.settings, plan.edited(labels))
     grouped, grouping = group_cases(dataset.only(c.id for c in labelled), progress)
     if plan.task == "register":
         # pairs that share an image are no independent ones

@@ -15,8 +15,9 @@ from hilum.core.progress import Progress, quiet
 from hilum.data import labels, likeness, placement
 from hilum.data.dataset import Dataset, has_role, listed, no_classes, open_dataset
 from hilum.data.groups import patients_of
-from hilum.prepare.grid import to_ras
-from hilum.tasks import _labels
+from hilum.planning import fingerprint
+from hilum.prepare.grid import ras_view, to_ras
+from hilum.tasks import _labels, _task
 from hilum.verbs import _sheet
 
 PAIRS = 5
@@ -35,6 +36,7 @@ class _Seen:
     values: dict[str, dict[int, int]] = field(default_factory=dict)
     thumbnails: dict[str, Array] = field(default_factory=dict)
     dims: set[int] = field(default_factory=set)
+    facts: list[dict[str, Any]] = field(default_factory=list)
 
 
 def inspect(
@@ -66,6 +68,7 @@ def inspect(
     misplaced = placement.judge(seen.fits)
     patients = dict(zip([c.id for c in dataset.cases], patients_of(dataset), strict=True))
     alike, fixed = _alike(seen, patients), all(patients.values()) or bool(dataset.parts)
+    refused = _refused(seen, dataset)
     found = {
         "path": str(path),
         "layout": dataset.layout,
@@ -73,12 +76,12 @@ def inspect(
         "classes": dict(Counter(c.klass for c in dataset.cases if c.klass)),
         "patients": len({name for name in patients.values() if name}),
         "pairs": len(dataset.pairs),
-        "tasks": _fitting(dataset, seen.dims),
+        "tasks": [] if refused else _fitting(dataset, seen),
         "rows": seen.rows,
         "problems": seen.problems,
         "labels": _values(seen, dataset),
         "look_alikes": alike,
-        "remarks": [m.warning for m in misplaced] + _remarks(seen, dataset, alike, fixed),
+        "remarks": [m.warning for m in misplaced] + refused + _remarks(seen, dataset, alike, fixed),
         "aside": list(dataset.aside),
         "lacking": _lacking(dataset),
     }
@@ -88,14 +91,50 @@ def inspect(
     return found
 
 
-def _fitting(dataset: Dataset, dims: set[int]) -> list[str]:
-    """Tasks whose roles every case has, in these dimensions; those that use most of what is there first."""
+def _fitting(dataset: Dataset, seen: _Seen) -> list[str]:
+    """Tasks whose roles every case has, in these dimensions, and that would not refuse what is there; those that use
+    most of it first.
+    """
     found = []
     for name, card in catalogue.cards("hilum.tasks").items():
         roles = all(any(has_role(c, r) for r in role.split("|")) for role in card["roles"] for c in dataset.cases)
-        if roles and dims <= set(card["dims"]):
+        if roles and seen.dims <= set(card["dims"]) and _takes(name, dataset, seen):
             found.append((-len(card["roles"]), card["order"], name))
     return [name for *_, name in sorted(found)]
+
+
+def _takes(task: str, dataset: Dataset, seen: _Seen) -> bool:
+    """Whether the task would learn from these images, as far as their channels and classes tell."""
+    if task == "classify":
+        return len({case.klass for case in dataset.cases}) > 1
+    try:
+        if task in ("register", "reconstruct"):
+            _task.one_channel({"cases": seen.facts}, task)
+    except HilumError:
+        return False
+    return True
+
+
+def _refused(seen: _Seen, dataset: Dataset) -> list[str]:
+    """Why no task would learn from these images, in sentences: pictures beside volumes, channels, boxes."""
+    names = {len(row["shape"]): row["id"] for row in seen.facts}
+    if len(names) > 1:
+        told = ", ".join(f"{name!r} is {dims}-D" for dims, name in sorted(names.items()))
+        return [f"HIL-N10: 2-D and 3-D images lie side by side ({told}). Put them into two data sets"]
+    if not seen.facts:
+        return []
+    usual, known = Counter(row["channels"] for row in seen.facts), dataset.only(row["id"] for row in seen.facts)
+    checks = (
+        lambda: fingerprint._check_channels(seen.facts, usual.most_common(1)[0][0], dataset.folder),
+        lambda: fingerprint._check_boxes(known, seen.facts),
+    )
+    remarks = []
+    for check in checks:
+        try:
+            check()
+        except HilumError as error:
+            remarks.append(f"{error.code}: {error.seen}. {error.remedy}")
+    return remarks
 
 
 def _look(case: Case, seen: _Seen, pictures: bool) -> None:
@@ -109,6 +148,8 @@ def _look(case: Case, seen: _Seen, pictures: bool) -> None:
         return
     seen.rows.append(row)
     seen.dims.add(row.pop("dims"))
+    if not isinstance(item, Table):
+        seen.facts.append(_facts(case, item))
     if "moving" in case.items and role != "moving":
         try:
             case.read("moving")
@@ -180,6 +221,15 @@ def _row(case: Case, item: Any) -> dict[str, Any]:
         row["orientation"] = geometry.orientation(item.affine)
     low, high = float(item.array.min()), float(item.array.max())
     return row | {"range": f"{low:g} to {high:g}", "warnings": list(item.warnings)}
+
+
+def _facts(case: Case, item: Image | Measurement) -> dict[str, Any]:
+    """What training looks at to refuse a case: of `fingerprint.case_facts`, but for the intensities."""
+    if isinstance(item, Measurement):
+        return {"id": case.id, "shape": list(item.array.shape[-2:]), "channels": 1, "physical": False}
+    shape = ras_view(item.array, item).shape[1:]
+    facts = {"id": case.id, "shape": list(shape), "channels": len(item.array), "physical": item.affine is not None}
+    return facts | ({"files": item.meta["channel_files"]} if "channel_files" in item.meta else {})
 
 
 def _values(seen: _Seen, dataset: Dataset) -> dict[str, Any]:

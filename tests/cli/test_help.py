@@ -1,11 +1,15 @@
-"""What --help ends with."""
+"""What --help says, and ends with."""
 
+import inspect
+import re
 from typing import Any
 
 from typer.main import get_command
 
 from hilum.cli.main import app
 from hilum.core.findings import INTENDED_USE
+from hilum.trust import conformal
+from hilum.verbs import compare
 
 
 def test_the_help_of_every_command_says_what_hilum_is_not_for() -> None:
@@ -14,3 +18,22 @@ def test_the_help_of_every_command_says_what_hilum_is_not_for() -> None:
     for name, command in group.commands.items():
         shown = command.get_help(command.make_context(name, [], resilient_parsing=True))
         assert " ".join(shown.split()).endswith(INTENDED_USE), name
+
+
+def help_of(name: str) -> str:
+    group: Any = get_command(app)
+    command = group.commands[name]
+    return " ".join(command.get_help(command.make_context(name, [], resilient_parsing=True)).split())
+
+
+def test_the_help_says_how_long_a_comparison_is_without_a_budget() -> None:
+    (steps,) = re.findall(r"^        steps = (\d+)$", inspect.getsource(compare.compare), re.MULTILINE)
+    assert f"({steps} steps unless said otherwise)" in help_of("compare")
+
+
+def test_the_help_says_what_is_looked_at_and_what_an_error_is_of() -> None:
+    assert "A data folder, a dataset.yaml, a CSV, a study or one image." in help_of("inspect")
+    shown = help_of("calibrate")
+    assert "sets, intervals and wide masks may miss as much" in shown
+    for error in (0.1, 0.05):
+        assert f"{conformal.least(error)} at {error:g}" in shown

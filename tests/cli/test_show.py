@@ -77,6 +77,14 @@ def test_no_interval_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert "No interval where nothing varies or groups are too few" in out and "Open there/report.html" in out
 
 
+def test_what_is_undefined_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    metric = {"mean": 0.5, "low": 0.4, "high": 0.6, "n": 40, "better": "higher", "per_class": {}}
+    found = {"part": "all", "cases": 40, "groups": 40, "missing": 0}
+    show.evaluated(found | {"metrics": {"accuracy": metric, "auroc": metric | {"mean": None}}}, Path("there"))
+    told = [line for line in capsys.readouterr().out.splitlines() if "undefined on" in line]
+    assert told == [f"auroc is undefined on these cases ({catalogue.card('hilum.metrics', 'auroc')['empty']})."]
+
+
 def test_a_doubt_below_the_limit_is_not_called_accepted(capsys: pytest.CaptureFixture[str]) -> None:
     gate = {"accept": 0.2, "measure": "1 - probability of the class", "rate": 0.7}
     show.calibrated({"gate": gate, "cases": 10, "notes": ["So it is."]})

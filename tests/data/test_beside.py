@@ -108,6 +108,54 @@ def test_one_reading_of_a_csv_is_chosen(folder: Path) -> None:
         assert error.code == "HIL-DATA-03" and "label@anna, label@ben" in error.remedy
 
 
+@pytest.fixture
+def listed(folder: Path) -> Path:
+    """A table of the folder's images and of masks beside them, of which the second holds 255."""
+    for name in "abc":
+        png(folder / "masks" / f"{name}.png", 255 if name == "b" else 1)
+    rows = "".join(f"images/{name}.png,masks/{name}.png\n" for name in "abc")
+    (folder / "study.csv").write_text(f"image,label\n{rows}")
+    return folder
+
+
+@pytest.mark.parametrize("more", ["", "folder: study.csv\n", "layout: table\n", "folder: .\n"])
+def test_a_dataset_yaml_beside_a_table_says_more_about_it(listed: Path, more: str) -> None:
+    """It was passed over without a word: 255 was learned as a class, and patients and terms were unknown."""
+    (listed / "dataset.yaml").write_text(f"ignore: 255\npatients: case\nterms: CC BY 4.0\n{more}")
+    found = open_dataset(listed / "study.csv", ("image", "label"))
+    assert (found.settings.ignore, found.settings.patients, found.settings.terms) == (255, "case", "CC BY 4.0")
+    assert found.layout == "table" and found.folder == listed / "study.csv" and len(found.cases) == 3
+
+
+@pytest.mark.parametrize("other", ["folder: images", "folder: other.csv", "layout: flat"])
+def test_a_table_beside_a_dataset_yaml_of_other_data_is_refused(listed: Path, other: str) -> None:
+    (listed / "other.csv").write_text("image\nimages/a.png\n")
+    (listed / "dataset.yaml").write_text(f"{other}\nignore: 255\n")
+    error = refused(listed / "study.csv")
+    assert error.code == "HIL-DATA-03" and f"`{other}`" in error.seen and "`folder: study.csv`" in error.remedy
+    (listed / "mine.yaml").write_text("folder: study.csv\nignore: 255\n")
+    assert open_dataset(listed / "mine.yaml").settings.ignore == 255
+
+
+def test_t10_the_reading_of_a_table_is_chosen_as_the_refusal_says(folder: Path) -> None:
+    for rater in ("anna", "ben"):
+        png(folder / rater / "a.png", 1 + (rater == "ben"))
+    (folder / "study.csv").write_text("image,label@anna,label@ben\nimages/a.png,anna/a.png,ben/a.png\n")
+    error = refused(folder / "study.csv", ("image", "label"))
+    assert error.code == "HIL-T10" and "roles: {label: labels@anna}" in error.remedy
+    (folder / "dataset.yaml").write_text("roles: {label: labels@anna}\n")
+    (case,) = open_dataset(folder / "study.csv", ("image", "label")).cases
+    assert case.read("label").array.max() == 1
+
+
+def test_a_folder_of_a_role_needs_no_choosing_where_the_table_lists_its_files(listed: Path) -> None:
+    (listed / "dataset.yaml").write_text("roles: {label: masks}\n")
+    assert all("label" in case.items for case in open_dataset(listed / "study.csv").cases)
+    for wrong in ("images", "..", "/"):
+        (listed / "dataset.yaml").write_text(f"roles: {{label: {wrong}}}\n")
+        assert refused(listed / "study.csv").code == "HIL-DATA-03"
+
+
 def test_roles_are_refused_where_nothing_would_be_read(tmp_path: Path) -> None:
     png(tmp_path / "flat" / "a.png")
     (tmp_path / "flat" / "dataset.yaml").write_text("roles: {validity: fov}\n")

@@ -81,6 +81,12 @@ def test_every_page_is_in_the_index() -> None:
         assert "_site" in page.parts or page == index or f"({listed})" in index.read_text(encoding="utf-8"), listed
 
 
+def test_every_page_of_results_is_in_the_index(build: Any) -> None:
+    index = build.DOCS / "index.md"
+    linked = {(index.parent / link).resolve() for link in LINK.findall(index.read_text(encoding="utf-8"))}
+    assert [page.name for page in build.measured() if page.resolve() not in linked] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_commands_parse(page: Path) -> None:
     from typer.main import get_command

@@ -28,6 +28,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "use-the-onnx-file.md"
 CT = {"scheme": "ct", "low": -1000.0, "high": 400.0, "mean": 0.0, "std": 200.0}
 CHANGES: dict[str, dict[str, Any]] = {
     "mirrored": {"options.mirror": True}, "0 around": {"normalisation": [{"scheme": "zscore_nonzero"}]},
+    "no number around": {"normalisation": [{"scheme": "zscore_nonzero"}]},
     "ct": {"normalisation": [CT]}, "normalised first": {"normalisation": [CT | {"low": -100.0}]},
 }  # fmt: skip
 
@@ -44,7 +45,10 @@ def as_labels(folder: Path, model: Path, image: Image, files: list[str]) -> tupl
     return nifti.read_labels(folder / "labels.nii.gz"), wanted
 
 
-@pytest.mark.parametrize("axes", ["as stored", "turned and coarser", "mirrored", "0 around", "ct", "normalised first"])
+AXES = ["as stored", "turned and coarser", "mirrored", "0 around", "no number around", "ct", "normalised first"]
+
+
+@pytest.mark.parametrize("axes", AXES)
 def test_the_example_gives_the_labels_of_predict(
     axes: str, trained: Callable[[str], Run], ready: Callable[[str], Prepared], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -64,11 +68,12 @@ def test_the_example_gives_the_labels_of_predict(
         flipped = np.ascontiguousarray(image.array.transpose(0, 2, 1, 3)[:, ::-1])
         turn = np.array([[0, 1, 0, 0], [-1, 0, 0, flipped.shape[1] - 1], [0, 0, 1, 0], [0, 0, 0, 1]])
         image = Image(flipped, steps @ turn)
-    if axes == "0 around":
+    if axes.endswith("around"):
         # at the plan's spacing: resampling would make some of the voxels around the head other than 0
         image, spacing = grid.to_ras(image), Run(model).plan.spacing
         assert spacing is not None
-        image = Image(np.where(image.array < 60, 0, image.array), np.diag([*spacing, 1.0]))
+        around = np.float32(0 if axes == "0 around" else np.nan)
+        image = Image(np.where(image.array < 60, around, image.array), np.diag([*spacing, 1.0]))
     if axes == "ct":
         image = in_air(image)
     monkeypatch.chdir(tmp_path)

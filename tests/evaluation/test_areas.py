@@ -117,14 +117,35 @@ def test_supported_asks_for_p_and_for_the_interval_where_there_is_one():
     assert supported(0.01, None, None), "every case differs alike"
 
 
+@pytest.mark.parametrize("each", [1, 2])
 @pytest.mark.parametrize(("ill", "held"), [(3, False), (6, True)])
-def test_an_area_of_few_ill_patients_has_no_interval_however_many_are_healthy(ill, held):
-    rng, groups = np.random.default_rng(4), np.repeat(np.arange(20), 2)
+def test_an_area_of_few_ill_patients_has_no_interval_however_many_are_healthy(ill, held, each):
+    rng, groups = np.random.default_rng(4), np.repeat(np.arange(40 // each), each)
     truth = (groups < ill).astype(int)
     scores = {"a": chances(rng, truth, 1.0), "b": chances(rng, truth, 1.0)}
     one, other = compare_areas(scores, truth, ["healthy", "ill"], groups, "a")
     assert [row[end] is not None for row in (one, other) for end in ("low", "high")] == [held] * 4
     assert (other["difference low"] is not None) == held and other["p"] is not None
+    assert other["method"] == ("DeLong" if held and each == 1 else "resampled groups")
+
+
+def test_a_difference_of_two_ill_patients_is_no_matter_of_the_normal_curve(monkeypatch):
+    """DeLong's variance of two was taken at its word: of equal networks one in five differences was called."""
+    monkeypatch.setattr(areas, "RESAMPLES", 100)
+    rng, truth = np.random.default_rng(7), np.r_[1, 1, np.zeros(40, int)]
+    called = []
+    for _ in range(60):
+        scores = {net: chances(rng, truth, 1.0) for net in "ab"}
+        called.append(compare_areas(scores, truth, ["healthy", "ill"], range(42), "a")[1]["supported"])
+    # one in twenty: more than seven of 60 come about once in 100 tries
+    assert sum(called) <= 7
+
+
+def test_the_doubt_of_seeds_does_not_reach_further_than_two_areas_can_lie_apart():
+    rng, truth = np.random.default_rng(9), np.arange(80) % 2
+    wild = np.concatenate([chances(rng, truth, shift) for shift in (-4.0, 4.0)])
+    _, other = compare_areas({"a": chances(rng, truth, 3.0, 2), "b": wild}, truth, ["healthy", "ill"], range(80), "a")
+    assert (other["difference low"], other["difference high"]) == (-1, 1)
 
 
 def test_networks_that_differ_alike_in_all_draws_have_no_interval():

@@ -107,6 +107,61 @@ def test_lower_may_be_better_and_the_ranking_knows():
     assert any("near comes first in 100 %" in n for n in found["notes"])
 
 
+def test_what_the_task_is_not_judged_by_orders_nothing():
+    """Without labels, what folds least came first and was supported: the network that moves nothing."""
+    patients = np.random.default_rng(3).normal(5, 0.1, 20)
+    made = [
+        cell(n, 0, list(patients + k), metric="folding_percent", better="lower")
+        for n, k in (("bends", 3), ("stays", 0))
+    ]
+    found = compared(made, wanted="dice")
+    assert [r["net"] for r in found["rows"]] == ["bends", "stays"] and found["compared"] == "none"
+    assert found["ranking"] is None and not found["sentences"]
+    assert not any(r.get("supported") or r.get("difference") for r in found["rows"])
+    assert len(found["notes"]) == 1 and "dice was not measured" in found["notes"][0]
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    told = compared(made, wanted="folding_percent")
+    assert told == compared(made) and told["rows"][1]["supported"] and told["compared"] == "cases"
+    # kid is named after the number of features
+    images = [cell(n, 0, [None, None], metric="kid@pca7", better="lower", mean=0.1) for n in "ab"]
+    assert compared(images, wanted="kid@pca64")["compared"] == "cases"
+
+
+def test_seeds_that_were_planned_differently_are_told():
+    """Free memory and speed are read anew, and the mean was of two networks of one name."""
+    made = cells(np.random.default_rng(2), {"a": 0.0, "b": -0.01}, seeds=2)
+    assert not any("planned differently" in note for note in compared(made)["notes"])
+    made = [dataclasses.replace(c, batch=4, parameters=1000 + 500 * (c.net == "a") * c.seed) for c in made]
+    said = [note for note in compared(made)["notes"] if "planned differently" in note]
+    assert len(said) == 1 and said[0].startswith("a: ") and "(1,000 or 1,500 parameters)" in said[0]
+    made = [dataclasses.replace(c, batch=4 + 4 * c.seed) for c in made]
+    said = [note for note in compared(made)["notes"] if "planned differently" in note]
+    assert len(said) == 2 and "(4 or 8 images a step)" in said[1]
+
+
+def test_of_few_patients_no_order_is_called_firm():
+    found = compared([cell("a", 0, [0.5, 0.7, 0.6]), cell("b", 0, [0.4, 0.6, 0.5])])
+    assert found["ranking"] is None and not any("comes first" in note for note in found["notes"])
+    assert any("can not be told of so few groups: 3" in note for note in found["notes"])
+
+
+def test_steps_of_seeds_that_were_planned_anew_are_shown_from_the_fewest_to_the_most():
+    seeds = [dataclasses.replace(cell("a", s, [0.5, 0.7, 0.6]), steps=n) for s, n in enumerate((80, 50))]
+    assert compared(seeds)["rows"][0]["steps"] == "50 to 80"
+    assert compared([dataclasses.replace(one, steps=60) for one in seeds])["rows"][0]["steps"] == 60
+
+
+def test_a_difference_reaches_no_further_than_the_metric():
+    """Two seeds that diverge gave a Dice that differs by -3.9 to 3.2."""
+    rng = np.random.default_rng(12)
+    values = {"r2unet": (0.13, 0.69), "unet": (0.78, 0.79)}
+    made = [cell(n, s, list(v + rng.normal(0, 0.02, 10))) for n, own in values.items() for s, v in enumerate(own)]
+    row = compared(made)["rows"][1]
+    assert (row["difference low"], row["difference high"]) == (-1, 1) and not row["supported"]
+    far = [dataclasses.replace(one, metrics={"hd95_mm": one.metrics["dice"] | {"better": "lower"}}) for one in made]
+    assert compared(far)["rows"][1]["difference low"] < -1
+
+
 def test_a_metric_of_the_whole_set_is_said_to_be_one():
     rng = np.random.default_rng(4)
     made = [cell(n, s, list(rng.random(8)), metric="ap50", mean=0.9) for n in "ab" for s in range(2)]
@@ -188,6 +243,19 @@ def test_masks_are_compared_by_how_sure_their_voxels_are():
         assert 0 <= rows["a"][f"{name} low"] < rows["a"][name] < rows["a"][f"{name} high"]
     assert "decides which voxels count" in found["sureness sentences"][0]
     assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_a_network_that_fails_where_masks_are_hard_is_not_the_surer_one():
+    frail, firm = masked("a", 0, [0.1, 0.1, None], missing=("c2",)), masked("b", 0, [0.1, 0.1, 0.9])
+    found = compared([frail, firm])
+    assert [(r["nll"], r["cases"]) for r in found["sureness"]] == [(pytest.approx(0.1), 2)] * 2
+    assert found["sureness sentences"][1].endswith("gave no result are left out here for all of them: 1.")
+    whole = compared([firm, masked("c", 0, [0.2, 0.2, None])])
+    assert [r["cases"] for r in whole["sureness"]] == [3, 2] and len(whole["sureness sentences"]) == 1
+    # one seed of several
+    several = [masked(n, s, [0.1, 0.1, 0.9]) for n in "ab" for s in range(2)]
+    several[1] = masked("a", 1, [0.1, 0.1, None], missing=("c2",))
+    assert [r["cases"] for r in compared(several)["sureness"]] == [2, 2]
 
 
 def test_the_sureness_of_several_seeds_holds_the_doubt_of_the_seeds():
@@ -324,6 +392,34 @@ def test_detectors_that_do_not_differ_are_rarely_called():
         called += compared(made)["rows"][1]["supported"]
     # more than two of ten come about once in 90 tries
     assert called <= 2
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_detector_that_fails_in_healthy_scans_does_not_lead(seeds, kept):
+    """It was credited with having found nothing there, or left them out for itself alone. kept: cells of before."""
+    rows, gone = scans(np.random.default_rng(13), 12, 12, 0.8, True), [f"c{k}" for k in range(12, 24)]
+    firm = boxes("firm", 0, rows)
+    frail = boxes("frail", 0, rows[:12])
+    records = frail.records | ({case: {} for case in gone} if kept else {})
+    frail = dataclasses.replace(frail, values=firm.values, groups=firm.groups, records=records, missing=tuple(gone))
+    assert frail.metrics["ap50"]["mean"] > firm.metrics["ap50"]["mean"]
+    found = compared([dataclasses.replace(one, seed=s) for one in (firm, frail) for s in range(seeds)])
+    best, other = found["rows"]
+    assert best["ap50"] == other["ap50"] == pytest.approx(frail.metrics["ap50"]["mean"])
+    assert (other["difference"], other["supported"]) == (0, False)
+    told = [note for note in found["notes"] if "without a true box" in note]
+    assert [note.split(",")[0] for note in told] == ["frail gave no result in 12 scans without a true box"]
+    if seeds == 1:
+        firmly = next(row for row in found["rows"] if row["net"] == "firm")
+        assert firmly["cases"] == 12 and firmly["low"] < firmly["ap50"] < firmly["high"]
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_the_order_of_detectors_rests_on_the_patients_with_a_box():
+    rows = scans(np.random.default_rng(14), 3, 30, 1.0, False)
+    found = compared([boxes("a", 0, rows), boxes("b", 0, [([], [], 1)] * 3 + rows[3:])])
+    assert found["ranking"] is None and any("of so few groups: 3" in note for note in found["notes"])
 
 
 def test_scores_of_detectors_need_not_be_on_one_scale():

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import expit
 
 from hilum.core import catalogue
 from hilum.core.errors import HilumError
@@ -18,7 +19,7 @@ from hilum.core.findings import INTENDED_USE
 from hilum.core.image import Case, Image
 from hilum.core.run import Run
 from hilum.data.phantoms import heads
-from hilum.evaluation import _rarest, features
+from hilum.evaluation import _rarest, _sets, _undefined, features
 from hilum.evaluation._lost import sentences
 from hilum.evaluation.bootstrap import Estimate
 from hilum.evaluation.evaluator import (
@@ -32,6 +33,7 @@ from hilum.evaluation.evaluator import (
     picked,
 )
 from hilum.infer.predictor import Predictor
+from hilum.metrics import pixel_auroc_pooled
 from hilum.planning.planner import Prepared
 from hilum.tasks._labels import stored
 from hilum.tasks._task import Judged
@@ -152,6 +154,25 @@ def test_a_missing_case_counts_as_the_worst_in_set_metrics(task: str, trained: T
         right = sum(int(np.argmax(j.record[0])) == j.record[1] for j in done.judged)
         assert done.metrics["accuracy"]["mean"] == pytest.approx(right / len(cases), abs=1e-6)
         assert done.metrics["nll"]["mean"] > 1
+
+
+def test_a_lost_scan_without_a_box_is_no_perfect_answer(trained: Trained, ready: Ready) -> None:
+    """To have found nothing in it would be right: it was counted so, and called the worst."""
+    predictor, (first, *others) = Predictor(trained("detect")), ready("detect").dataset.cases
+    done = judge_all(predictor, [*others, replace(broken(first), boxes=np.zeros((0, 5)))])
+    alone = judge_all(predictor, others)
+    for name in ("ap50", "map", "froc"):
+        assert done.metrics[name] == alone.metrics[name] and done.metrics[name]["n"] == len(others)
+    (words,) = sentences(done)
+    assert words.startswith(f"Not judged, and left out of every number: 1 of {len(others) + 1} cases. {first.id}: ")
+    assert _sets.kept(done) == _sets.kept(alone) and done.case_values()[first.id] is None
+
+
+def test_a_lost_scan_with_boxes_has_missed_them_all(trained: Trained, ready: Ready) -> None:
+    predictor, (first, *others) = Predictor(trained("detect")), ready("detect").dataset.cases
+    box = np.array([[predictor.plan.classes[0].value, 2, 3, 8, 9]])
+    done = judge_all(predictor, [*others, replace(broken(first), boxes=box)])
+    assert done.metrics["ap50"]["n"] == len(others) + 1 and "counted as worst: 1 of" in sentences(done)[0]
 
 
 @pytest.mark.parametrize("task", ["classify", "detect", "segment"])
@@ -363,6 +384,48 @@ def test_few_patients_with_the_rarest_class_give_no_interval(name: str) -> None:
         row = measure(name, scored([0] * 9 + [1] * rare, [0] * 8 + [1] + [0] + [1] * (rare - 1)))
         assert row is not None and 0 < row["mean"] < 1
         assert (row["low"] is None, row["high"] is None) == ((rare < 6,) * 2)
+
+
+def pooled(there: int, cases: int = 40) -> Evaluation:
+    """Every image a patient; the first ones have foreground."""
+    rng, rows = np.random.default_rng(3), []
+    for n in range(cases):
+        truth = (rng.random(60) < 0.4) & (n < there)
+        rows.append(Judged(str(n), str(n), {}, pixel_auroc_pooled.counts(expit(rng.normal(size=60) + truth), truth)))
+    return Evaluation(rows, [])
+
+
+def test_pooled_voxels_rest_on_the_patients_with_foreground() -> None:
+    for there in (2, 5, 6):
+        row = measure("pixel_auroc_pooled", pooled(there))
+        assert row is not None and 0.5 < row["mean"] < 1 and row["n"] == 40
+        assert (row["low"] is None, row["high"] is None) == ((there < 6,) * 2)
+
+
+def test_what_has_no_number_is_a_sentence(trained: Trained, ready: Ready) -> None:
+    """Of one class AUROC was a dash, and balanced accuracy the share of that class, without a word."""
+    cases = ready("classify").dataset.cases
+    (name, other) = sorted({str(c.klass) for c in cases})
+    done = judge_all(Predictor(trained("classify")), [c for c in cases if c.klass == name])
+    assert done.metrics["auroc"]["mean"] is None and done.metrics["balanced_accuracy"]["mean"] is not None
+    why = catalogue.card("hilum.metrics", "auroc")["empty"]
+    assert f"auroc is undefined on these cases ({why})." in done.notes
+    (words,) = (note for note in done.notes if note.startswith("No case has the class"))
+    assert words.startswith(f"No case has the class {other}: means over classes (balanced_accuracy) are over 1 of 2; ")
+    both = judge_all(Predictor(trained("classify")), cases)
+    assert not any("undefined" in note or "No case has" in note for note in both.notes)
+
+
+def test_classes_without_a_box_are_named() -> None:
+    plan: Any = SimpleNamespace(classes=[SimpleNamespace(value=v, name=n) for v, n in ((0, "a"), (1, "b"))], data={})
+    metrics = {"ap50": {"mean": 0.5}, "map": {"mean": None}, "froc": {"mean": 0.5}}
+    (words,) = _undefined.absent(metrics, boxed({}).judged, plan)
+    assert words == "No case has the class b: means over classes (ap50) are over 1 of 2."
+    assert _undefined.absent(metrics, boxed({0: True}).judged, plan) == []
+    # one that the labels do not name is not among them, and is told elsewhere
+    plan.data = {"labels": {"a": 0, "b": []}}
+    assert _undefined.absent(metrics, boxed({}).judged, plan) == []
+    assert _undefined.absent({"dice": {"mean": 0.5}}, [], plan) == []
 
 
 def boxed(found: dict[int, bool], cases: int = 12) -> Evaluation:

@@ -380,6 +380,9 @@ def test_looks_are_those_of_this_folder_and_of_a_comparison_it_is_told_of_how_ma
     assert said().startswith("train 0, val 0, test 2 (in this run folder alone") and "comparison" not in said()
     run.record("compare", {"part": "test", "cells": 12})
     assert "one of 12 models of a comparison judged on the test part" in said()
+    # cells were added later
+    run.record("compare", {"part": "test", "cells": 15})
+    assert "one of 15 models" in said() and "12" not in said()
 
 
 def test_the_name_of_a_run_is_shown_as_it_is(tmp_path):

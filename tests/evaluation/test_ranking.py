@@ -22,7 +22,33 @@ def test_two_that_win_equally_often_share_the_first_place():
     found = stability({"a": wins, "b": np.zeros(100)}, range(100), "higher")
     assert found.shares["a"][0] == pytest.approx(0.5, abs=0.05) and found.tau is None
     close = stability({"a": wins + 0.01, "b": np.zeros(100)}, range(100), "higher")
-    assert abs(close.tau) < 0.2 and "would change" in close.sentence
+    assert abs(close.tau) < 0.2 and close.sentence.endswith(": other cases may change the order.")
+
+
+def test_of_few_patients_nothing_is_told_however_clear_they_are():
+    found = stability({"a": [0.9, 0.8, 0.7], "b": [0.8, 0.7, 0.6]}, range(3), "higher")
+    assert found.shares["a"] == (1, 0) and not found.told
+    assert found.sentence == "How firm the order is can not be told of so few groups: 3, and it takes 6."
+    for groups in (5, 6):
+        found = stability({"a": np.arange(groups) + 1.0, "b": np.arange(groups)}, range(groups), "higher")
+        assert found.told == (groups == 6) == ("would hardly change" in found.sentence)
+
+
+def test_a_tie_on_top_of_many_is_not_firm():
+    """Of 15 pairs 14 never change, which says nothing of the one on top."""
+    base, wins = np.random.default_rng(7).random(30), np.array([1.0, -1.0] * 15)
+    values = {"a": base + wins + 1e-3, "b": base} | {name: base - 5 - k for k, name in enumerate("cdef")}
+    found = stability(values, range(30), "higher")
+    assert found.tau >= 0.9 and 0.3 < found.shares["a"][0] < 0.7
+    assert "hardly" not in found.sentence and found.sentence.endswith("other cases may change the order.")
+
+
+def test_a_first_place_that_is_nearly_sure_is_not_said_to_be_lost():
+    gap = np.random.default_rng(8).normal(size=40)
+    gap = (gap - gap.mean()) / gap.std() + 1.55 / 40**0.5
+    found = stability({"a": gap, "b": np.zeros(40)}, range(40), "higher")
+    assert 0.91 < found.shares["a"][0] < 0.95 and 0.8 < found.tau < 0.9
+    assert "may change the order" in found.sentence and "would" not in found.sentence
 
 
 def test_equal_systems_share_their_places_and_have_no_order():

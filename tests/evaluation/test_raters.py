@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -267,3 +268,20 @@ def test_a_class_that_nobody_marks_is_credited_to_the_raters_over_all_classes_to
     assert whole["raters"]["mean"] == pytest.approx(0.65, abs=0.01)
     for row in found["each"]:
         assert row["model"]["mean"] < row["others"]["mean"]
+
+
+@pytest.mark.parametrize("positive", [5, 6])
+def test_a_kappa_rests_on_the_patients_with_the_rarer_answer(positive):
+    """Forty patients, of whom few have anything: draws can not leave the range of what these gave."""
+    read = []
+    for number in range(40):
+        truth = int(number < positive)
+        answers = {"anna": truth, "ben": truth if number else 0, "carl": truth, "": truth if number != 1 else 0}
+        names = [name for name in answers if name]
+        model = {name: {"agreement": {"": float(answers[""] == answers[name])}} for name in names}
+        pairs = {(a, b): {"agreement": {"": float(answers[a] == answers[b])}} for a, b in combinations(names, 2)}
+        read.append(raters.Reading(str(number), str(number), model, pairs, answers=answers))
+    kappa = {row["of"]: row for row in raters.summary(read, [], ["healthy", "ill"])["kappa"]}
+    for who in ("anna and ben", "the model and anna", "all raters"):
+        assert 0.8 < kappa[who]["mean"] < 1 and kappa[who]["n"] == 40
+        assert (kappa[who]["low"] is None, kappa[who]["high"] is None) == ((positive < 6,) * 2)

@@ -54,6 +54,33 @@ def test_the_interval_is_scipys_wilson() -> None:
         assert r.wilson(right, n)[0] <= right / n <= r.wilson(right, n)[1]
 
 
+def test_copies_of_a_case_within_a_patient_do_not_narrow_a_bin() -> None:
+    rng = np.random.default_rng(1)
+    confidence = rng.uniform(0.5, 1, 80)
+    right = rng.random(80) < confidence
+
+    def rows(copies: int) -> list[r.Bin]:
+        codes = np.repeat(np.arange(80), copies)
+        return r.reliability(confidence[codes], right[codes], 8, groups=codes.tolist())
+
+    assert rows(1) == r.reliability(confidence, right, 8)
+    for one, two, many in zip(rows(1), rows(2), rows(6), strict=True):
+        assert (many.share_low, many.share_high) == (two.share_low, two.share_high)
+        if one.n:
+            assert many.n == 6 * one.n and many.share == pytest.approx(one.share)
+            assert many.share_high - many.share_low > 0.85 * (one.share_high - one.share_low)
+
+
+def test_a_bin_of_few_patients_has_no_interval_and_one_without_a_mistake_is_no_certainty() -> None:
+    for patients in (5, 6):
+        codes = np.repeat(np.arange(patients), 4)
+        (row,) = r.reliability(np.full(len(codes), 0.9), codes % 2 == 0, 1, groups=codes.tolist())
+        assert row.n == 4 * patients and (row.share_low is None, row.share_high is None) == ((patients < 6,) * 2)
+    for right in (0, 1):
+        (row,) = r.reliability(np.full(24, 0.9), np.full(24, right), 1, groups=codes.tolist())
+        assert (row.share_low, row.share_high) == r.wilson(6 * right, 6)
+
+
 def test_perfect_calibration_lies_within_its_null_and_overconfidence_does_not() -> None:
     inside = 0
     for seed in range(60):

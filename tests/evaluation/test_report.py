@@ -3,11 +3,22 @@
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
+from hilum.core.image import Case
 from hilum.evaluation import _parts
 from hilum.evaluation.evaluator import Evaluation, measure
-from hilum.evaluation.report import GROUPING, PIXELS, VOXELS, _grouped, _noted, _sentence, _trained
+from hilum.evaluation.report import (
+    GROUPING,
+    PIXELS,
+    VOXELS,
+    _confusion,
+    _grouped,
+    _noted,
+    _sentence,
+    _trained,
+)
 from hilum.pictures.page import Page
 from hilum.tasks._task import Judged
 
@@ -44,6 +55,23 @@ def test_many_patients_who_are_all_alike_are_not_called_too_few() -> None:
     assert row is not None and row["low"] is None
     said = _sentence(Evaluation(rows, [], {"dice": row}, "dice"), "test", 40)
     assert said == "dice 0.500 (no interval, as nothing varies or groups are too few) on the test part, 40 cases."
+
+
+def test_the_table_of_classes_says_that_lost_cases_are_not_in_it() -> None:
+    """Accuracy counts them as wrong, and could not be told from the table."""
+    right = Judged("a", "a", {}, (np.array([0.2, 0.8]), 1))
+    page, whole = Page("x"), Page("x")
+    _confusion(page, Evaluation([right], [(Case("b", "b", {}), "it is damaged")]), ["healthy", "ill"])
+    _confusion(whole, Evaluation([right], []), ["healthy", "ill"])
+    assert "counts as wrong, are not in it: 1." in page.html() and "not in it" not in whole.html()
+
+
+def test_cases_without_a_value_are_not_counted_in() -> None:
+    rows = [Judged(str(n), str(n), {"dice": {"": None if n % 4 == 0 else 0.1 * (n % 7)}}) for n in range(40)]
+    row = measure("dice", Evaluation(rows, []))
+    assert row is not None and row["n"] == 30
+    said = _sentence(Evaluation(rows, [], {"dice": row}, "dice"), "test", 40)
+    assert said.endswith(" on the test part, 30 of 40 cases.")
 
 
 def test_parts_that_share_a_patient_are_not_said_to_be_apart() -> None:

@@ -48,6 +48,15 @@ def test_cases_of_one_patient_are_no_independent_chances() -> None:
     assert "whose answers to one group are right or wrong together, shows" in page.html()
 
 
+def test_bins_of_classes_know_of_patients() -> None:
+    alone = trust.summary(KNOWN, answered("abcdefghijkl", "b"), ["x", "y"])["calibration"]
+    found = trust.summary(KNOWN, answered("aaabbbcccddd", "b"), ["x", "y"])["calibration"]
+    for name in ("bins raw", "bins scaled"):
+        assert all(row[5] is not None and row[6] is not None for row in alone[name] if row[2])
+        # four patients
+        assert all(row[5] is None and row[6] is None for row in found[name])
+
+
 def test_the_site_with_the_lowest_coverage_is_named_where_all_cases_have_one() -> None:
     found = answered("abcdefghijklmnopqrstuvwx", "opq")
     sites = {f"c{k}": "north" if k < 12 else "south" for k in range(24)}

@@ -66,6 +66,12 @@ def test_in_millimetres_the_inside_is_never_above_zero(spacing: tuple[float, flo
         torch.testing.assert_close(distance, signed_distance(target, 2)[:, 0] / 2)
 
 
+def test_each_axis_has_its_own_millimetres() -> None:
+    distance = signed_distance(square(), 2, spacing=(3.0, 0.8))[0, 0]
+    # one voxel above the square, one beside it, and the middle of its first row: 3 mm deep, less the smaller voxel
+    assert [float(distance[place]) for place in ((3, 8), (8, 3), (4, 8))] == pytest.approx([3.0, 0.8, 0.8 - 3.0])
+
+
 def test_ignored_voxels_count_nowhere_and_bound_nothing() -> None:
     """The square goes on under the ignored half: no edge is made where it begins."""
     target = square(16, 4, 12)

@@ -49,9 +49,9 @@ def test_ignored_places_and_class_weights() -> None:
     masked = target.clone()
     masked[:, 2:] = -1
     torch.testing.assert_close(focal(logits, masked, ignore=-1), focal(logits[:, :, :2], target[:, :2]))
-    doubled = focal(logits, target, alpha=[2.0, 2.0, 2.0], reduction="none")
-    torch.testing.assert_close(doubled, 2 * focal(logits, target, reduction="none"))
-    assert doubled.shape == target.shape
+    weighted = focal(logits, target, alpha=[1.0, 2.0, 3.0], reduction="none")
+    torch.testing.assert_close(weighted, (1.0 + target) * focal(logits, target, reduction="none"))
+    assert weighted.shape == target.shape
 
 
 @pytest.mark.parametrize("value", [-200.0, 200.0])

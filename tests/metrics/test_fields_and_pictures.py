@@ -15,6 +15,13 @@ def test_no_motion_does_not_fold_and_a_scale_has_its_volume(shape):
     assert np.allclose(folding_percent.determinant(0.5 * where), 1.5**axes)
 
 
+@pytest.mark.parametrize("d", [2, 3])
+def test_a_field_that_rises_evenly_has_the_volume_of_its_matrix(d):
+    matrix = np.random.default_rng(0).normal(size=(d, d))
+    field = np.einsum("ij,j...->i...", matrix, np.indices((5, 6, 4)[:d]))
+    assert np.allclose(folding_percent.determinant(field), np.linalg.det(np.eye(d) + matrix))
+
+
 def test_a_hand_made_fold_is_counted():
     field = np.zeros((2, 10, 10))
     field[0, 5:] = -3.0  # everything from row 5 on jumps back over its neighbours: slope -1.5 on two rows
@@ -22,6 +29,8 @@ def test_a_hand_made_fold_is_counted():
     mirrored = np.zeros((2, 10, 10))
     mirrored[0] = -2.0 * np.arange(10)[:, None]
     assert folding_percent.measure(mirrored) == 100.0
+    # each axis goes along the other one
+    assert folding_percent.measure(2.0 * np.indices((10, 10))[::-1]) == 100.0
     mirrored[:] = np.nan
     assert folding_percent.measure(mirrored) == 100.0
 
@@ -34,6 +43,10 @@ def test_landmarks_are_exact_for_the_exact_field_and_in_mm():
     assert landmark_mm.measure(field, (1, 3, 1), fixed, fixed) == pytest.approx(6.0)
     turned = np.array([[0, -3.0, 0, 9], [1, 0, 0, 9], [0, 0, 1, 9], [0, 0, 0, 1]])
     assert landmark_mm.measure(field, turned, fixed, fixed) == pytest.approx(6.0)
+    # a field that rises: read between its voxels, and where the fixed landmark lies
+    matrix = np.random.default_rng(0).normal(size=(3, 3))
+    rising = np.einsum("ij,j...->i...", matrix, np.indices((8, 8, 8)))
+    assert landmark_mm.measure(rising, (1, 3, 1), fixed, fixed + fixed @ matrix.T) == pytest.approx(0.0, abs=1e-9)
     assert landmark_mm.measure(field, (1, 3, 1), np.zeros((0, 3)), np.zeros((0, 3))) is None
 
 

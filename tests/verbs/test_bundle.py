@@ -102,13 +102,22 @@ def test_m10_a_bundle_that_does_not_say_the_same_again_is_not_left(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def other(path: Path) -> None:
-        assert path.is_file()
-        raise HilumError("HIL-M10", "Its graph says something else", "Leave the graph out")
+        # who looks into the folder meanwhile finds no bundle
+        assert path.is_file() and not (tmp_path / "a.hilum").exists()
+        raise HilumError("HIL-M10", f"The graph of {path} says something else", "Leave the graph out")
 
     monkeypatch.setattr(bundles, "verify", other)
-    with pytest.raises(HilumError, match="HIL-M10"):
+    with pytest.raises(HilumError, match=r"/a\.hilum says something else.*HIL-M10"):
         bundle(trained("classify").path, tmp_path / "a.hilum")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_bundle_that_is_there_is_kept(good: Path, trained: Trained) -> None:
+    before = good.read_bytes()
+    with pytest.raises(HilumError) as error:
+        bundle(trained("classify").path, good)
+    assert error.value.code == "HIL-CORE-03" and str(good) in error.value.seen and good.read_bytes() == before
+    assert list(good.parent.iterdir()) == [good]
 
 
 def test_names_and_days_of_keys_are_checked(tmp_path: Path) -> None:

@@ -326,6 +326,20 @@ def test_two_calls_on_one_machine_do_not_want_one_port() -> None:
             assert processes == 1 and client.submit(sum, [1, 2]).result() == 3
 
 
+def test_a_scheduler_without_workers_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its cases waited without a word."""
+    from distributed import LocalCluster
+
+    monkeypatch.setattr(_cluster, "PATIENCE", 0.3)
+    words: dict[str, Any] = {"dashboard_address": None, "scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"}}
+    with LocalCluster(n_workers=0, host="127.0.0.1", silence_logs=50, **words) as empty:
+        address = empty.scheduler_address
+        with pytest.raises(HilumError, match="has no workers") as error:
+            next(_cluster.run([Case("a", "", {})], address, {}))
+    assert error.value.code == "HIL-INFER-16" and address in error.value.seen
+    assert error.value.remedy == f"Start some with: dask worker {address}"
+
+
 def test_results_are_the_same(trained: Callable[[str], Run], data: Callable[[str], Path], tmp_path: Path) -> None:
     images = sorted((data("segment") / "images").iterdir())
     damaged = tmp_path / "in" / "zz_broken.nii.gz"

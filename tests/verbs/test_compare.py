@@ -11,8 +11,10 @@ import pytest
 
 from hilum.core.errors import HilumError
 from hilum.core.lock import locked
+from hilum.core.plan import Plan
 from hilum.core.run import Run, write_rows
 from hilum.data.phantoms import slices
+from hilum.evaluation.comparison import Cell
 from hilum.planning.planner import look
 from hilum.tasks import _build, _task
 from hilum.verbs.compare import _place, apart, compare
@@ -28,7 +30,8 @@ SETTINGS = {"plan.batch": 4, "plan.patch": [32, 32], "plan.augment": []}
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path, Path]:
     """A comparison of two networks with two seeds, its folder, and the data."""
     folder = tmp_path_factory.mktemp("comparison")
-    slices.make(folder / "data", 20, size=32)
+    # enough for six patients in the test part: of fewer no order is shown
+    slices.make(folder / "data", 40, size=32)
     found = compare(folder / "data", "classify", NETS, folder / "out", seeds=2, steps=2, settings=SETTINGS)
     return found, folder / "out", folder / "data"
 
@@ -142,6 +145,93 @@ def test_seeds_count_from_the_first_one_that_is_asked_for(tmp_path: Path, monkey
         with pytest.raises(HilumError) as error:
             compare(tmp_path, "classify", ["resnet"], tmp_path / "out", settings={"plan.seed": first})
         assert error.value.code == "HIL-EVAL-03"
+
+
+def counts(out: Path) -> list[int]:
+    """What the last word of every ledger about the comparison says."""
+    events = [Run(run).ledger() for run in sorted(out.glob("cells/*/run"))]
+    return [next((e["cells"] for e in reversed(own) if e["event"] == "compare"), 0) for own in events]
+
+
+def test_ledgers_of_earlier_cells_count_those_that_were_added(
+    made: tuple[dict[str, Any], Path, Path], tmp_path: Path
+) -> None:
+    out, data = tmp_path / "out", made[2]
+
+    def again(nets: list[str]) -> int:
+        return int(compare(data, "classify", nets, out, steps=1, settings=SETTINGS)["judged"]["cells"])
+
+    assert again(NETS[:1]) == 1 and counts(out) == [1]
+    assert again(NETS) == 2 and counts(out) == [2, 2]
+    # as if the process had died before it was told
+    ledger = next(out.glob("cells/vit-*/run/ledger.jsonl"))
+    lines = ledger.read_text(encoding="utf-8").splitlines(keepends=True)
+    ledger.write_text("".join(line for line in lines if '"compare"' not in line), encoding="utf-8")
+    assert 0 in counts(out) and again(NETS[:1]) == 2 and counts(out) == [2, 2]
+    before = ledger.read_bytes()
+    assert again(NETS) == 2 and ledger.read_bytes() == before
+
+
+def test_a_network_that_does_not_train_costs_the_others_nothing(
+    made: tuple[dict[str, Any], Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same call ended the same way for good; without it, the others looked better than they were."""
+    out, nets, asked = tmp_path / "out", [*NETS, "resnet:width=16"], list[str]()
+    code = "HIL-LEARN-02"
+
+    def trained(data: Any, task: str, run: Path, **words: Any) -> Run:
+        net = Plan.read(words["plan"]).networks["net"]
+        asked.append(net.name)
+        if net.name == "vit":
+            raise HilumError(code, "After 200 steps it calls every image ill", "Lower learning.rate")
+        return train(data, task, run, **words)
+
+    def again(nets: list[str], seeds: int = 1) -> dict[str, Any]:
+        return compare(made[2], "classify", nets, out, seeds=seeds, steps=1, settings=SETTINGS)
+
+    monkeypatch.setattr("hilum.verbs.compare.train", trained)
+    for code in ("HIL-T02", "HIL-PLAN-05", "HIL-T12"):
+        with pytest.raises(HilumError, match=code):
+            again(nets)
+    code, asked[:] = "HIL-LEARN-02", []
+    found = again(nets)
+    assert asked == ["vit", "resnet"], "the first one was finished"
+    assert {row["net"] for row in found["rows"]} == {nets[0], nets[2]} and found["judged"]["cells"] == 2
+    assert [(one["net"], one["seed"], one["code"]) for one in found["failed"]] == [(NETS[1], 0, code)]
+    assert any("calls every image ill. [HIL-LEARN-02]" in note for note in found["notes"])
+    assert "did not train" in (out / "compare.html").read_text(encoding="utf-8") and min(counts(out)) >= 2
+    assert again(nets) == found and len(asked) == 2, "nothing is trained again"
+    # with another seed it might: to choose that one would flatter
+    assert len(again(nets[1:], 2)["rows"]) == 1 and asked[2:] == ["resnet"]
+    with pytest.raises(HilumError, match=r"calls every image ill.*HIL-LEARN-02"):
+        again(NETS[1:])
+    assert len(asked) == 3
+
+
+def test_another_split_is_another_cell(made: tuple[dict[str, Any], Path, Path], tmp_path: Path) -> None:
+    """The remedy that was offered, --seed, is no option of compare."""
+    for split in (0, 1):
+        settings = SETTINGS | {"plan.split_seed": split}
+        found = compare(made[2], "classify", NETS[:1], tmp_path / "out", steps=1, settings=settings)
+        assert found["split_seed"] == split and found["judged"]["cells"] == split + 1
+    runs = [Run(path) for path in tmp_path.glob("out/cells/*/run")]
+    held = {run.plan.split_seed: {row["case"] for row in run.split() if row["part"] == "test"} for run in runs}
+    assert held.keys() == {0, 1} and held[0] != held[1]
+    for wrong in ("x", -1, True):
+        with pytest.raises(HilumError, match=r"plan\.split_seed.*HIL-EVAL-03"):
+            compare(made[2], "classify", NETS[:1], tmp_path / "out", settings={"plan.split_seed": wrong})
+
+
+def test_where_the_metric_of_the_task_is_missing_nobody_is_best(
+    made: tuple[dict[str, Any], Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {"mean": 1.0, "low": None, "high": None, "better": "lower"}
+    cells = [Cell(n, 0, {"a": 1.0}, {"a": "a"}, {"folding_percent": row}, 1, 1.0, 1) for n in NETS]
+    monkeypatch.setattr("hilum.verbs.compare._cells", lambda *words: (cells, []))
+    found = compare(made[2], "classify", NETS, tmp_path / "out", steps=1, settings=SETTINGS)
+    page = (tmp_path / "out" / "compare.html").read_text(encoding="utf-8")
+    assert found["compared"] == "none" and "accuracy was not measured" in page
+    assert not any(words in page for words in ("best first", "Which differences", "its lead", "<strong>1"))
 
 
 def test_a_comma_inside_of_brackets_belongs_to_an_option() -> None:

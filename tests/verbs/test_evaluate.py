@@ -12,16 +12,18 @@ import numpy as np
 import pytest
 
 from hilum.core.errors import HilumError
+from hilum.core.findings import Mask
 from hilum.core.image import Case, Image
 from hilum.core.progress import quiet
 from hilum.core.run import Run
 from hilum.data.dataset import open_dataset
-from hilum.data.phantoms import heads, slices
+from hilum.data.phantoms import cells, heads, slices
 from hilum.evaluation.evaluator import Evaluation, judge_all
 from hilum.evaluation.provenance import state
 from hilum.infer import bundle
 from hilum.io import raster
 from hilum.planning.fingerprint import _hash
+from hilum.planning.planner import look, make_plan
 from hilum.tasks._task import Judged
 from hilum.verbs import evaluate as verb
 from hilum.verbs.evaluate import SYSTEM, _asked, _believed, _case_rows, evaluate
@@ -70,6 +72,43 @@ def test_a_class_that_other_data_do_not_name_is_not_judged(
     assert "do not name lesion" in caplog.text
     trust = json.loads((tmp_path / "judged" / "trust.json").read_text())
     assert "voxels" not in trust and not {"volume of lesion", "dice"} & set(trust.get("intervals", {}))
+
+
+def test_a_further_class_of_other_data_is_background_and_costs_nothing(
+    trained: Callable[[str], Run], tmp_path: Path
+) -> None:
+    """A case with an organ that the model does not look for had no result, and Dice 0."""
+    made: dict[str, Any] = {}
+    for name in ("plain", "further"):
+        heads.make(tmp_path / name, 3, seed=77)
+        (tmp_path / name / "dataset.yaml").write_text("classes: {1: ventricle, 2: lesion, 7: eye}\n")
+        if name == "further":
+            path = sorted((tmp_path / name / "labels").iterdir())[0]
+            label = nibabel.load(path)
+            array = np.asarray(label.dataobj).astype(np.uint8)
+            array[:2][array[:2] == 0] = 7
+            assert (array == 7).any()
+            nibabel.save(nibabel.Nifti1Image(array, label.affine), path)
+        made[name] = evaluate(trained("segment").path, tmp_path / name, tmp_path / f"{name} judged")
+    assert made["further"]["missing"] == 0
+    for metric in ("dice", "hd95_mm"):
+        assert made["further"]["metrics"][metric] == made["plain"]["metrics"][metric]
+    assert "does not find (7)" in (tmp_path / "further judged" / "report.html").read_text()
+
+
+def test_t10_a_model_of_numbered_objects_is_not_judged_by_masks_without_numbers(tmp_path: Path) -> None:
+    cells.make(tmp_path / "cells", 3, seed=5)
+    plan = make_plan(look(tmp_path / "cells", "segment", 0), "segment", steps=1)
+    run: Any = SimpleNamespace(plan=plan, has=lambda name: False)
+    assert len(_asked(run, tmp_path / "cells", None, quiet).cases) == 3
+    for path in (tmp_path / "cells" / "labels").iterdir():
+        objects = raster.read(path).array[0] > 0
+        path.unlink()
+        raster.write(path, Mask(objects.astype(np.uint8), {1: "cell"}))
+    for words in ("labels: {cell: nonzero}\n", "patients: case\n"):
+        (tmp_path / "cells" / "dataset.yaml").write_text(words)
+        with pytest.raises(HilumError, match=r"tells objects apart.*HIL-T10"):
+            _asked(run, tmp_path / "cells", None, quiet)
 
 
 def test_other_data_are_read_by_the_names_of_their_classes_and_grouped_as_they_are(

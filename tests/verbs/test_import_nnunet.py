@@ -326,6 +326,8 @@ def kwargs(planned: dict[str, Any], **keys: Any) -> dict[str, Any]:
         (change(plans(), inherits_from="3d_fullres"), {}, "inherits from itself"),
         (change(plans(), patch_size=[16, 12]), {}, "2-D"),
         (change(plans(), patch_size="large"), {}, "not what nnU-Net v2 writes"),
+        (change(plans(), preprocessor_name="MyPreprocessor"), {}, "'MyPreprocessor' as preprocessor_name"),
+        (plans() | {"label_manager": "MyManager"}, {}, "'MyManager' as label_manager"),
         (plans(), {"labels": {"background": 0, "whole": [1, 2], "core": [2]}}, "regions"),
         (plans(), {"labels": {"0": "background", "1": "liver"}}, "not what nnU-Net v2 writes"),
         (plans(), {"channel_names": {}}, "channel_names"),
@@ -338,6 +340,16 @@ def test_what_can_not_give_the_same_labels_is_refused(
     with pytest.raises(HilumError, match=words) as error:
         import_model(folder, tmp_path / "run", orientation="RAS")
     assert error.value.code in ("HIL-INFER-36", "HIL-DATA-09") and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("how", ["resample_data_or_seg_to_shape", "resample_torch_fornnunet"])
+def test_another_way_of_resampling_than_the_usual_one_is_told(
+    how: str, results: Callable[..., Path], tmp_path: Path
+) -> None:
+    planned = change(plans(), resampling_fn_data=how) | {"label_manager": "LabelManager"}
+    done = import_model(results(original(), planned), tmp_path / "run", orientation="RAS")
+    told = [words for words in done["notes"] if how in words]
+    assert len(told) == (how == "resample_torch_fornnunet")
 
 
 def test_m07_weights_of_other_plans_are_refused_whole(results: Callable[..., Path], tmp_path: Path) -> None:

@@ -92,6 +92,42 @@ def test_n15_an_inverted_validity_mask_is_named_and_a_right_one_is_not(tmp_path:
     assert "inverted" in found["problems"][0]["remedy"]
 
 
+def test_what_training_refuses_does_not_fit(tmp_path: Path) -> None:
+    """It said "It fits", and the command that it offered was refused."""
+
+    rng = np.random.default_rng(0)
+
+    def image(path: Path, *shape: int) -> None:
+        array = rng.integers(0, 99, shape)
+        if len(shape) == 4:
+            nifti.write(path, Image(array.astype(np.int16), AFFINE))
+        else:
+            raster.write(path, Image(array.astype(np.uint8)))
+
+    image(tmp_path / "mixed" / "a.png", 1, 24, 24)
+    image(tmp_path / "mixed" / "b.nii.gz", 1, 9, 8, 7)
+    found = inspect(tmp_path / "mixed")
+    assert found["tasks"] == [] and any(r.startswith("HIL-N10") and "'b' is 3-D" in r for r in found["remarks"])
+    for name in ("a_0000", "a_0001", "b_0000", "b_0001", "c_0000"):
+        image(tmp_path / "channels" / f"{name}.nii.gz", 1, 9, 8, 7)
+    (tmp_path / "channels" / "dataset.yaml").write_text("channels: [t1, t2]\n")
+    found = inspect(tmp_path / "channels")
+    assert found["tasks"] == [] and any(r.startswith("HIL-T10") and "c (1)" in r for r in found["remarks"])
+    (tmp_path / "channels" / "c_0000.nii.gz").unlink()
+    # of two contrasts no one is registered, and of one class none is told apart
+    assert inspect(tmp_path / "channels")["tasks"] == []
+    for name in ("x", "y"):
+        image(tmp_path / "class" / "healthy" / f"{name}.png", 1, 24, 24)
+    (tmp_path / "class" / "dataset.yaml").write_text("layout: class_folders\n")
+    assert "classify" not in inspect(tmp_path / "class")["tasks"]
+    image(tmp_path / "class" / "ill" / "z.png", 1, 24, 24)
+    assert "classify" in inspect(tmp_path / "class")["tasks"]
+    image(tmp_path / "boxes" / "images" / "a.png", 1, 24, 24)
+    (tmp_path / "boxes" / "boxes.csv").write_text("case,class,low0,low1,high0,high1\na,1,2,2,9,60\n")
+    found = inspect(tmp_path / "boxes")
+    assert found["tasks"] == [] and any("boxes beyond their image" in remark for remark in found["remarks"])
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Six cases: good, a copy, a label elsewhere, a cut image, one without units, values 0 and 255."""

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hilum.core import resident
+from hilum.core import _members, resident
 from hilum.core.calibration import Opinions
 from hilum.core.errors import HilumError
 from hilum.core.findings import Result
 from hilum.core.image import Case, Image
 from hilum.core.run import Run
-from hilum.infer import export
+from hilum.infer import bundle, export
 from hilum.io import _source, dicom, nifti
 from hilum.verbs import predict
 
@@ -131,6 +132,22 @@ def test_images_that_are_left_aside_are_told(
     (case,), lost = predict._cases(trained("segment").plan, [tmp_path / "s"], None, None, ())
     assert case.id == "s" and not lost
     assert f"{tmp_path / 's'}: Images that lie beside the cases are not read: preview.png" in caplog.text
+
+
+def test_a_bundle_is_not_unpacked_again_for_every_look_at_its_hashes(
+    trained: Callable[[str], Run], data: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle.write(trained("segment"), tmp_path / "a.hilum")
+    counted, honest = Counter[str](), _members.digest
+
+    def counting(archive: Any, name: str, path: Path) -> str:
+        counted[name] += 1
+        return honest(archive, name, path)
+
+    monkeypatch.setattr(_members, "digest", counting)
+    image = sorted((data("segment") / "images").iterdir())[0]
+    done = predict.predict(tmp_path / "a.hilum", [image], tmp_path / "out", runtime="torch")
+    assert done["model"]["hashes"].keys() == counted.keys() and max(counted.values()) <= 2
 
 
 def test_an_input_that_can_not_be_looked_at_costs_only_itself(

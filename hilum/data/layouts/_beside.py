@@ -64,18 +64,30 @@ def chosen(dataset: Dataset) -> Dataset:
     """The data set with `roles` of its settings, in a layout that reads no folders of roles: one of several readings.
 
     {label: labels@anna} takes what each case has as "label@anna", and nothing of a case without it. Refused
-    (HIL-DATA-03): a reading that no case has, and folders, for here nothing would be read from them.
+    (HIL-DATA-03): a reading that no case has, and folders, for here nothing would be read from them, unless a
+    table lists their files itself.
     """
     cases = dataset.cases
     for role, inner in dataset.settings.roles.items():
         _choosable(role)
         reading = inner.replace("labels@", "label@", 1) if inner.startswith("labels@") else inner
         if "@" not in reading or not any(reading in case.items for case in cases):
+            if _in_column(dataset, role, inner):
+                continue
             there = sorted({r for case in cases for r in case.items if "@" in r})
             remedy = f"There is {listed(there)}" if there else "Leave it out; folders are read beside images/ only"
             raise HilumError("HIL-DATA-03", f"roles: no case of {dataset.folder} has {inner!r} for {role!r}", remedy)
         cases = tuple(replace(case, items=_taking(case.items, role, reading)) for case in cases)
     return replace(dataset, cases=cases)
+
+
+def _in_column(dataset: Dataset, role: str, inner: str) -> bool:
+    """Whether a table lists, in the column of that role, files of that folder beside it and no others."""
+    here = dataset.folder.parent.resolve()
+    place = (here / inner).resolve()
+    files = [case.items[role] for case in dataset.cases if role in case.items]
+    own = [isinstance(f, _source.FileSource) and f.path.parent.resolve().is_relative_to(place) for f in files]
+    return dataset.folder.is_file() and here in place.parents and bool(own) and all(own)
 
 
 def _taking(items: Mapping[str, Source], role: str, reading: str) -> dict[str, Source]:
