@@ -35,7 +35,6 @@ from hilum.core.calibration import Opinions
 from hilum.core.run import Run
 from hilum.evaluation.bootstrap import Paired, interval_of_set, paired
 from hilum.evaluation.promises import Promises
-from hilum.infer import streamed
 from hilum.planning.planner import look
 from hilum.tasks._task import headline_value
 from hilum.trust import _unseen, calibration, conformal, doubt, foreseen, maps, several, voxels
@@ -199,7 +198,7 @@ def of_masks(name: str, folder: Path) -> dict[str, Any]:
                 (
                     voxel,
                     case.group,
-                    doubt.sight(streamed.of_scores(opinion.logits)),
+                    doubt.of_opinion(opinion, predictor.task, case),
                     0.0 if value is None else 1 - value,
                 )
             )
