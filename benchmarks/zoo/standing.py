@@ -1,6 +1,7 @@
 """Where networks stand in table B: Dice with intervals, differences to the best, pairs that papers speak of."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,15 +75,7 @@ def section(
         content |= comparison.compared([cell for own in kept.values() for cell in own], every_pair=False)
         content["pairs"] = _pairs(kept)
         lines += _standing(content, able, kept)
-    apart = {form: f"did not learn ({why})" for form, why in broken.items()}
-    apart |= {form: f"is not in the table ({why})" for form, why in budget["refused"].items()}
-    slow = {form: seconds for form, seconds in budget["slow"].items() if form not in done}
-    apart |= {
-        form: f"is not run: {seconds:.1f} s a step there, so {budget['fewest']} do not fit the minutes; it waits for a "
-        "faster machine or a card (`--slow`)"
-        for form, seconds in slow.items()
-    }
-    apart |= {form: f"needs the package {package}" for form, package in lacking.items()}
+    apart = _apart(budget, broken, done, lacking)
     lines += [*(f"- {form} {why}" for form, why in apart.items()), ""] if apart else []
     waiting = [form for form, own in done.items() if not own]
     lines += [f"Not run yet: {'; '.join(waiting)}.", ""] if waiting else []
@@ -92,6 +85,21 @@ def section(
         command = found[0]["command"].replace("hilum train", RUN, 1)
         lines += ["Every cell:", "", *_lines([_cell(c) for c in found]), "", f"First command: `{command}`"]
     return lines, content | {"options": options}
+
+
+def _apart(budget: Row, broken: dict[str, str], done: Mapping[str, Any], lacking: dict[str, str]) -> dict[str, str]:
+    """Why networks are not in the table. broken: those that found nothing; done: forms with cells."""
+    slow = {form: seconds for form, seconds in budget["slow"].items() if form not in done}
+    return (
+        {form: f"did not learn ({why})" for form, why in broken.items()}
+        | {form: f"is not in the table ({why})" for form, why in budget["refused"].items()}
+        | {
+            form: f"is not run: {seconds:.1f} s a step there, so {budget['fewest']} do not fit the minutes; it waits "
+            "for a faster machine or a card (`--slow`)"
+            for form, seconds in slow.items()
+        }
+        | {form: f"needs the package {package}" for form, package in lacking.items()}
+    )
 
 
 def _conditions(table: Any, budget: Row) -> str:

@@ -155,10 +155,12 @@ def evaluated(found: dict[str, Any], out: Path) -> None:
 
 def compared(found: dict[str, Any], out: Path) -> None:
     """The comparison and what it supports."""
-    columns = ["net", found["headline"], "low", "high", "cases", "difference", "p holm"]
+    ordered = found.get("compared") != "none"
+    columns = ["net", found["headline"], "low", "high", "cases", *(["difference", "p holm"] if ordered else [])]
     columns += ["seeds", "steps", "seconds", "parameters"]
     rows = [{c: row.get(c) for c in columns} for row in found["rows"]]
-    _table(rows, f"{found['task']} on {found['data']}, {found['headline']} ({found['better']} is better)")
+    better = f" ({found['better']} is better)" if ordered else ""
+    _table(rows, f"{found['task']} on {found['data']}, {found['headline']}{better}")
     if found["sureness"]:
         _table(found["sureness"], "How sure the networks are; lower is better")
     for sentence in found["sentences"] + found["notes"] + found["auroc sentences"] + found["sureness sentences"]:

@@ -58,10 +58,13 @@ def _taken(path: Path) -> int:
                 "Wait for it, stop it, or choose another --out",
             ) from error  # fmt: skip
         except OSError as error:
+            # a holder wrote its number: a disk that is unable for a moment must not take its lock away
+            empty = os.fstat(handle).st_size == 0
             os.close(handle)
             if error.errno not in UNABLE:
                 raise
-            path.unlink(missing_ok=True)
+            if empty:
+                path.unlink(missing_ok=True)
             raise HilumError(
                 "HIL-CORE-04", f"The disk of {path.parent} can not lock files ({error.strerror})",
                 "Give a folder on another disk, such as one of this machine, or have that one mounted with flock",

@@ -62,11 +62,12 @@ def compared(cells: Sequence[Cell], every_pair: bool = True, wanted: str | None 
     """headline, better, rows (best first), sentences (one per row below the best), notes, ranking, auroc and sureness;
     and compared: "cases" where differences are of single cases, "set" where of the whole part, "none" where none are.
 
-    Every network has the same seeds and cases. ranking: None where groups or networks are too few. auroc: rows of
-    `areas.compare_areas`, sureness: NLL, Brier score and ECE; both empty where there are no probabilities. every_pair:
-    whether Holm counts every pair of networks, or (lax, as the best was found on the same cases) those with the best.
-    wanted: the metric that the task is judged by. Where it was not measured the first of the others is shown, and
-    nothing is ordered by it: a registration that moves nothing folds nothing.
+    Every network has the same seeds and cases. In rows steps and parameters are numbers, or "50 to 80" where seeds
+    differ. ranking: None where groups or networks are too few. auroc: rows of `areas.compare_areas`, sureness: NLL,
+    Brier score and ECE; both empty where there are no probabilities. every_pair: whether Holm counts every pair of
+    networks, or (lax, as the best was found on the same cases) those with the best. wanted: the metric that the task is
+    judged by. Where it was not measured the first of the others is shown, and nothing is ordered by it: a registration
+    that moves nothing folds nothing.
     """
     cells, words = _nothing_there.filled(cells)
     cells, lost = _left_out.shared(cells)
@@ -80,11 +81,9 @@ def compared(cells: Sequence[Cell], every_pair: bool = True, wanted: str | None 
     cases = list(cells[0].values)
     groups = [cells[0].groups[c] for c in cases]
     values = {net: [[c.values.get(case) for case in cases] for c in own] for net, own in by_net.items()}
-    rows = [_row(own, values[net], groups, headline) for net, own in by_net.items()]
-    sign = -1 if better == "higher" else 1
     foreign = wanted is not None and wanted.split("@")[0] != headline.split("@")[0]
-    if not foreign:
-        rows.sort(key=lambda r: float("inf") if r[headline] is None else sign * r[headline])
+    rows = [_row(own, values[net], groups, headline) for net, own in by_net.items()]
+    rows = rows if foreign else _best_first(rows, headline, better)
     known = _sets.read(by_net) if headline == _sets.NAME else None
     other = known is None and any(_of_set(row[headline], values[row["net"]], headline) for row in rows)
     sentences = [] if foreign else _differences(rows, values, groups, every_pair, known, headline, other)
@@ -104,6 +103,11 @@ def compared(cells: Sequence[Cell], every_pair: bool = True, wanted: str | None 
     }  # fmt: skip
 
 
+def _best_first(rows: list[Row], headline: str, better: str) -> list[Row]:
+    sign = -1 if better == "higher" else 1
+    return sorted(rows, key=lambda r: float("inf") if r[headline] is None else sign * r[headline])
+
+
 def _row(own: list[Cell], table: Table, groups: list[str], headline: str) -> Row:
     """What one network reached and cost."""
     scores = [c.metrics[headline]["mean"] for c in own if c.metrics[headline]["mean"] is not None]
@@ -116,17 +120,21 @@ def _row(own: list[Cell], table: Table, groups: list[str], headline: str) -> Row
     cost = [s for c in own if (s := c.metrics.get("latency_s", {}).get("mean")) is not None]
     peaks = [c.peak_bytes for c in own if c.peak_bytes is not None]
     counts = [n for c in own if (n := c.metrics[headline].get("n")) is not None]
-    # for the same minutes every seed is planned anew
-    steps = sorted({c.steps for c in own})
     return row | {
         "cases": min(counts, default=None),
         "seeds": len(own),
-        "steps": steps[0] if len(steps) == 1 else f"{steps[0]} to {steps[-1]}",
+        "steps": _span([c.steps for c in own]),
         "seconds": round(sum(c.seconds for c in own) / len(own), 1),
         "seconds a case": round(sum(cost) / len(cost), 4) if cost else None,
-        "parameters": own[0].parameters,
+        "parameters": _span([c.parameters for c in own]),
         "peak bytes": max(peaks, default=None),
     }
+
+
+def _span(counts: Sequence[int | None]) -> int | str | None:
+    """The number that all seeds have, or "50 to 80": for the same minutes every seed is planned anew."""
+    known = sorted({n for n in counts if n is not None})
+    return f"{known[0]} to {known[-1]}" if len(known) > 1 else next(iter(known), None)
 
 
 def _differences(

@@ -55,7 +55,7 @@ class Evaluation:
     alarms: list[str] = field(default_factory=list)
 
     def case_values(self) -> dict[str, float | None]:
-        """{case: headline value}, for pictures and paired comparison; missing cases have the worst value."""
+        """{case: headline value}, for pictures and paired comparison; missing cases have the worst, None without."""
         return {j.case: self._one(j) for j in self.judged + self.lost}
 
     def _one(self, judged: Judged) -> float | None:

@@ -52,7 +52,8 @@ def of_numbers(odd: Mapping[str, int]) -> list[str]:
     found = [f"{name} ({count})" for name, count in odd.items() if count]
     if not found:
         return []
-    return [f"HIL-N09: NaN or infinite voxels, where networks see the least value of the image: {_listed(found)}"]
+    seen = "where networks see the least value of the image (0 where only what is not 0 is scored)"
+    return [f"HIL-N09: NaN or infinite voxels, {seen}: {_listed(found)}"]
 
 
 def by_reader(*items: Image | Measurement | None) -> dict[str, dict[str, str]]:
@@ -79,15 +80,19 @@ def by_reader(*items: Image | Measurement | None) -> dict[str, dict[str, str]]:
 
 
 def of_reading(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A sentence for each code of which readers warned in any case. rows: of the fingerprint."""
-    names, first = defaultdict[str, list[str]](list), dict[str, str]()
+    """A sentence for each code of which readers warned in any case. rows: of the fingerprint, which names the cases.
+
+    Sentences do not: a plan goes into bundles, and cases are called as their files are, which may be as patients are.
+    """
+    counts, first = Counter[str](), dict[str, str]()
     for row in rows:
         for code, said in row.get("warnings", {}).items():
-            names[code].append(row["id"])
+            counts[code] += 1
             first[code] = first.get(code) or (said and f"first: {said}")
     return [
-        f"{code}: the reader warns of {_listed(own)}; {first[code] or '`hilum inspect` says why'}"
-        for code, own in sorted(names.items())
+        f"{code}: the reader warns of {count} of {len(rows)} cases (fingerprint.json names them); "
+        f"{first[code] or '`hilum inspect` says why'}"
+        for code, count in sorted(counts.items())
     ]
 
 

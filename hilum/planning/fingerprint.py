@@ -58,7 +58,7 @@ def fingerprint(
         if parts[case.id] == "train" and block is not None and len(blocks) < anatomy.MOST:
             blocks.append(block)
         progress("look at the images", number + 1, len(dataset.cases), case.id)
-    _check_boxes(dataset, rows)
+    check_boxes(dataset, rows)
     mixed = _mixed(dataset, rows)
     if mixed and not kept:
         raise HilumError(
@@ -161,7 +161,7 @@ def _mixed(dataset: Dataset, rows: list[dict[str, Any]]) -> str:
     return f"SEGs of {dataset.folder} number their segments differently: {listed(odd)}" if odd else ""
 
 
-def _check_boxes(dataset: Dataset, rows: list[dict[str, Any]]) -> None:
+def check_boxes(dataset: Dataset, rows: list[dict[str, Any]]) -> None:
     """Refuse boxes that reach beyond their picture (HIL-T10), all cases listed; no task learns boxes of volumes."""
     odd = []
     for case, row in zip(dataset.cases, rows, strict=True):
@@ -181,11 +181,22 @@ def _check_boxes(dataset: Dataset, rows: list[dict[str, Any]]) -> None:
         )  # fmt: skip
 
 
-def _check_channels(rows: list[dict[str, Any]], usual: int, folder: Path) -> None:
+def check_dims(rows: list[dict[str, Any]], folder: Path) -> int:
+    """Refuse pictures beside volumes (HIL-N10). Returns the dimensions of all."""
+    names = {len(row["shape"]): row["id"] for row in reversed(rows)}
+    if len(names) > 1:
+        told = ", ".join(f"{name!r} is {dims}-D" for dims, name in sorted(names.items()))
+        raise HilumError("HIL-N10", f"{folder} mixes 2-D and 3-D images ({told})", "Put them into two data sets")
+    return next(iter(names))
+
+
+def check_channels(rows: list[dict[str, Any]], folder: Path) -> int:
     """Refuse images of another number of channels (HIL-T10), all listed; a picture may be grey or colour.
 
-    Not where channels have files of their own: then one of them alone is no grey picture of the three.
+    Not where channels have files of their own: then one of them alone is no grey picture of the three. Returns the
+    number that most have.
     """
+    usual: int = Counter(row["channels"] for row in rows).most_common(1)[0][0]
     apart = any("files" in row for row in rows)
     odd = [
         f"{row['id']} ({row['channels']})"
@@ -199,6 +210,7 @@ def _check_channels(rows: list[dict[str, Any]], usual: int, folder: Path) -> Non
             f"{listed(odd)}",
             "Give images of the same channels, or list the cases under leave_out in a dataset.yaml",
         )  # fmt: skip
+    return usual
 
 
 def hashed(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -241,22 +253,14 @@ def _hash(item: Image | Measurement) -> str:
 
 def summary(rows: list[dict[str, Any]], samples: list[Array], dataset: Dataset) -> dict[str, Any]:
     """The fingerprint: rows and what follows from them."""
-    dims = Counter(len(row["shape"]) for row in rows)
-    if len(dims) > 1:
-        odd = min(dims, key=lambda d: dims[d])
-        name = next(row["id"] for row in rows if len(row["shape"]) == odd)
-        raise HilumError(
-            "HIL-N10", f"{dataset.folder} mixes 2-D and 3-D images ({name!r} is {odd}-D)", "Put them into two data sets"
-        )
-    channels = Counter(row["channels"] for row in rows).most_common(1)[0][0]
-    _check_channels(rows, channels, dataset.folder)
+    dims, channels = check_dims(rows, dataset.folder), check_channels(rows, dataset.folder)
     usual = [s for s in samples if len(s) == channels] or [np.zeros((channels, 1), np.float32)]
     modalities = Counter(row.get("modality", "") for row in rows)
     settings = dataset.settings.model_dump()
     out = {
         "data": dataset.name,
         "layout": dataset.layout,
-        "dims": dims.most_common(1)[0][0],
+        "dims": dims,
         "physical": all(row["physical"] for row in rows),
         "channels": _channel_names(channels, dataset.settings.channels),
         "modality": dataset.settings.modality or modalities.most_common(1)[0][0],

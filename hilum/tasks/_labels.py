@@ -159,7 +159,11 @@ def read_as(settings: Settings, plan: Plan, boxes: bool = False) -> dict[str, An
         )  # fmt: skip
     read = {"data.labels": {name: named.get(name, []) for name in known}, "data.ignore": settings.ignore}
     further = [rule for name, rule in named.items() if name not in known and not isinstance(rule, str)]
-    others = sorted({v for rule in further for v in (rule if isinstance(rule, list) else [rule]) if v})
+    own_rules = [rule for rule in (named.get(name, []) for name in known) if not isinstance(rule, str)]
+    taken = {v for rule in own_rules for v in (rule if isinstance(rule, list) else [rule])}
+    others = sorted({v for rule in further for v in (rule if isinstance(rule, list) else [rule]) if v} - taken)
+    # of regions that lie in each other the one that the plan knows counts; and where any value is a class, none is left
+    others = others if len(own_rules) == len(known) else []
     # those that the plan knows are of its own data, which may number otherwise
     return read | ({"data.others": others} if others or plan.data.get("others") else {})
 

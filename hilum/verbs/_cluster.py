@@ -9,6 +9,7 @@ import contextlib
 import functools
 import hashlib
 import json
+import logging
 import math
 import socket
 import threading
@@ -24,14 +25,16 @@ from hilum.core.image import Case
 from hilum.core.run import Run
 from hilum.verbs import _record
 
+log = logging.getLogger(__name__)
 LOCAL = "local:"
 WORDS = ("model", "files", "runtime", "memory", "wide", "maps", "roi", "coarse", "processes")
 # What a predictor is made from: files is the `digest` of `files_of`, memory bytes or None, coarse a path or None,
 # processes those that share a machine.
 LOSSES = 1
 # Processes that a case may lose before it is asked again alone, and then before it is given up.
-PATIENCE = 60
-# Seconds that a scheduler elsewhere may take until it has a worker: one that grows starts some once it is asked.
+PATIENCE = 600
+# Seconds that a scheduler elsewhere may take until it has a worker: one that grows starts some once it is asked, and a
+# queue lets them wait.
 _alone = threading.Lock()
 # The predictor of a process, its clock and what it tried last are for one case at a time.
 
@@ -188,12 +191,15 @@ def _client(address: str) -> Iterator[tuple[Any, int]]:
 
 def _awaited(client: Any, address: str) -> None:
     """Wait for a first worker; a scheduler that has none is refused (HIL-INFER-16), and not waited for in silence."""
+    if not client.nthreads():
+        log.warning("The scheduler at %s has no workers yet; they are waited for, for %g s at most", address, PATIENCE)
     try:
         client.wait_for_workers(1, timeout=PATIENCE)
     except TimeoutError as error:
         raise HilumError(
-            "HIL-INFER-16", f"The scheduler at {address} has no workers", f"Start some with: dask worker {address}"
-        ) from error
+            "HIL-INFER-16", f"The scheduler at {address} has no workers",
+            f"Start some with: dask worker {address}; where they wait in a queue, come back once they run",
+        ) from error  # fmt: skip
 
 
 class Lost(HilumError):

@@ -33,9 +33,9 @@ LOOKS = (
     "counts its own looks alone, and says of how many cells it is one."
 )
 FAILED = "failed.json"
-# Of a cell whose network did not train; it would end alike again, as plan and seed are the same.
+# Of a cell whose network did not train. With the same steps it would end alike again; minutes are planned anew.
 COLLAPSED = ("HIL-LEARN-02", "HIL-T06")
-# How training ends where the network is at fault; whatever else ends it would end the others too.
+# How training ends where the network is at fault; nearly all else that ends it would end the others too.
 LOST = "{} has no place in the table, as it did not train with seed {}: {}. [{}]"
 
 
@@ -108,12 +108,13 @@ def _cells(
         asked = [net, seed, words["minutes"], words["steps"], words["settings"]]
         asked += [plan.data["fingerprint"], plan.versions, sorted(parts)]
         places[net, seed] = _place(folder / "cells", f"{parse_net(net)[0]}-{seed}", asked, ready.facts["cases"])
+    # one that turns out not to train is counted too: too many looks flatter nobody
     count = len({*(p for p in places.values() if not (p / FAILED).is_file()), *_finished(folder)})
     failed = dict[str, dict[str, Any]]()
     for number, ((net, seed), cell) in enumerate(places.items()):
         # of a network that did not train with one seed the others would be a choice
         if net not in failed and not (cell / "done" / "metrics.json").is_file():
-            if not (cell / FAILED).is_file():
+            if not (cell / FAILED).is_file() or words["minutes"] is not None:
                 _run_cell(data, words["task"], plans[net, seed], cell, count, progress)
             if why := _known(cell / FAILED):
                 failed[net] = {"net": net, "seed": seed} | why
@@ -311,4 +312,5 @@ def _closing(page: Page, content: dict[str, Any]) -> None:
         "network had needed more."
     )
     card = catalogue.card("hilum.metrics", content["headline"].split("@")[0])
-    page.text(f"{content['headline']}: {card['better']} is better; {card['source']}.")
+    better = "" if content["compared"] == "none" else f"{card['better']} is better; "
+    page.text(f"{content['headline']}: {better}{card['source']}.")

@@ -117,16 +117,13 @@ def _takes(task: str, dataset: Dataset, seen: _Seen) -> bool:
 
 def _refused(seen: _Seen, dataset: Dataset) -> list[str]:
     """Why no task would learn from these images, in sentences: pictures beside volumes, channels, boxes."""
-    names = {len(row["shape"]): row["id"] for row in seen.facts}
-    if len(names) > 1:
-        told = ", ".join(f"{name!r} is {dims}-D" for dims, name in sorted(names.items()))
-        return [f"HIL-N10: 2-D and 3-D images lie side by side ({told}). Put them into two data sets"]
     if not seen.facts:
         return []
-    usual, known = Counter(row["channels"] for row in seen.facts), dataset.only(row["id"] for row in seen.facts)
+    known = dataset.only(row["id"] for row in seen.facts)
     checks = (
-        lambda: fingerprint._check_channels(seen.facts, usual.most_common(1)[0][0], dataset.folder),
-        lambda: fingerprint._check_boxes(known, seen.facts),
+        lambda: fingerprint.check_dims(seen.facts, dataset.folder),
+        lambda: fingerprint.check_channels(seen.facts, dataset.folder),
+        lambda: fingerprint.check_boxes(known, seen.facts),
     )
     remarks = []
     for check in checks:

@@ -36,6 +36,16 @@ def test_a_disk_that_can_not_lock_files_is_refused_by_its_own_sentence(
         os.fstat(asked[0])
 
 
+def test_a_disk_that_is_unable_for_a_moment_takes_no_lock_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with locked(tmp_path):
+        with monkeypatch.context() as moment:
+            failing(errno.ENOLCK, moment)
+            with pytest.raises(HilumError, match="can not lock files"), locked(tmp_path):
+                pass
+        with pytest.raises(HilumError, match="HIL-T12"), locked(tmp_path):
+            pass
+
+
 def test_what_else_fails_is_told_as_it_is_and_leaves_no_handle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = failing(errno.EIO, monkeypatch)
     with pytest.raises(OSError, match=os.strerror(errno.EIO)), locked(tmp_path):

@@ -49,7 +49,7 @@ def heads(data: Callable[[str], Path], tmp_path: Path) -> Path:
     return Path(shutil.copytree(data("segment"), tmp_path / "heads"))
 
 
-def test_n09_voxels_that_are_no_numbers_are_told_by_case_and_stand_in_the_run(
+def test_n09_voxels_that_are_no_numbers_are_told_and_stand_in_the_run(
     heads: Path, plan_of: Callable[..., Plan], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     spoil(heads / "images" / "head_001.nii.gz", (0, 0, slice(0, 3)))
@@ -63,7 +63,7 @@ def test_n09_voxels_that_are_no_numbers_are_told_by_case_and_stand_in_the_run(
     assert re.search(r"class=\"note warning\">[^\n]*head_001 \(3\)", page), "where it is seen"
 
 
-def test_what_readers_warn_of_is_told_by_case_and_stands_in_the_run_its_reports_and_its_card(
+def test_what_readers_warn_of_is_told_and_stands_in_the_run_its_reports_and_its_card(
     heads: Path, plan_of: Callable[..., Plan], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It stood in what was predicted from an image, and nowhere where the image was learned from."""
@@ -74,11 +74,13 @@ def test_what_readers_warn_of_is_told_by_case_and_stands_in_the_run_its_reports_
     with caplog.at_level(logging.WARNING):
         run = train(heads, "segment", tmp_path / "run", plan=tmp_path / "plan.json")
     (words,) = [w for w in run.plan.data["warnings"] if "HIL-N04" in w]
-    told = "the reader warns of head_001, head_002; first: sform and qform lie up to 9.00 mm apart; the sform is used"
-    assert words == f"HIL-N04: {told}"
+    rows = {row["id"]: row for row in run.json("fingerprint.json")["cases"]}
+    assert [name for name, row in rows.items() if "HIL-N04" in row.get("warnings", {})] == ["head_001", "head_002"]
+    told = f"the reader warns of 2 of {len(rows)} cases (fingerprint.json names them)"
+    assert words == f"HIL-N04: {told}; first: sform and qform lie up to 9.00 mm apart; the sform is used"
     assert words in [r.message for r in caplog.records] and words in provenance(run)["warnings"]["of the data"]
     evaluate(tmp_path / "run", heads, tmp_path / "out", part="train")
-    assert "HIL-N04: the reader warns of head_001, head_002;" in (tmp_path / "out" / "report.html").read_text()
+    assert "HIL-N04: the reader warns of 2 of" in (tmp_path / "out" / "report.html").read_text()
 
 
 def read_from(file: str, *warnings: str, **meta: Any) -> Image:
@@ -99,8 +101,9 @@ def test_of_what_readers_say_no_file_path_number_or_date_is_kept(said: str) -> N
     row = by_reader(read_from("/data/DOE_JOHN", f"HIL-D99: {said}", files=["/data/DOE_JOHN"]))
     assert "DOE" not in str(row) and "19500203" not in str(row) and "113619" not in str(row)
     assert list(row["warnings"]) == ["HIL-D99"]
-    (words,) = of_reading([{"id": "a"} | row])
-    assert re.match(r"HIL-D99: the reader warns of a; (first: |`hilum inspect` says why)", words)
+    (words,) = of_reading([{"id": "DOE_JOHN"} | row])
+    assert re.match(r"HIL-D99: the reader warns of 1 of 1 cases .*; (first: |`hilum inspect` says why)", words)
+    assert "DOE" not in words
 
 
 def test_what_readers_say_of_many_images_is_one_short_sentence_for_each_code() -> None:
@@ -111,7 +114,7 @@ def test_what_readers_say_of_many_images_is_one_short_sentence_for_each_code() -
     assert by_reader(read_from("a"), None) == {} and by_reader() == {}
     found = of_reading([{"id": "older"}, *({"id": f"case{n}"} | row for n in range(500))])
     assert [words.split(":")[0] for words in found] == ["HIL-I02", "HIL-N05", "HIL-N07"]
-    assert "case9 and 490 more; first: x" in found[1] and "older" not in found[1] and max(map(len, found)) < 400
+    assert "of 500 of 501 cases" in found[1] and found[1].endswith("; first: x") and max(map(len, found)) < 400
 
 
 def test_n09_an_image_without_any_number_is_refused_by_name(heads: Path) -> None:
@@ -202,7 +205,7 @@ USUAL = [reaching(f"u{n}", -1024, 1800 + 400 * n, -1000) for n in range(5)]
         (reaching("odd", -3024, 900), False), (reaching("odd", -190, 300, -90), False),
     ],
 )  # fmt: skip
-def test_ct_in_other_units_is_told_by_case(row: dict[str, Any], told: bool) -> None:
+def test_ct_in_other_units_is_told(row: dict[str, Any], told: bool) -> None:
     found = of_ranges([*USUAL, row], [{"scheme": "ct"}], ["image"])
     assert bool(found) == told and not of_ranges([*USUAL, row], [{"scheme": "zscore"}], ["image"])
     if told:

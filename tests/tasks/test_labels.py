@@ -162,6 +162,15 @@ def test_what_other_data_name_besides_is_background_and_what_they_do_not_name_is
     assert read([0, 1, 2, 3, 4], made, labels={"kidney": [2, 3], "rib": 4, "spleen": 1}) == [0, 2, 0, 0, 0]
     with pytest.raises(HilumError, match=r"values \[3\].*HIL-N15"):
         read([1, 2, 3], made, classes=kidney)
+    # regions that lie in each other, and a class that any value is
+    core = plan({1: "tumour"}).edited({"data.others": [2]})
+    settings = Settings.model_validate({"labels": {"tumour": [1, 2], "core": [2]}})
+    assert read_as(settings, core)["data.others"] == [] and read([0, 1, 2], core, labels=settings.labels) == [0, 1, 1]
+    vessel = {"labels": {"tumour": "nonzero", "vessel": [7]}}
+    assert read_as(Settings.model_validate(vessel), core)["data.others"] == [] and read([0, 7], core, **vessel) == [
+        0,
+        1,
+    ]
     # what other networks of its own data find says nothing of how these are numbered
     part = made.edited({"data.others": [3]})
     assert read([0, 1, 2], part, classes=kidney) == [0, 1, 0]

@@ -326,7 +326,9 @@ def test_two_calls_on_one_machine_do_not_want_one_port() -> None:
             assert processes == 1 and client.submit(sum, [1, 2]).result() == 3
 
 
-def test_a_scheduler_without_workers_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scheduler_without_workers_is_not_waited_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """Its cases waited without a word."""
     from distributed import LocalCluster
 
@@ -337,7 +339,7 @@ def test_a_scheduler_without_workers_is_not_waited_for_for_ever(monkeypatch: pyt
         with pytest.raises(HilumError, match="has no workers") as error:
             next(_cluster.run([Case("a", "", {})], address, {}))
     assert error.value.code == "HIL-INFER-16" and address in error.value.seen
-    assert error.value.remedy == f"Start some with: dask worker {address}"
+    assert f"Start some with: dask worker {address}" in error.value.remedy and "has no workers yet" in caplog.text
 
 
 def test_results_are_the_same(trained: Callable[[str], Run], data: Callable[[str], Path], tmp_path: Path) -> None:

@@ -199,7 +199,7 @@ def test_a_network_that_does_not_train_costs_the_others_nothing(
     assert {row["net"] for row in found["rows"]} == {nets[0], nets[2]} and found["judged"]["cells"] == 2
     assert [(one["net"], one["seed"], one["code"]) for one in found["failed"]] == [(NETS[1], 0, code)]
     assert any("calls every image ill. [HIL-LEARN-02]" in note for note in found["notes"])
-    assert "did not train" in (out / "compare.html").read_text(encoding="utf-8") and min(counts(out)) >= 2
+    assert "did not train" in (out / "compare.html").read_text(encoding="utf-8") and counts(out) == [3, 3]
     assert again(nets) == found and len(asked) == 2, "nothing is trained again"
     # with another seed it might: to choose that one would flatter
     assert len(again(nets[1:], 2)["rows"]) == 1 and asked[2:] == ["resnet"]

@@ -85,11 +85,11 @@ def _moved(plane: Array, axis: int, offset: float, length: int) -> tuple[Array, 
 
 def off_grid(path: Path, like: Image | None, seen: str, remedy: str) -> HilumError:
     """Labels that do not lie on their image (HIL-D43), or what its slices were resampled for (HIL-D21, D23, D24)."""
-    why = () if like is None else _record(like).get("why", ())
+    why = () if like is None else record_of(like).get("why", ())
     if not why:
         return HilumError("HIL-D43", f"{path} {seen}", remedy)
     words = f"{path} {seen}: its slices were resampled ({', '.join(why)}), and labels can not follow"
-    return HilumError(why[0], words, BY_HAND)
+    return HilumError(why[0], words, f"{BY_HAND}. Were they made from another image: {remedy[0].lower()}{remedy[1:]}")
 
 
 def all_drawn(path: Path, like: Image, drawn: Collection[int]) -> None:
@@ -97,7 +97,7 @@ def all_drawn(path: Path, like: Image, drawn: Collection[int]) -> None:
 
     drawn: slices k of the grid of `like` that hold labels. Between two slices without any there is nothing to draw.
     """
-    record = _record(like)
+    record = record_of(like)
     if not record or like.affine is None:
         return
     step, most = like.spacing[2], tolerances(np.asarray(like.affine), like.shape[2])[1]
@@ -113,7 +113,7 @@ def all_drawn(path: Path, like: Image, drawn: Collection[int]) -> None:
             )  # fmt: skip
 
 
-def _record(like: Image) -> Mapping[str, Any]:
+def record_of(like: Image) -> Mapping[str, Any]:
     """How the slices of an image were resampled, as `dicom.read` says it; empty where they were not."""
     found = like.meta.get("resampled") or {}
     # a sheared NIfTI says something else under this name

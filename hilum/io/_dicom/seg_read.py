@@ -96,9 +96,11 @@ def load(path: Path, like: Image | None) -> Segments:
     if not 1 <= top <= 255:
         raise HilumError("HIL-D43", f"{path} has the largest fractional value {top}", "Export it again")
     slots = _slots(path, data, positions, np.asarray(affine), tuple(shape), like)
-    if like is not None:
-        even.all_drawn(path, like, slots)
-    return Segments(path, data, kind, numbers, slots, np.asarray(affine), tuple(shape), values, classes, top)
+    found = Segments(path, data, kind, numbers, slots, np.asarray(affine), tuple(shape), values, classes, top)
+    if like is not None and even.record_of(like):
+        # some writers store a frame for every slice, most of them empty
+        even.all_drawn(path, like, {k for frame, _, k in found.frames() if frame.any()})
+    return found
 
 
 def _claims(path: Path, data: Any, kind: str) -> None:
