@@ -10,8 +10,9 @@ mode {"out": [full, next lower, ...]}, highest resolution first, one for each de
 The blocks are MONAI's `MedNeXt`, derived in part from the authors' code; MONAI has to be installed. The paper is 3-D;
 the 2-D form is MONAI's. Sizes S, B, M and L are the paper's; `upkern` starts a large kernel from a trained small one.
 
-Differs from MONAI's: that supervises the bottom too; the paper says each decoder stage, and so it is here. Their losses
-weigh 1, 1/2, 1/4 and 1/8, divided by the sum (`supervision`), so that the lowest stage learns too.
+Differs from MONAI's and the authors' code: these have an output at the bottom too; the paper says each decoder stage,
+and so it is here. That output is not offered, because the bottom learns through all others. Losses weigh 1, 1/2, 1/4
+and 1/8, divided by the sum (`supervision`), so that the lowest stage learns too.
 
 Differs from the authors' code, as MONAI's does: a block that halves is as wide inside as those of the stage above it,
 theirs as those of the stage below. In S all are alike; B and M have 15,456 weights less for it, L 52,512.
