@@ -55,3 +55,9 @@ def test_too_few_test_cases_are_a_missed_condition(figures: ModuleType) -> None:
     assert figures.targets(row)[0] == "Test cases 126, 150 asked: not met."
     assert figures.targets(row | {"test": 150})[0] == "Test cases 150, 150 asked: met."
     assert not any("Test cases" in words for words in figures.targets({"test": 39}))
+
+
+def test_a_row_of_an_older_program_says_so(figures: ModuleType) -> None:
+    row = {"coverage": 0.9, "band low": 0.8, "band high": 0.95, "test": 179}
+    assert figures.OLDER in figures.targets(row)
+    assert figures.OLDER not in figures.targets(row | {"delivered coverage": 0.9})
