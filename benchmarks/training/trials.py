@@ -67,7 +67,7 @@ SETS: dict[str, tuple[str, str, float, dict[str, Change]]] = {
 }  # fmt: skip
 PEER = {
     f"{o} {r:g}{' flips' * f}": {"optimiser": o, "rate": r, "flip": f}
-    for o, r in (("sgd", 1e-2), ("sgd", 3e-2), ("adamw", 1e-3), ("adamw", 3e-3)) for f in (False, True)
+    for o, r in (("sgd", 1e-2), ("sgd", 3e-2), ("adamw", 1e-3), ("adamw", 3e-3), ("adamw", 1e-2)) for f in (False, True)
 }  # fmt: skip
 SHOWN = ("dice", "auroc", "accuracy", "nll", "pixel_auroc_pooled", "hd95_mm")
 WARNING = (
@@ -144,9 +144,9 @@ def hilum(name: str, words: str, plan: Path, seed: int, accelerator: str) -> dic
     return facts | {"metrics": found, "seconds": round(trained, 1)}
 
 
-def peer(name: str, words: str, minutes: float, seed: int, accelerator: str) -> dict[str, Any]:
-    """Train MONAI's DynUNet with one choice of settings; its own validation judges it."""
-    steps = int(SHARE * 60 * minutes / PEER_SECONDS)
+def peer(name: str, words: str, minutes: float, seconds: float, seed: int, accelerator: str) -> dict[str, Any]:
+    """Train MONAI's DynUNet with one choice of settings, at so many seconds a step; its own validation judges it."""
+    steps = int(SHARE * 60 * minutes / seconds)
     ready = looked(source("hippocampus.yaml"), "segment", 0)
     cases = [
         {"case": c.id, "part": ready.parts[c.id]} | {r: str(c.items[r].path) for r in ("image", "label")}
@@ -162,10 +162,13 @@ def peer(name: str, words: str, minutes: float, seed: int, accelerator: str) -> 
         subprocess.run([python, str(script), str(job)], check=True, capture_output=True)
         done = json.loads((Path(scratch) / "facts.json").read_text())
     row = {"set": name, "trial": words, "seed": seed, "steps": done["steps"], "cases": done["checked"]}
-    return row | {"metrics": {"dice": done["validation"]}, "seconds": done["seconds"]}
+    where = {} if accelerator == "cuda" else {"hardware": machine.hardware()["processors"]}
+    return row | {"metrics": {"dice": done["validation"]}, "seconds": done["seconds"]} | where
 
 
-def run(folder: Path, out: Path, only: str, jobs: int, accelerator: str, minutes: float, seeds: int) -> None:
+def run(
+    folder: Path, out: Path, only: str, jobs: int, accelerator: str, minutes: float, seeds: int, seconds: float
+) -> None:
     """Every trial that is not in OUT yet, so long as the minutes last; the first seed of all before the second."""
     out.mkdir(parents=True, exist_ok=True)
     log, until = out / "trials.jsonl", time.monotonic() + 60 * minutes
@@ -176,9 +179,9 @@ def run(folder: Path, out: Path, only: str, jobs: int, accelerator: str, minutes
         for name, (*_, changes) in SETS.items():
             rows = [(hilum, (name, w, folder / f"{name}--{w}.json", seed, accelerator)) for w in changes]
             if name.startswith("hippocampus"):
-                title = f"DynUNet {name.split()[1]}"
-                rows += [(peer, (title, w, float(name.split()[1]), seed, accelerator)) for w in PEER]
-            wanted += [r for r in rows if any(o in r[1][0] for o in only.split(",")) and (*r[1][:2], seed) not in have]
+                title = f"DynUNet {name.split()[1]}" + (f", {seconds:g} s a step" if seconds != PEER_SECONDS else "")
+                rows += [(peer, (title, w, float(name.split()[1]), seconds, seed, accelerator)) for w in PEER]
+            wanted += [r for r in rows if _asked(only, r[1]) and (*r[1][:2], seed) not in have]
     with ProcessPoolExecutor(jobs) as pool:
         waiting = {pool.submit(_timely, until, work, *given): given[:2] for work, given in wanted}
         for done in as_completed(waiting):
@@ -191,6 +194,11 @@ def run(folder: Path, out: Path, only: str, jobs: int, accelerator: str, minutes
                 print(json.dumps(row), flush=True)
                 with log.open("a") as stream:
                     stream.write(json.dumps(row) + "\n")
+
+
+def _asked(only: str, given: tuple[Any, ...]) -> bool:
+    """Whether a word of `only` is in `SET: TRIAL.`, whose point names the whole trial."""
+    return any(word in f"{given[0]}: {given[1]}." for word in only.split("|"))
 
 
 def _timely(until: float, work: Any, *given: Any) -> dict[str, Any] | None:
@@ -211,6 +219,8 @@ def table(out: Path, hardware: str) -> None:
         here = [r for r in rows if r["set"] == name]
         shown = [m for m in SHOWN if m in here[0]["metrics"]]
         lines += [f"## {name}: {here[0]['cases']} validation cases", ""]
+        places = sorted({r["hardware"] for r in here if "hardware" in r})
+        lines += [f"Trained on {', '.join(places)}.", ""] if places else []
         lines += [f"| settings | steps | seeds | {' | '.join(shown)} |", "| --- " * (3 + len(shown)) + "|"]
         trials = list(dict.fromkeys(r["trial"] for r in here))
         means = {t: {m: _mean([r["metrics"][m] for r in here if r["trial"] == t]) for m in shown} for t in trials}
@@ -234,11 +244,12 @@ def main() -> None:
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("what", choices=["plans", "run", "table"])
     words.add_argument("folders", type=Path, nargs="+")
-    words.add_argument("--only", default="")
+    words.add_argument("--only", default="", help="words in `SET: TRIAL.`, a bar between them")
     words.add_argument("--jobs", type=int, default=8)
     words.add_argument("--accelerator", default="cuda")
     words.add_argument("--minutes", type=float, default=8)
     words.add_argument("--seeds", type=int, default=2)
+    words.add_argument("--peer-seconds", type=float, default=PEER_SECONDS, help="of a step of DynUNet, for its steps")
     words.add_argument("--hardware", default="", help="what the trials ran on, for the table")
     asked = words.parse_args()
     if asked.what == "plans":
@@ -247,7 +258,8 @@ def main() -> None:
     elif asked.what == "table":
         table(asked.folders[0], asked.hardware)
     else:
-        run(*asked.folders[:2], asked.only, asked.jobs, asked.accelerator, asked.minutes, asked.seeds)
+        many = (asked.jobs, asked.accelerator, asked.minutes, asked.seeds, asked.peer_seconds)
+        run(*asked.folders[:2], asked.only, *many)
 
 
 if __name__ == "__main__":
