@@ -2,9 +2,9 @@
 
 Five views: the most unusual feature of technical quality; small descriptions of the picture and of its texture, by the
 distance of Mahalanobis; the network's features by the same, to the nearest class mean under one shared covariance (Lee
-et al. 2018); and by the distance to the k-th nearest training image (Sun et al. 2022). An image counts for the share of
-held-out images that are less unlike. Seen are another modality, another body part, a bad image; a disease that nobody
-has seen may well be taken for usual.
+et al. 2018); and by the distance to the k-th nearest training image (Sun et al. 2022). They are joined by the harmonic
+mean of their p values (Wilson 2019). An image counts for the share of held-out images that are less unlike. Seen are
+another modality, another body part, a bad image; a disease that nobody has seen may well be taken for usual.
 """
 
 import itertools
@@ -174,7 +174,7 @@ def fit(
     known = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in known.items()}
     apart = distances(known, held)
     known |= {f"{view}.held": np.sort(values).astype(np.float32) for view, values in apart.items()}
-    known["held"] = np.sort(np.max([_among(values) for values in apart.values()], axis=0)).astype(np.float32)
+    known["joined.held"] = np.sort(_joined([_among(values) for values in apart.values()])).astype(np.float32)
     return known
 
 
@@ -261,16 +261,28 @@ def _among(values: Array) -> Array:
     return found
 
 
+def _joined(parts: Sequence[Array]) -> Array:
+    """(n,) surprise of several views together, minus the logarithm of the harmonic mean of their p values.
+
+    A p value is 1 - share. It is near the smallest of them, whatever the views have in common, and smaller where two
+    views are unusual than where one is (Wilson 2019, doi:10.1073/pnas.1814092116).
+    """
+    found: Array = np.logaddexp.reduce(np.stack(parts), axis=0) - np.log(len(parts))
+    return found
+
+
 def score(known: Mapping[str, Array], seen: Mapping[str, Array]) -> Score:
     """How unlike the training images one image is. known: of `fit`. seen: its `views`, with all that was fit.
 
-    The view in which the image is most unlike counts. As the highest of several shares is high more often than each,
-    it is again compared with what the held-out images reach.
+    The more unlike by a view, the more that view counts. What the views give together is again compared with what the
+    held-out images reach, as of several one is high more often than each.
     """
     apart = distances(known, {view: np.asarray(row)[None] for view, row in seen.items()})
-    parts = {view: float(_surprise(value, known[f"{view}.held"])[0]) for view, value in apart.items()}
-    joined = float(_surprise(np.array([max(parts.values())]), known["held"])[0])
-    return Score(_shared(joined), {view: _shared(part) for view, part in parts.items()})
+    parts = {view: _surprise(value, known[f"{view}.held"]) for view, value in apart.items()}
+    # runs that learned what is usual earlier know only of the highest
+    most, held = (np.maximum.reduce, known["held"]) if "held" in known else (_joined, known["joined.held"])
+    joined = float(_surprise(most(list(parts.values())), held)[0])
+    return Score(_shared(joined), {view: _shared(float(part[0])) for view, part in parts.items()})
 
 
 def _shared(surprise: float) -> float:

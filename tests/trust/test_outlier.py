@@ -158,6 +158,32 @@ def test_the_view_that_is_most_unlike_counts():
         assert found.share > outlier.USUAL and found.parts[view] > outlier.USUAL
 
 
+def test_two_views_that_are_unusual_count_more_than_one():
+    rng = np.random.default_rng(14)
+    train, held = ({v: gaussian(rng, n, 4) for v in ("picture", "texture")} for n in (300, 200))
+    known = outlier.fit(train, held)
+    far, usual = np.full(4, 1.7), np.full(4, 0.4)
+    one, other = (outlier.score(known, {v: far if v == view else usual for v in train}).share for view in train)
+    both = outlier.score(known, {"picture": far, "texture": far}).share
+    assert 0.5 < max(one, other) < both < 1
+    # of one view alone the share is that of the view
+    alone = outlier.fit({"picture": train["picture"]}, {"picture": held["picture"]})
+    found = outlier.score(alone, {"picture": far})
+    assert found.share == pytest.approx(found.parts["picture"], abs=0.01)
+
+
+def test_a_run_that_knows_only_of_the_highest_view_is_still_judged_by_that():
+    rng = np.random.default_rng(15)
+    train, held = ({v: gaussian(rng, n, 4) for v in ("picture", "texture")} for n in (300, 200))
+    known = outlier.fit(train, held)
+    apart = outlier.distances(known, held)
+    del known["joined.held"]
+    known["held"] = np.sort(np.max([outlier._among(values) for values in apart.values()], axis=0)).astype(np.float32)
+    found = outlier.score(known, {"picture": np.full(4, 1.2), "texture": np.zeros(4)})
+    highest = -np.log1p(-max(found.parts.values()))
+    assert found.share == pytest.approx(1 - np.exp(-outlier._surprise(np.array([highest]), known["held"])[0]))
+
+
 def test_a_feature_that_never_varied_may_vary_a_little():
     rng = np.random.default_rng(12)
     train, held = (np.insert(gaussian(rng, n, 4), 4, 3.0, axis=1) for n in (300, 100))
