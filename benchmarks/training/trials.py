@@ -2,7 +2,7 @@
 
     HILUM_DATA=... .venv/bin/python benchmarks/training/trials.py plans FOLDER      # here: plans, and seconds of a step
     python benchmarks/training/trials.py run FOLDER OUT [--only NAME] [--jobs 8] [--accelerator cuda] [--minutes 8]
-    .venv/bin/python benchmarks/training/trials.py table OUT --hardware "one NVIDIA H200"  # results/training_trials.md
+    .venv/bin/python benchmarks/training/trials.py table OUT --hardware "one NVIDIA H200" --planned-on "2 x AMD EPYC"
 
 Minutes of this machine's processors become steps by a measured time of a step (forward, loss, backward, optimiser; 0.87
 of the minutes, the rest validates and saves); those steps are then trained wherever it is quick, in float32, several
@@ -205,13 +205,13 @@ def _timely(until: float, work: Any, *given: Any) -> dict[str, Any] | None:
     return work(*given) if time.monotonic() < until else None
 
 
-def table(out: Path, hardware: str) -> None:
-    """results/training_trials.md and .json, the best of every set first."""
+def table(out: Path, hardware: str, planned: str) -> None:
+    """results/training_trials.md and .json, the best of every set first. planned: where steps were timed."""
     rows = [json.loads(line) for line in (out / "trials.jsonl").read_text().splitlines()]
     date = f"{datetime.now(UTC):%Y-%m-%d}"
     about = " ".join((__doc__ or "").split("\n\n")[2].split())
     lines = [f"# Trials of training settings, {date}", "", about, ""]
-    lines += [f"Trained on {hardware}; seconds of a step measured on {machine.hardware()['processors']}.", ""]
+    lines += [f"Trained on {hardware}; seconds of a step measured on {planned}.", ""]
     lines += [WARNING, ""]
     waiting = [name for name in SETS if not any(r["set"] == name for r in rows)]
     lines += [f"Not run: {', '.join(waiting)}.", ""] if waiting else []
@@ -220,7 +220,7 @@ def table(out: Path, hardware: str) -> None:
         shown = [m for m in SHOWN if m in here[0]["metrics"]]
         lines += [f"## {name}: {here[0]['cases']} validation cases", ""]
         places = sorted({r["hardware"] for r in here if "hardware" in r})
-        lines += [f"Trained on {', '.join(places)}.", ""] if places else []
+        lines += [f"These were trained on {', '.join(places)}.", ""] if places else []
         lines += [f"| settings | steps | seeds | {' | '.join(shown)} |", "| --- " * (3 + len(shown)) + "|"]
         trials = list(dict.fromkeys(r["trial"] for r in here))
         means = {t: {m: _mean([r["metrics"][m] for r in here if r["trial"] == t]) for m in shown} for t in trials}
@@ -231,7 +231,7 @@ def table(out: Path, hardware: str) -> None:
         lines.append("")
     lines += [f"Commit {machine.commit()}; commands: `benchmarks/training/trials.py plans`, `run` and `table`.", ""]
     write_text(BENCHMARKS / "results" / "training_trials.md", "\n".join(lines))
-    facts = {"date": date, "hardware": hardware, "steps by": machine.hardware(), "rows": rows}
+    facts = {"date": date, "hardware": hardware, "steps by": planned, "rows": rows}
     write_json(BENCHMARKS / "results" / "training_trials.json", facts)
 
 
@@ -251,12 +251,13 @@ def main() -> None:
     words.add_argument("--seeds", type=int, default=2)
     words.add_argument("--peer-seconds", type=float, default=PEER_SECONDS, help="of a step of DynUNet, for its steps")
     words.add_argument("--hardware", default="", help="what the trials ran on, for the table")
+    words.add_argument("--planned-on", default=machine.hardware()["processors"], help="where `plans` was run")
     asked = words.parse_args()
     if asked.what == "plans":
         asked.folders[0].mkdir(parents=True, exist_ok=True)
         plans(asked.folders[0])
     elif asked.what == "table":
-        table(asked.folders[0], asked.hardware)
+        table(asked.folders[0], asked.hardware, asked.planned_on)
     else:
         many = (asked.jobs, asked.accelerator, asked.minutes, asked.seeds, asked.peer_seconds)
         run(*asked.folders[:2], asked.only, *many)
