@@ -116,8 +116,8 @@ def write(rows: list[dict[str, Any]], worst: float) -> None:
     table += ["| " + " | ".join(str(r[c]) for c in columns) + " |" for r in rows]
     about = (
         f"`hilum train --steps {STEPS}` on phantoms, one process each, two rounds of validation. Predicted: "
-        "`hilum.planning.memory.predict`. Measured: the most that the process held, looked at every 50 ms until its "
-        f"end, so with calibration. Worst difference: {worst} %."
+        "`hilum.planning.memory.predict`. Measured: the most that the process and what it starts held, looked at "
+        f"about every 50 ms until the end, so with calibration. Worst difference: {worst} %."
     )
     words = ", ".join(f"{k} {v}" for k, v in origin["versions"].items())
     end = f"Commit {origin['commit']}; {origin['hardware']['processors']}; load {origin['load']:.1f}; {words}."

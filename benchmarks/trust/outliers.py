@@ -3,9 +3,9 @@
     HILUM_DATA=... .venv/bin/python benchmarks/trust/outliers.py RUN DATA [RUN DATA ...] [--most 150] [--seed 0]
     .venv/bin/python benchmarks/trust/outliers.py        # the page again, from what was measured
 
-Nothing is trained. All images are brought to one form first (corruptions.py). What is usual is learned from the run's
-training part and set against its validation part; its test part is compared with other sets of HILUM_DATA and with
-itself, spoilt. Columns: AUROC by the most unusual feature of quality, by descriptions of the picture and of its
+Nothing is trained. All images are brought to one form first (corruptions.py). What is usual is learned from as many
+images of the run's training and validation part as `hilum train` looks at; its test part is compared with other sets of
+HILUM_DATA and with itself, spoilt. Columns: AUROC by the most unusual feature of quality, by descriptions of the picture and of its
 texture, by the network's features (Mahalanobis, nearest neighbours), by the score that joins them, and by a weak
 baseline: size and grey histogram, standardised, distance to the training mean. Called unlike: share with a score above
 the limit of the library. Words: share with a sentence about quality.
@@ -30,13 +30,14 @@ from corruptions import LEVELS, STRENGTHS, spoilt, square, stored
 from results import page, write
 
 from hilum.core.atomic import write_json, write_text
+from hilum.core.evenly import evenly
 from hilum.core.image import Array, Case, Image
 from hilum.core.run import Run
 from hilum.data.dataset import open_dataset
 from hilum.evaluation.bootstrap import interval_of_set
 from hilum.infer.predictor import Predictor
 from hilum.metrics import auroc
-from hilum.trust import outlier, quality
+from hilum.trust import learned, outlier, quality
 
 SETS = (
     "brain_tumour_mri", "breast_ultrasound", "chest_xray", "dermoscopy", "head_ct_haemorrhage", "nuclei",
@@ -91,13 +92,13 @@ def look(predictor: Predictor, images: Iterator[tuple[Image, str, str]]) -> Seen
     return seen
 
 
-def learned(train: Seen, held: Seen) -> Usual:
-    """What is usual."""
+def usual_of(train: Seen, held: Seen) -> Usual:
+    """What is usual, learned from what the library learns it from."""
     classes = train.classes if any(train.classes) else None
     rows = np.stack(train.baseline)
     spread = np.maximum(rows.std(axis=0), 1e-3)
     known = outlier.fit(train.rows(), held.rows(), classes)
-    return Usual(known, quality.profile(train.quality + held.quality), rows.mean(axis=0), spread)
+    return Usual(known, quality.profile(train.quality), rows.mean(axis=0), spread)
 
 
 def scores(usual: Usual, seen: Seen) -> dict[str, Array]:
@@ -152,13 +153,14 @@ def own_cases(run: Run, data: str) -> dict[str, list[Case]]:
 def measured(run: Run, data: str, most: int, seed: int) -> list[dict[str, Any]]:
     """All lines of one run."""
     predictor, parts = Predictor(run), own_cases(run, data)
+    parts |= {part: evenly(parts[part], count) for part, count in (("train", learned.TRAIN), ("val", learned.VAL))}
     squares = {part: [square(case.read("image")) for case in cases] for part, cases in parts.items()}
 
     def given(part: str) -> Iterator[tuple[Image, str, str]]:
         for case, array in zip(parts[part], squares[part], strict=True):
             yield stored(array), case.group, case.klass or ""
 
-    usual = learned(look(predictor, given("train")), look(predictor, given("val")))
+    usual = usual_of(look(predictor, given("train")), look(predictor, given("val")))
     tested = look(predictor, given("test"))
     own = scores(usual, tested)
     title = f"{Path(data).stem}, {predictor.plan.task}"
@@ -200,7 +202,8 @@ def notes(lines: Sequence[dict[str, Any]]) -> list[str]:
         " ".join((__doc__ or "").split("Nothing is trained. ")[1].split()), "",
         "Targets: joined, of other modalities and of no medicine >= 0.95, of spoilt images of middle strength "
         ">= 0.80. Limits come from training and validation images alone; but some features were redefined after "
-        "AUROC of spoilt images of these sets had been seen, so those rows are no blind test. "
+        "AUROC of spoilt images of these sets had been seen, so those rows are no blind test. How views are joined was "
+        "chosen on the validation parts, spoilt in the same ways. "
         "Patients are unknown in most of the sets; groups of similar images are resampled together.", "",
         f"Not met, of {len(wanted)}: {'; '.join(missed) or 'none'}.", "",
         f"The baseline is higher in {len(above)}: {'; '.join(above) or 'none'}.",

@@ -3,14 +3,16 @@
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
-from hilum.core.image import Image
+from hilum.core.image import Case, Image
 from hilum.data.phantoms import slices
+from hilum.trust import learned
 
 FILE = Path(__file__).parents[2] / "benchmarks" / "trust" / "corruptions.py"
 
@@ -52,20 +54,40 @@ def test_stronger_is_farther(corruptions: ModuleType, what: str) -> None:
     assert 1 < apart[0] < apart[1] and apart[2] > (0.8 if what == "motion" else 1) * apart[1]
 
 
-def test_the_page_says_what_is_missed_and_where_the_baseline_is_better() -> None:
-    """A miss by 0.004 stood in the table and in no sentence."""
+@pytest.fixture
+def outliers() -> Iterator[ModuleType]:
     before, known = list(sys.path), set(sys.modules)
-    try:
-        sys.path.insert(0, str(FILE.parent))
-        notes = importlib.import_module("outliers").notes
-    finally:
-        sys.path[:] = before
-        for name in {"outliers", "corruptions", "results", "machine"} - known:
-            sys.modules.pop(name, None)
+    sys.path.insert(0, str(FILE.parent))
+    yield importlib.import_module("outliers")
+    sys.path[:] = before
+    for name in {"outliers", "corruptions", "results", "machine"} - known:
+        sys.modules.pop(name, None)
+
+
+def test_the_page_says_what_is_missed_and_where_the_baseline_is_better(outliers: ModuleType) -> None:
+    """A miss by 0.004 stood in the table and in no sentence."""
     row = {"run": "brain, classify", "against": "motion, middle", "target": ">= 0.80"}
-    told = notes([row | {"joined": 0.796, "baseline": 0.5}])
+    told = outliers.notes([row | {"joined": 0.796, "baseline": 0.5}])
     assert "Not met, of 1: brain against motion, middle 0.796 of 0.80." in told
     assert "The baseline is higher in 0: none." in told
-    told = notes([row | {"joined": 0.9, "baseline": 0.95}, {**row, "target": "", "joined": 0.1, "baseline": 0.9}])
+    told = outliers.notes([row | {"joined": 0.9, "baseline": 0.95}, {**row, "target": "", "joined": 0.1, "baseline": 0.9}])
     assert "Not met, of 1: none." in told
     assert "The baseline is higher in 1: brain against motion, middle 0.950 beside 0.900." in told
+
+
+def test_what_is_usual_is_learned_from_what_training_looks_at(
+    outliers: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All training images were learned from, where `hilum train` looks at 300."""
+    case = Case("", "", {"image": Image(np.zeros((1, 8, 8), np.uint8))})
+    parts = {"train": [case] * 700, "val": [case] * 600, "test": [case]}
+    monkeypatch.setattr(outliers, "Predictor", lambda run: None)
+    monkeypatch.setattr(outliers, "own_cases", lambda run, data: parts)
+    monkeypatch.setattr(outliers, "look", lambda predictor, images: len(list(images)))
+
+    def seen(train: int, held: int) -> None:
+        raise InterruptedError(f"{train} {held}")
+
+    monkeypatch.setattr(outliers, "usual_of", seen)
+    with pytest.raises(InterruptedError, match=f"^{learned.TRAIN} {learned.VAL}$"):
+        outliers.measured(None, "", 5, 0)
