@@ -1,9 +1,11 @@
 """The benchmark of doubt measures what a run does: every re-split chooses its scaling; missed targets are named."""
 
 import importlib.util
+import json
+import shutil
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -61,3 +63,43 @@ def test_a_row_of_an_older_program_says_so(figures: ModuleType) -> None:
     row = {"coverage": 0.9, "band low": 0.8, "band high": 0.95, "test": 179}
     assert figures.OLDER in figures.targets(row)
     assert figures.OLDER not in figures.targets(row | {"delivered coverage": 0.9})
+    masks = {"error after referral": 0.1, "cut": 0.01}
+    assert figures.OLDER_MASKS in figures.targets(masks)
+    assert figures.OLDER_MASKS not in figures.targets(masks | {"revision": figures.REVISION})
+    later = figures.targets(masks | {"revision": figures.REVISION + 1})
+    assert later[-1].startswith(f"Measured by revision {figures.REVISION + 1} of this program")
+
+
+def test_every_row_says_which_program_measured_it(
+    figures: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    plan = SimpleNamespace(task="segment", minutes=1.0, steps=2, seed=0)
+    facts = {"date": "2026-01-01", "commit": "x", "hardware": {"processors": "p"}, "versions": {}}
+    for name, value in (
+        ("BENCHMARKS", tmp_path),
+        ("Run", lambda path: SimpleNamespace(plan=plan)),
+        ("KINDS", {"segment": lambda name, folder: {"data": name, "error after referral": 0.1, "cut": 0.01}}),
+        ("conditions", lambda runs: facts),
+    ):
+        monkeypatch.setattr(figures, name, value)
+    monkeypatch.setattr(sys, "argv", ["figures.py", "masks=run"])
+    figures.main()
+    (row,) = json.loads((tmp_path / "results" / "trust_figures.json").read_text())["rows"]
+    assert row["revision"] == figures.REVISION
+    assert "Measured before" not in (tmp_path / "results" / "trust_figures.md").read_text()
+
+
+def test_the_mean_of_many_resplits_is_held_to_more_than_the_band_of_one(figures: ModuleType) -> None:
+    row = {"test": 179, "coverage": 0.85, "band low": 0.816, "band high": 0.966, "calibration patients": 90}
+    promised = "As the mean of 500 re-splits, inside of 0.900 to 0.911, give or take 0.005"
+    said = figures.targets(row)
+    assert said[1:3] == ["Coverage 0.850, inside of 0.816 to 0.966: met.", f"{promised}: not met."]
+    for coverage, word in ((0.896, "met"), (0.915, "met"), (0.894, "not met"), (0.917, "not met")):
+        assert f"{promised}: {word}." in figures.targets(row | {"coverage": coverage}), coverage
+
+
+def test_the_page_is_as_it_is_written(figures: ModuleType, tmp_path: Path) -> None:
+    results = FILE.parents[1] / "results"
+    shutil.copyfile(results / "trust_figures.json", tmp_path / "trust_figures.json")
+    figures.write([], tmp_path)
+    assert (tmp_path / "trust_figures.md").read_text() == (results / "trust_figures.md").read_text()
