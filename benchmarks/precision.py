@@ -4,11 +4,13 @@ import os
 import statistics
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from hilum.core import catalogue
 from hilum.core.atomic import write_json
+from hilum.planning import machine
 
 # name: (network, in, out, dims, options, input shape)
 NETS = {
@@ -23,8 +25,15 @@ NETS = {
 ROUNDS = 7
 
 
-def measure(commit: str, hardware: str) -> None:
-    """Write results/precision.json: medians over alternating rounds, and the ratio."""
+def measure(commit: str, hardware: dict[str, Any]) -> None:
+    """Write results/precision.json: medians over alternating rounds, and the ratio.
+
+    hardware: "processors" by name and count, and their "flags". Where they have no bfloat16 nothing is measured, for it
+    would be imitated, thousands of times as slow.
+    """
+    if not machine.native_half():
+        print(f"{hardware['processors']}: no bfloat16 in this processor; results/precision.json stays as it is.")
+        return
     rows = []
     for name, (net, inputs, outputs, dims, options, shape) in NETS.items():
         torch.manual_seed(0)
@@ -43,5 +52,6 @@ def measure(commit: str, hardware: str) -> None:
         middle = {k: round(statistics.median(v[1:]), 4) for k, v in spent.items()}
         rows.append({"network": name} | middle | {"ratio": round(middle["float32"] / middle["bfloat16"], 2)})
         print(f"{name}: float32 {middle['float32']} s, bfloat16 {middle['bfloat16']} s a step")
-    facts = {"commit": commit, "hardware": hardware, "torch": torch.__version__, "threads": torch.get_num_threads()}
+    facts = {"commit": commit, "hardware": hardware["processors"], "flags": hardware["flags"]}
+    facts |= {"torch": torch.__version__, "threads": torch.get_num_threads()}
     write_json(Path(__file__).parent / "results" / "precision.json", facts | {"load": os.getloadavg()[0], "rows": rows})

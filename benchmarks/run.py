@@ -27,6 +27,7 @@ from hilum.core.atomic import write_json, write_text
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "training"))
+import machine  # noqa: E402
 from rows import cells  # noqa: E402
 
 HILUM = [str(Path(sys.executable).parent / "hilum")]
@@ -87,7 +88,7 @@ def main() -> None:
         print("HILUM_DATA is not set: the cells on real images are skipped. It names the folder of the data sets.")
         return
     if not asked.only:
-        precision.measure(_commit(), _hardware())
+        precision.measure(_commit(), machine.hardware())
     rows = []
     for name in CELLS:
         if asked.only in name:
@@ -177,6 +178,7 @@ def _cell(name: str, minutes: float) -> dict[str, Any]:
         trained = time.monotonic() - began
         _run([*HILUM, "evaluate", str(folder / "run"), str(source), "--out", str(folder / "evaluation")])
         facts = {"name": name, "command": " ".join(command), "floor": floor, "commit": commit, "load": load}
+        facts |= {"hardware": _hardware(), "python": platform.python_version()}
         facts |= {"train_seconds": round(trained), "all_seconds": round(time.monotonic() - began)}
         write_json(folder / "cell.json", facts | {"when": datetime.now(UTC).isoformat(timespec="seconds")})
     facts = json.loads((folder / "cell.json").read_text())
@@ -229,8 +231,7 @@ def _write(rows: list[dict[str, Any]], only: str) -> None:
         f"# First figures, {datetime.now(UTC):%Y-%m-%d}",
         "",
         f"Each row: `hilum train DATA --task T --minutes M` with defaults, then `hilum evaluate` on the "
-        "test part, looked at once. Mean and 95 % interval over independent groups. Hardware: "
-        f"{_hardware()}; Python {platform.python_version()}, torch {rows[0]['plan']['versions']['torch']}. Seed 0.",
+        f"test part, looked at once. Mean and 95 % interval over independent groups. Seed 0. {_made_on(rows)}",
         "Patients are unknown unless the data say otherwise: groups are by similarity of the images.",
         "Steps were frozen after a short timing; where `train s` is far above the minutes, others used the cores.",
         "Pictures have no physical spacing: there `mm` in a metric's name means pixels.",
@@ -249,7 +250,18 @@ def _write(rows: list[dict[str, Any]], only: str) -> None:
     name = "first_figures" if not only else "first_figures_part"
     write_text(HERE / "results" / f"{name}.md", "\n".join(lines))
     kept = [{k: v for k, v in r.items() if k != "folder"} for r in rows]
-    write_json(HERE / "results" / f"{name}.json", {"hardware": _hardware(), "rows": kept})
+    write_json(HERE / "results" / f"{name}.json", {"rows": kept})
+
+
+def _made_on(rows: list[dict[str, Any]]) -> str:
+    """On what the cells were trained, as they tell; a cell that was found may be of another machine than this one."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        place = row.get("hardware", "processors that were not written down")
+        place += f", Python {row['python']}" if "python" in row else ""
+        found.setdefault(f"{place}, torch {row['plan']['versions']['torch']}", []).append(row["name"])
+    told = [f"{place} ({'all' if len(found) == 1 else '; '.join(names)})" for place, names in found.items()]
+    return f"Trained on {'. On '.join(told)}."
 
 
 def _lines(row: dict[str, Any]) -> list[str]:

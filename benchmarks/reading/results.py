@@ -75,7 +75,8 @@ def commit() -> str:
     """The commit that is measured, "+" where code was changed since."""
     git = ["git", "-C", str(HERE.parent)]
     head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    code = [*git, "status", "--porcelain", "--", "hilum", "benchmarks/reading"]
+    # scripts of other folders sign their pages with this one too
+    code = [*git, "status", "--porcelain", "--", "hilum", "benchmarks/*.py", "benchmarks/datasets"]
     changed = subprocess.run(code, capture_output=True, text=True).stdout.strip()
     return f"{head}{'+' if changed else ''}" if head else "unknown"
 

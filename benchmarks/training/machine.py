@@ -42,7 +42,8 @@ def commit() -> str:
         return "unknown"
     git = ["git", "-C", str(REPOSITORY)]
     head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    code = [*git, "status", "--porcelain", "--", "hilum", "benchmarks/training", "benchmarks/datasets"]
+    # scripts of every folder sign their pages with this one
+    code = [*git, "status", "--porcelain", "--", "hilum", "benchmarks/*.py", "benchmarks/datasets"]
     changed = subprocess.run(code, capture_output=True, text=True).stdout.strip()
     return f"{head}{'+' if changed else ''}" if head else "unknown"
 
