@@ -5,10 +5,10 @@
 
 Nothing is trained. All images are brought to one form first (corruptions.py). What is usual is learned from as many
 images of the run's training and validation part as `hilum train` looks at; its test part is compared with other sets of
-HILUM_DATA and with itself, spoilt. Columns: AUROC by the most unusual feature of quality, by descriptions of the picture and of its
-texture, by the network's features (Mahalanobis, nearest neighbours), by the score that joins them, and by a weak
-baseline: size and grey histogram, standardised, distance to the training mean. Called unlike: share with a score above
-the limit of the library. Words: share with a sentence about quality.
+HILUM_DATA and with itself, spoilt. Columns: AUROC by the most unusual feature of quality, by descriptions of the
+picture and of its texture, by the network's features (Mahalanobis, nearest neighbours), by the score that joins them,
+and by a weak baseline: size and grey histogram, standardised, distance to the training mean. Called unlike: share with
+a score above the limit of the library. Words: share with a sentence about quality.
 """
 
 import argparse

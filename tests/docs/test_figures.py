@@ -133,3 +133,14 @@ def test_more_minutes_brought_what_the_first_run_says() -> None:
     text = " ".join(page("tutorials/first-run.md").split())
     short, long = (training(f"hippocampus_mri {minutes} min", "dice")[0]["mean"] for minutes in (12, 45))
     assert f"came to Dice {short:.3f}, 45 to {long:.3f}" in text
+
+
+def test_how_many_unlike_images_are_called_so_is_told_as_it_was_measured() -> None:
+    rows = {(r["run"].split(",")[0], r["against"]): r for r in table("trust_outliers")["rows"]}
+    fundus, moved = (rows["chest_xray", n]["called unlike"] for n in ("retina_vessels", "motion, middle"))
+    heads = rows["brain_tumour_mri", "head_ct_haemorrhage"]["called unlike"]
+    told = " ".join(page("explanation/trust.md").split())
+    assert f"{fundus:.0%} of 20".replace("%", " %") in told and moved < 0.01
+    assert f"a model of brain MR {100 * heads:.0f} % of CTs of the head" in told
+    contrast = [r for (_, against), r in rows.items() if against == "contrast, middle"]
+    assert all(r["baseline"] > r["joined"] for r in contrast)

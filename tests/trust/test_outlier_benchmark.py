@@ -70,7 +70,8 @@ def test_the_page_says_what_is_missed_and_where_the_baseline_is_better(outliers:
     told = outliers.notes([row | {"joined": 0.796, "baseline": 0.5}])
     assert "Not met, of 1: brain against motion, middle 0.796 of 0.80." in told
     assert "The baseline is higher in 0: none." in told
-    told = outliers.notes([row | {"joined": 0.9, "baseline": 0.95}, {**row, "target": "", "joined": 0.1, "baseline": 0.9}])
+    other = row | {"target": "", "joined": 0.1, "baseline": 0.9}
+    told = outliers.notes([row | {"joined": 0.9, "baseline": 0.95}, other])
     assert "Not met, of 1: none." in told
     assert "The baseline is higher in 1: brain against motion, middle 0.950 beside 0.900." in told
 
