@@ -300,27 +300,33 @@ def calibrate(
     model: Annotated[Path, typer.Argument(help="A run folder.")],
     data: Data,
     error: Annotated[
-        float,
+        float | None,
         typer.Option(
             help="Share of patients whose result may be accepted and wrong; sets, intervals and wide masks may miss as "
-            "much. The smaller, the more validation patients it takes: 9 at 0.1, 19 at 0.05."
+            "much. The smaller, the more validation patients it takes: 9 at 0.1, 19 at 0.05. At first 0.1."
         ),
-    ] = 0.1,
+    ] = None,
     acceptable: Annotated[
         float | None,
-        typer.Option(help="From when a result is right: Dice or F1 of boxes (0.7), PSNR of a picture (30 dB)."),
+        typer.Option(help="From when a result is right: Dice or F1 of boxes (0.7 at first), PSNR in dB (30)."),
     ] = None,
     opinions: Annotated[
-        str, typer.Option(help="Whose mean an answer is: one, views (of the image), dropout or dropout:N.")
-    ] = "one",
+        str | None,
+        typer.Option(
+            help="Whose mean an answer is: one (at first; this drops an ensemble), views (of the image), dropout or "
+            "dropout:N."
+        ),
+    ] = None,
     with_: Annotated[
         list[Path] | None, typer.Option("--with", help="Another run, same plan and split: an ensemble. Repeat it.")
     ] = None,
-    runtime: Annotated[str, typer.Option(help="What computes; auto: the fastest that agrees.")] = "torch",
+    runtime: Annotated[
+        str | None, typer.Option(help="What computes; auto: the fastest that agrees. At first torch.")
+    ] = None,
 ) -> None:
     """Learn anew, on the validation part, which answers of a run are accepted, flagged or sent to a person.
 
-    `hilum train` has done so with the defaults.
+    `hilum train` has done so with the defaults. What is not given stays as it was the last time.
     Example: hilum calibrate run my_images --error 0.05 --opinions views
     """
     from hilum.cli import show

@@ -3,6 +3,7 @@
 import contextlib
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -89,13 +90,13 @@ def inspected(found: dict[str, Any]) -> None:
     if len(rows) > 20:
         print(f"... and {len(rows) - 20} more (--json shows all).")
     if found["classes"]:
-        print("Classes: " + ", ".join(f"{k} {v}" for k, v in found["classes"].items()))
+        print(plain("Classes: " + ", ".join(f"{k} {v}" for k, v in found["classes"].items())))
     if found["labels"]:
         shown = found["labels"]["values"][:12]
         more = f" and {len(found['labels']['values']) - 12} more" if len(found["labels"]["values"]) > 12 else ""
         print("Label values (in cases): " + ", ".join(f"{v['value']} ({v['cases']})" for v in shown) + more)
     for remark in found["remarks"]:
-        print(f"Look: {remark}")
+        print(plain(f"Look: {remark}"))
     if found["labels"] and found["labels"]["proposal"]:
         print(
             f"Proposal, because {found['labels']['why']}; lines for a dataset.yaml:\n{found['labels']['proposal']}",
@@ -104,7 +105,7 @@ def inspected(found: dict[str, Any]) -> None:
     if found["aside"]:
         names = ", ".join(str(one["what"]) for one in found["aside"][:5])
         more = f" and {len(found['aside']) - 5} more" if len(found["aside"]) > 5 else ""
-        print(f"Beside the cases, not read as images: {names}{more} (--json lists all).")
+        print(plain(f"Beside the cases, not read as images: {names}{more} (--json lists all)."))
     if found["problems"]:
         columns = ("case", "code", "seen", "remedy")
         _table([{c: p[c] for c in columns} for p in found["problems"][:50]], f"{len(found['problems'])} problems")
@@ -169,15 +170,21 @@ def compared(found: dict[str, Any], out: Path) -> None:
 
 
 def predicted(found: dict[str, Any], out: Path) -> None:
-    """What was written and what failed."""
+    """What was written, what should happen with it, and what failed."""
+    counts = Counter(done["verdict"]["decision"] for done in found["done"].values())
     for case, done in found["done"].items():
-        print(plain(f"{case}: {', '.join(done['files'])}" + "".join(f" [warning: {w}]" for w in done["warnings"])))
+        warned = "".join(f" [warning: {w}]" for w in done["warnings"])
+        print(plain(f"{case}: {', '.join(done['files'])} [{done['verdict']['decision']}]{warned}"))
     if found["failed"]:
         # of an input that is no case the sentence has the path
         rows = [f | {"case": Path(f["case"]).name if "input" in f else f["case"]} for f in found["failed"]]
         _table([{c: row[c] for c in ("case", "code", "why")} for row in rows], "No result")
     for sentence in found.get("promises", ()):
         print(plain(sentence))
+    told = ", ".join(f"{counts[decision]} {decision}" for decision in ("accept", "flag", "person"))
+    # what is for a person is written as all else is
+    advice = " Judge what is for a person without looking at what was found." if counts["person"] else ""
+    print(f"Decisions: {told}; worklist.csv says why.{advice}")
     print(f"{len(found['done'])} done, {len(found['failed'])} failed, in {out}. {found['intended_use']}")
 
 
@@ -203,6 +210,9 @@ def calibrated(found: dict[str, Any]) -> None:
             print(f"{name}:")
             calibrated(one)
         return
+    least = "" if found["acceptable"] is None else f", acceptable {found['acceptable']:g}"
+    whose = _opinions(found["opinions"])
+    print(f"Learned with error {found['error']:g}{least}, opinions {whose}; what is not given the next time stays so.")
     gate = found["gate"]
     if gate is not None and gate["accept"] is None:
         print("Accepted: nothing.")
@@ -215,6 +225,12 @@ def calibrated(found: dict[str, Any]) -> None:
         )
     for note in found["notes"]:
         print(note)
+
+
+def _opinions(found: dict[str, Any]) -> str:
+    """As --opinions has them; of an ensemble, which --with makes, how many networks."""
+    counts = {"dropout": f"dropout:{found['count']}", "ensemble": f"of {found['count']} networks"}
+    return counts.get(found["kind"], found["kind"])
 
 
 def quantised(found: dict[str, Any]) -> None:

@@ -35,11 +35,11 @@ class Gate(Strict):
     """Which results are accepted. Doubts and limits have the unit of `measure`; higher is more doubtful.
 
     error: share of patients whose result may be accepted and wrong. accept: most doubt of an accepted result (None: no
-    limit keeps the error, so nothing is accepted). person: doubt above which a person judges without a proposal.
-    wrong: what counts as wrong, in words. outlier: score above which an input is unlike the training images.
-    groups: patients that the limits were learned from. rate: share of their results with a doubt of at most `accept`
-    and no prediction set of several classes (of doubt alone in files of before); an odd image keeps a result from being
-    accepted all the same.
+    limit keeps the error, so nothing is accepted). person: doubt above which a person is advised to judge without the
+    result, which is written all the same. wrong: what counts as wrong, in words. outlier: score above which an input is
+    unlike the training images. groups: patients that the limits were learned from. rate: share of their results with a
+    doubt of at most `accept` and no prediction set of several classes (of doubt alone in files of before); an odd image
+    keeps a result from being accepted all the same.
     """
 
     error: float = Field(gt=0, lt=1)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from hilum.core.calibration import Calibration, Opinions
+from hilum.core.calibration import Calibration, Opinions, Sets
 from hilum.core.findings import Verdict
 from hilum.core.run import Run
 from hilum.evaluation.provenance import NOT_KNOWN
@@ -91,12 +91,19 @@ def _calibration(own: Calibration | None) -> Lines:
     return (("scaling of probabilities", made), ("notes", " ".join(own.notes) or "none"))
 
 
+def _sets(own: Sets) -> str:
+    """What prediction sets promise, and of how many patients that was learned."""
+    if own.threshold is None:
+        return f"hold every class: {own.groups} patients are too few for smaller ones"
+    return f"may lack the true class in {_share(own.error)} of patients, learned from {own.groups}"
+
+
 def _uncertainty(own: Calibration | None) -> Lines:
     gate = "results are accepted, flagged or sent to a person"
     gate = Verdict().reasons[0] if own is None or own.gate is None else gate
     sets = NOT_KNOWN
     if own is not None and own.sets is not None:
-        sets = f"{own.sets.score}, may lack the true class in {_share(own.sets.error)} of cases"
+        sets = f"{own.sets.score}, {_sets(own.sets)}"
     outlier = NOT_KNOWN
     if own is not None and own.gate is not None and own.gate.outlier is not None:
         outlier = f"a score above {own.gate.outlier:g} goes to a person"

@@ -11,7 +11,7 @@ from hilum.core.image import Array
 from hilum.trust import risk_control
 
 PERSON_SHARE = 0.95
-# Doubt above this share of the validation part's goes to a person without a proposal.
+# Doubt above this share of the validation part's is for a person, who is advised to judge without the result.
 SAME = 1e-5
 # Limits are doubts of validation cases: asked about one of these, another runtime rounds otherwise, by a smaller share.
 

@@ -6,7 +6,7 @@ part is too small for is left out, with a note that says so.
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -170,10 +170,10 @@ def write(
 ) -> Calibration | None:
     """Learn and put it into a finished run folder: calibration.json, outlier.safetensors and the manifest anew.
 
-    opinions: whose mean the answers are from now on. others: runs that make an ensemble with this one, whose weights
-    are copied. runtime: what computes, as of `predict`. room: bytes that the process may hold with the scores of a
-    case, which is left out where it needs more. None, and nothing is written, for a generator and without validation
-    cases. Else as for `learn`.
+    opinions: whose mean the answers are from now on; of an ensemble the weights in the run, where no others are given.
+    others: runs that make one with this run, whose weights are copied. runtime: what computes, as of `predict`. room:
+    bytes that the process may hold with the scores of a case, which is left out where it needs more. None, and nothing
+    is written, for a generator and without validation cases. Else as for `learn`.
     """
     if others:
         ensemble.check(run, others)
@@ -195,7 +195,7 @@ def write(
     files["calibration.json"] = (made.model_dump_json(indent=1) + "\n").encode()
     # what was there before goes when all that is new is whole
     run.put(files)
-    _without(run, set(files))
+    _without(run, files.keys() | _members(run, opinions))
     return made
 
 
@@ -205,6 +205,7 @@ def taken_up(run: Run) -> None:
     Half of one calibration and half of another are none: until `write` the run is without.
     """
     if run.resumable(_own(run)):
+        log.warning("the calibration of %s was cut short: what is not asked for now is as after training", run.path)
         _without(run, set())
 
 
@@ -214,7 +215,13 @@ def _own(run: Run) -> re.Pattern[str]:
     return re.compile(rf"calibration\.json|outlier\.safetensors|weights/{role}\.\d+\.safetensors")
 
 
-def _without(run: Run, kept: set[str]) -> None:
+def _members(run: Run, opinions: Opinions) -> set[str]:
+    """Names of the weights in the run by which the others of an ensemble answer."""
+    role, count = _build.predicting(run.plan), opinions.count if opinions.kind == "ensemble" else 1
+    return {f"weights/{role}.{number}.safetensors" for number in range(2, count + 1)}
+
+
+def _without(run: Run, kept: Collection[str]) -> None:
     """Remove what a calibration consists of, but for these files; the one that asks for the others first."""
     own = _own(run)
     gone = sorted(name for name in run.names() if own.fullmatch(name) and name not in kept)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hilum.core.calibration import Calibration, Gate, Interval, Opinions, Sets
 from hilum.core.errors import HilumError
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
@@ -16,51 +17,62 @@ def calibrate(
     model: Path | str,
     data: Path | str,
     *,
-    error: float = learned.ERROR,
+    error: float | None = None,
     acceptable: float | None = None,
-    opinions: str = "one",
+    opinions: str | None = None,
     others: Sequence[Path | str] = (),
-    runtime: str = "torch",
+    runtime: str | None = None,
     progress: Progress = quiet,
 ) -> dict[str, Any]:
-    """Write calibration.json into the run folder and return it. `hilum train` has done so with the defaults.
+    """Write calibration.json into the run folder and return it, with the "error" that it was learned for.
+
+    `hilum train` has done so with the defaults. What is not given stays as the calibration that is there has it, an
+    ensemble with its weights; runtime as the call before had it.
 
     data: what the run was trained on. error: share of patients, above 0 and below 1, whose result may be accepted and
-    wrong, and whose prediction set may lack the true class. acceptable: from when a result is right, as Dice or F1 of
-    boxes (0.7 if not given), of a picture as PSNR in dB (30); what can only be another of these, and any of a class, is
-    refused (HIL-TRUST-23). opinions: whose mean an answer is from now on, "one", "views" or "dropout:N"; others: runs
-    of the same plan and split that make an ensemble with this one, whose weights are copied into the run. runtime: what
-    computes, as of `predict`.
+    wrong, and whose prediction set may lack the true class (0.1 at first). acceptable: from when a result is right, as
+    Dice or F1 of boxes (0.7 at first), of a picture as PSNR in dB (30); what can only be another of these, and any of a
+    class, is refused (HIL-TRUST-23). opinions: whose mean an answer is from now on, "one" (at first; of an ensemble
+    the other weights go), "views" or "dropout:N"; others: all runs of the same plan and split that make an ensemble
+    with this one, whose weights are copied into the run. runtime: what computes, as of `predict` ("torch" at first).
     """
-    _choose.check(runtime)
+    if runtime is not None:
+        _choose.check(runtime)
+    wanted = None if opinions is None else several.parse(opinions)
+    if others and wanted is not None and wanted.kind != "one":
+        raise HilumError("HIL-TRUST-08", "Both --opinions and --with were given", "Give one of them")
     run = Run(Path(model))
     writable(run, "Calibrate")
+    parts = [run] if run.system is None else [run.part(group.name) for group in run.system.groups]
+    for part in parts:
+        learned.taken_up(part)
+    run.check_hashes()
+    words = _words(parts[0], error, acceptable, runtime) | {"opinions": wanted}
     if run.system is not None:
         # it asks for its networks one by one here
         from hilum.verbs import _system
 
-        words = {"error": error, "acceptable": acceptable, "opinions": opinions, "runtime": runtime}
         return {"networks": _system.calibrated(run, data, words, others, progress)}
-    return of_one(run, data, error, acceptable, opinions, runtime, others, progress)
+    return of_one(run, data, **words, others=others, progress=progress)
 
 
 def of_one(
     run: Run,
     data: Path | str,
+    *,
     error: float,
     acceptable: float | None,
-    opinions: str,
+    opinions: Opinions | None,
     runtime: str,
     others: Sequence[Path | str],
     progress: Progress,
 ) -> dict[str, Any]:
-    """The same of one network, by itself or of a system."""
-    learned.taken_up(run)
+    """The same of one network, by itself or of a system. opinions: None for those that it has, where no others are."""
     units = own_data(run, data, "HIL-TRUST-20", "Give the same, unchanged data", progress)
-    wanted, more = several.parse(opinions), [Run(Path(path)) for path in others]
-    if more and wanted.kind != "one":
-        raise HilumError("HIL-TRUST-08", "Both --opinions and --with were given", "Give one of them")
-    made = learned.write(run, units, error, acceptable, wanted, more, progress, runtime)
+    known, more = run.calibration, [Run(Path(path)) for path in others]
+    if opinions is None and known is not None and not more:
+        opinions = known.opinions
+    made = learned.write(run, units, error, acceptable, opinions, more, progress, runtime)
     if made is None:
         raise HilumError(
             "HIL-TRUST-21", f"{run.path} can not be calibrated: it generates, or no validation case gave a result",
@@ -68,6 +80,34 @@ def of_one(
         )  # fmt: skip
     facts = {"part": made.part, "cases": made.cases, "error": error, "acceptable": made.acceptable, "runtime": runtime}
     if made.opinions.kind != "one":
-        facts |= {"opinions": made.opinions.model_dump(), "with": [r.path.name for r in more]}
+        kept = _before(run).get("with", []) if made.opinions.kind == "ensemble" else []
+        facts |= {"opinions": made.opinions.model_dump(), "with": [r.path.name for r in more] or kept}
     run.record("calibrate", facts)
-    return made.model_dump()
+    return made.model_dump() | {"error": error}
+
+
+def _words(run: Run, error: float | None, acceptable: float | None, runtime: str | None) -> dict[str, Any]:
+    """What is asked for; what is not stays as it was. Of a system that of its first network counts for all."""
+    known = run.calibration
+    if error is None:
+        error = learned.ERROR if known is None else _error(known)
+    if acceptable is None and known is not None:
+        acceptable = known.acceptable
+    if runtime is None:
+        # calibration.json has what computed: where "auto" was asked for, or a card trained, that need not be here
+        runtime = str(_before(run).get("runtime", "torch"))
+        _choose.check(runtime)
+    return {"error": error, "acceptable": acceptable, "runtime": runtime}
+
+
+def _error(known: Calibration) -> float:
+    """The share of errors that it was learned for: one for all that it promises."""
+    promises: list[Gate | Sets | Interval | None] = [known.gate, known.sets, *known.measured.values()]
+    found = [one.error for one in promises if one is not None]
+    found += [] if known.wide is None else [known.wide.risk]
+    return found[0] if found else learned.ERROR
+
+
+def _before(run: Run) -> dict[str, Any]:
+    """What the ledger has of the last call; nothing after training alone."""
+    return next((event for event in reversed(run.ledger()) if event["event"] == "calibrate"), {})

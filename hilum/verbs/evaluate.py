@@ -10,6 +10,7 @@ from typing import Any
 from hilum.core import catalogue
 from hilum.core.atomic import write_json
 from hilum.core.errors import HilumError
+from hilum.core.findings import Verdict
 from hilum.core.image import Case
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run, write_rows
@@ -42,6 +43,7 @@ SYSTEM = (
     "This model is a system of several networks, each with a calibration of its own: whether their gates and intervals "
     "keep what they promise is not judged here."
 )
+UNKNOWN = f"Nothing is known of the doubt of these answers. {Verdict().reasons[0]}"
 
 
 UNNAMED = (
@@ -206,6 +208,8 @@ def _believed(
     known = predictor.calibration
     if predictor.run.system is not None:
         done.notes.append(SYSTEM)
+    elif known is None and predictor.task.CARD["infer"] != "sampler":
+        done.notes.append(UNKNOWN)
     if known is None:
         return None
     # runs from before a number was kept have the usual one

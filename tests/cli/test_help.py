@@ -6,7 +6,7 @@ from typing import Any
 
 from typer.main import get_command
 
-from hilum.cli.main import app
+from hilum.cli.main import app, calibrate
 from hilum.core.findings import INTENDED_USE
 from hilum.trust import conformal
 from hilum.verbs import compare
@@ -35,5 +35,9 @@ def test_the_help_says_what_is_looked_at_and_what_an_error_is_of() -> None:
     assert "A data folder, a dataset.yaml, a CSV, a study or one image." in help_of("inspect")
     shown = help_of("calibrate")
     assert "sets, intervals and wide masks may miss as much" in shown
+    assert "What is not given stays as it was the last time." in shown
+    for option in ("error", "opinions", "runtime"):
+        # one with a default would undo what was asked for before
+        assert inspect.signature(calibrate).parameters[option].default is None
     for error in (0.1, 0.05):
         assert f"{conformal.least(error)} at {error:g}" in shown

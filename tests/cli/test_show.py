@@ -44,6 +44,14 @@ def inspected(capsys: pytest.CaptureFixture[str], lacking: list[str]) -> str:
     return capsys.readouterr().out
 
 
+def test_what_is_found_does_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    found = {"path": "d", "layout": "flat", "cases": 3, "classes": {"ill\x1b[2J": 2}, "rows": [], "tasks": []}
+    found |= {"problems": [], "labels": {}, "remarks": ["see\x1b[2J"], "lacking": []}
+    show.inspected(found | {"aside": [{"what": "x\x1b[2J.txt", "kind": "a file, not read"}]})
+    out = capsys.readouterr().out
+    assert "\x1b" not in out and all(f"{word}\\x1b[2J" in out for word in ("ill", "see", "x"))
+
+
 def test_another_task_is_not_offered_where_some_labels_are_missing(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Next: hilum train 'my data' --task register" in inspected(capsys, [])
     assert "It fits: register." in (said := inspected(capsys, ["a"])) and "Next" not in said
@@ -87,15 +95,36 @@ def test_what_is_undefined_is_said(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_doubt_below_the_limit_is_not_called_accepted(capsys: pytest.CaptureFixture[str]) -> None:
     gate = {"accept": 0.2, "measure": "1 - probability of the class", "rate": 0.7}
-    show.calibrated({"gate": gate, "cases": 10, "notes": ["So it is."]})
-    said, note = capsys.readouterr().out.splitlines()
+    asked = {"error": 0.1, "acceptable": None, "opinions": {"kind": "one", "count": 1}, "cases": 10}
+    show.calibrated(asked | {"gate": gate, "notes": ["So it is."]})
+    _, said, note = capsys.readouterr().out.splitlines()
     assert said.startswith("Accepted: 1 - probability of the class up to 0.2, where nothing else is odd.")
     assert said.endswith("70 % of the validation cases that could be judged have a doubt below the limit.")
     assert note == "So it is."
-    show.calibrated({"gate": gate, "sets": {"threshold": 0.1}, "cases": 10, "notes": []})
+    show.calibrated(asked | {"gate": gate, "sets": {"threshold": 0.1}, "notes": []})
     assert capsys.readouterr().out.endswith("have a doubt below the limit and a prediction set of one class.\n")
-    show.calibrated({"networks": {"a": {"gate": gate | {"accept": None, "rate": 0.0}, "cases": 10, "notes": []}}})
-    assert capsys.readouterr().out == "a:\nAccepted: nothing.\n"
+    show.calibrated({"networks": {"a": asked | {"gate": gate | {"accept": None, "rate": 0.0}, "notes": []}}})
+    name, _, said = capsys.readouterr().out.splitlines()
+    assert (name, said) == ("a:", "Accepted: nothing.")
+
+
+@pytest.mark.parametrize(
+    ("opinions", "words"),
+    [
+        ({"kind": "one", "count": 1}, "opinions one"),
+        ({"kind": "dropout", "count": 20}, "opinions dropout:20"),
+        ({"kind": "ensemble", "count": 3}, "opinions of 3 networks"),
+    ],
+)
+def test_what_a_calibration_was_asked_for_is_told(
+    opinions: dict[str, Any], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = {"error": 0.05, "acceptable": 0.8, "opinions": opinions, "gate": None, "notes": []}
+    show.calibrated(found)
+    told = f"Learned with error 0.05, acceptable 0.8, {words}; what is not given the next time stays so.\n"
+    assert capsys.readouterr().out == told
+    show.calibrated(found | {"acceptable": None})
+    assert f"error 0.05, {words};" in capsys.readouterr().out
 
 
 def test_notes_of_a_comparison_are_told_where_nobody_opens_the_page(capsys: pytest.CaptureFixture[str]) -> None:
@@ -105,20 +134,41 @@ def test_notes_of_a_comparison_are_told_where_nobody_opens_the_page(capsys: pyte
     assert capsys.readouterr().out.splitlines()[-3:] == ["One.", "Two.", "Open there/compare.html"]
 
 
+def ready(decision: str, file: str) -> dict[str, Any]:
+    """What the record has of a case."""
+    return {"files": [file], "warnings": [], "verdict": {"decision": decision, "reasons": ["So."]}}
+
+
 def test_what_is_promised_is_told_with_the_results(capsys: pytest.CaptureFixture[str]) -> None:
-    found = {"done": {"a": {"files": ["a.png"], "warnings": []}}, "failed": [], "intended_use": "Research."}
+    found = {"done": {"a": ready("accept", "a.png")}, "failed": [], "intended_use": "Research."}
     show.predicted(found | {"promises": ["Promise: as was learned."]}, Path("there"))
     assert capsys.readouterr().out.splitlines()[1] == "Promise: as was learned."
     show.predicted(found, Path("there"))
     assert "Promise" not in capsys.readouterr().out
 
 
+def test_what_should_happen_with_the_results_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Results are written whatever the verdict, of which the screen said nothing."""
+    decisions = {"a": "person", "b": "flag", "c": "person"}
+    done = {name: ready(decision, f"{name}.png") for name, decision in decisions.items()}
+    show.predicted({"done": done, "failed": [], "intended_use": "Research."}, Path("there"))
+    *cases, told, _ = capsys.readouterr().out.splitlines()
+    assert cases == ["a: a.png [person]", "b: b.png [flag]", "c: c.png [person]"]
+    assert told == (
+        "Decisions: 0 accept, 1 flag, 2 person; worklist.csv says why. "
+        "Judge what is for a person without looking at what was found."
+    )
+    show.predicted({"done": {"b": done["b"]}, "failed": [], "intended_use": "Research."}, Path("there"))
+    assert "Judge what" not in capsys.readouterr().out
+
+
 def test_failures_are_told(capsys: pytest.CaptureFixture[str]) -> None:
-    done = {"a": {"files": ["a.nii.gz"], "warnings": ["odd"]}}
+    done = {"a": ready("flag", "a.nii.gz") | {"warnings": ["odd"]}}
     found = {"done": done, "failed": [{"case": "b", "code": "HIL-X", "why": "bad"}], "intended_use": "Research."}
     show.predicted(found, Path("there"))
     out = capsys.readouterr().out
-    assert "a: a.nii.gz [warning: odd]" in out and "No result" in out and "bad" in out and "1 done, 1 failed" in out
+    assert "a: a.nii.gz [flag] [warning: odd]" in out and "No result" in out and "bad" in out
+    assert "1 done, 1 failed" in out
 
 
 def test_zoo(hilum: Any) -> None:

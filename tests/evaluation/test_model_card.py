@@ -13,7 +13,7 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
-from hilum.core.calibration import Calibration, Opinions
+from hilum.core.calibration import Calibration, Opinions, Sets
 from hilum.core.errors import HilumError
 from hilum.core.findings import INTENDED_USE
 from hilum.core.plan import Plan, checked
@@ -305,6 +305,21 @@ def with_opinions(run, **opinions):
     (run.path / "calibration.json").write_text(made.model_dump_json(), encoding="utf-8")
     run.write_manifest()
     return run
+
+
+def test_prediction_sets_promise_of_patients_and_nothing_where_these_are_too_few(tmp_path):
+    """The card said "of cases", and 10 % where every set held all classes."""
+    run = written(tmp_path / "run")
+
+    def said(threshold, groups):
+        sets = Sets(error=0.1, threshold=threshold, groups=groups)
+        made = Calibration(cases=2 * groups, groups=groups, sets=sets)
+        (run.path / "calibration.json").write_text(made.model_dump_json(), encoding="utf-8")
+        run.write_manifest()
+        return next(dict(f.lines) for f in model_card.card(run).fields if f.key == "uncertainty")["prediction sets"]
+
+    assert said(0.4, 20) == "lac, may lack the true class in 10 % of patients, learned from 20"
+    assert said(None, 5) == "lac, hold every class: 5 patients are too few for smaller ones"
 
 
 def told(run):

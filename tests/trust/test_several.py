@@ -13,16 +13,16 @@ from scipy.special import entr, softmax
 
 from hilum.core import catalogue
 from hilum.core.atomic import write_all
-from hilum.core.calibration import Scaling
+from hilum.core.calibration import Calibration, Interval, Scaling, Sets, Wide
 from hilum.core.errors import HilumError
 from hilum.core.run import Run
 from hilum.infer.bundle import verify
 from hilum.infer.predictor import Predictor
 from hilum.planning.planner import look
-from hilum.trust import ensemble, members, several
+from hilum.trust import ensemble, learned, members, several
 from hilum.trust.trusted import Trusted
 from hilum.verbs.bundle import bundle
-from hilum.verbs.calibrate import calibrate
+from hilum.verbs.calibrate import _error, calibrate
 from hilum.verbs.evaluate import evaluate
 from hilum.verbs.predict import predict
 from hilum.verbs.train import train
@@ -93,7 +93,7 @@ def test_views_are_learned_kept_and_used(cells: tuple[Path, Path, Path], tmp_pat
         assert image.shape == result["mask"].array.shape and 0 <= image.array.min() <= image.array.max() <= 1
     assert result["doubt"].image.array.mean() > result["disagreement"].image.array.mean()
     # the plain answer again
-    calibrate(tmp_path / "run", data)
+    calibrate(tmp_path / "run", data, opinions="one")
     assert "disagreement" not in Trusted(Run(tmp_path / "run"))(case).meta
 
 
@@ -114,10 +114,45 @@ def test_an_ensemble_is_one_run_and_one_bundle(cells: tuple[Path, Path, Path], t
     again = Trusted(Run(tmp_path / "both.hilum"))(case)
     np.testing.assert_array_equal(again["mask"].array, Trusted(run)(case)["mask"].array)
     assert again.meta["disagreement"] > 0
-    # asked once again, the other network goes
-    calibrate(run.path, data)
+    # where one opinion is asked for, the other network goes
+    calibrate(run.path, data, opinions="one")
     assert [p.name for p in (run.path / "weights").iterdir()] == ["net.safetensors"]
     Run(run.path).check_hashes()
+
+
+def test_what_is_not_given_stays_as_it_was(cells: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    """Every option fell back to its default, and the other networks of an ensemble were deleted without a word."""
+    data, a, b = cells
+    shutil.copytree(a, tmp_path / "run")
+
+    def known() -> tuple[float, float | None, str, int]:
+        made = Run(tmp_path / "run").calibration
+        assert made is not None and made.gate is not None and made.wide is not None
+        assert {made.gate.error} == {made.wide.risk, *(one.error for one in made.measured.values())}
+        return made.gate.error, made.acceptable, made.opinions.kind, made.opinions.count
+
+    calibrate(tmp_path / "run", data, error=0.3, runtime="torch-channels-last")
+    found = calibrate(tmp_path / "run", data, acceptable=0.8)
+    assert known() == (0.3, 0.8, "one", 1) and found["error"] == 0.3
+    calibrate(tmp_path / "run", data, others=[b])
+    assert known() == (0.3, 0.8, "ensemble", 2)
+    calibrate(tmp_path / "run", data, error=0.2)
+    assert known() == (0.2, 0.8, "ensemble", 2)
+    run = Run(tmp_path / "run")
+    run.check_hashes()
+    assert run.read("weights/net.2.safetensors") == Run(b).read("weights/net.safetensors")
+    last = run.ledger()[-1]
+    assert (last["runtime"], last["with"], last["opinions"]["count"]) == ("torch-channels-last", ["b"], 2)
+    assert Trusted(run)(look(data, "segment", 0).dataset.cases[0]).meta["disagreement"] > 0
+
+
+def test_the_error_is_kept_whatever_promises_it() -> None:
+    """A run of which no truth says what is wrong has no gate, and one of classes no wide masks."""
+    sets, wide = Sets(error=0.3, threshold=None, groups=5), Wide(risk=0.3, thresholds={}, groups={})
+    interval = Interval(unit="", error=0.3, groups=5, width=None)
+    for promises in ({"sets": sets}, {"wide": wide}, {"measured": {"dice": interval}}):
+        assert _error(Calibration.model_validate({"cases": 5, "groups": 5} | promises)) == 0.3
+    assert _error(Calibration(cases=5, groups=5)) == learned.ERROR
 
 
 @pytest.mark.parametrize("kind", ["views", "ensemble"])
@@ -162,7 +197,7 @@ def test_scores_of_a_classifier_are_the_mean_of_its_opinions_scaled_after(
 
 
 def test_a_calibration_that_was_cut_short_can_be_made_again(
-    cells: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cells: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     data, a, b = cells
     shutil.copytree(a, tmp_path / "run")
@@ -189,6 +224,7 @@ def test_a_calibration_that_was_cut_short_can_be_made_again(
     assert code(lambda: Predictor(Run(tmp_path / "run")))[0] == "HIL-M05"
     # nor where it is taken up and cut off again: half of one and half of another are none
     assert code(lambda: calibrate(tmp_path / "run", tmp_path / "nothing"))[0].startswith("HIL-")
+    assert "was cut short: what is not asked for now is as after training" in caplog.text
     left = Run(tmp_path / "run")
     left.check_hashes()
     assert left.calibration is None

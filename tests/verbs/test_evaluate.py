@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hilum.core.errors import HilumError
-from hilum.core.findings import Mask
+from hilum.core.findings import Mask, Verdict
 from hilum.core.image import Case, Image
 from hilum.core.progress import quiet
 from hilum.core.run import Run
@@ -26,7 +26,7 @@ from hilum.planning.fingerprint import _hash
 from hilum.planning.planner import look, make_plan
 from hilum.tasks._task import Judged
 from hilum.verbs import evaluate as verb
-from hilum.verbs.evaluate import SYSTEM, _asked, _believed, _case_rows, evaluate
+from hilum.verbs.evaluate import SYSTEM, UNKNOWN, _asked, _believed, _case_rows, evaluate
 
 
 def test_a_classification_keeps_probabilities_also_of_what_is_missing() -> None:
@@ -190,9 +190,26 @@ def test_of_a_system_the_report_says_what_is_not_judged() -> None:
     nothing: Any = None
     done = Evaluation([], [], headline="dice")
     assert _believed(predictor, done, nothing, nothing, []) is None and done.notes == [SYSTEM]
-    alone: Any = SimpleNamespace(calibration=None, run=SimpleNamespace(system=None))
-    done = Evaluation([], [], headline="dice")
-    assert _believed(alone, done, nothing, nothing, []) is None and done.notes == []
+    for infer, notes in (("windows", [UNKNOWN]), ("sampler", [])):
+        task = SimpleNamespace(CARD={"infer": infer})
+        alone: Any = SimpleNamespace(calibration=None, run=SimpleNamespace(system=None), task=task)
+        done = Evaluation([], [], headline="dice")
+        assert _believed(alone, done, nothing, nothing, []) is None and done.notes == notes
+
+
+def test_of_a_run_without_a_calibration_the_report_says_that_its_doubt_is_not_known(
+    trained: Callable[[str], Run], data: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Any imported model: the section was left out, and nothing said that each answer is for a person."""
+    run = Run(Path(shutil.copytree(trained("classify").path, tmp_path / "run")))
+    for name in ("calibration.json", "outlier.safetensors"):
+        (run.path / name).unlink(missing_ok=True)
+    run.write_manifest()
+    evaluate(run.path, data("classify"), tmp_path / "out")
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Nothing is known of the doubt of these answers." in page
+    assert Verdict().reasons[0] in page, "as predict says it"
+    assert not (tmp_path / "out" / "trust.json").exists()
 
 
 def test_the_run_and_its_figures_say_what_was_judged(

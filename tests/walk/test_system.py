@@ -423,6 +423,12 @@ def test_calibrated_anew_the_whole_still_fits(made: Trained, hilum: Command, tmp
     for name in GROUPS:
         known = Run(copy).part(name).calibration
         assert known is not None and known.gate is not None and known.gate.error == 0.3
+    calibrate(copy, made.data, acceptable=0.8)
+    assert Run(copy).ledger()[-1]["error"] == 0.3
+    for name in GROUPS:
+        known = Run(copy).part(name).calibration
+        assert known is not None and known.gate is not None
+        assert (known.gate.error, known.acceptable) == (0.3, 0.8), "what was not given stays"
 
 
 def test_calibrated_with_another_system_every_network_takes_the_weights_of_its_own_group(
@@ -559,19 +565,19 @@ def test_a_system_that_was_cut_off_while_it_was_calibrated_can_be_calibrated_aga
     monkeypatch.setattr(learned, "learn", learn)
     start, copy, number, asked = tmp_path / "start", tmp_path / "system", 0, [0]
     # alone, or with another system
-    others = {False: [], True: [uncut.path]}
+    others: dict[bool, dict[str, Any]] = {False: {"opinions": "one"}, True: {"others": [uncut.path]}}
     shutil.copytree(made.system, start)
-    calibrate(start, made.data, others=others[before])
+    calibrate(start, made.data, **others[before])
     while asked[0] >= number:
         number += 1
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(start, copy)
         with cut_off(number) as asked:
-            calibrate(copy, made.data, others=others[after])
+            calibrate(copy, made.data, **others[after])
         # what is not refused as it lies there is one calibration too
         with contextlib.suppress(HilumError):
             one_calibration(Run(copy))
-        calibrate(copy, made.data, others=others[after])
+        calibrate(copy, made.data, **others[after])
         one_calibration(Run(copy))
         for name in GROUPS:
             assert Run(copy).part(name).has("weights/net.2.safetensors") == after
@@ -581,7 +587,7 @@ def test_a_system_that_was_cut_off_while_it_was_calibrated_can_be_calibrated_aga
     Run(copy / "parts" / "group_2").write_manifest()
     (copy / "parts" / "group_2" / "calibration.json").write_text("half")
     with pytest.raises(HilumError) as error:
-        calibrate(copy, made.data, others=others[after])
+        calibrate(copy, made.data, **others[after])
     assert error.value.code == "HIL-M05"
 
 
