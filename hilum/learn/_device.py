@@ -3,6 +3,7 @@
 import ctypes
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,10 +39,19 @@ def frozen(plan: Plan, accelerator: str) -> Plan:
     return plan.model_copy(update={"learning": learning})
 
 
-def check(accelerator: str) -> None:
-    """Refuse a word that is none of ACCELERATORS (HIL-LEARN-01): taken for another one it would train elsewhere."""
+def check(accelerator: str, devices: int = 1) -> None:
+    """Refuse a word that is none of ACCELERATORS (HIL-LEARN-01): taken for another one it would train elsewhere.
+
+    Refused too: several devices in a notebook or an interactive interpreter (HIL-LEARN-03), where Lightning Fabric
+    starts no processes.
+    """
     if accelerator not in ACCELERATORS:
         raise HilumError("HIL-LEARN-01", f"--accelerator is {accelerator!r}", f"Use one of {', '.join(ACCELERATORS)}")
+    if devices > 1 and (hasattr(sys, "ps1") or sys.flags.interactive):
+        raise HilumError(
+            "HIL-LEARN-03", f"{devices} devices need processes of their own, which a notebook or an interactive "
+            "interpreter can not start", f"Use hilum train --devices {devices} on the command line, or one device",
+        )  # fmt: skip
 
 
 def on_cuda(accelerator: str) -> bool:
@@ -64,9 +74,10 @@ def fabric(plan: Plan, accelerator: str = "auto", devices: int = 1) -> "Fabric":
     if cuda:
         _enough(devices)
     with warnings.catch_warnings():
-        # it looks for clusters, other accelerators and newer idioms, none of which is the user's concern
+        # it looks for other accelerators and newer idioms, none of which is the user's concern
         warnings.simplefilter("ignore")
         from lightning_fabric import Fabric
+        from lightning_fabric.plugins.environments import LightningEnvironment
 
         # nor are its hints about cards and precision
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
@@ -75,10 +86,14 @@ def fabric(plan: Plan, accelerator: str = "auto", devices: int = 1) -> "Fabric":
             from hilum.learn._strategy import Averaged
 
             strategy = Averaged(start_method="spawn")
-        precision: dict[str, Any] = {"precision": "32-true"}
+        # else Slurm and other queues would be asked, which count their own tasks as the processes of this run
+        plugins: list[Any] = [LightningEnvironment()]
+        precision: Any = "32-true"
         if plan.learning["precision"] == "bfloat16":
-            precision = {"precision": "bf16-mixed"} if cuda else {"plugins": [_half_on_processors()]}
-        return Fabric(accelerator="cuda" if cuda else "cpu", devices=devices, strategy=strategy, **precision)
+            precision = "bf16-mixed" if cuda else None
+            plugins += [] if cuda else [_half_on_processors()]
+        kind = "cuda" if cuda else "cpu"
+        return Fabric(accelerator=kind, devices=devices, strategy=strategy, precision=precision, plugins=plugins)
 
 
 def _half_on_processors() -> Any:

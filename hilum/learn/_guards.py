@@ -1,12 +1,11 @@
-"""What may go wrong around a step: signals, changed files, a full disk, too little memory, no numbers."""
+"""What may go wrong around a step: signals, a full disk, too little memory, no numbers."""
 
 import contextlib
 import errno
-import os
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -52,34 +51,6 @@ class Signals:
             raise Stopped(number, "at once; what was saved before is kept")
         if self.seen is None:
             self.seen, self._when = number, time.monotonic()
-
-
-class Stamps:
-    """Size and time of every file that the cases come from, to notice one that changes or vanishes (T11)."""
-
-    def __init__(self, cases: Iterable[Case]) -> None:
-        paths = {file for case in cases for item in case.items.values() for file in getattr(item, "files", ())}
-        self._known = {path: _stamp(path) for path in sorted(paths)}
-
-    def check(self) -> None:
-        """Refuse when a file is not what it was."""
-        gone = [p for p, stamp in self._known.items() if stamp is not None and _stamp(p) is None]
-        changed = [p for p, stamp in self._known.items() if p not in gone and _stamp(p) != stamp]
-        if gone or changed:
-            words = [f"{p} has vanished" for p in gone] + [f"{p} has changed" for p in changed]
-            more = f" and {len(words) - 3} more" if len(words) > 3 else ""
-            raise HilumError(
-                "HIL-T11", f"Data changed during training: {', '.join(words[:3])}{more}",
-                "Put the files back and go on with --resume, if a state was saved; or train anew on the new ones",
-            )  # fmt: skip
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_size, found.st_mtime_ns
 
 
 @contextlib.contextmanager

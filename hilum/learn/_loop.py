@@ -14,6 +14,7 @@ from hilum.core.image import Array, Case
 from hilum.core.plan import Plan
 from hilum.core.progress import Progress, quiet
 from hilum.data.dataset import listed
+from hilum.data.stamps import Stamps
 from hilum.data.store import LIMIT, Store
 from hilum.learn import _batches, _checkpoint, _curve, _device, _guards, _judge, _pace, _versions
 from hilum.learn._record import Record
@@ -80,7 +81,7 @@ class Training:
                 _device.let_go()
 
     def _run(self, resume: bool) -> State:
-        self.stamps = _guards.Stamps(self.parts["train"] + self.parts["val"])
+        self.stamps = Stamps(self.parts["train"] + self.parts["val"])
         with self.record.spend("prepare"), _guards.memory("while preparing the cases", self.fabric.device.type):
             self._prepare()
         self.stamps.check()

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from hilum.core import card
+from hilum.core.errors import Stopped
 from hilum.core.image import Array
 from hilum.core.plan import Plan
 from hilum.core.run import write_rows
 from hilum.learn import _guards, _pace
 from hilum.learn._curve import Curve
 from hilum.learn._state import State
-from hilum.learn._track import Trackers
+from hilum.learn._track import Ended, Trackers
 
 KINDS = ("prepare", "plan", "wait", "step", "validate", "draw", "save")
 # Of work, in the order in which a run meets them.
@@ -38,9 +39,11 @@ class Record:
         if self.leads:
             with _guards.disk(self.folder):
                 self.curve.prepare(cases)
+        ended: Ended = "finished"
         try:
             yield
         except BaseException as error:
+            ended = "killed" if isinstance(error, Stopped | KeyboardInterrupt) else "failed"
             keyboard = "Stopped from the keyboard" if isinstance(error, KeyboardInterrupt) else type(error).__name__
             words = getattr(error, "words", "") or str(error) or keyboard
             if self.leads:
@@ -49,7 +52,7 @@ class Record:
                     self.curve.stop(words)
             raise
         finally:
-            self.trackers.close()
+            self.trackers.close(ended)
 
     @contextmanager
     def spend(self, kind: str) -> Iterator[None]:

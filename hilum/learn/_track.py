@@ -3,7 +3,7 @@
 import importlib.util
 import logging
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from hilum.core import catalogue
 from hilum.core.errors import HilumError
@@ -13,6 +13,8 @@ from hilum.core.plan import Plan
 log = logging.getLogger(__name__)
 
 PACKAGE = "hilum.learn.track"
+Ended = Literal["finished", "failed", "killed"]
+# How a run may end: done or stopped early, by an error, or by a signal.
 
 
 class Tracker(Protocol):
@@ -24,8 +26,8 @@ class Tracker(Protocol):
     def row(self, step: int, values: dict[str, float]) -> None:
         """The numbers of a round, by the column names of log.csv."""
 
-    def close(self) -> None:
-        """Write what is left."""
+    def close(self, ended: Ended) -> None:
+        """Write what is left, and how the run ended."""
 
 
 def check(track: str | None) -> list[str]:
@@ -67,8 +69,8 @@ class Trackers:
             log.warning("tracking with %s is left out from here on: %s", name, error)
             self.open.pop(name, None)
 
-    def close(self) -> None:
-        """Close them all."""
+    def close(self, ended: Ended = "finished") -> None:
+        """Close them all. ended: how the run did."""
         for name, tracker in list(self.open.items()):
-            self._try(name, tracker.close)
+            self._try(name, lambda tracker=tracker: tracker.close(ended))  # type: ignore[misc]
         self.open = {}

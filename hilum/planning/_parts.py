@@ -1,5 +1,6 @@
 """The parts of a data set, searched for leaks; or those of a run that was made with it, which keeps them."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from hilum.data.dataset import Dataset
@@ -7,6 +8,16 @@ from hilum.data.groups import Looks
 from hilum.data.leaks import Leaks, find, leaks
 from hilum.data.splits import Known, again, given, split
 from hilum.tasks._pairs import connected
+
+
+def paired(dataset: Dataset, among: Iterable[str] = ()) -> Dataset:
+    """Where pairs are listed, the images that they name, and those of `among`.
+
+    Others are in no pair; they would only take places in the parts, and have a say in spacing and size.
+    """
+    if not dataset.pairs:
+        return dataset
+    return dataset.only({*among, *(name for pair in dataset.pairs for name in pair)})
 
 
 def cut(

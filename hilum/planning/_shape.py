@@ -112,16 +112,16 @@ def by_memory(build: Build, shaped: Shaped, ready: Any, most: int, fixed: set[st
 
     fixed: plan keys that were given by hand ("batch", "patch", "store_bytes"), which are not changed, and "planner"
     where the published plan was asked for. devices: processes that share every batch; each holds its own store, weights
-    and batches.
+    and batches, and learns from its share of each batch.
     """
     cases, each, held = memory.kept(ready, shaped.plan), _share(most, devices), "store_bytes" in fixed
-    if (plan := _stored(shaped.plan, cases, each, held)) is not None:
+    if (plan := _stored(shaped.plan, cases, each, held, devices)) is not None:
         return plan
     last = shaped.plan
     for smaller in _smaller(build, shaped, fixed, devices):
         found = memory.kept(ready, smaller) if smaller.patch != last.patch else cases
         try:
-            plan = _stored(smaller, found, each, held)
+            plan = _stored(smaller, found, each, held, devices)
         except HilumError as error:
             # a network whose stages were given by hand does not follow every patch, nor batch norm every batch
             if error.code.split("-")[1] != "ZOO":
@@ -131,8 +131,8 @@ def by_memory(build: Build, shaped: Shaped, ready: Any, most: int, fixed: set[st
         if plan is not None:
             log.info("batch %d, patch %s fit into %s", plan.batch, plan.patch, size_words(most))
             return _noted(plan, shaped.plan, most)
-    whole = memory.predict(shaped.plan, memory.kept(ready, shaped.plan))
-    least = memory.predict(last, cases, store=last.store_bytes if held else LEAST_STORE)
+    whole = memory.predict(shaped.plan, memory.kept(ready, shaped.plan), devices=devices)
+    least = memory.predict(last, cases, store=last.store_bytes if held else LEAST_STORE, devices=devices)
     given = f" with the given {' and '.join(sorted(fixed))}" if fixed else ""
     other = ", or --set options.planner=fitted" if "planner" in fixed else ""
     raise HilumError(
@@ -155,13 +155,13 @@ def _published(plan: Plan) -> bool:
     return plan.options.get("planner") == "published"
 
 
-def _stored(plan: Plan, cases: memory.Kept, most: int, held: bool = False) -> Plan | None:
+def _stored(plan: Plan, cases: memory.Kept, most: int, held: bool = False, devices: int = 1) -> Plan | None:
     """The plan when it fits, or with as large a store as fits; None when even the least store does not.
 
-    held: the store was given by hand and stays.
+    held: the store was given by hand and stays. devices: processes that share every batch; `most` is for each.
     """
     cost = step(plan)
-    whole = memory.predict(plan, cases, cost=cost)
+    whole = memory.predict(plan, cases, cost=cost, devices=devices)
     if whole.total <= most:
         # cases that turn out larger than predicted do not make the store outgrow what is allowed
         room = most - (whole.total - whole.cases)
@@ -169,7 +169,7 @@ def _stored(plan: Plan, cases: memory.Kept, most: int, held: bool = False) -> Pl
     if held:
         return None
     # a store that can not keep all prepares cases while the network learns, which one that can does not
-    least = memory.predict(plan, cases, store=0, cost=cost)
+    least = memory.predict(plan, cases, store=0, cost=cost, devices=devices)
     room = most - (least.total - least.cases)
     if room < max(LEAST_STORE, max(cases.sizes, default=0)):
         return None
@@ -249,13 +249,13 @@ def given_fits(plan: Plan, ready: Any, most: int, devices: int = 1) -> Plan:
     devices: as for `by_memory`.
     """
     cases, each = memory.kept(ready, plan), _share(most, devices)
-    if (found := _stored(plan, cases, each)) is not None:
+    if (found := _stored(plan, cases, each, devices=devices)) is not None:
         return found
-    need = memory.predict(plan, cases, store=LEAST_STORE)
+    need = memory.predict(plan, cases, store=LEAST_STORE, devices=devices)
     batch = plan.batch
     while batch > 1 and batch // 2 % devices == 0:
         batch //= 2
-        if _takes(plan.model_copy(update={"batch": batch}), cases, each):
+        if _takes(plan.model_copy(update={"batch": batch}), cases, each, devices):
             fits = f"batch {batch} fits (--set plan.batch={batch})"
             break
     else:
@@ -267,10 +267,10 @@ def given_fits(plan: Plan, ready: Any, most: int, devices: int = 1) -> Plan:
     )
 
 
-def _takes(plan: Plan, cases: memory.Kept, most: int) -> bool:
+def _takes(plan: Plan, cases: memory.Kept, most: int, devices: int) -> bool:
     """Whether the plan fits and its network can learn from it: to batch norm one small image may be too few."""
     try:
-        return _stored(plan, cases, most) is not None
+        return _stored(plan, cases, most, devices=devices) is not None
     except HilumError as error:
         if error.code.split("-")[1] != "ZOO":
             raise

@@ -13,6 +13,7 @@ from hilum.core.errors import HilumError
 from hilum.core.image import Array, Case, Image, Measurement
 from hilum.core.progress import Progress, quiet
 from hilum.data.dataset import Dataset, listed
+from hilum.data.labels import SHOWN, compare_grids
 from hilum.planning import _intensity, _reach, _truth, _warned
 from hilum.prepare import anatomy, modality
 from hilum.prepare.grid import to_ras
@@ -36,7 +37,7 @@ OUTSIDE = 0.5
 
 
 def fingerprint(
-    dataset: Dataset, parts: dict[str, str], progress: Progress = quiet, kept: bool = False
+    dataset: Dataset, parts: dict[str, str], progress: Progress = quiet, kept: bool = False, task: str = ""
 ) -> dict[str, Any]:
     """Structure of every case; intensities and how images lie of the training part only: nothing of the test part.
 
@@ -44,14 +45,18 @@ def fingerprint(
     with values that are no numbers or of another range, and about what readers warned of; "hounsfield": for each
     channel whether it looks like CT; "range": its least and most value, labelled or not; "content": see `_reach`. None
     counts for the hash.
-    kept: data of a run that is there: what is refused of new data alone is warned of.
+    kept: data of a run that is there: what is refused of new data alone is warned of. task: labels that it looks at, of
+    the test part too, must lie on their images (HIL-N14): judged, they would count as not found.
     """
     rows, samples, odd = [], [], {}
+    off: dict[str, HilumError] = {}
     blocks: list[Array] = []
     training = sum(parts[case.id] == "train" for case in dataset.cases)
     for number, case in enumerate(dataset.cases):
-        row, values, block, odd[case.id] = case_facts(case)
+        row, values, block, odd[case.id], fault = case_facts(case)
         rows.append(row)
+        if fault is not None and _looked_at(case, parts[case.id], dataset, task):
+            off[case.id] = fault
         if parts[case.id] == "train" and values is not None:
             # so that all of them together fit into memory
             samples.append(values[:, : max(1, MOST // (training * len(values)))].copy())
@@ -59,18 +64,13 @@ def fingerprint(
             blocks.append(block)
         progress("look at the images", number + 1, len(dataset.cases), case.id)
     check_boxes(dataset, rows)
-    mixed = _mixed(dataset, rows)
-    if mixed and not kept:
-        raise HilumError(
-            "HIL-N15", mixed, "Export all with the same segments in the same order; or, where a number does mean one "
-            "thing, name it in a dataset.yaml: `labels: {tumour: 1}`, or `{tumour: nonzero}`",
-        )  # fmt: skip
+    mixed = _mixed(dataset, rows, kept)
     learned = [row for row in rows if parts[row["id"]] == "train"]
     facts = summary(rows, samples, dataset)
     facts |= _of_training(facts, learned, samples, blocks)
     strange = _warned.of_ranges(learned, _intensity.normalisation(facts), facts["channels"])
-    told = _warned.of_numbers(odd) + _warned.of_reading(rows) + strange
-    return facts | {"warnings": told + ([f"HIL-N15: {mixed}"] if mixed else [])}
+    told = _warned.of_numbers(odd) + _warned.of_reading(rows) + strange + mixed
+    return facts | {"warnings": told + _off_grid(dataset, off, kept)}
 
 
 def _of_training(
@@ -91,9 +91,9 @@ def _of_training(
     }
 
 
-def case_facts(case: Case) -> tuple[dict[str, Any], Array | None, Array | None, int]:
-    """One case's row, sampled intensities (C, n), of the foreground where there is a label, its coarse block, and how
-    many of its voxels are no numbers.
+def case_facts(case: Case) -> tuple[dict[str, Any], Array | None, Array | None, int, HilumError | None]:
+    """One case's row, sampled intensities (C, n), of the foreground where there is a label, its coarse block, how many
+    of its voxels are no numbers, and why its label does not lie on it.
     """
     role = next((r for r in ("image", "fixed", "kspace") if r in case.items), None)
     if role is None:
@@ -102,7 +102,7 @@ def case_facts(case: Case) -> tuple[dict[str, Any], Array | None, Array | None, 
     row: dict[str, Any] = {"id": case.id, "class": case.klass, "labels": None, "boxes": None, "hash": _hash(item)}
     row |= {"even": True} if _even(item) else {}
     if isinstance(item, Measurement):
-        return row | _raw(case, item) | _warned.by_reader(item), None, None, 0
+        return row | _raw(case, item) | _warned.by_reader(item), None, None, 0, None
     odd = _warned.no_numbers(case, item)
     image: Image = to_ras(item)
     facts = {"shape": list(image.shape), "spacing": [round(s, 6) for s in image.spacing], "channels": len(image.array)}
@@ -111,15 +111,13 @@ def case_facts(case: Case) -> tuple[dict[str, Any], Array | None, Array | None, 
         row["files"] = item.meta["channel_files"]
     row |= {"vague": True} if modality.vague(item) else {}
     inside = np.ones(image.shape, dtype=bool)
-    label = to_ras(_labels.stored(case)) if "label" in case.items else None
+    label = _labels.stored(case) if "label" in case.items else None
+    # before they are turned: near 45 degrees a hair's difference gives another order of axes
+    fault = None if label is None or role != "image" else _fault(case, item, label)
+    label = None if label is None else to_ras(label)
     row |= _warned.by_reader(image, label)
     if label is not None:
-        values, counts = np.unique(label.array, return_counts=True)
-        row["labels"] = {int(v): int(n) for v, n in zip(values, counts, strict=True)}
-        row["boxes"] = int((values != 0).sum())
-        if label.meta.get("classes"):
-            # what a DICOM SEG calls its segments
-            row["segments"] = {str(v): str(n).strip() for v, n in label.meta["classes"].items()}
+        row |= _of_label(label)
         if label.shape == image.shape and (label.array[0] > 0).any():
             inside = label.array[0] > 0
     if case.boxes is not None:
@@ -129,7 +127,53 @@ def case_facts(case: Case) -> tuple[dict[str, Any], Array | None, Array | None, 
     row |= {"content": _reach.content(image.array)} if image.dims == 3 else {}
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(case.id.encode()).digest()[:8], "little"))
     values = np.stack([rng.choice(channel[inside], SAMPLES) for channel in image.array])
-    return row, values.astype(np.float32), anatomy.block(image), odd
+    return row, values.astype(np.float32), anatomy.block(image), odd, fault
+
+
+def _of_label(label: Image) -> dict[str, Any]:
+    """What a row says of a label."""
+    values, counts = np.unique(label.array, return_counts=True)
+    row: dict[str, Any] = {"labels": {int(v): int(n) for v, n in zip(values, counts, strict=True)}}
+    row["boxes"] = int((values != 0).sum())
+    if label.meta.get("classes"):
+        # what a DICOM SEG calls its segments
+        row["segments"] = {str(v): str(n).strip() for v, n in label.meta["classes"].items()}
+    return row
+
+
+def _fault(case: Case, image: Image, label: Image) -> HilumError | None:
+    """The refusal of a label that does not lie on its image (HIL-N14)."""
+    try:
+        compare_grids(image, label, f"Case {case.id}")
+    except HilumError as error:
+        # its traceback would keep the arrays
+        return error.with_traceback(None)
+    return None
+
+
+def _looked_at(case: Case, part: str, dataset: Dataset, task: str) -> bool:
+    """Whether the task learns from the label of a case, or is judged by it."""
+    if task == "detect":
+        return case.boxes is None or dataset.settings.ignore is not None
+    # registration need not learn from labels
+    return task == "segment" or (task == "register" and part != "train")
+
+
+def _off_grid(dataset: Dataset, off: Mapping[str, HilumError], kept: bool) -> list[str]:
+    """Refuse labels that do not lie on their images (HIL-N14), all listed; of data that are `kept` a warning.
+
+    off: why each does not, by case.
+    """
+    if not off:
+        return []
+    first = next(iter(off.values()))
+    seen = "; ".join(fault.seen for fault in list(off.values())[:SHOWN])
+    if len(off) > 1:
+        more = f"; and {len(off) - SHOWN} more" if len(off) > SHOWN else ""
+        seen = f"{len(off)} labels in {dataset.folder} do not lie on their images: {seen}{more}"
+    if not kept:
+        raise HilumError("HIL-N14", seen, first.remedy)
+    return [f"HIL-N14: {seen}"]
 
 
 def _raw(case: Case, item: Measurement) -> dict[str, Any]:
@@ -140,13 +184,14 @@ def _raw(case: Case, item: Measurement) -> dict[str, Any]:
     return row | {"values": int(item.array.size), "coils": coils, "operator": _truth.of_operator(item.operator)}
 
 
-def _mixed(dataset: Dataset, rows: list[dict[str, Any]]) -> str:
-    """A sentence where DICOM SEGs number their segments differently, as numbers run anew in every file; else "".
+def _mixed(dataset: Dataset, rows: list[dict[str, Any]], kept: bool) -> list[str]:
+    """Refuse DICOM SEGs that number their segments differently (HIL-N15), as numbers run anew in every file; of data
+    that are `kept` a warning.
 
     Where the settings name what the values mean, they do.
     """
     if dataset.settings.labels or dataset.settings.classes:
-        return ""
+        return []
     named, numbers, twice = dict[str, dict[str, str]](), dict[str, dict[str, str]](), set[str]()
     for row in rows:
         own = [(number, name.casefold(), name) for number, name in row.get("segments", {}).items()]
@@ -158,7 +203,15 @@ def _mixed(dataset: Dataset, rows: list[dict[str, Any]]) -> str:
     # one name for several objects of one file is no other numbering
     several = {key: found for key, found in sorted(numbers.items()) if len(found) > 1 and key not in twice}
     odd += [f"{key} is {', '.join(found.values())}" for key, found in several.items()]
-    return f"SEGs of {dataset.folder} number their segments differently: {listed(odd)}" if odd else ""
+    if not odd:
+        return []
+    seen = f"SEGs of {dataset.folder} number their segments differently: {listed(odd)}"
+    if not kept:
+        raise HilumError(
+            "HIL-N15", seen, "Export all with the same segments in the same order; or, where a number does mean one "
+            "thing, name it in a dataset.yaml: `labels: {tumour: 1}`, or `{tumour: nonzero}`",
+        )  # fmt: skip
+    return [f"HIL-N15: {seen}"]
 
 
 def check_boxes(dataset: Dataset, rows: list[dict[str, Any]]) -> None:

@@ -30,6 +30,8 @@ COPIES = 2
 # More copies of the weights: their running average and the best ones.
 WORKSPACE = 4.0
 # Of a step, in units of the largest tensor kept for backward: gradients on their way and reordered convolution inputs.
+LOSSES = 4
+# Copies of what the network gives that its losses make, at a guess: softmax, its logarithm and two of the target.
 GAPS = 64 << 20
 # Between the blocks that steps on volumes hold (`hilum.learn._device.hold`): measured there too.
 PREPARING = 3
@@ -133,20 +135,30 @@ def _prepared(task: _task.Task, case: Case, voxels: float) -> tuple[int, int]:
 
 
 def predict(
-    plan: Plan, cases: Kept, *, store: int | None = None, copies: int = COPIES, cost: Step | None = None
+    plan: Plan,
+    cases: Kept,
+    *,
+    store: int | None = None,
+    copies: int = COPIES,
+    cost: Step | None = None,
+    devices: int = 1,
 ) -> Memory:
     """Peak resident bytes of training the plan on processors, whatever else is there, with these prepared cases.
 
     store: limit for prepared cases, by default the plan's. copies: of the weights besides gradients and optimiser.
-    cost: of one step, where it is known.
+    cost: of one step, where it is known. devices: processes that share every batch; the bytes are those of each.
     """
     cost = step(plan) if cost is None else cost
     limit = store if store is not None else plan.store_bytes or LIMIT
     slots = SLOTS.get(str(plan.learning.get("optimiser", "adamw")), 2)
     steady = cost.weights * (1 + slots + copies)
+    own = cost if devices == 1 else step(plan.model_copy(update={"batch": max(1, plan.batch // devices)}))
     half = machine.halved(plan.learning.get("precision", "auto"), "cpu")
-    activations = cost.weights + int(cost.saved * (0.55 if half else 1))
-    workspace = int(WORKSPACE * cost.largest) + 2 * cost.outputs + (GAPS if plan.dims == 3 else 0)
+    saved = int(own.saved * (0.55 if half else 1))
+    activations, workspace = cost.weights + saved, _workspace(own, plan)
+    if devices > 1:
+        # each learns from its share of a batch, but validates whole ones, of which nothing is kept for backward
+        workspace = max(workspace, _workspace(cost, plan) + LOSSES * cost.outputs - saved)
     # while a state is saved it is there twice, but no activations are
     weights, batches = steady + max(0, steady - activations - workspace), AHEAD * cost.batch
     preparing = cases.preparing(limit, batches + weights + activations + workspace)
@@ -154,6 +166,11 @@ def predict(
         libraries=LIBRARIES, cases=cases.within(limit), batches=batches, weights=weights, activations=activations,
         workspace=workspace, preparing=preparing,
     )  # fmt: skip
+
+
+def _workspace(cost: Step, plan: Plan) -> int:
+    """What a forward pass holds for a moment, beside what is kept for backward."""
+    return int(WORKSPACE * cost.largest) + 2 * cost.outputs + (GAPS if plan.dims == 3 else 0)
 
 
 def cap(asked: int | None = None) -> int:

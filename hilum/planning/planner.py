@@ -1,6 +1,7 @@
 """A data set, a task and a budget become a plan."""
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
@@ -15,6 +16,7 @@ from hilum.data.groups import group_cases, looks
 from hilum.data.labels import counted
 from hilum.data.leaks import Leaks
 from hilum.data.splits import Known
+from hilum.data.stamps import Stamps
 from hilum.planning import _intensity, _parts, _patch, _shape
 from hilum.planning._intensity import normalisation
 from hilum.planning._warned import absent, outweighed
@@ -41,13 +43,19 @@ FACTS = ("name", "grouping", "fingerprint", "terms", "warnings", "coils")
 
 @dataclass(frozen=True)
 class Prepared:
-    """A data set ready to be learned from. units: (case or pair, part). leaks: what is accepted, with its warnings."""
+    """A data set ready to be learned from. units: (case or pair, part). leaks: what is accepted, with its warnings.
+
+    unpaired: how many images were left aside, as pairs are listed and none names them. stamps: of the files, before any
+    of them was looked at.
+    """
 
     dataset: Dataset
     parts: dict[str, str]
     facts: dict[str, Any]
     grouping: str
     leaks: Leaks = field(default_factory=Leaks)
+    unpaired: int = 0
+    stamps: Stamps = field(default_factory=Stamps, compare=False)
 
     def units(self, plan: Plan) -> list[tuple[Case, str]]:
         """What the task learns from and is judged on."""
@@ -66,31 +74,41 @@ class Prepared:
         return found | ({"coils": coils} if coils > 1 else {})
 
 
-def look(path: Any, task: str, seed: int, progress: Progress = quiet, known: Known | None = None) -> Prepared:
+def look(
+    path: Any,
+    task: str,
+    seed: int,
+    progress: Progress = quiet,
+    known: Known | None = None,
+    among: Iterable[str] = (),
+) -> Prepared:
     """Open, check the roles, group, split, look for leaks and fingerprint a data set.
 
-    known: the groups and parts of a run that was made with these data; it keeps them.
+    known: the groups and parts of a run that was made with these data; it keeps them. among: names of its images: those
+    that no listed pair names any more are looked at all the same.
     """
     card = catalogue.card("hilum.tasks", task)
-    opened = open_dataset(path, card["roles"])
+    whole = open_dataset(path, card["roles"])
+    opened = _parts.paired(whole, among) if "moving" in card["predicts_from"] else whole
+    stamps = Stamps(opened.cases)
     seen = looks(opened, progress)
     grouped, grouping = group_cases(opened, progress, seen)
     if known:
         dataset, parts, found = _parts.kept(opened, grouped, seed, seen, known)
     else:
         dataset, parts, found = _parts.cut(opened, grouped, seed, grouping, seen)
-    facts = _facts(dataset, parts, progress, known is not None)
+    facts = _facts(dataset, parts, progress, known is not None, task)
     facts["warnings"] += absent(dataset, parts, facts, task) + outweighed(dataset, parts) + left_aside(dataset)
-    ready = Prepared(dataset, parts, facts, grouping, found)
+    ready = Prepared(dataset, parts, facts, grouping, found, len(whole.cases) - len(opened.cases), stamps)
     for warning in ready.warnings:
         log.warning("%s", warning)
     return ready
 
 
-def _facts(dataset: Dataset, parts: dict[str, str], progress: Progress, kept: bool) -> dict[str, Any]:
+def _facts(dataset: Dataset, parts: dict[str, str], progress: Progress, kept: bool, task: str) -> dict[str, Any]:
     """The fingerprint; where a label stops it, all labels are looked at, so that every bad one is named (N15)."""
     try:
-        return fingerprint(dataset, parts, progress, kept)
+        return fingerprint(dataset, parts, progress, kept, task)
     except HilumError as error:
         if error.code in ("HIL-N09", "HIL-N15", "HIL-I08"):
             counted(dataset, progress)
@@ -243,6 +261,8 @@ def _by_rules(ready: Prepared, task: str, budget: _task.Budget, fixed: dict[str,
     notes = part.pop("notes", [])
     if guessed and "normalisation" not in part:
         notes = [*_intensity.notes(ready.facts), *notes]
+    if ready.unpaired:
+        notes = [*notes, f"{ready.unpaired} images are left aside, as pairs.csv does not name them"]
     data = fixed | {"regime": regime} | part
     if notes:
         data["data"] = {**data["data"], "notes": notes}
@@ -328,6 +348,7 @@ def edit(plan: Plan, net: str | None, settings: dict[str, Any]) -> Plan:
         changes[f"networks.{role}"] = {"name": name, "options": kept | options}
     for key, value in settings.items():
         _refuse_fact(key)
+        _refuse_budget(key)
         if key == "encoder_weights":
             # a plan that is sent on must not look for files; training takes the word out before it plans
             seen = "encoder_weights names a file, which is no part of a plan"
@@ -349,6 +370,15 @@ def _refuse_fact(key: str) -> None:
             "HIL-PLAN-02", f"{key} is a fact of the data, which no setting changes",
             "Terms are stated under `terms` in the dataset.yaml (of an import in its facts, or as the licence in the "
             "dataset.json of nnU-Net); the rest follows from the data",
+        )  # fmt: skip
+
+
+def _refuse_budget(key: str) -> None:
+    """Refuse a setting of the minutes or steps (HIL-PLAN-02): they would be trained, but the plan made for others."""
+    if key in ("plan.minutes", "plan.steps"):
+        raise HilumError(
+            "HIL-PLAN-02", f"{key} is what a plan is made for, which no setting changes",
+            f"Give --{key.removeprefix('plan.')} to hilum train, plan or compare",
         )  # fmt: skip
 
 

@@ -58,8 +58,9 @@ ADRIFT = "Classes are named by the side of the body, but not all volumes say how
 class Options(Strict):
     """planner: how patch, batch and network were planned, for minutes on processors or as nnU-Net publishes it.
 
-    foreground: share of patches forced to hold a foreground voxel. overlap: of windows in prediction. mirror: there the
-    mean over mirror images is taken, which takes 4 times as long in 2-D and 8 times in 3-D.
+    foreground: share of the patches of a batch forced to hold a foreground voxel; of several patches at least one,
+    unless it is 0. overlap: of windows in prediction. mirror: there the mean over mirror images is taken, which takes 4
+    times as long in 2-D and 8 times in 3-D.
 
     reduce: "mean" keeps the probability of the one class, which pixel_auroc needs; "argmax" keeps the mask only.
     loss: name of a file in hilum/losses, with options as in "tversky:alpha=0.3:beta=0.7".

@@ -225,7 +225,7 @@ def _one(folder: Path, plan: Plan, ready: Prepared, words: dict[str, Any], progr
     units = same_data(run, ready)
     if units is None:
         raise HilumError("HIL-T04", f"{folder} was trained on other data than its system", "Train the system anew")
-    single.carried_out(folder, complete(run.plan), units, None, words, progress)
+    single.carried_out(folder, complete(run.plan), units, ready, words, progress, resume=True)
 
 
 def _done(run: Run, group: Group) -> bool:

@@ -20,6 +20,7 @@ from hilum.core.run import Run, write_rows
 from hilum.core.sizes import parse_size
 from hilum.core.system import NAME as SYSTEM
 from hilum.data.dataset import accepted
+from hilum.data.stamps import Stamps
 from hilum.learn import _checkpoint, _device, _guards, _track, _versions, _weights
 from hilum.learn._launch import launch
 from hilum.learn._start import Beginning
@@ -69,7 +70,7 @@ def train(
     or steps are then those of all together, and the run is a system.
     """
     _track.check(track)
-    _device.check(accelerator)
+    _device.check(accelerator, devices)
     out = Path(out)
     begin, rest = _beginning(start, settings)
     words: dict[str, Any] = {"accelerator": accelerator, "devices": devices, "track": track}
@@ -115,11 +116,11 @@ def train(
 
 def _resumed(data: Path | str, task: str, out: Path, words: dict[str, Any], progress: Progress) -> Run:
     """Go on with a run; one that is finished stays as it is, with what was learned of it and done with it since."""
-    made, units = _again(data, task, out, progress)
+    made, ready, units = _again(data, task, out, progress)
     if _over(Run(out), made):
         progress("train", made.steps or 1, made.steps or 1, "finished before; nothing is changed")
         return Run(out)
-    return carried_out(out, made, units, None, words, progress)
+    return carried_out(out, made, units, ready, words, progress, resume=True)
 
 
 def _over(run: Run, made: Plan) -> bool:
@@ -135,23 +136,30 @@ def carried_out(
     out: Path,
     made: Plan,
     units: list[tuple[Case, str]],
-    ready: Prepared | None,
+    ready: Prepared,
     words: dict[str, Any],
     progress: Progress,
     begin: Beginning | None = None,
+    resume: bool = False,
 ) -> Run:
-    """Train by the plan in the folder. ready: what a fresh run writes down first; None goes on from a checkpoint.
+    """Train by the plan in the folder, from the start or, with `resume`, from its checkpoint. ready: the data of units.
 
     words: accelerator, devices, accept and track, as `train` takes them.
     """
-    resume = ready is None
     with held(out, resume):
-        if ready is not None:
+        if not resume:
             _begin(out, made, ready, units, begin)
-        else:
+        # they were read before, to be planned for: what has changed since is not what the fingerprint is of
+        ready.stamps.check(_learned_from(units))
+        if resume:
             _goes_on(out, made, units, words)
         launch(out, made, units, progress, resume=resume, start=begin, **words)
-        return _finished(out, made, units, resume, words, progress)
+        return _finished(out, made, units, resume, words, progress, ready.stamps)
+
+
+def _learned_from(units: list[tuple[Case, str]]) -> list[Case]:
+    """What training reads."""
+    return [case for case, part in units if part in ("train", "val")]
 
 
 @contextmanager
@@ -179,9 +187,15 @@ def _goes_on(out: Path, made: Plan, units: list[tuple[Case, str]], words: dict[s
 
 
 def _finished(
-    out: Path, made: Plan, units: list[tuple[Case, str]], resume: bool, words: dict[str, Any], progress: Progress
+    out: Path,
+    made: Plan,
+    units: list[tuple[Case, str]],
+    resume: bool,
+    words: dict[str, Any],
+    progress: Progress,
+    stamps: Stamps | None = None,
 ) -> Run:
-    """What is written once the weights are there; the manifest last but for the ledger."""
+    """What is written once the weights are there; the manifest last but for the ledger. stamps: of the data's files."""
     run = Run(out)
     _features(run, units)
     run.write_manifest()
@@ -192,6 +206,8 @@ def _finished(
     learned_of = learned.write(run, units, progress=progress, runtime=runtime, room=room)
     if learned_of is None and made.task != "generate" and any(part == "val" for _, part in units):
         log.warning("nothing is known of the doubt of answers: no validation case gave one; try hilum calibrate")
+    if stamps is not None:
+        stamps.check(_learned_from(units))
     counts = {p: sum(part == p for _, part in units) for p in ("train", "val", "test")}
     with open(out / "log.csv", encoding="utf-8", newline="") as stream:
         done = int(list(csv.DictReader(stream))[-1]["step"])
@@ -330,8 +346,8 @@ def _of_these(made: Plan, ready: Prepared, settings: dict[str, Any]) -> Plan:
     return complete(made.model_copy(update={"data": kept | here}))
 
 
-def _again(data: Path | str, task: str, out: Path, progress: Progress) -> tuple[Plan, list[tuple[Case, str]]]:
-    """Plan and units of a run to resume; other data or another split are refused (T04)."""
+def _again(data: Path | str, task: str, out: Path, progress: Progress) -> tuple[Plan, Prepared, list[tuple[Case, str]]]:
+    """Plan, data and units of a run to resume; other data or another split are refused (T04)."""
     run = Run(out)
     made = complete(run.plan)
     if not run.has("checkpoint.safetensors"):
@@ -342,7 +358,7 @@ def _again(data: Path | str, task: str, out: Path, progress: Progress) -> tuple[
     units = same_data(run, ready)
     if units is None:
         raise other_data(run, ready, data)
-    return made, units
+    return made, ready, units
 
 
 def _features(run: Run, units: list[tuple[Case, str]]) -> None:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ import torch
 from hilum.core.errors import HilumError
 from hilum.core.plan import Plan
 from hilum.learn import _device
+from hilum.verbs.train import train
 
 
 def test_a_cuda_device_that_is_not_there_is_refused_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,6 +33,7 @@ def test_fabric_gives_no_hints_of_its_own(plan_of: Callable[..., Plan]) -> None:
 PAGES = """
 import resource, torch
 from hilum.learn import _device
+from hilum.verbs.train import train
 from hilum.planning import machine
 
 def pages():
@@ -63,3 +66,26 @@ def test_pages_of_a_large_tensor_are_cleared_once_and_not_at_every_step_and_can_
     # the first few may still find their place; large pages make fewer faults, on both sides
     assert int(told[1]) > 20 and int(told[2]) < int(told[1]) / 4
     assert int(told[3]) > 60 << 20
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_job_of_slurm_does_not_say_how_many_processes_a_run_has(
+    precision: str, plan_of: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning took the tasks of the job for them, and `sbatch -n 4` ended in its traceback."""
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    monkeypatch.setenv("SLURM_JOB_NAME", "job")
+    monkeypatch.delenv("SLURM_NTASKS_PER_NODE", raising=False)
+    plan = plan_of("classify", 2)
+    made = _device.fabric(plan.model_copy(update={"learning": plan.learning | {"precision": precision}}), "cpu")
+    assert (made.device.type, made.global_rank, made.world_size) == ("cpu", 0, 1)
+
+
+def test_several_devices_are_refused_in_a_notebook(
+    data: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)
+    with pytest.raises(HilumError, match=r"a notebook .*hilum train --devices 2 on the command line") as error:
+        train(data("classify"), "classify", tmp_path / "run", steps=2, accelerator="cpu", devices=2)
+    assert error.value.code == "HIL-LEARN-03" and not (tmp_path / "run").exists()
+    _device.check("cpu", 1)

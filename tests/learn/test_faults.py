@@ -374,6 +374,32 @@ def test_t11_a_file_that_changes_while_cases_are_prepared_is_noticed(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("job", ["look at the images", "calibrate"])
+def test_t11_a_file_that_changes_before_or_after_the_steps_is_noticed(
+    job: str, data: Folder, planned_run: Made, whole: Made, same: Same, tmp_path: Path
+) -> None:
+    """It had been fingerprinted, and was learned from as it was later; only `--resume` said that it is another one."""
+    folder, out = tmp_path / "slices", tmp_path / "run"
+    shutil.copytree(data("classify"), folder)
+    path = folder / next(f"{row['case']}.png" for row in Run(whole("classify")).split() if row["part"] == "train")
+    kept = path.read_bytes()
+
+    def change(name: str, done: int, total: int, note: str = "") -> None:
+        if (name, done) == (job, total):
+            path.write_bytes(kept + b"x")
+
+    with pytest.raises(HilumError) as error:
+        train(folder, "classify", out, plan=planned_run("classify"), progress=change)
+    assert error.value.code == "HIL-T11" and f"{path} has changed" in error.value.seen
+    if job == "look at the images":
+        assert not out.exists()
+        return
+    assert not [event for event in Run(out).ledger() if event["event"] == "train"]
+    path.write_bytes(kept)
+    train(folder, "classify", out, resume=True)
+    same(out, whole("classify"))
+
+
 def test_t11_a_signal_saves_nothing_that_was_learned_since_a_file_changed(
     data: Folder, planned_run: Made, whole: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 """Trackers: the rows of log.csv elsewhere too; a missing package is a sentence, a failing tracker costs no run."""
 
+import contextlib
 import csv
 import importlib.util
 import posixpath
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from hilum.core import catalogue
-from hilum.core.errors import HilumError
+from hilum.core.errors import HilumError, Stopped
 from hilum.core.plan import Plan
 from hilum.learn import _track
 from hilum.verbs.train import train
@@ -128,8 +129,8 @@ class Client:
     def log_metric(self, run: str, name: str, value: float, step: int) -> None:
         self.metrics.append((name, value, step))
 
-    def set_terminated(self, run: str) -> None:
-        self.runs[0].done = True
+    def set_terminated(self, run: str, status: str) -> None:
+        self.runs[0].status = status
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,6 +177,32 @@ def test_mlflow_gets_the_columns_and_the_plan_and_no_row_twice(
     assert {n for n, *_ in Client.metrics} == VALUES.keys() and len(Client.runs) == 1
     assert Client.params["task"] == "classify" and Client.params["learning.rate"]
     assert Plan.model_validate_json(Client.files["plan.json"]) == plan
+
+
+@pytest.mark.parametrize("how", ["FINISHED", "FAILED", "KILLED"])
+def test_mlflow_is_told_how_the_run_ended(
+    how: str, plan_of: PlanOf, ready: Callable[[str], Any], begin: Callable[..., Any], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """It called every run FINISHED, one whose loss became no number too."""
+    pretend(monkeypatch)
+
+    def tell(name: str, done: int, *_: Any) -> None:
+        if how == "KILLED" and (name, done) == ("train", 3):
+            raise Stopped(15, "after step 3")
+
+    training = begin(tmp_path / "run", plan_of("classify", 4), ready("classify"), tell, track="mlflow")
+    honest = training.regime.step
+
+    def step(state: Any, batch: Any, k: int, update: Any) -> Any:
+        broken = how == "FAILED" and k == 2
+        return honest(state, batch, k, lambda name, loss: update(name, loss * float("nan") if broken else loss))
+
+    monkeypatch.setattr(training.regime, "step", step)
+    ends = {"FAILED": pytest.raises(HilumError, match="HIL-T06"), "KILLED": pytest.raises(Stopped)}
+    with ends.get(how, contextlib.nullcontext()):
+        training.run(False)
+    assert Client.runs[0].status == how and Client.metrics
 
 
 def test_tensorboard_gets_the_columns_of_the_log_and_the_plan(

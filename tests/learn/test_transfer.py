@@ -1,16 +1,23 @@
 """Freezing holds weights and statistics; rates fall from the head to the stem; every weight is in one group, once."""
 
+import contextlib
+from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from pydantic import ValidationError
+from safetensors.torch import save_file
 from torch import nn
 
 from hilum.core import catalogue
 from hilum.core.errors import HilumError
+from hilum.core.plan import Plan
 from hilum.learn._transfer import Transfer, depth, freeze, groups, keep_still
+from hilum.tasks import _build, _task
+from hilum.verbs.train import train
 
 NETWORKS = list(catalogue.cards("hilum.zoo"))
 LAYERS: dict[str, list[str]] = {
@@ -93,6 +100,37 @@ def test_without_keep_still_the_statistics_would_move() -> None:
     keep_still(net)
     assert not net.get_submodule("stem").training and not net.get_submodule("stem.1").training
     assert net.training and net.get_submodule("stages.0").training and net.get_submodule("head").training
+
+
+class Cut(BaseException):
+    """A process that is killed."""
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_training_leaves_frozen_statistics_as_the_file_has_them_also_after_a_resume(
+    cut: bool, data: Callable[[str], Path], plan_of: Callable[..., Plan],
+    weights: Callable[[Path], dict[str, torch.Tensor]], tmp_path: Path,
+) -> None:  # fmt: skip
+    plan, run = plan_of("classify", 3, **{"learning.freeze": ["stem"]}), tmp_path / "run"
+    plan.write(tmp_path / "plan.json")
+    given = {name: value.clone() for name, value in _build.build(_task.load(plan), "net").state_dict().items()}
+    statistics = {name for name in given if "running_" in name}
+    given |= {name: torch.full_like(given[name], 3) for name in statistics}
+    save_file(given, tmp_path / "own.safetensors")
+
+    def tell(name: str, done: int, total: int, note: str = "") -> None:
+        if cut and (name, done) == ("train", 2):
+            raise Cut
+
+    words = {"plan": tmp_path / "plan.json", "start": tmp_path / "own.safetensors"}
+    with pytest.raises(Cut) if cut else contextlib.nullcontext():
+        train(data("classify"), "classify", run, progress=tell, **words)
+    if cut:
+        train(data("classify"), "classify", run, resume=True)
+    found = weights(run)
+    still = {name for name, value in given.items() if torch.equal(found[f"net.{name}"], value)}
+    assert {name for name in given if name.startswith("stem.")} <= still
+    assert still & statistics == {"stem.1.running_mean", "stem.1.running_var"}
 
 
 def test_keep_still_leaves_a_network_that_learns_whole() -> None:

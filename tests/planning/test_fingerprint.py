@@ -1,10 +1,13 @@
 """The fingerprint learns how images lie from the training part alone, and is the same data set with or without it."""
 
 import json
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -280,3 +283,52 @@ def test_the_box_around_what_is_not_zero() -> None:
     assert _reach.content(array) == pytest.approx(2 / 4 * 1 / 5 * 7 / 10)
     array[:, 0, 0, 0] = array[:, -1, -1, -1] = 1
     assert _reach.content(array) == 1
+
+
+def test_n14_labels_that_do_not_lie_on_their_images_are_all_named_before_training(
+    data: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Of the test part nobody looked: training ended well, and the case was judged as not found."""
+    heads = Path(shutil.copytree(data("segment"), tmp_path / "heads"))
+    before = look(heads, "segment", 0)
+    names = [next(name for name, own in before.parts.items() if own == part) for part in ("train", "test")]
+    for name in names:
+        path = heads / "labels" / f"{name}.nii.gz"
+        kept = nibabel.load(path)
+        array, affine = np.asarray(kept.dataobj), kept.affine.copy()
+        affine[0, 3] += 20
+        path.unlink()
+        nibabel.Nifti1Image(array, affine).to_filename(path)
+    with pytest.raises(HilumError) as error:
+        look(heads, "segment", 0)
+    assert error.value.code == "HIL-N14" and "2 labels" in error.value.seen and "resample" in error.value.remedy
+    assert all(f"Case {name}: the corners" in error.value.seen for name in names)
+    # a run that was made with them is not refused, and who learns of no label is not asked
+    again = look(heads, "segment", 0, known={name: (name, part) for name, part in before.parts.items()})
+    (words,) = [words for words in again.warnings if words.startswith("HIL-N14")]
+    assert all(name in words for name in names)
+    assert not any("HIL-N14" in words for words in look(heads, "generate", 0).warnings)
+
+
+@pytest.mark.parametrize(
+    ("task", "part", "refused"),
+    [
+        ("segment", "train", True), ("segment", "val", True), ("segment", "test", True), ("detect", "test", True),
+        # it need not learn from labels, and is judged by them
+        ("register", "train", False), ("register", "test", True), ("classify", "test", False),
+    ],
+)  # fmt: skip
+def test_n14_labels_are_looked_at_where_the_task_does(task: str, part: str, refused: bool) -> None:
+    image = picture(0)
+    good, small = (Image(np.ones((1, *shape), np.uint8)) for shape in ((16, 12), (8, 12)))
+    items = {"a": {"image": image, "label": small}, "b": {"image": picture(1), "label": good}}
+    seen = Dataset("x", Path("x"), "flat", tuple(Case(name, "", own) for name, own in items.items()))
+    parts = {"a": part, "b": "train"}
+    if not refused:
+        assert not fingerprint(seen, parts, task=task)["warnings"]
+        return
+    with pytest.raises(HilumError, match=r"Case a: image .* differ in shape.*HIL-N14"):
+        fingerprint(seen, parts, task=task)
+    if task == "detect":
+        boxes = tuple(replace(case, boxes=np.zeros((0, 0))) for case in seen.cases)
+        assert not fingerprint(replace(seen, cases=boxes), parts, task=task)["warnings"], "boxes are listed"

@@ -64,6 +64,18 @@ def test_twice_the_batch_keeps_twice_the_activations(ready: Ready) -> None:
     assert two.weights == one.weights and two.batch == 2 * one.batch
 
 
+def test_of_several_processes_each_learns_from_its_share_of_a_batch_and_validates_all_of_it(ready: Ready) -> None:
+    plan = make_plan(ready("segment"), "segment", steps=5, settings={"plan.batch": 4})
+    whole = cost.step(plan)
+    one, two, four = (memory.predict(plan, memory.Kept(()), devices=n) for n in (1, 2, 4))
+    kept = [found.activations - whole.weights for found in (one, two, four)]
+    assert kept[1] == pytest.approx(kept[0] / 2, rel=0.02) and kept[2] == pytest.approx(kept[0] / 4, rel=0.02)
+    assert one.total > two.total and one.batches == two.batches == four.batches
+    # without a gradient
+    least = memory.WORKSPACE * whole.largest + (2 + memory.LOSSES) * whole.outputs
+    assert all(own + found.workspace >= least for own, found in zip(kept, (one, two, four), strict=True))
+
+
 def test_saved_tensors_of_a_known_network() -> None:
     """Linear, ReLU, linear: the input, the hidden one (shared by ReLU and the second layer), nothing twice."""
     import torch

@@ -6,12 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hilum.core.atomic import write_text
 from hilum.core.errors import HilumError
 from hilum.core.image import Case, Image
 from hilum.data.dataset import Dataset
 from hilum.data.groups import group_cases, looks
 from hilum.data.phantoms import slices
+from hilum.io import raster
 from hilum.planning._parts import cut, kept, linked
+from hilum.planning.planner import look, make_plan
+from hilum.tasks import _task
 
 
 def dataset(*patients: str) -> Dataset:
@@ -65,3 +69,25 @@ def test_t08_the_way_of_grouping_is_known_where_there_are_too_few_groups() -> No
     with pytest.raises(HilumError, match="`patients: case`") as error:
         cut(data, data, 0, "patient", looks(data))
     assert error.value.code == "HIL-T08"
+
+
+def test_images_that_no_pair_names_take_no_part(tmp_path: Path) -> None:
+    """A hundred images with eight listed pairs: all were dealt out, and often no pair lay in the val part."""
+    for number in range(40):
+        array = np.random.default_rng(number).integers(0, 255, (1, 16 if number < 16 else 64, 16)).astype(np.uint8)
+        raster.write(tmp_path / "images" / f"i{number:02d}.png", Image(array))
+    rows = [f"i{n:02d},i{n + 1:02d}" for n in range(0, 16, 2)]
+    write_text(tmp_path / "pairs.csv", "\n".join(["fixed,moving", *rows]) + "\n")
+    write_text(tmp_path / "dataset.yaml", "patients: case\n")
+    for seed in range(20):
+        ready = look(tmp_path, "register", seed)
+        units = _task.kind("register").units(ready.dataset, ready.parts, seed)
+        assert len(units) == 8 and {part for _, part in units} == {"train", "val", "test"}
+    plan = make_plan(ready, "register", steps=1, seed=19)
+    assert plan.patch == [16, 16] and "24 images are left aside, as pairs.csv does not name them" in plan.data["notes"]
+    # another task takes them all, and where every image is listed nothing is said
+    assert len(look(tmp_path, "generate", 0).dataset.cases) == 40
+    whole = [f"i{n:02d},i{n + 1:02d}" for n in range(0, 40, 2)]
+    write_text(tmp_path / "pairs.csv", "\n".join(["fixed,moving", *whole]) + "\n")
+    ready = look(tmp_path, "register", 0)
+    assert ready.unpaired == 0 and not make_plan(ready, "register", steps=1).data.get("notes")

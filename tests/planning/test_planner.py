@@ -19,6 +19,7 @@ from hilum.planning.fingerprint import fingerprint
 from hilum.planning.planner import Prepared, edit, look, make_plan
 from hilum.tasks import _task
 from hilum.tasks._pairs import connected
+from hilum.verbs.compare import compare
 from hilum.verbs.train import train
 
 TASKS = list(catalogue.cards("hilum.tasks"))
@@ -165,6 +166,23 @@ def test_what_follows_from_the_data_is_no_setting(key: str, ready: Ready) -> Non
         edit(first, None, {key: []})
     assert code(ready("classify"), "classify", steps=5, settings={key: []}) == "HIL-PLAN-02"
     assert edit(first, None, {"data.ignore": 9}).data["ignore"] == 9
+
+
+@pytest.mark.parametrize("key", ["plan.minutes", "plan.steps"])
+def test_a_budget_is_no_setting(
+    key: str, data: Callable[[str], Path], ready: Ready, plan_of: Callable[..., Plan], tmp_path: Path
+) -> None:
+    """It was trained, but the network was planned for another."""
+    told, ours = rf"Give {key.replace('plan.', '--')} to hilum train.*HIL-PLAN-02", tmp_path / "plan.json"
+    with pytest.raises(HilumError, match=told):
+        make_plan(ready("classify"), "classify", steps=5, settings={key: 7})
+    plan_of("classify", 1).write(ours)
+    for words in ({"plan": ours}, {"steps": 1}):
+        with pytest.raises(HilumError, match=told):
+            train(data("classify"), "classify", tmp_path / "run", settings={key: 7}, **words)  # type: ignore[arg-type]
+    with pytest.raises(HilumError, match=told):
+        compare(data("classify"), "classify", ["resnet"], tmp_path / "out", steps=1, settings={key: 7})
+    assert not (tmp_path / "run").exists() and not (tmp_path / "out").exists()
 
 
 def test_t08_one_class_is_refused(tmp_path: Path) -> None:

@@ -106,10 +106,11 @@ def test_a_cap_is_shared_by_the_processes_that_share_a_batch(ready: Ready, monke
     seen, parent = ready("segment"), 300 << 20
     monkeypatch.setattr(resident, "now", lambda: parent)
     free = make_plan(seen, "segment", steps=5, machine=here(), memory=64 << 30)
-    most = int((parent + memory.predict(free, memory.kept(seen, free)).total * 1.84) / memory.SHARE)
+    each = memory.predict(free, memory.kept(seen, free), devices=2).total
+    most = int((parent + each * 1.84) / memory.SHARE)
     two = make_plan(seen, "segment", steps=5, machine=here(), memory=most, devices=2)
     # the process that starts them keeps what it holds
-    assert parent + 2 * memory.predict(two, memory.kept(seen, two)).total <= most * memory.SHARE
+    assert parent + 2 * memory.predict(two, memory.kept(seen, two), devices=2).total <= most * memory.SHARE
     assert two.machine["memory_cap"] == most
     assert two.batch % 2 == 0 and (two.batch, two.patch) != (free.batch, free.patch)
     with pytest.raises(HilumError, match=r"2 processes.*HIL-PLAN-07"):

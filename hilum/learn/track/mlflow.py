@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hilum.core.plan import Plan
+from hilum.learn._track import Ended
 
 CARD = {"about": "a local MLflow database", "package": "mlflow", "extra": "mlflow"}
 
@@ -50,8 +51,8 @@ class Tracker:
         for name, value in values.items() if step > self.last else ():
             self.client.log_metric(self.run, name, value, step=step)
 
-    def close(self) -> None:
-        self.client.set_terminated(self.run)
+    def close(self, ended: Ended) -> None:
+        self.client.set_terminated(self.run, status=ended.upper())
 
 
 def flat(value: Any, at: str = "") -> dict[str, str]:

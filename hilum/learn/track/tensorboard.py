@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from hilum.core.plan import Plan
+from hilum.learn._track import Ended
 
 CARD = {"about": "event files for TensorBoard", "package": "tensorboard", "extra": "track"}
 
@@ -23,5 +24,5 @@ class Tracker:
             self.writer.add_scalar(name, value, step)
         self.writer.flush()
 
-    def close(self) -> None:
+    def close(self, ended: Ended) -> None:
         self.writer.close()
