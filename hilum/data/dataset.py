@@ -117,7 +117,8 @@ class Dataset:
     """Cases with what is known about them.
 
     pairs: (fixed id, moving id) where the folder lists them. parts: {case id: part} where a table gives the split.
-    aside: {"what", "kind"} of files that are kept but are no cases (a report, a presentation state).
+    aside: {"what", "kind"} of files that are kept but are no cases (a report, a presentation state), named in plain
+    text. unread: where those of them that were not read lie in the folder.
     """
 
     name: str
@@ -128,6 +129,7 @@ class Dataset:
     pairs: tuple[tuple[str, str], ...] = ()
     parts: Mapping[str, str] = field(default_factory=dict)
     aside: tuple[Mapping[str, str], ...] = ()
+    unread: tuple[Path, ...] = ()
 
     @property
     def boxes(self) -> bool:
@@ -176,9 +178,9 @@ def open_dataset(
         raise HilumError(
             "HIL-DATA-06", f"leave_out names {sorted(unknown)[0]!r}, which is no case", "Mend dataset.yaml"
         )
-    aside = (*dataset.aside, *_passed_over(folder, dataset.cases))
+    passed = _passed_over(folder, dataset.cases, layout)
     dataset = replace(
-        dataset, name=folder.name, folder=folder, layout=layout, aside=aside,
+        _with_aside(dataset, passed), name=folder.name, folder=folder, layout=layout,
         cases=tuple(sorted(dataset.cases, key=lambda c: c.id)),
     )  # fmt: skip
     dataset = _without(dataset, left_out)
@@ -199,12 +201,14 @@ def _without(dataset: Dataset, names: set[str]) -> Dataset:
     return left
 
 
-def _passed_over(folder: Path, cases: Iterable[Case]) -> list[dict[str, str]]:
-    """What lies directly in the folder, or as a folder where cases lie, and is no case nor holds any."""
+def _passed_over(folder: Path, cases: Iterable[Case], layout: str) -> list[dict[str, str]]:
+    """What lies directly in the folder or where cases lie, and is no case nor holds any; of what lies deeper no notes,
+    and of folders those that hold images.
+    """
     if not folder.is_dir():
         return []
     used: set[Path] = set()
-    places: set[Path] = set()
+    opened: list[FileSource] = []
     for case in cases:
         for item in case.items.values():
             sources = getattr(item, "sources", (item,))
@@ -213,22 +217,42 @@ def _passed_over(folder: Path, cases: Iterable[Case]) -> list[dict[str, str]]:
                     # a series that lies in the folder itself, or data kept elsewhere: nothing can be said
                     return []
                 used.update(source.path.relative_to(folder).parents, [source.path.relative_to(folder)])
-                # studies are read at any depth
-                places.update([source.path.parent] if source.format != "dicom" else [])
+                opened.append(source)
+    # studies are read at any depth
+    places = {source.path.parent for source in opened} - {folder} if layout != "studies" else set()
     found = [(p, True) for p in folder.iterdir() if p.name not in BESIDE]
-    found += [(p, False) for place in places if place != folder for p in place.iterdir() if p.is_dir()]
-    rest = sorted(
-        (p.relative_to(folder), p.is_dir())
+    found += [(p, False) for place in places for p in place.iterdir()]
+    rest = {
+        p: p.is_dir()
         for p, whole in found
-        if not p.name.startswith(".") and p.relative_to(folder) not in used and (whole or _holds_images(p))
-    )
-    return [{"what": str(p), "kind": "a folder, not read" if inner else "a file, not read"} for p, inner in rest]
+        if not p.name.startswith(".") and p.relative_to(folder) not in used and (whole or _told_of(p))
+    }
+    # voxels in a file of their own are read with the header beside them
+    near = {p.parent for p in rest}
+    parts = {file for one in opened if one.format != "dicom" and one.path.parent in near for file in one.files}
+    return [
+        {"what": str(p.relative_to(folder)), "kind": "a folder, not read" if rest[p] else "a file, not read"}
+        for p in sorted(rest.keys() - parts)
+    ]
+
+
+def _told_of(path: Path) -> bool:
+    """Whether what is not used beside the cases may be meant as one: no note, and of folders those with images."""
+    return _holds_images(path) if path.is_dir() else path.suffix.lower() not in _source.NOTES
+
+
+def _with_aside(dataset: Dataset, found: Iterable[Mapping[str, str]]) -> Dataset:
+    """The data set with that, too, beside its cases. Nobody checked these names: they may be no text, or steer a
+    terminal.
+    """
+    beside = [(Path(one["what"]), one["kind"]) for one in (*dataset.aside, *found)]
+    aside = tuple({"what": _names.shown(path), "kind": kind} for path, kind in beside)
+    return replace(dataset, aside=aside, unread=tuple(path for path, kind in beside if kind.endswith("not read")))
 
 
 def left_aside(dataset: Dataset) -> list[str]:
     """A sentence about images that lie among the data and are no cases, and folders that hold some."""
-    unread = [one["what"] for one in dataset.aside if one["kind"].endswith("not read")]
-    found = [name for name in unread if _holds_images(dataset.folder / name)]
+    found = [_names.shown(path) for path in dataset.unread if _holds_images(dataset.folder / path)]
     return [f"Images that lie beside the cases are not read: {listed(found)}"] if found else []
 
 
@@ -327,6 +351,8 @@ def _check_roles(dataset: Dataset, roles: Iterable[str]) -> None:
         lacking = [c.id for c in dataset.cases if not any(has_role(c, r) for r in choices)]
         if lacking:
             remedy = f"Add the missing {choices[0]}, or list the cases under leave_out in a dataset.yaml"
+            if role == "image" and any({"fixed", "moving"} <= c.items.keys() for c in dataset.cases):
+                remedy = "Lay the images into images/ of a folder, and list the pairs in a pairs.csv beside it"
             # one that was chosen and is not everywhere is not to be chosen again
             chosen = choices[0] in dataset.settings.roles
             there = {r for c in dataset.cases for r in c.items if r.startswith(f"{choices[0]}@")}

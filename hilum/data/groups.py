@@ -11,6 +11,7 @@ from hilum.core.image import Array, Case
 from hilum.core.progress import Progress, quiet
 from hilum.data.dataset import Dataset, patient
 from hilum.data.likeness import Look, alike, look_at, one_thread
+from hilum.io import _names
 from hilum.io._dicom.patients import Person, patients, person_of
 from hilum.io._dicom.series import looks_like_dicom
 from hilum.io._source import FileSource
@@ -38,9 +39,15 @@ def looks(dataset: Dataset, progress: Progress = quiet) -> Looks:
 def patients_of(dataset: Dataset) -> list[str]:
     """The patient of each case by the settings, else as the layout gave it, else an opaque key by the header of DICOM.
 
-    "" where unknown.
+    "" where unknown. Refused (HIL-I12): two that differ only by letter case, for they would be two people.
     """
     named = [patient(dataset.settings, c.id) or c.group for c in dataset.cases]
+    first: dict[str, str] = {}
+    for name in named:
+        if first.setdefault(_names.folded(name), name) != name:
+            other = first[_names.folded(name)]
+            seen = f"Patients of {dataset.folder} differ only by letter case: {other!a} and {name!a}"
+            raise HilumError("HIL-I12", seen, "Spell every patient in one way, in names and tables")
     if all(named):
         return named
     keys = _by_header(dataset)

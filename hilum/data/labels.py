@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +136,8 @@ def check_values(seen: Mapping[str, Counts], settings: Settings, files: Mapping[
     """A warning of cases that are background only; values that are no class, or background everywhere, are refused.
 
     seen: {case: {value: voxels}}. files: {case: label file}, to name those instead of cases. All values are listed with
-    the files that hold them (HIL-N15).
+    the files that hold them (HIL-N15). Without names for values, masks of one class that hold 1 in some files and 255
+    in others are refused too: they would be two classes.
     """
     names = {case: str((files or {}).get(case, case)) for case in seen}
     allowed = known_values(settings)
@@ -148,6 +149,8 @@ def check_values(seen: Mapping[str, Counts], settings: Settings, files: Mapping[
                     odd.setdefault(value, []).append(names[case])
         if odd:
             raise _strange(odd, allowed)
+    if not (settings.labels or settings.classes) and (twofold := _one_class(seen.values(), settings.ignore)):
+        raise _written_apart(twofold, seen, names)
     empty = [case for case, counts in seen.items() if not any(v not in (0, settings.ignore) for v in counts)]
     if seen and len(empty) == len(seen):
         raise HilumError("HIL-N15", "Every label is background only", "Check that labels/ holds the right files")
@@ -185,13 +188,37 @@ def _strange(odd: Mapping[int, list[str]], allowed: set[int]) -> HilumError:
     )  # fmt: skip
 
 
+def _one_class(cases: Iterable[Counts], ignore: int | None = None) -> list[int]:
+    """The values of masks of one class, some of which hold 1 inside and others 255 or 65535; [] where it is not so.
+
+    Two of them in one label, or any other value, are classes.
+    """
+    own = [{int(value) for value in counts} - {0, ignore} for counts in cases]
+    found = set[int]().union(*own)
+    apart = len(found) > 1 and found <= {1, *WHITE} and all(len(one) <= 1 for one in own)
+    return sorted(found) if apart else []
+
+
+def _written_apart(values: Sequence[int], seen: Mapping[str, Counts], names: Mapping[str, str]) -> HilumError:
+    """The refusal of such masks, with the files that hold each value."""
+    held = {v: [names[case] for case, counts in seen.items() if v in counts] for v in values}
+    told = "; ".join(f"{v} in {len(own)} ({listed(own)})" for v, own in held.items())
+    return HilumError(
+        "HIL-N15", f"The labels look like masks of one class that was written in several ways, one value each: {told}",
+        "Say `labels: {foreground: nonzero}` in a dataset.yaml; if they are classes, name them under `classes`",
+    )  # fmt: skip
+
+
 # A proposal
 
 
-def propose_mapping(values: Sequence[int] | Counts) -> tuple[str, str] | None:
+def propose_mapping(
+    values: Sequence[int] | Counts, cases: Iterable[Counts] = (), ignore: int | None = None
+) -> tuple[str, str] | None:
     """(why, lines for dataset.yaml) where stored values want a mapping, None where they are 0..n as they should be.
 
-    values: all that the labels hold, with or without counts. Classes are named by their value: names only people know.
+    values: all that the labels hold, with or without counts. cases: those of each label, where they are known. ignore:
+    of the settings. Classes are named by their value: names only people know.
     """
     found = sorted(int(v) for v in values if int(v) != 0)
     if not found:
@@ -200,6 +227,9 @@ def propose_mapping(values: Sequence[int] | Counts) -> tuple[str, str] | None:
         if found[0] == 1:
             return None
         return f"the only value besides 0 is {found[0]}", _yaml({"foreground": found[0]})
+    if _one_class(cases, ignore):
+        why = f"no label holds two of the values {', '.join(map(str, found))}, as masks of one class do"
+        return why, _yaml({"foreground": "nonzero"})
     whole = found == list(range(1, len(found) + 1))
     if len(found) > MANY or (whole and len(found) > FEW_OBJECTS):
         return f"{len(found)} values look like numbered objects", _yaml({"foreground": "nonzero"})

@@ -17,6 +17,7 @@ from hilum.core.errors import HilumError
 from hilum.core.findings import Mask, Result
 from hilum.core.image import Array, Case
 from hilum.core.plan import Plan
+from hilum.data.layouts.studies import NUMBERED
 from hilum.evaluation import _rarest, agreement
 from hilum.evaluation.agreement import Values
 from hilum.evaluation.bootstrap import Estimate, Paired, interval, interval_of_set, paired
@@ -35,6 +36,7 @@ CHANCE = 0.05
 LIKE = "The model differs from the raters no more than they differ from one another."
 UNLIKE = "The model differs from the raters more than they differ from one another."
 OPEN = "These cases do not show whether the model differs from the raters more than they differ from one another."
+NOBODY = "The raters are numbers of files here and no persons: what is said of one of them is of nobody."
 
 
 @dataclass(frozen=True)
@@ -178,9 +180,11 @@ class Raters:
         self.task = task
         self.readings: list[Reading] = []
         self.left_out: list[dict[str, str]] = []
+        self.numbered = False
 
     def __call__(self, case: Case, result: Result) -> None:
         if named(case, self.task.plan.task):
+            self.numbered |= case.attributes.get(NUMBERED[0]) == NUMBERED[1]
             try:
                 self.readings.append(read(case, result, self.task))
             except HilumError as error:
@@ -195,7 +199,10 @@ class Raters:
         lost = [{"case": c.id, "why": why} for c, why in missing if named(c, self.task.plan.task)]
         if not self.readings and not self.left_out and not lost:
             return None
-        return summary(self.readings, self.left_out + lost, [c.name for c in self.task.plan.classes])
+        found = summary(self.readings, self.left_out + lost, [c.name for c in self.task.plan.classes])
+        if self.numbered and self.task.plan.task == "segment":
+            found["sentence"] += f" {NOBODY}"
+        return found
 
 
 def summary(

@@ -17,7 +17,7 @@ from hilum.core.cells import is_formula
 from hilum.core.errors import HilumError
 from hilum.core.image import Table
 from hilum.io._guard import reading
-from hilum.io._names import plain
+from hilum.io._names import name_fault, plain
 
 CARD = {
     "extensions": [".csv", ".tsv"],
@@ -32,6 +32,8 @@ MARKS = (
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
 MISSING = {"na", "n/a", "#n/a", "nan", "null"}
 # What R, pandas, BIDS and spreadsheets write into a cell of which nothing is known.
+NAMES = {"case", "image", "label", "fixed", "moving", "kspace", "validity"}
+# Columns (and label@anna) that name cases or files, which may be called "+C AX T1": nobody could mend such a row.
 MOST_BYTES = 256 << 20
 SHOWN = 5
 log = logging.getLogger(__name__)
@@ -60,7 +62,7 @@ def read(path: Path) -> Table:
 def sheet(path: Path) -> Sheet:
     """The table with line numbers. Refused (HIL-I11), all bad rows counted and the first five named: an empty file,
     another encoding, NUL bytes, two columns of one name, rows of another length, formulas (=, +, -, @ before anything
-    but a number)."""
+    but a number; + may begin the name of a case or file)."""
     path = Path(path)
     with reading(path):
         size = path.stat().st_size
@@ -171,5 +173,11 @@ def _faults(columns: list[str], body: list[tuple[int, list[str]]]) -> Iterator[s
             yield f"line {line}: {len(cells)} cells instead of {len(columns)}"
             continue
         for name, cell in zip(columns, cells, strict=True):
-            if is_formula(cell):
+            if is_formula(cell) and not _is_name(name, cell):
                 yield f"line {line}: {name} is a formula ({cell[:20]!r})"
+
+
+def _is_name(column: str, cell: str) -> bool:
+    """Whether the cell names a case or file as a folder may hold it, beginning with +. By | a sheet runs programs."""
+    named = column.split("@")[0] in NAMES and cell.startswith("+") and "|" not in cell
+    return named and not any(map(name_fault, cell.split("/")))

@@ -55,11 +55,15 @@ def notes(facts: dict[str, Any]) -> list[str]:
 
 
 def _guessed(facts: dict[str, Any]) -> list[int]:
-    """Channels that look like CT where nobody says what they are: one modality can not speak of several channels."""
+    """Channels that look like CT where nobody says what they are: one modality can not speak of several channels.
+
+    A name that is another modality says it.
+    """
     channels = range(len(facts["intensity"]))
     if facts["modality"] not in UNSTATED and len(channels) == 1:
         return []
-    silent = [n for n in channels if _name(facts, n) not in (*NAMED, *SCORED) and not _stated(facts, n)]
+    unsaid = [n for n in channels if modality.known(_name(facts, n)) in UNSTATED]
+    silent = [n for n in unsaid if _name(facts, n) not in (*NAMED, *SCORED) and not _stated(facts, n)]
     return [n for n in silent if modality.hounsfield(facts, n)]
 
 

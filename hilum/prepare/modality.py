@@ -47,16 +47,16 @@ def known(word: str) -> str:
 
 
 def family(fingerprint: dict[str, Any]) -> str:
-    """The family of a data set: as stated (of the first channel "CT" counts too); else what looks like CT is ct, three
-    channels "colour", the rest grey.
+    """The family of a data set: as stated (of the first channel "CT" counts too); else what looks like CT, and is not
+    called another modality, is ct, three channels "colour", the rest grey.
 
     Three channels of one intensity are a grey picture stored as colour.
     """
     for name, group in FAMILIES.items():
         if fingerprint.get("modality") in group and name != "grey":
             return name
-    first = str(next(iter(fingerprint["channels"]), "")).upper()
-    if first == "CT" or hounsfield(fingerprint, 0):
+    first = known(str(next(iter(fingerprint["channels"]), "")))
+    if first == "CT" or (first in ("", "OT") and hounsfield(fingerprint, 0)):
         return "ct"
     alike = all(row == fingerprint["intensity"][0] for row in fingerprint["intensity"])
     return "colour" if len(fingerprint["channels"]) == 3 and not alike and not fingerprint["physical"] else "grey"

@@ -37,6 +37,7 @@ PARTNERS = 4
 # Moving images drawn, by a seed, for every validation and test case as the fixed one.
 DIVISOR = 16
 # Sides of the common box: what four poolings need.
+LACKING = "{} of {} images have no label: Dice and distance are of pairs in which both images have one"
 
 
 class Options(Strict):
@@ -80,9 +81,11 @@ class Task(_task.Task):
         spacing = np.median(spacings, axis=0)
         largest = np.percentile(shapes * spacings / spacing, 95, axis=0)
         patch = [int(np.ceil(n / DIVISOR) * DIVISOR) for n in largest]
-        labelled = all(row["labels"] is not None for row in fingerprint["cases"])
+        rows = fingerprint["cases"]
+        lacking = sum(row["labels"] is None for row in rows)
         return {
-            "classes": class_plans(fingerprint) if labelled else [],
+            "classes": class_plans(fingerprint) if lacking < len(rows) else [],
+            "notes": [LACKING.format(lacking, len(rows))] if 0 < lacking < len(rows) else [],
             "spacing": [round(float(s), 6) for s in spacing] if fingerprint["physical"] else None,
             "patch": patch,
             "batch": 1,

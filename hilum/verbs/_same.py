@@ -20,7 +20,10 @@ NAMED = 3
 
 def look_again(run: Run, data: Path | str, progress: Progress = quiet) -> Prepared:
     """Data that may be the run's own, with its groups and parts where they hold the cases of the run."""
-    return look(data, run.plan.task, run.plan.split_seed, progress, split_of(run))
+    seen = run.json("fingerprint.json").get("cases", []) if run.has("fingerprint.json") else []
+    # earlier runs of pairs learned how large images are from those too that no pair names
+    among = [row["id"] for row in seen]
+    return look(data, run.plan.task, run.plan.split_seed, progress, split_of(run), among)
 
 
 def split_of(run: Run) -> Known:
@@ -97,6 +100,7 @@ def other_data(
 ) -> HilumError:
     """The refusal of data that are not the run's, which says what is more, gone, changed or elsewhere."""
     words = [*_of_cases(run, ready), *_of_truth(run, ready), *_of_split(run, ready), *_of_settings(run, ready)]
+    words += _of_layout(run, ready)
     told = "; ".join(words) or "its cases or pairs are ordered otherwise or listed twice, or split.csv was edited"
     seen = f"{data} is not what {run.path} was trained on: {told}"
     return HilumError(code, seen, remedy)
@@ -150,6 +154,12 @@ def _of_settings(run: Run, ready: Prepared) -> list[str]:
         {k: v for k, v in facts["settings"].items() if k not in ("folder", "terms")} for facts in _facts(run, ready)
     )
     return differences(before, now)
+
+
+def _of_layout(run: Run, ready: Prepared) -> list[str]:
+    """By which layout the same cases were found."""
+    before, now = (facts.get("layout") for facts in _facts(run, ready))
+    return [] if before == now else [f"it was read as {before}, and is read as {now} now"]
 
 
 def _facts(run: Run, ready: Prepared) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -240,7 +240,7 @@ def _values(seen: _Seen, dataset: Dataset) -> dict[str, Any]:
         return {}
     rows = [{"value": v, "voxels": voxels[v], "cases": cases[v]} for v in sorted(voxels)]
     mapped = bool(dataset.settings.labels or dataset.settings.classes)
-    proposal = None if mapped else labels.propose_mapping(voxels)
+    proposal = None if mapped else labels.propose_mapping(voxels, seen.values.values(), dataset.settings.ignore)
     return {"values": rows, "why": proposal[0] if proposal else "", "proposal": proposal[1] if proposal else ""}
 
 

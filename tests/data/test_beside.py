@@ -320,3 +320,45 @@ def test_i12_a_table_names_folders_in_any_unicode_form(tmp_path: Path) -> None:
     png(tmp_path / "Mu\u0308ller" / "1.png")
     (tmp_path / "t.csv").write_text("image\nMu\u0308ller/1.png\n", encoding="utf-8")
     assert [c.id for c in open_dataset(tmp_path / "t.csv").cases] == ["1"]
+
+
+@pytest.mark.parametrize("beside", ["table", "cases", "boxes"])
+def test_i11_patients_and_classes_that_differ_by_letter_case_are_refused(folder: Path, beside: str) -> None:
+    """P01 and p01 could lie in training and test, and ill and Ill were two classes."""
+    rows = {
+        "table": "image,patient,class\nimages/a.png,P01,ill\nimages/b.png,p01,Ill\n",
+        "cases": "case,patient,class\na,P01,ill\nb,p01,Ill\n",
+        "boxes": "case,class,low0,low1,high0,high1\na,ill,1,1,4,4\nb,Ill,1,1,4,4\n",
+    }
+    path = folder / f"{beside}.csv"
+    path.write_text(rows[beside])
+    error = refused(path if beside == "table" else folder)
+    assert error.code == "HIL-I11" and "'Ill' differs from 'ill' of line 2" in error.seen
+    assert beside == "boxes" or "'p01' differs from 'P01' of line 2" in error.seen
+
+
+def test_i11_a_class_of_cases_csv_is_spelt_as_that_of_a_folder(tmp_path: Path) -> None:
+    for name in ("ill/a", "ill/b", "well/c"):
+        png(tmp_path / f"{name}.png")
+    (tmp_path / "cases.csv").write_text("case,class\nwell/c,Ill\n")
+    error = refused(tmp_path)
+    assert error.code == "HIL-I11" and "'Ill' differs from 'ill' by letter case only" in error.seen
+    # one spelling for all of them is one class
+    (tmp_path / "cases.csv").write_text("case,class\nill/a,Ill\nill/b,Ill\n")
+    assert [c.klass for c in open_dataset(tmp_path).cases] == ["Ill", "Ill", "well"]
+
+
+@pytest.mark.parametrize("place", ["", "imagesTr", "imagesTr with an ending"])
+def test_cases_csv_says_what_numbered_files_are_in_every_folder(tmp_path: Path, place: str) -> None:
+    """They were channels of P01, and every row of the table was refused."""
+    names = ["P01_0000", "P01_0001", "P02_0000"]
+    for name in names:
+        png(tmp_path / place.split(" ")[0] / f"{name}.png")
+    if "ending" in place:
+        (tmp_path / "dataset.json").write_text(json.dumps({"file_ending": ".png"}))
+    (tmp_path / "cases.csv").write_text("case,patient\n" + "".join(f"{name},{name[:3]}\n" for name in names))
+    found = open_dataset(tmp_path)
+    assert [(c.id, c.group) for c in found.cases] == [(name, name[:3]) for name in names]
+    # called by the name before the numbers, the files are its channels
+    (tmp_path / "cases.csv").write_text("case,patient\nP01,p1\n")
+    assert [c.id for c in open_dataset(tmp_path).cases] == ["P01", "P02"]

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -67,6 +68,38 @@ def test_folders_deeper_among_the_images_are_named(tmp_path: Path) -> None:
     assert names(found) == ["glioma/a", "none/a"]
     assert found.aside == ({"what": str(Path("glioma/site2")), "kind": "a folder, not read"},)
     assert "site2" in left_aside(found)[0]
+
+
+def test_files_of_unknown_endings_among_the_images_are_named(tmp_path: Path) -> None:
+    """Forty images of a class were gone without a word."""
+    for klass in ("benign", "malignant"):
+        png(tmp_path / klass / "a.png")
+    for name in ("b.jfif", "about.txt", ".hidden"):
+        (tmp_path / "benign" / name).write_bytes(b"x")
+    found = open_dataset(tmp_path)
+    assert names(found) == ["benign/a", "malignant/a"]
+    assert found.aside == ({"what": str(Path("benign/b.jfif")), "kind": "a file, not read"},)
+
+
+def test_a_dicom_file_without_an_extension_in_a_class_is_named(tmp_path: Path) -> None:
+    for klass in ("benign", "malignant"):
+        volume = Image(np.full((1, 5, 6, 4), len(klass), np.int16), np.diag([-1.0, -1.0, 1.0, 1.0]))
+        dicom.write_series(tmp_path / klass, volume, {"Modality": "MR"})
+    file = min((tmp_path / "benign").iterdir())
+    file.rename(file.with_name("IM1"))
+    (tmp_path / "dataset.yaml").write_text("layout: class_folders\n")
+    found = open_dataset(tmp_path, ("class",))
+    assert len(found.cases) == 7 and [one["what"] for one in found.aside] == [str(Path("benign/IM1"))]
+
+
+def test_voxels_beside_their_header_are_read_and_not_named(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    pair = nibabel.Nifti1Pair(np.zeros((3, 4, 5), np.int16), np.eye(4))
+    nibabel.save(pair, tmp_path / "images" / "a.hdr")
+    found = open_dataset(tmp_path)
+    assert len(list((tmp_path / "images").iterdir())) == 2 and names(found) == ["a"] and not found.aside
+    (tmp_path / "images" / "b.img").write_bytes(b"x")
+    assert [one["what"] for one in open_dataset(tmp_path).aside] == [str(Path("images/b.img"))]
 
 
 def test_classes_of_dicom_have_a_way_out(tmp_path: Path) -> None:

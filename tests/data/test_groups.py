@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from hilum.core.errors import HilumError
 from hilum.core.image import Case, Image, Measurement
 from hilum.data.dataset import Dataset, Settings, open_dataset
 from hilum.data.groups import group_cases, joined, looks, numbered, patients_of
@@ -107,6 +109,13 @@ def test_images_that_were_looked_at_are_not_read_again() -> None:
     seen = looks(data)
     blind = Dataset("x", Path("x"), "flat", tuple(Case(c.id, "", {"image": None}) for c in data.cases))
     assert [c.group for c in group_cases(blind, seen=seen)[0].cases] == ["a", "b", "a"]
+
+
+def test_i12_patients_that_differ_by_letter_case_are_refused() -> None:
+    """They were two people, one in training and the other in the test."""
+    with pytest.raises(HilumError) as error:
+        patients_of(dataset({"P01_a": head(0), "p01_b": head(1)}, patients="^(.+)_"))
+    assert error.value.code == "HIL-I12" and "'P01' and 'p01'" in error.value.seen
 
 
 def test_groups_are_numbered_as_they_appear() -> None:

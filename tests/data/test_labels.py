@@ -12,6 +12,7 @@ from hilum.data.dataset import Dataset, Settings, open_dataset
 from hilum.data.labels import check_values, compare_grids, counted, propose_mapping
 from hilum.io import nifti, raster
 from hilum.tasks._labels import class_plans
+from hilum.verbs.inspect import inspect
 
 UNKNOWN = ("HIL-N05: sform and qform codes are both 0",)
 
@@ -153,6 +154,34 @@ def test_n15_the_plan_names_every_case_with_a_strange_value() -> None:
     with pytest.raises(HilumError, match="c2, c3") as error:
         class_plans({"label_values": [0, 1, 7], "settings": settings, "cases": rows})
     assert error.value.code == "HIL-N15"
+
+
+def test_n15_masks_of_one_class_with_1_in_some_and_255_in_others_are_no_two_classes(tmp_path: Path) -> None:
+    """A plan had two classes, and half of the masks were proposed to be ignored."""
+    for number in range(8):
+        image = np.random.default_rng(number).integers(0, 255, (1, 32, 32)).astype(np.uint8)
+        mask = np.zeros((1, 32, 32), np.uint8)
+        mask[0, 4:12, 4:12] = 255 if number > 3 else 1
+        for kind, array in (("images", image), ("labels", mask)):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            raster.write(tmp_path / kind / f"c{number}.png", Image(array))
+    found = inspect(tmp_path)
+    assert yaml.safe_load(found["labels"]["proposal"]) == {"labels": {"foreground": "nonzero"}}
+    assert any("HIL-N15" in remark and "nonzero" in remark for remark in found["remarks"])
+    settings: dict[str, object] = {"labels": {}, "classes": {}, "ignore": None}
+    rows: list[dict[str, object]] = [{"id": c, "labels": v} for c, v in counted(open_dataset(tmp_path)).items()]
+    facts: dict[str, object] = {"label_values": [0, 1, 255], "settings": settings, "cases": rows}
+    with pytest.raises(HilumError, match="nonzero") as error:
+        class_plans(facts)
+    assert error.value.code == "HIL-N15" and "255 in 4 (c4, c5, c6, c7)" in error.value.seen
+    # what somebody said is meant so, and so are two values in one mask
+    said: list[dict[str, object]] = [
+        {"labels": {"foreground": "nonzero"}}, {"ignore": 255}, {"classes": {"1": "a", "255": "b"}},
+    ]  # fmt: skip
+    assert [len(class_plans(facts | {"settings": settings | one})) for one in said] == [1, 1, 2]
+    both = {0: 9, 1: 9, 255: 9}
+    assert len(class_plans(facts | {"cases": [*rows, {"id": "d", "labels": both}]})) == 2
+    assert "nonzero" not in str(propose_mapping(both, [both, {0: 9, 1: 9}, {0: 9, 255: 9}]))
 
 
 def test_n15_a_grey_picture_as_label_counts_like_any(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import h5py
@@ -548,3 +549,54 @@ def test_channels_say_together_how_large_they_are(tmp_path: Path) -> None:
     told, seen = both.extent(), both.read()
     assert told is not None and (told.shape, told.size) == (seen.array.shape, seen.array.nbytes)
     assert Channels((*both.sources, open_path(png(tmp_path / "b.png")))).extent() is None
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="names are unicode there")
+def test_what_lies_beside_the_cases_is_named_in_plain_text_and_still_looked_into(tmp_path: Path) -> None:
+    png(tmp_path / "a.png")
+    png(tmp_path / "more" / "b.png")
+    (tmp_path / "more").rename(os.fsdecode(bytes(tmp_path) + b"/M\xfcller"))
+    (tmp_path / "x\x1b[2J.txt").write_text("x")
+    found = open_dataset(tmp_path)
+    assert [one["what"] for one in found.aside] == ["M\\xfcller", "x\\x1b[2J.txt"]
+    assert left_aside(found) == ["Images that lie beside the cases are not read: M\\xfcller"]
+
+
+def test_i11_a_table_may_name_files_and_cases_that_begin_with_a_plus(tmp_path: Path) -> None:
+    """A folder took such a file for a case, and its table was refused for it."""
+    for name in ("+C AX T1", "b"):
+        png(tmp_path / "d" / "images" / f"{name}.png")
+    (tmp_path / "d" / "cases.csv").write_text("case,patient\n+C AX T1,p1\nb,p2\n")
+    (tmp_path / "d" / "pairs.csv").write_text("fixed,moving\n+C AX T1,b\n")
+    found = open_dataset(tmp_path / "d")
+    assert {c.id: c.group for c in found.cases} == {"+C AX T1": "p1", "b": "p2"} and found.pairs == (("+C AX T1", "b"),)
+    png(tmp_path / "+more" / "+1+1.png")
+    (tmp_path / "list.csv").write_text("case,image,label@anna\n+one,+more/+1+1.png,+more/+1+1.png\n")
+    (case,) = open_dataset(tmp_path / "list.csv").cases
+    assert case.id == "+one" and case.read("label@anna").shape == (8, 9)
+    for rows in ("case,image\n+cmd|' /C calc'!A0,+more/+1+1.png\n", "image,note\n+more/+1+1.png,+1+1\n"):
+        (tmp_path / "list.csv").write_text(rows)
+        assert "is a formula" in refused(tmp_path / "list.csv").seen
+
+
+def test_i11_files_of_one_name_in_a_table_want_a_column_case(tmp_path: Path) -> None:
+    """Patients in folders of their own, as most archives are: no row of such a table can be mended without it."""
+    for name in ("p1", "p2"):
+        png(tmp_path / name / "t1.png")
+    path = tmp_path / "cases.csv"
+    path.write_text("image\np1/t1.png\np2/t1.png\n")
+    assert "case 't1' again, as in line 2; files of one name" in refused(path).seen
+    assert "a column `case`" in refused(path).seen
+    path.write_text("case,image\nt1,p1/t1.png\nt1,p2/t1.png\n")
+    assert refused(path).seen.endswith("case 't1' again, as in line 2")
+
+
+def test_t10_pairs_in_a_table_are_to_be_listed_in_pairs_csv(tmp_path: Path) -> None:
+    """To add the missing image helps nobody whose images stand under fixed and moving."""
+    for name in ("a", "b"):
+        png(tmp_path / f"{name}.png")
+    path = tmp_path / "cases.csv"
+    path.write_text("case,fixed,moving\none,a.png,b.png\n")
+    with pytest.raises(HilumError) as error:
+        open_dataset(path, ["image"])
+    assert error.value.code == "HIL-T10" and "pairs.csv" in error.value.remedy and "images/" in error.value.remedy

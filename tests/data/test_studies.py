@@ -15,6 +15,7 @@ from hilum.data.dataset import Dataset, open_dataset
 from hilum.data.layouts import studies
 from hilum.io import dicom, dicom_seg, raster
 from hilum.io._dicom.series import candidates
+from hilum.io._source import FileSource
 from hilum.planning.fingerprint import fingerprint
 from hilum.tasks._labels import stored
 from hilum.verbs.inspect import inspect
@@ -294,3 +295,37 @@ def test_pictures_beside_the_slices_are_named(tmp_path: Path) -> None:
     assert [one["what"] for one in found.aside] == ["a/s/0_preview.png"]
     alone = open_dataset(folder)
     assert alone.layout == "flat" and [one["what"] for one in alone.aside] == ["0_preview.png"]
+
+
+@pytest.mark.parametrize("tag", ["ContentCreatorName", "SeriesDescription"])
+def test_readings_go_by_their_readers_where_the_files_tell(
+    tag: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By the names of files label@1 was one reader's mask of this patient and another's of the next."""
+    drawn = {"a": [("one", "Zoe"), ("two", "Anna")], "b": [("one", "Anna"), ("two", "Zoe")], "c": [("one", "Zoe")]}
+    for patient, files in drawn.items():
+        folder = series(tmp_path / patient / "s", patient=patient, study=f"1.2.{ord(patient)}")
+        for name, who in files:
+            path = seg(tmp_path / patient / "x" / f"{name}.dcm", folder, 1 if who == "Anna" else 2)
+            data = pydicom.dcmread(path)
+            setattr(data, tag, who)
+            data.save_as(path)
+    (tmp_path / "dataset.yaml").write_text("roles: {label: labels@1}\n")
+    cases = open_dataset(tmp_path).cases
+    labelled = [case for case in cases if "label" in case.items]
+    assert len(labelled) == 2 and {int(stored(case).array.max()) for case in labelled} == {1}, "Anna's of both"
+    (single,) = [case for case in cases if "label" not in case.items]
+    assert sorted(single.items) == ["image", "label@2"]
+    assert not caplog.messages and not any("readings" in case.attributes for case in cases)
+    (tmp_path / "dataset.yaml").unlink()
+    assert sorted(map(len, (case.items for case in open_dataset(tmp_path).cases))) == [2, 3, 3]
+    # another person in one of them, and numbers are nobody's
+    data = pydicom.dcmread(tmp_path / "b" / "x" / "one.dcm")
+    setattr(data, tag, "Carl")
+    data.save_as(tmp_path / "b" / "x" / "one.dcm")
+    cases = open_dataset(tmp_path).cases
+    assert "2 of 3 volumes have several SEGs" in caplog.text and "no persons" in caplog.text
+    assert not any(name in caplog.text for name in ("Anna", "Zoe", "Carl"))
+    assert sorted(case.attributes.get("readings", "") for case in cases) == ["", "numbered", "numbered"]
+    firsts = [case.items["label@1"] for case in cases if "label@1" in case.items]
+    assert all(isinstance(source, FileSource) and source.path.name == "one.dcm" for source in firsts)

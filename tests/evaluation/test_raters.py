@@ -285,3 +285,12 @@ def test_a_kappa_rests_on_the_patients_with_the_rarer_answer(positive):
     for who in ("anna and ben", "the model and anna", "all raters"):
         assert 0.8 < kappa[who]["mean"] < 1 and kappa[who]["n"] == 40
         assert (kappa[who]["low"] is None, kappa[who]["high"] is None) == ((positive < 6,) * 2)
+
+
+def test_readings_that_are_numbers_of_files_are_said_to_be_nobody_s(tmp_path):
+    """Of SEGs that do not say who drew them rater 1 was one person's reading here and another's there."""
+    truth = written(tmp_path)
+    cases = grouped(tmp_path)
+    found = measured(Echo(truth), [replace(case, attributes={"readings": "numbered"}) for case in cases])
+    assert found["sentence"] == f"dice: {raters.LIKE} {raters.NOBODY}"
+    assert raters.NOBODY not in measured(Echo(truth), cases)["sentence"]

@@ -12,6 +12,7 @@ from hilum.data.dataset import Dataset
 from hilum.planning._intensity import normalisation, notes
 from hilum.planning.fingerprint import fingerprint
 from hilum.planning.planner import Prepared, make_plan
+from hilum.prepare.modality import family
 
 Ready = Callable[[str], Prepared]
 
@@ -58,6 +59,16 @@ def test_names_that_nnunet_knows_say_how_a_channel_is_scaled(name: str, planned:
     facts = channels(ready, [name], modality="", hounsfield=[True])
     assert schemes(facts) == ["ct" if name == "T1" else planned]
     assert any("rescale_to_0_1" in note for note in notes(facts)) == (name == "rescale_to_0_1")
+
+
+@pytest.mark.parametrize(("name", "planned"), [("MRI", "zscore"), ("PET", "zscore"), ("OT", "ct"), ("CT", "ct")])
+def test_a_channel_that_is_called_another_modality_is_not_guessed_to_be_ct(
+    name: str, planned: str, ready: Ready
+) -> None:
+    """Of MR with a background below 0 it was, though dataset.json said what it is."""
+    facts = channels(ready, [name], modality="", hounsfield=[True])
+    assert schemes(facts) == [planned] and bool(notes(facts)) == (name == "OT")
+    assert (family(facts) == "ct") == (planned == "ct")
 
 
 def heads(side: int) -> Prepared:

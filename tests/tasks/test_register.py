@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,16 @@ import torch
 
 from hilum.core import geometry
 from hilum.core.errors import HilumError
+from hilum.core.findings import Result
 from hilum.core.image import Case, Image
 from hilum.core.plan import Plan
 from hilum.core.warp import warp
 from hilum.data.dataset import Dataset
 from hilum.losses import _together
+from hilum.planning.planner import look
 from hilum.prepare import grid, patches
 from hilum.tasks import _pairs, _task
+from hilum.verbs.plan import planned
 from hilum.verbs.train import train
 
 SHAPE = (12, 14, 10)
@@ -134,6 +138,23 @@ def test_t08_a_part_without_a_pair_is_refused() -> None:
         with pytest.raises(HilumError) as error:
             _pairs.units(data, given, 0, 2)
         assert error.value.code == "HIL-T08"
+
+
+def test_one_missing_label_leaves_the_other_pairs_their_dice(data: Callable[[str], Path], tmp_path: Path) -> None:
+    """It took all classes away, and no pair was judged."""
+    shutil.copytree(data("register"), tmp_path / "d")
+    (tmp_path / "d" / "labels" / "pair_000_moving.nii.gz").unlink()
+    ready = look(tmp_path / "d", "register", 0)
+    plan = planned(ready, "register", None, None, 2, 0, {})
+    assert len(plan.classes) == 3 and any(note.startswith("1 of 8 images") for note in plan.data["notes"])
+    task: Any = _task.load(plan)
+    judged = {}
+    for case, _ in ready.units(plan):
+        still = Result({"field": _pairs.still(case.read("fixed"), case.read("moving"))})
+        judged[case.id] = "dice" in task.judge(still, case).values
+    assert len(judged) == 4 and [name for name, known in judged.items() if not known] == [
+        "pair_000_fixed__pair_000_moving"
+    ]
 
 
 def test_where_the_fixed_label_is_ignored_nothing_is_judged_or_learned(plan_of: Callable[..., Plan]) -> None:

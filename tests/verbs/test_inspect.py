@@ -1,7 +1,9 @@
 """inspect: every case with its problems and remedies, as a table, as JSON and as a page that stands alone."""
 
 import json
+import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +251,28 @@ def test_what_lies_beside_the_cases_is_named(tmp_path: Path, hilum: Any) -> None
     (tmp_path / "d" / "notes.txt").write_text("x")
     assert [one["what"] for one in inspect(tmp_path / "d")["aside"]] == ["more", "notes.txt"]
     assert "not read as images: more, notes.txt" in hilum("inspect", tmp_path / "d")[1]
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="names are unicode there")
+def test_a_name_beside_the_cases_that_is_no_text_is_shown_as_one_line(tmp_path: Path, hilum: Any) -> None:
+    """From an old zip: the page could not be written once every case was read. Another one steered the terminal."""
+    raster.write(tmp_path / "d" / "a.png", Image(np.zeros((1, 8, 9), np.uint8)))
+    Path(os.fsdecode(bytes(tmp_path / "d") + b"/Befund_M\xfcller.txt")).write_text("x")
+    (tmp_path / "d" / "x\x1b[2J.txt").write_text("x")
+    code, out, err = hilum("inspect", tmp_path / "d", "--html", tmp_path / "page.html")
+    assert (code, err) == (0, "") and "\x1b" not in out
+    assert "not read as images: Befund_M\\xfcller.txt, x\\x1b[2J.txt (" in out
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "<td>Befund_M\\xfcller.txt</td>" in page and "<td>x\\x1b[2J.txt</td>" in page
+    aside = json.loads(hilum("inspect", tmp_path / "d", "--json")[1])["aside"]
+    assert [one["what"] for one in aside] == ["Befund_M\\xfcller.txt", "x\\x1b[2J.txt"]
+
+
+def test_classes_eight_and_one_have_colours_of_their_own() -> None:
+    image = Image(np.full((1, 40, 40), 90, np.uint8))
+    one = np.zeros((40, 40), np.int32)
+    one[5:30, 5:30] = 1
+    assert (_sheet.thumbnail(image, one) != _sheet.thumbnail(image, one * 8)).any()
 
 
 def test_one_value_has_one_colour_on_the_whole_page() -> None:

@@ -15,7 +15,7 @@ from hilum.core.plan import Plan
 from hilum.core.progress import quiet
 from hilum.core.run import Run, write_rows
 from hilum.planning.planner import Prepared, look
-from hilum.verbs._same import own_data, same_data, split_rows
+from hilum.verbs._same import own_data, same_data, split_of, split_rows
 from hilum.verbs.calibrate import calibrate
 from hilum.verbs.evaluate import _asked
 from hilum.verbs.quantise import quantise
@@ -137,3 +137,40 @@ def test_t04_other_coil_maps_are_told_by_name_and_refuse_to_resume(
         del row["operator"]
     write_json(run / "fingerprint.json", facts)
     assert own_data(Run(run), moved, "HIL-T04", "Give the same data"), "a run of before the maps were kept"
+
+
+def test_the_same_cases_in_another_layout_are_told(
+    trained: Callable[[str], Run], data: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """It was said that they are ordered otherwise, though only a CSV lists them now."""
+    moved = tmp_path / "data"
+    shutil.copytree(data("segment"), moved)
+    files = [sorted(str(path.relative_to(moved)) for path in (moved / role).iterdir()) for role in ("images", "labels")]
+    rows = [",".join(row) for row in zip(*files, strict=True)]
+    (moved / "all.csv").write_text("\n".join(["image,label", *rows]) + "\n", encoding="utf-8")
+    with pytest.raises(HilumError) as error:
+        own_data(trained("segment"), moved / "all.csv", "HIL-TRUST-20", "Give the same data")
+    assert "it was read as images_labels, and is read as table now" in error.value.seen
+    assert "ordered otherwise" not in error.value.seen
+
+
+def test_a_run_of_before_keeps_the_images_that_no_pair_names(
+    trained: Callable[[str], Run], data: Callable[[str], Path], plan_of: Callable[..., Plan], tmp_path: Path
+) -> None:
+    """They took places in its parts, and new runs leave them aside."""
+    run, moved = tmp_path / "run", tmp_path / "data"
+    shutil.copytree(trained("register").path, run)
+    shutil.copytree(data("register"), moved)
+    first = min((moved / "images").iterdir())
+    array = np.asarray(nibabel.load(first).dataobj)[::-1]
+    for folder in ("images", "labels"):
+        nibabel.Nifti1Image(array.astype(np.int16), np.eye(4)).to_filename(moved / folder / "pair_009_alone.nii.gz")
+    assert [c.id for c, _ in own_data(Run(run), moved, "HIL-T04", "Give the same data")]
+    known = split_of(Run(run))
+    whole = look(moved, "register", 0, quiet, known, ["pair_009_alone"])
+    assert len(whole.dataset.cases) == len(known) + 1 and whole.unpaired == 0
+    facts = Run(run).json("plan.json")
+    facts["data"]["fingerprint"] = whole.facts["hash"]
+    write_json(run / "plan.json", facts)
+    write_json(run / "fingerprint.json", whole.facts)
+    assert own_data(Run(run), moved, "HIL-T04", "Give the same data")

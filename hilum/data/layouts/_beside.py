@@ -20,28 +20,13 @@ def described(dataset: Dataset) -> Dataset:
     """The data set with cases.csv of its folder: patient, class and split, and further columns as attributes.
 
     Any case may be left out of the table; whom it names in one case goes by that name in all that the layout knows to
-    be of the same patient. Every bad row is named (HIL-I11): an unknown case, one there twice.
+    be of the same patient. Every bad row is named (HIL-I11): an unknown case, one there twice, a patient or class in
+    two spellings.
     """
     path = dataset.folder / "cases.csv"
     if not path.is_file():
         return dataset
-    sheet = table.sheet(path)
-    if "case" not in sheet.columns:
-        own = FILES & set(sheet.columns)
-        remedy = f"Open the table itself: {path}" if own else "Name the cases in a column `case`"
-        raise HilumError("HIL-I11", f"{path} lacks the column case", remedy)
-    known = {c.id for c in dataset.cases}
-    rows: dict[str, dict[str, str]] = {}
-    faults = []
-    for line, row in zip(sheet.lines, sheet.rows, strict=True):
-        name = _names.plain(row["case"])
-        if name not in known:
-            faults.append(f"line {line}: there is no case {name!r}")
-        elif name in rows:
-            faults.append(f"line {line}: case {name!r} again")
-        rows[name] = row
-    if faults:
-        raise table.refused(path, faults)
+    rows = _rows(path, dataset)
     people = {c.id: table.told(rows.get(c.id, {}), "patient") for c in dataset.cases}
     named: dict[str, set[str]] = {}
     for case in dataset.cases:
@@ -58,6 +43,52 @@ def described(dataset: Dataset) -> Dataset:
         cases.append(replace(case, group=patient, klass=klass, attributes={**case.attributes, **rest}))
     parts = {name: part for name, row in rows.items() if (part := table.told(row, "split"))}
     return replace(dataset, cases=tuple(cases), parts={**dataset.parts, **parts})
+
+
+def _rows(path: Path, dataset: Dataset) -> dict[str, dict[str, str]]:
+    """{case: row} of cases.csv, all bad rows refused."""
+    sheet = table.sheet(path)
+    if "case" not in sheet.columns:
+        own = FILES & set(sheet.columns)
+        remedy = f"Open the table itself: {path}" if own else "Name the cases in a column `case`"
+        raise HilumError("HIL-I11", f"{path} lacks the column case", remedy)
+    known = {c.id for c in dataset.cases}
+    rows: dict[str, dict[str, str]] = {}
+    faults = []
+    for line, row in zip(sheet.lines, sheet.rows, strict=True):
+        name = _names.plain(row["case"])
+        if name not in known:
+            faults.append(f"line {line}: there is no case {name!r}")
+        elif name in rows:
+            faults.append(f"line {line}: case {name!r} again")
+        rows[name] = row
+    # a class that a folder gives, too, where the table gives none
+    given = [c.klass for c in dataset.cases if c.klass and not table.told(rows.get(c.id, {}), "class")]
+    faults += spellings(sheet, "patient") + spellings(sheet, "class", given)
+    if faults:
+        raise table.refused(path, faults)
+    return rows
+
+
+def listed_cases(folder: Path) -> set[str]:
+    """What cases.csv of a folder calls its cases: they say whether numbered files are cases."""
+    path = folder / "cases.csv"
+    return {row["case"] for row in table.sheet(path).rows if "case" in row} if path.is_file() else set()
+
+
+def spellings(sheet: table.Sheet, column: str, known: Iterable[str] = ()) -> list[str]:
+    """Faults of the words in a column that differ by letter case only: they would be two patients, or two classes.
+
+    known: such words that are there without the table.
+    """
+    first = {_names.folded(word): (word, "") for word in known}
+    faults = []
+    for line, row in zip(sheet.lines, sheet.rows, strict=True):
+        word = table.told(row, column)
+        other, place = first.setdefault(_names.folded(word), (word, f" of line {line}"))
+        if word != other:
+            faults.append(f"line {line}: the {column} {word!r} differs from {other!r}{place} by letter case only")
+    return faults
 
 
 def chosen(dataset: Dataset) -> Dataset:

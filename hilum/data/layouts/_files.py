@@ -69,8 +69,8 @@ def sources(folder: Path, named: Iterable[str] = (), channels: int = 0) -> dict[
     """{case name: source} of a folder; nnU-Net's NAME_0000, NAME_0001, ... are the channels of NAME.
 
     Numbers that leave some out, or begin at 1, count cases and not channels; so do those of one NAME alone (the frames
-    of a film, say), unless something says otherwise: `_are_channels`. named: what labels are called. channels: how many
-    the settings name. Refused (HIL-T10): labels called NAME, and a number that is missing.
+    of a film, say), unless something says otherwise: `_are_channels`. named: what labels and tables call cases.
+    channels: how many the settings name. Refused (HIL-T10): labels called NAME, and a number that is missing.
     """
     pictures = images(folder)
     cases: dict[str, list[Path]] = {}
@@ -81,7 +81,7 @@ def sources(folder: Path, named: Iterable[str] = (), channels: int = 0) -> dict[
         if int(name[-4:]) != len(cases[name[:-5]]) - 1:
             gaps.add(name[:-5])
     if gaps and set(named) & cases.keys() and not set(named) & pictures.keys():
-        seen = f"Labels in {folder.parent} are called like NAME of NAME_0000, ..., of which some are missing: "
+        seen = f"Labels or tables of {folder} call cases NAME, as of NAME_0000, ..., of which some are missing: "
         raise HilumError("HIL-T10", seen + listed(sorted(gaps)), "Add the missing channels, or take these cases out")
     counted &= not gaps
     if not counted or not _are_channels(folder, set(pictures), set(cases), set(named), channels):

@@ -33,7 +33,7 @@ def read(folder: Path, settings: Settings) -> Dataset:
     place = folder / "labelsTr"
     labels = _files(place, ending) if place.is_dir() else {}
     count = len(channels) if "channel_names" in facts else None
-    pictures = _sources(folder / "imagesTr", ending, count, set(labels))
+    pictures = _sources(folder / "imagesTr", ending, count, set(labels) or _beside.listed_cases(folder))
     _beside.owned(place, labels, set(pictures))
     more = _beside.items(folder, settings, pictures)
     # an image without a label is listed when labels are asked for, not passed over
@@ -77,17 +77,17 @@ def _files(folder: Path, ending: str) -> dict[str, Path]:
     return {name: path for name, path in images(folder).items() if path in wanted}
 
 
-def _sources(folder: Path, ending: str, channels: int | None, labels: set[str]) -> dict[str, Source]:
+def _sources(folder: Path, ending: str, channels: int | None, named: set[str]) -> dict[str, Source]:
     """{case: source}; with named channels every case has all of them, numbered from _0000.
 
-    Without, labels called NAME_0000 say that the numbers count cases.
+    Without, labels (or, where there are none, rows of cases.csv) called NAME_0000 say that the numbers count cases.
     """
     if channels is None and not ending:
-        return sources(folder, labels)
+        return sources(folder, named)
     cases: dict[str, dict[int, Path]] = {}
     files = _files(folder, ending)
     numbered = bool(files) and all(re.fullmatch(r".+_\d{4}", name) for name in files)
-    if channels is None and labels & set(files):
+    if channels is None and named & set(files):
         numbered = False
     for name, path in files.items():
         case, number = (name[:-5], int(name[-4:])) if numbered else (name, 0)

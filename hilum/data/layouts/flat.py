@@ -25,6 +25,6 @@ def read(folder: Path, settings: Settings) -> Dataset:
         aside = tuple({"what": p.name, "kind": "a file, not read"} for p in others(folder))
         case = Case(stem(folder), "", {"image": _source.open(folder)})
         return _beside.chosen(_beside.described(Dataset("", folder, "", (case,), settings, aside=aside)))
-    found = sources(folder, channels=len(settings.channels))
+    found = sources(folder, _beside.listed_cases(folder), len(settings.channels))
     cases = [Case(name, "", {"image": source}) for name, source in found.items()]
     return _beside.chosen(_beside.described(Dataset("", folder, "", tuple(cases), settings)))

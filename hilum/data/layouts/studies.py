@@ -1,8 +1,9 @@
 """A folder of DICOM studies, at any depth and under any names: every volume is a case, SEG objects are its labels."""
 
+import logging
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,15 @@ from hilum.io._dicom.series import Triage, Volume, collision, looks_like_dicom, 
 
 CARD = {"about": "a folder of DICOM studies, with DICOM SEG as labels", "order": 35}
 # Before class_folders, which would take a patient's folder with a preview picture in it for a class.
+READERS = ("ContentCreatorName", "SeriesDescription")
+# Tags of a SEG that may say whose it is, the surer one first.
+NUMBERED = ("readings", "numbered")
+# Attribute of a case whose readings go by the order of their files.
 Series = tuple[str, str, str, Path | None]
 # Person, study, series, and the folder where a file names no series.
+Reading = tuple[tuple[str, ...], Path]
+# What a SEG has as READERS, and its file.
+log = logging.getLogger(__name__)
 
 
 def recognises(folder: Path) -> bool:
@@ -53,10 +61,10 @@ def read(folder: Path, settings: Settings) -> Dataset:
     """Cases named patient/series with "image", and "label" where one SEG refers to that volume.
 
     group: the patient's opaque key where known, one for a patient id that several people share (each image is then
-    warned of it, HIL-D27). attributes: study, modality, description, and what sets a volume apart
-    in its series. Two segmentations of one volume become label@1 and label@2, of which `roles` chooses one; one without
-    its volume, and files that can not be read and have no volume to warn, are cases of their own, so that nothing is
-    passed over. cases.csv of the folder is read, by these names.
+    warned of it, HIL-D27). attributes: study, modality, description, and what sets a volume apart in its series. Two
+    segmentations of one volume become label@1 and label@2, of which `roles` chooses one, in the order of their readers
+    where these are known everywhere; one without its volume, and files that can not be read and have no volume to warn,
+    are cases of their own, so that nothing is passed over. cases.csv of the folder is read, by these names.
     """
     found = triage(folder)
     series: dict[Series, list[Volume]] = defaultdict(list)
@@ -64,25 +72,54 @@ def read(folder: Path, settings: Settings) -> Dataset:
         if volume.kind == "volume":
             series[_series(volume)].append(volume)
     cases = {volume.key: _case(found, volume, series[_series(volume)]) for volume in found.volumes}
-    labels: dict[str, list[Path]] = {}
+    labels: dict[str, list[Reading]] = {}
     for file, kind in found.others:
         if kind == "segmentation":
-            labels.setdefault(_owner(found, file), []).append(file)
-    out = []
-    for key, case in cases.items():
-        files = labels.get(key, [])
-        # beside volumes with several, of which `roles` chooses one, a single one is the first
-        alone = len(files) == 1 and "label" not in settings.roles
-        names = ["label"] if alone else [f"label@{n + 1}" for n in range(len(files))]
-        items = {**case.items, **{n: _source.open(f) for n, f in zip(names, files, strict=True)}}
-        out.append(Case(case.id, case.group, items, case.attributes))
-    for number, file in enumerate(labels.get("", []), 1):
+            owner, names = _owner(found, file)
+            labels.setdefault(owner, []).append((names, file))
+    lost = labels.pop("", [])
+    out = _labelled(cases, labels, "label" in settings.roles)
+    for number, (_, file) in enumerate(lost, 1):
         out.append(Case(f"segmentation-without-image-{number}", "", {"label": _source.open(file)}))
     kept = [(file, kind) for file, kind in found.others if kind != "segmentation"]
     places = sorted({file.parent for volume in found.volumes for file in volume.files})
     kept += [(file, "a file, not read") for place in places for file in others(place)]
     aside = tuple({"what": str(file.relative_to(folder)), "kind": kind} for file, kind in kept)
     return _beside.chosen(_beside.described(Dataset("", folder, "", (*out, *_unread(found)), settings, aside=aside)))
+
+
+def _labelled(cases: Mapping[str, Case], labels: Mapping[str, list[Reading]], chosen: bool) -> list[Case]:
+    """The cases with their SEGs. chosen: of several one is the label; beside those a single one is a reading, too."""
+    several = sum(len(own) > 1 for own in labels.values())
+    by, who = _readers(labels)
+    if several and not who:
+        log.warning(
+            "%d of %d volumes have several SEGs that do not say alike who drew them: label@1, label@2, ... are numbers "
+            "by the names of files, and no persons", several, len(cases),
+        )  # fmt: skip
+    out = []
+    for key, case in cases.items():
+        own = labels.get(key, [])
+        places = [who.index(names[by]) + 1 if who else number for number, (names, _) in enumerate(own, 1)]
+        roles = ["label"] if len(own) == 1 and not chosen else [f"label@{place}" for place in places]
+        items = {**case.items, **{role: _source.open(file) for role, (_, file) in zip(roles, own, strict=True)}}
+        numbered = dict([NUMBERED]) if len(own) > 1 and not who else {}
+        out.append(Case(case.id, case.group, items, {**case.attributes, **numbered}))
+    return out
+
+
+def _readers(labels: Mapping[str, Sequence[Reading]]) -> tuple[int, list[str]]:
+    """Who read, in the order of names, and by which of READERS that is known; nobody where neither tells it.
+
+    It does where every volume with several SEGs has one of each reader, and a single one is of one of them.
+    """
+    for by in range(len(READERS)):
+        told = [[names[by] for names, _ in own] for own in labels.values()]
+        who = sorted(next((row for row in told if len(row) > 1), []))
+        apart = len(set(who)) == len(who) and "" not in who
+        if apart and all(sorted(row) == who or (len(row) == 1 and row[0] in who) for row in told):
+            return by, who
+    return 0, []
 
 
 def _case(found: Triage, volume: Volume, kin: list[Volume]) -> Case:
@@ -125,12 +162,13 @@ def _files(files: list[Path], options: dict[str, Any]) -> _source.FileSource:
     return _source.FileSource(root, "dicom", options={"files": names, **options})
 
 
-def _owner(found: Triage, file: Path) -> str:
-    """The key of the volume that a segmentation was made from, or ""."""
+def _owner(found: Triage, file: Path) -> tuple[str, tuple[str, ...]]:
+    """The key of the volume that a segmentation was made from, or "", and what it has as READERS."""
     try:
         data = header(file)
     except HilumError:
-        return ""
+        return "", ("",) * len(READERS)
+    names = tuple(str(data.get(tag) or "").strip() for tag in READERS)
     referred = data.get("ReferencedSeriesSequence") or []
     series = {str(item.get("SeriesInstanceUID") or "") for item in referred}
     instances = {
@@ -144,7 +182,7 @@ def _owner(found: Triage, file: Path) -> str:
     frame = str(data.get("FrameOfReferenceUID") or "")
     if not series and frame:
         fitting = [one for one in found.volumes if one.frame_of_reference == frame]
-    return fitting[0].key if len(fitting) == 1 else ""
+    return (fitting[0].key if len(fitting) == 1 else ""), names
 
 
 def _unread(found: Triage) -> Iterator[Case]:

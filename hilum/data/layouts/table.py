@@ -36,7 +36,7 @@ def read(folder: Path, settings: Settings) -> Dataset:
         given = {role: word for role in roles if (word := tables.told(row, role))}
         items, wrong = _items(folder.parent, given)
         name = row.get("case") or (_names.plain(stem(Path(next(iter(given.values()))))) if given else f"row{line}")
-        wrong += _name_faults(name, known)
+        wrong += _name_faults(name, known, bool(row.get("case")))
         known.setdefault(_names.folded(name), line)
         faults += [f"line {line}: {fault}" for fault in wrong]
         if wrong:
@@ -45,6 +45,7 @@ def read(folder: Path, settings: Settings) -> Dataset:
         cases.append(Case(name, tables.told(row, "patient"), items, rest, tables.told(row, "class") or None))
         if part := tables.told(row, "split"):
             parts[name] = part
+    faults += _beside.spellings(sheet, "patient") + _beside.spellings(sheet, "class")
     if faults:
         raise tables.refused(folder, faults)
     return _beside.chosen(Dataset("", folder, "", tuple(cases), settings, parts=parts))
@@ -82,11 +83,12 @@ def _items(root: Path, given: dict[str, str]) -> tuple[dict[str, Source], list[s
     return items, wrong
 
 
-def _name_faults(name: str, known: dict[str, int]) -> list[str]:
-    """A case is called once, and by a name that files can be written under."""
+def _name_faults(name: str, known: dict[str, int], named: bool) -> list[str]:
+    """A case is called once, and by a name that files can be written under. named: the table says it, no file does."""
     fault = next((f for f in map(_names.name_fault, name.split("/")) if f), "")
     if fault:
         return [f"the case name {name!a} {fault}"]
     if _names.folded(name) in known:
-        return [f"case {name!r} again, as in line {known[_names.folded(name)]}"]
+        remedy = "" if named else "; files of one name are told apart by a column `case`"
+        return [f"case {name!r} again, as in line {known[_names.folded(name)]}{remedy}"]
     return []
