@@ -17,7 +17,7 @@ from hilum.evaluation import _card_trust, _lost, _parts, raters_section, trust
 from hilum.evaluation.evaluator import Evaluation, confusion, picked
 from hilum.evaluation.provenance import NOT_KNOWN, answering, imported
 from hilum.learn._curve import curves
-from hilum.pictures.draw import colour
+from hilum.pictures.draw import colours
 from hilum.pictures.page import Page
 from hilum.tasks import _build, _show
 from hilum.tasks._labels import judged_channels, stored
@@ -162,7 +162,9 @@ def _pictures(page: Page, predictor: Trusted, done: Evaluation, cases: list[Case
         page.text("Generated images. Whether one repeats a training image was not checked.").pictures(shown)
         return
     if predictor.task.CARD["infer"] == "windows":
-        page.legend([(name, colour(value)) for name, value in predictor.task.legend])
+        # as `_show.masks` has them
+        shades = colours(value for _, value in predictor.task.legend)
+        page.legend([(name, shades[value]) for name, value in predictor.task.legend])
     by_id, values, predictor.maps = {c.id: c for c in cases}, done.case_values(), True
     for word, name in picked(done):
         case = by_id[name]

@@ -1,13 +1,13 @@
 """Findings drawn on images. Every function returns RGB uint8 (H, W, 3) unless it says otherwise.
 
 Images are (H, W) or (H, W, 3); anything but uint8 is windowed by its own percentiles first. Small pictures are enlarged
-by a whole factor, pixels staying square and sharp. Which slice to show and which way up: `hilum.pictures.slices`, whose
-functions can be used from here too.
+by a whole factor, pixels staying square and sharp; what is to be seen on a page is made smaller by `shrink` first.
+Which slice to show and which way up: `hilum.pictures.slices`, whose functions can be used from here too.
 """
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,9 @@ import numpy as np
 from hilum.pictures.slices import best_slice, boxes_on_slice, field_on_slice, slice_of, window
 
 __all__ = [
-    "best_slice", "boxes_on_slice", "colour", "contours", "deformed_grid", "enlarge", "error_map", "field_on_slice",
-    "heat", "objects", "overlay", "png", "rgb", "sheet", "side_by_side", "slice_of", "window", "with_boxes",
+    "best_slice", "boxes_on_slice", "colour", "colours", "contours", "deformed_grid", "enlarge", "error_map",
+    "field_on_slice", "heat", "objects", "overlay", "png", "rgb", "sheet", "shrink", "side_by_side", "slice_of",
+    "window", "with_boxes",
 ]  # fmt: skip
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -32,6 +33,8 @@ PALETTE: tuple[Colour, ...] = (
     (0, 114, 178),
 )
 # Okabe and Ito 2008, told apart with every common kind of colour blindness. Black is left out: images are dark.
+RINGS = ((1.0, 0), (0.5, 255), (0.55, 0))
+# How much of the palette the first seven classes have, the next seven and those after, and the grey mixed with it.
 TRUTH: Colour = (86, 180, 233)
 FOUND: Colour = (230, 159, 0)
 # One pair of colours for "what is so" and "what was found", everywhere.
@@ -39,6 +42,8 @@ GROUND: Colour = (18, 19, 22)
 LETTERS: Colour = (226, 228, 232)
 SMALLEST = 256
 # Pictures whose longer side is below this are enlarged.
+LARGEST = 1024
+# Most pixels along the longer side of a picture on a page: whole photographs make a page of hundreds of MB.
 
 _RAMP = np.array(
     [[0, 0, 4], [28, 16, 68], [79, 18, 123], [129, 37, 129], [181, 54, 122], [229, 80, 100], [251, 135, 97],
@@ -48,8 +53,19 @@ _RAMP = np.array(
 
 
 def colour(value: int) -> Colour:
-    """The colour of a class value, the same in every picture: 1 is the first of PALETTE; repeats after seven."""
-    return PALETTE[(int(value) - 1) % len(PALETTE)]
+    """The colour of a class value, the same in every picture: 1 is the first of PALETTE, 8 the same lighter, 15 darker.
+
+    It repeats after 21.
+    """
+    ring, place = divmod((int(value) - 1) % (len(RINGS) * len(PALETTE)), len(PALETTE))
+    share, ground = RINGS[ring]
+    red, green, blue = (round(share * v + (1 - share) * ground) for v in PALETTE[place])
+    return red, green, blue
+
+
+def colours(values: Iterable[int]) -> dict[int, Colour]:
+    """{class value: colour} by the place among the classes, so that 21 differ, whatever their values."""
+    return {int(value): colour(place) for place, value in enumerate(values, 1)}
 
 
 def rgb(image: Array) -> Array:
@@ -73,6 +89,25 @@ def enlarge(image: Array, factor: int | None = None) -> Array:
     return np.repeat(np.repeat(image, factor, axis=0), factor, axis=1)
 
 
+def shrink(image: Array, labels: bool = False) -> Array:
+    """(H, W[, 3]) with at most LARGEST pixels along its longer side; smaller pictures as they are.
+
+    A pixel becomes the mean of those it stands for; in label maps the one in their middle, as values never mix.
+    """
+    longest, out = max(image.shape[:2]), image
+    if longest <= LARGEST:
+        return image
+    for axis, old in enumerate(image.shape[:2]):
+        new = max(1, round(old * LARGEST / longest))
+        if labels:
+            out = np.take(out, (2 * np.arange(new) + 1) * old // (2 * new), axis=axis)
+            continue
+        starts = np.arange(new) * old // new
+        counts = np.diff(starts, append=old).reshape(-1, *[1] * (image.ndim - 1 - axis))
+        out = np.add.reduceat(out, starts, axis=axis, dtype=np.float64) / counts
+    return np.rint(out).astype(image.dtype) if image.dtype == np.uint8 else out
+
+
 def _outline(mask: Array, width: int) -> Array:
     """The innermost `width` pixels of a mask; the picture's own edge is no outline."""
     from scipy import ndimage
@@ -87,11 +122,17 @@ def _check_fits(image: Array, *others: Array) -> None:
             raise ValueError(f"the image is {image.shape[:2]}, what to draw on it {other.shape[:2]}")
 
 
-def overlay(image: Array, mask: Array, classes: Mapping[int, str] | None = None, opacity: float = 0.35) -> Array:
+def overlay(
+    image: Array,
+    mask: Array,
+    classes: Mapping[int, str] | None = None,
+    opacity: float = 0.35,
+    shades: Mapping[int, Colour] | None = None,
+) -> Array:
     """Classes of a label map as translucent colours with outlines.
 
     image: (H, W[, 3]). mask: (H, W) integers, or bool for one class. classes: {value: name}; only these are drawn, 0
-    never (all values when not given).
+    never (all values when not given). shades: {value: colour}, as `colours` gives them; else `colour`.
     """
     picture, mask = rgb(image), np.asarray(mask)
     _check_fits(picture, mask)
@@ -100,8 +141,9 @@ def overlay(image: Array, mask: Array, classes: Mapping[int, str] | None = None,
     present = set(np.unique(mask.astype(np.int64)).tolist()) - {0}
     for value in sorted(present if classes is None else present & {int(v) for v in classes}):
         here = labels == value
-        out[here] = (1 - opacity) * out[here] + opacity * np.array(colour(value))
-        out[_outline(here, 2)] = colour(value)
+        shade = (shades or {}).get(value, colour(value))
+        out[here] = (1 - opacity) * out[here] + opacity * np.array(shade)
+        out[_outline(here, 2)] = shade
     return (out + 0.5).astype(np.uint8)
 
 
@@ -144,13 +186,14 @@ def contours(image: Array, truth: Array, prediction: Array) -> Array:
 def with_boxes(image: Array, boxes: Array, scores: Array | None = None, truth_boxes: Array | None = None) -> Array:
     """Boxes (N, 4) in pixels of the image, (row, column) low then high (exclusive): found orange, true ones blue.
 
-    scores: (N,) 0..1, written beside their boxes.
+    scores: (N,) 0..1, written beside their boxes. A large image is made smaller, and its boxes with it.
     """
     from PIL import Image, ImageDraw
 
-    picture = rgb(image)
-    factor = factor_for(picture.shape)
-    canvas = Image.fromarray(enlarge(picture, factor))
+    whole = rgb(image)
+    picture = shrink(whole)
+    factor = factor_for(picture.shape) * np.tile(np.array(picture.shape[:2]) / whole.shape[:2], 2)
+    canvas = Image.fromarray(enlarge(picture))
     pen = ImageDraw.Draw(canvas)
     for box in np.asarray([] if truth_boxes is None else truth_boxes, dtype=np.float64).reshape(-1, 4):
         _rectangle(pen, box * factor, TRUTH, 3)

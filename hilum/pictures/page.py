@@ -204,7 +204,9 @@ class Page:
 
     def write(self, path: Path, refresh: int | None = None) -> Path:
         """Write the page, whole or not at all. refresh: as `html` takes it."""
-        atomic.write_text(Path(path), self.html(refresh))
+        # a name on the disk that is no text is written out, and costs nobody the page
+        words = self.html(refresh).encode("utf-8", "backslashreplace").decode("utf-8")
+        atomic.write_text(Path(path), words)
         return Path(path)
 
 

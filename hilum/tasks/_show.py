@@ -1,4 +1,7 @@
-"""Findings as pictures for the report: the slice that matters most, laid out the right way up."""
+"""Findings as pictures for the report: the slice that matters most, laid out the right way up.
+
+Large ones are made smaller (`draw.shrink`), as a page of whole photographs would have hundreds of MB.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -14,20 +17,32 @@ def flat(image: Image, axis: int = 0, index: int = 0, low: float | None = None, 
     return window(slice_of(image.array, axis, index, image.spacing, image.affine), low, high)
 
 
+def _ground(image: Image, axis: int, index: int) -> Array:
+    """The same, no larger than a page shows; windowed after that, which takes far more memory."""
+    from hilum.pictures import draw
+    from hilum.pictures.slices import slice_of, window
+
+    return window(draw.shrink(slice_of(image.array, axis, index, image.spacing, image.affine)))
+
+
 def picture(image: Image) -> Array:
-    """The image, or its middle slice, enlarged: (H, W, 3) uint8."""
+    """The image, or its middle slice, sized for a page: (H, W, 3) uint8."""
     from hilum.pictures import draw
     from hilum.pictures.slices import best_slice
 
     axis, index = best_slice(np.zeros(image.shape, dtype=bool))
-    return draw.enlarge(draw.rgb(flat(image, axis, index)))
+    return draw.enlarge(draw.rgb(_ground(image, axis, index)))
 
 
 def masks(image: Image, truth: Array | None, found: Array, classes: dict[int, str]) -> Array:
-    """The slice with most truth (else most found): image, truth and found side by side, (H, W, 3) uint8."""
+    """The slice with most truth (else most found): image, truth and found side by side, (H, W, 3) uint8.
+
+    classes: {value: name}; each has its colour of `draw.colours`, in this order.
+    """
     from hilum.pictures import draw
 
-    return _beside(image, truth, found, lambda ground, cut: draw.overlay(ground, cut, classes))
+    shades = draw.colours(classes)
+    return _beside(image, truth, found, lambda ground, cut: draw.overlay(ground, cut, classes, shades=shades))
 
 
 def objects(image: Image, truth: Array | None, found: Array, classes: dict[int, str]) -> Array:
@@ -46,11 +61,11 @@ def maps(image: Image, focus: Array, drawn: dict[str, Array]) -> Array:
     from hilum.pictures.slices import best_slice, slice_of
 
     axis, index = best_slice(focus > 0)
-    pictures, words = [draw.enlarge(draw.rgb(flat(image, axis, index)))], ["image"]
+    pictures, words = [draw.enlarge(draw.rgb(_ground(image, axis, index)))], ["image"]
     for name, values in drawn.items():
         cut = slice_of(values, axis, index, image.spacing, image.affine)
         top = max(float(cut.max()), 1e-6)
-        pictures.append(draw.heat(cut, top))
+        pictures.append(draw.heat(draw.shrink(cut), top))
         words.append(f"{name} (pale: {top:.2g})")
     return draw.side_by_side(pictures, words)
 
@@ -76,10 +91,13 @@ def moved(images: Sequence[Image], displacement: Array) -> Array:
 
     fixed = images[0]
     axis, index = best_slice(np.zeros(fixed.shape, dtype=bool))
-    pictures = [draw.enlarge(draw.rgb(flat(image, axis, index))) for image in images]
+    pictures = [draw.enlarge(draw.rgb(_ground(image, axis, index))) for image in images]
     bent = field_on_slice(displacement, axis, index, fixed.spacing, fixed.affine)
+    # it is in pixels, which are fewer in a picture that was made smaller
+    small = np.stack([draw.shrink(part) for part in bent])
+    small = small * (np.array(small.shape[1:]) / bent.shape[1:]).reshape(2, 1, 1)
     words = ["fixed", "moving before", "moving after", "field"]
-    return draw.side_by_side([*pictures, draw.deformed_grid(bent)], words)
+    return draw.side_by_side([*pictures, draw.deformed_grid(small)], words)
 
 
 def named(cases: Sequence[str], place: int, batch: int) -> str:
@@ -95,11 +113,11 @@ def _beside(image: Image, truth: Array | None, found: Array, drawn: Callable[[Ar
     from hilum.pictures.slices import best_slice, slice_of
 
     axis, index = best_slice((found if truth is None else truth) > 0)
-    ground = flat(image, axis, index)
+    ground = _ground(image, axis, index)
     pictures, words = [draw.enlarge(draw.rgb(ground))], ["image"]
     for name, values in (("truth", truth), ("found", found)):
         if values is not None:
             cut = slice_of(values, axis, index, image.spacing, image.affine, labels=True)
-            pictures.append(drawn(ground, cut))
+            pictures.append(drawn(ground, draw.shrink(cut, labels=True)))
             words.append(name)
     return draw.side_by_side(pictures, words)

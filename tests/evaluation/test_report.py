@@ -1,5 +1,6 @@
 """What the report says before the numbers: what may flatter, and what units mean."""
 
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,9 +17,11 @@ from hilum.evaluation.report import (
     _confusion,
     _grouped,
     _noted,
+    _pictures,
     _sentence,
     _trained,
 )
+from hilum.pictures import draw
 from hilum.pictures.page import Page
 from hilum.tasks._task import Judged
 
@@ -89,3 +92,14 @@ def test_a_training_that_ended_early_says_so() -> None:
     assert _trained(run) == "300 steps of 2, planned for 4 minutes"
     run.plan = SimpleNamespace(steps=None, batch=1, minutes=None, data={})
     assert _trained(run) == "not known"
+
+
+@pytest.mark.parametrize("values", [[1, 8], [1, 22, 43], [*range(1, 15)], [*range(2, 44, 2)]])
+def test_every_class_of_the_legend_has_a_colour_of_its_own(values: list[int]) -> None:
+    """Two of them, seven values apart, had one and could not be told apart in any picture."""
+    task = SimpleNamespace(CARD={"infer": "windows"}, legend=[(f"class {v}", v) for v in values])
+    page, predictor = Page("x"), SimpleNamespace(task=task)
+    _pictures(page, predictor, Evaluation([], [], {}, "dice"), [])  # type: ignore[arg-type]
+    found = re.findall(r'<i style="background:rgb\((\d+),(\d+),(\d+)\)"', page.html())
+    assert len(found) == len(set(found)) == len(values)
+    assert [tuple(map(int, one)) for one in found] == [*draw.colours(values).values()], "as in the pictures"

@@ -39,6 +39,37 @@ def test_a_class_has_one_colour_everywhere_and_only_named_classes_are_drawn():
     assert len({draw.colour(v) for v in range(1, 8)}) == 7
 
 
+def test_more_classes_than_the_palette_has_colours_still_differ():
+    assert len({draw.colour(v) for v in range(1, 22)}) == 21 and draw.colour(22) == draw.colour(1)
+    assert draw.colours([1, 8]) == {1: draw.colour(1), 8: draw.colour(2)}
+    assert len(set(draw.colours(range(5, 400, 28)).values())) == 15
+    labels = square() * 1 + square(at=28, size=8) * 8
+    assert has(draw.overlay(image(), labels), draw.colour(1)) and has(draw.overlay(image(), labels), draw.colour(8))
+    shades = draw.colours({8: "tumour"})
+    drawn = draw.overlay(image(), labels, {8: "tumour"}, shades=shades)
+    assert has(drawn, draw.colour(1)) and not has(drawn, draw.colour(8))
+
+
+def test_only_large_pictures_are_made_smaller_by_means_and_labels_never_mix():
+    small = image((1024, 700))
+    assert draw.shrink(small) is small
+    stripes = np.zeros((2048, 3000), np.uint8)
+    stripes[::2] = 100
+    made = draw.shrink(stripes)
+    assert made.shape == (699, 1024) and made.dtype == np.uint8
+    assert abs(float(made.mean()) - 50) < 0.5 and draw.shrink(np.stack([stripes] * 3, axis=2)).shape == (699, 1024, 3)
+    mixed = draw.shrink(stripes // 50, labels=True)
+    assert mixed.shape == (699, 1024) and set(np.unique(mixed)) == {0, 2}
+    assert draw.shrink(np.ones((5000, 2), np.float32)).shape == (1024, 1)
+
+
+def test_boxes_on_a_photograph_are_made_smaller_with_it():
+    picture = draw.with_boxes(np.zeros((4096, 2048), np.uint8), [[400, 800, 2000, 1600]], None, [[2400, 80, 4000, 160]])
+    assert picture.shape == (1024, 512, 3)
+    assert tuple(picture[100, 200]) == tuple(picture[499, 399]) == draw.FOUND and not picture[510, 410].any()
+    assert tuple(picture[600, 20]) == tuple(picture[999, 39]) == draw.TRUTH
+
+
 def test_contours_show_truth_and_prediction_even_where_they_are_the_same():
     for prediction in (square(), square(at=12)):
         picture = draw.contours(image(), square(), prediction)

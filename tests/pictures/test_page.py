@@ -77,6 +77,12 @@ def test_nothing_outside_the_page_is_asked_for():
     assert all(v.startswith("data:image/png") for n, v in parsed(full("word")).attributes if n in ("src", "href"))
 
 
+def test_a_name_that_is_no_text_costs_nobody_the_page(tmp_path):
+    page = Page("M\udcfcller").table([{"what": "Befund_M\udcfcller.txt", "kind": "größer"}])
+    words = page.write(tmp_path / "p.html").read_text(encoding="utf-8")
+    assert "<td>Befund_M\\udcfcller.txt</td>" in words and "größer" in words
+
+
 def test_the_intended_use_is_always_there_and_the_page_is_the_same_every_time():
     assert INTENDED_USE in Page("empty").html()
     assert full("word").html() == full("word").html()
