@@ -5,7 +5,7 @@ join that report; displacement fields are a Deformable Spatial Registration. Wha
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,20 @@ from hilum.core.errors import HilumError
 from hilum.core.findings import Boxes, Field, Mask, Picture, Result, Scores
 from hilum.core.image import Array, Case, Image, Table
 from hilum.core.run import write_rows
-from hilum.io import dicom_registration, dicom_seg, dicom_sr, nifti, raster
+from hilum.io import _itk, dicom_registration, dicom_seg, dicom_sr, nifti, raster
 from hilum.io._dicom.seg_write import LONGEST
 
 MEASURED = "_measurements"
 # What the report of numbers is called, after the case.
+
+
+@dataclass(frozen=True)
+class _How:
+    """form: "nifti" or "dicom". placed: whether it is known where the image lies. model: digits, "" where unknown."""
+
+    form: str
+    placed: bool
+    model: str
 
 
 def stem(case: str) -> str:
@@ -35,14 +44,15 @@ def endings(kinds: Sequence[str], form: str) -> list[str]:
     return [*own, *[MEASURED] * (form == "dicom" and "mask" in kinds)]
 
 
-def export(result: Result, case: Case, folder: Path, form: str = "nifti") -> list[str]:
+def export(result: Result, case: Case, folder: Path, form: str = "nifti", model: str = "") -> list[str]:
     """Write every finding under `folder`; file names returned. form: "nifti" or "dicom".
 
-    dicom adds `<case>_measurements.dcm` where there are volumes or quantities of a DICOM series.
+    dicom adds `<case>_measurements.dcm` where there are volumes or quantities of a DICOM series. model: some digits
+    that tell it; SEG and report name it, and what another one found has other identifiers.
     """
     written: list[Path] = []
     try:
-        _written(result, case, folder, form, written)
+        _written(result, case, folder, _How(form, _placed(result, case), model), written)
     except BaseException:
         # half of what was found in a case is not a result
         for path in written:
@@ -51,34 +61,52 @@ def export(result: Result, case: Case, folder: Path, form: str = "nifti") -> lis
     return [path.name for path in written]
 
 
-def _written(result: Result, case: Case, folder: Path, form: str, written: list[Path]) -> None:
+def _written(result: Result, case: Case, folder: Path, how: _How, written: list[Path]) -> None:
     """Write every finding, then the report of numbers; paths are noted in `written` as they appear."""
     name = stem(case.id)
     rows: list[dicom_sr.Measured] = []
     segs: list[Path] = []
     for kind, finding in result.findings.items():
         base = folder / (name if len(result.findings) == 1 else f"{name}_{kind}")
-        if form == "dicom" and isinstance(finding, Mask) and kind.startswith("wide_"):
+        if how.form == "dicom" and isinstance(finding, Mask) and kind.startswith("wide_"):
             # made to be larger than what is there: its volume is no measurement
-            written.append(_mask(_wide(finding), case, base, form, "wide mask"))
+            written.append(_mask(_wide(finding), case, base, how, "wide mask"))
             continue
-        path = _one(finding, case, base, form)
+        path = _one(finding, case, base, how)
         written.append(path)
-        if form == "dicom" and isinstance(finding, Mask):
+        if how.form == "dicom" and isinstance(finding, Mask):
             segs.append(path)
             rows += _volumes(finding, path)
-        elif form == "dicom" and isinstance(finding, Scores):
+        elif how.form == "dicom" and isinstance(finding, Scores):
             rows += [dicom_sr.Measured(r.name, r.value, r.unit) for r in finding.rows if r.kind == "quantity"]
     files = _slices(case, "image") if rows else []
     if files:
         report = folder / f"{name}{MEASURED}.dcm"
-        dicom_sr.write(report, rows, files, segs)
+        dicom_sr.write(report, rows, files, segs, _notes(result), how.model)
         written.append(report)
 
 
-def _one(finding: Any, case: Case, base: Path, form: str) -> Path:
+def _placed(result: Result, case: Case) -> bool:
+    """Whether it is known where the image lies, or only a NIfTI was read that does not say it.
+
+    Every reader has a guess of its own about such a file, which it must have of a mask beside it too.
+    """
+    if not any(words.startswith("HIL-N05") for words in result.warnings):
+        return True
+    image = case.read("image") if "image" in case.items else None
+    meta = image.meta if isinstance(image, Image) else {}
+    return (meta.get("format"), meta.get("geometry")) != ("nifti", "unknown")
+
+
+def _notes(result: Result) -> list[str]:
+    """What a report says beside its numbers: the verdict, why, and every warning."""
+    reasons = (f"Reason: {words}" for words in result.verdict.reasons)
+    return [f"Verdict: {result.verdict.decision}", *reasons, *(f"Warning: {words}" for words in result.warnings)]
+
+
+def _one(finding: Any, case: Case, base: Path, how: _How) -> Path:
     if isinstance(finding, Mask):
-        return _mask(finding, case, base, form)
+        return _mask(finding, case, base, how)
     if isinstance(finding, Scores):
         rows = [{"name": r.name, "value": f"{r.value:.6f}", "kind": r.kind, "unit": r.unit} for r in finding.rows]
         return _table(base, rows, "name,value,kind,unit\n")
@@ -87,9 +115,9 @@ def _one(finding: Any, case: Case, base: Path, form: str) -> Path:
     if isinstance(finding, Boxes):
         return _table(base, _box_rows(finding), "class,score\n")
     if isinstance(finding, Field):
-        return _registration(finding, case, base) if form == "dicom" else _field(finding, base)
+        return _registration(finding, case, base) if how.form == "dicom" else _field(finding, base)
     if isinstance(finding, Picture):
-        return _picture(finding, base)
+        return _picture(finding, base, how.placed)
     raise TypeError(f"no file form for {type(finding).__name__}")
 
 
@@ -113,14 +141,17 @@ def _series(case: Case, role: str) -> list[Path]:
     return files
 
 
-def _mask(mask: Mask, case: Case, base: Path, form: str, series: str = "segmentation") -> Path:
-    if form == "dicom":
+def _mask(mask: Mask, case: Case, base: Path, how: _How, series: str = "segmentation") -> Path:
+    if how.form == "dicom":
         files = _series(case, "image")
         path = base.with_name(base.name + ".dcm")
-        dicom_seg.write(path, mask, files, series=series)
+        dicom_seg.write(path, mask, files, series=series, model=how.model)
         return path
     path = base.with_name(base.name + (".png" if mask.affine is None else ".nii.gz"))
-    (raster if mask.affine is None else nifti).write(path, mask)
+    if mask.affine is None:
+        raster.write(path, mask)
+    else:
+        nifti.write(path, mask, how.placed)
     return path
 
 
@@ -205,7 +236,8 @@ def _seen(part: Path, d: int) -> tuple[Array, Array]:
     """A vector field (*space, d) and its RAS+ affine as SimpleITK finds them."""
     import SimpleITK
 
-    image = SimpleITK.ReadImage(str(part))
+    with _itk.named(part) as text:
+        image = SimpleITK.ReadImage(text)
     values = SimpleITK.GetArrayFromImage(image).transpose()
     n = image.GetDimension()
     turned = np.array(image.GetDirection()).reshape(n, n)[:3, :3] * np.array(image.GetSpacing()[:3])
@@ -219,8 +251,11 @@ def _unchanged(path: Path, wanted: Array, seen: Array) -> None:
         raise HilumError("HIL-IO-05", f"{path} was not written: read back, its values differ", "Report this as a bug")
 
 
-def _picture(picture: Picture, base: Path) -> Path:
-    """2-D: PNG of shares (16 bit) and grey values, else TIFF, values exactly as found. Stacks and volumes: NIfTI."""
+def _picture(picture: Picture, base: Path, placed: bool) -> Path:
+    """2-D: PNG of shares (16 bit) and grey values, else TIFF, values exactly as found. Stacks and volumes: NIfTI.
+
+    A stack without a place states none, and steps of 1.
+    """
     image = picture.image
     if image.dims == 2 and picture.unit in ("0..1", "grey"):
         path = base.with_name(base.name + ".png")
@@ -234,5 +269,7 @@ def _picture(picture: Picture, base: Path) -> Path:
         raster.write(path, image.like(image.array.astype(np.float32)))
         return path
     path = base.with_name(base.name + ".nii.gz")
-    nifti.write(path, image if image.affine is not None else Image(image.array, np.eye(4), image.warnings, image.meta))
+    if image.affine is None:
+        image, placed = replace(image, affine=np.eye(4)), False
+    nifti.write(path, image, placed)
     return path

@@ -47,20 +47,22 @@ def recognises(path: Path) -> bool:
 
 
 def write(
-    path: Path, mask: Mask, source_files: Sequence[Path | str], kind: str = "binary", series: str = "segmentation"
-) -> None:
+    path: Path, mask: Mask, source_files: Sequence[Path | str], kind: str = "binary", series: str = "segmentation",
+    model: str = "",
+) -> None:  # fmt: skip
     """Write `mask` as segments; decoded again by two libraries and compared before it appears.
 
     mask.array: (i, j, k) whole numbers, or (K, i, j, k) bool where stacked; for kind "fractional" (K, i, j, k) float
     0..1 in the order of sorted(classes), kept within 1/510. source_files: the slices in the order of k, as in
     meta["files"] of `dicom.read`, or one multi-frame file. series: what its series is called, after "Hilum".
+    model: digits that tell what found it: a parameter of the algorithm there, and a part of all identifiers.
 
     Refused: another grid (HIL-N14), instances, values without a class name, overlap in a label map, fractions outside
     0..1 (HIL-IO-04).
     """
     path = Path(path)
     source = origin.origin(source_files, "DICOM SEG")
-    segmentation = seg_write.build(path, mask, source, kind, series)
+    segmentation = seg_write.build(path, mask, source, kind, series, model)
     with writing(path) as part:
         segmentation.save_as(part)
         grid = Image(np.broadcast_to(np.uint8(0), (1, *source.shape)), source.affine)

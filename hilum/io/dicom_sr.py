@@ -64,13 +64,15 @@ class Measured:
 
 
 def write(
-    path: Path, rows: Sequence[Measured], source_files: Sequence[Path | str], segmentations: Sequence[Path] = ()
-) -> None:
+    path: Path, rows: Sequence[Measured], source_files: Sequence[Path | str], segmentations: Sequence[Path] = (),
+    notes: Sequence[str] = (), model: str = "",
+) -> None:  # fmt: skip
     """Write rows as a Comprehensive 3D SR, unverified and preliminary, with the intended use as a comment.
 
-    source_files: the slices that were measured. segmentations: the SEG files that rows point at. Read back by a second
-    library before it appears (HIL-IO-05). Refused: no rows, numbers that are not finite, words that do not fit, a
-    segment that is not there (HIL-IO-04).
+    source_files: the slices that were measured. segmentations: the SEG files that rows point at. notes: sentences,
+    comments too. model: digits that tell what found it: a parameter of the algorithm there, and a part of all
+    identifiers. Read back by a second library before it appears (HIL-IO-05). Refused: no rows, numbers that are not
+    finite, words that do not fit, a segment that is not there (HIL-IO-04).
     """
     import pydicom
 
@@ -85,7 +87,7 @@ def write(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         try:
-            report = _report(rows, source, segs)
+            report = _report(rows, source, segs, [words for note in notes if (words := _plain(note))], model)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise HilumError(
                 "HIL-IO-04", f"{path.name}: the source slices do not allow a DICOM SR ({error})", "Write CSV instead"
@@ -114,27 +116,36 @@ def _checked(path: Path, rows: Sequence[Measured], segs: dict[str, Any]) -> None
                 raise HilumError("HIL-IO-04", f"{path.name}: {row.name} points at no segment here", "Give its SEG file")
 
 
-def _report(rows: Sequence[Measured], source: origin.Origin, segs: dict[str, Any]) -> Any:
+def _plain(note: str) -> str:
+    """A sentence in one line, without control characters and bytes of a path that are no letters."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in note).split())
+
+
+def _report(
+    rows: Sequence[Measured], source: origin.Origin, segs: dict[str, Any], notes: Sequence[str], model: str
+) -> Any:
     """The highdicom object; identifiers come from the content."""
     import highdicom.sr as sr
     from pydicom.sr.codedict import codes
 
-    words = hashlib.sha256(repr([tuple(vars(row).values()) for row in rows]).encode()).hexdigest()
-    seed = (*source.instances, words, hilum.__version__, "report")
+    said = [*(tuple(vars(row).values()) for row in rows), *notes]
+    words = hashlib.sha256(repr(said).encode()).hexdigest()
+    seed = (*source.instances, words, hilum.__version__, *((model,) if model else ()), "report")
     device = sr.ObserverContext(
         observer_type=codes.DCM.Device,
         observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
             uid=uid("hilum", hilum.__version__), name="Hilum", manufacturer_name="Hilum", model_name="Hilum"
         ),
     )
-    groups = [_group(row, source, segs) for row in rows]
+    groups = [_group(row, source, segs, model) for row in rows]
     content = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=device),
         procedure_reported=sr.CodedConcept("363679005", "SCT", "Imaging procedure"),
         imaging_measurements=groups, title=codes.DCM.ImagingMeasurementReport,
     )  # fmt: skip
-    note = sr.TextContentItem(codes.DCM.Comment, INTENDED_USE, sr.RelationshipTypeValues.CONTAINS)
-    content[0].ContentSequence.append(note)
+    for note in (INTENDED_USE, *notes):
+        comment = sr.TextContentItem(codes.DCM.Comment, note, sr.RelationshipTypeValues.CONTAINS)
+        content[0].ContentSequence.append(comment)
     return sr.Comprehensive3DSR(
         evidence=[*source.headers, *segs.values()], content=content[0], series_instance_uid=uid(*seed, "series"),
         series_number=9003, sop_instance_uid=uid(*seed, "instance"), instance_number=1, manufacturer="Hilum",
@@ -144,11 +155,12 @@ def _report(rows: Sequence[Measured], source: origin.Origin, segs: dict[str, Any
     )  # fmt: skip
 
 
-def _group(row: Measured, source: origin.Origin, segs: dict[str, Any]) -> Any:
+def _group(row: Measured, source: origin.Origin, segs: dict[str, Any], model: str) -> Any:
     """One measurement group: of a segment, or of the whole series."""
     import highdicom.sr as sr
 
-    algorithm = sr.AlgorithmIdentification(name="Hilum", version=hilum.__version__)
+    found_by = [f"model={model}"] if model else None
+    algorithm = sr.AlgorithmIdentification(name="Hilum", version=hilum.__version__, parameters=found_by)
     measurement = sr.Measurement(
         name=_name(row.name), value=float(row.value), unit=sr.CodedConcept(*_unit(row.unit)), algorithm_id=algorithm
     )

@@ -13,6 +13,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hilum.core import geometry
 from hilum.core.atomic import writing
 from hilum.core.errors import HilumError
@@ -138,13 +140,16 @@ def _picture(path: Path) -> Path:
     return found[0]
 
 
-def write(path: Path, thing: Image | Mask) -> None:
+def write(path: Path, thing: Image | Mask, placed: bool = True) -> None:
     """Write a one-channel volume or a label map as NIfTI-1; it appears under `path` after two readers agree with it.
 
     Integers are stored in the smallest kind that holds them. The same volume gives the same bytes, where the same
     library packs it (`_volume/stream.py`). Refused: what is no volume (HIL-IO-04), complex or longer numbers (HIL-N10),
     more than 32767 voxels along an axis (HIL-N11), values beyond 32 bits (HIL-N15), and a file that reads back
     differently (HIL-IO-05).
+
+    placed: whether it is known where it lies. Else both codes are 0 and only the steps of its affine are stated: every
+    reader takes it to lie as it takes an image to lie that says no more (HIL-N05).
     """
     path = Path(path)
     if not path.name.lower().endswith((".nii", ".nii.gz")):
@@ -152,17 +157,20 @@ def write(path: Path, thing: Image | Mask) -> None:
     array, affine = plain(path, thing)
     if max(array.shape) > 32767:
         raise HilumError("HIL-N11", f"{path.name}: shape {array.shape} is beyond NIfTI-1's 32767", "Cut it in parts")
+    if not placed:
+        # what is compared is what can be read again
+        affine = np.diag([*geometry.spacing(affine), 1.0])
     with writing(path) as part:
-        _put(part, array, affine, path.name.lower().endswith(".gz"))
+        _put(part, made(array, affine, placed), array, path.name.lower().endswith(".gz"))
         seen = read(part)
         same(path, array, seen.array[0], affine, seen.affine)
         # before another reader holds it too
         del seen
-        second(path, part, array, affine, zeroed=True)
+        second(path, part, array, affine, zeroed=True, placed=placed)
 
 
-def _put(part: Path, array: Array, affine: Array, zipped: bool) -> None:
+def _put(part: Path, header: bytes, array: Array, zipped: bool) -> None:
     """Header and voxels, some slices at a time."""
-    content = chain([made(array, affine)], blocks(array))
+    content = chain([header], blocks(array))
     with open(part, "wb") as out:
         out.writelines(packed(content, "gzip") if zipped else content)

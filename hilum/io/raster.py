@@ -15,6 +15,7 @@ from hilum.core.atomic import writing
 from hilum.core.errors import HilumError
 from hilum.core.findings import Mask
 from hilum.core.image import Array, Image
+from hilum.io import _itk
 from hilum.io._guard import cropped, full_only, labels_of, reading, same, smallest
 from hilum.io._raster import labels, marks, pillow, png, tiff
 from hilum.io._raster.colour import profile
@@ -115,7 +116,8 @@ def _by_other(path: Path) -> Array:
     import SimpleITK
 
     name = "PNGImageIO" if path.suffix.lower() == ".png" else "TIFFImageIO"
-    seen: Array = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path), imageIO=name))
+    with _itk.named(path) as text:
+        seen: Array = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(text, imageIO=name))
     return seen
 
 

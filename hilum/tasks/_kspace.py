@@ -65,6 +65,7 @@ def from_measurement(measurement: Measurement, case: Case) -> Prepared:
     """kspace, maps, combined complex image and root-sum-of-squares target, slice by slice.
 
     target is None where the file is undersampled and brings no fully sampled picture of the same size.
+    affine: (slice, row, column) to RAS+ mm, None where it is not known; pictures keep the rows and columns of k-space.
     """
     if measurement.axes[-2:] != ("ky", "kx"):
         raise HilumError("HIL-IO-04", f"Case {case.id} has axes {measurement.axes}", "Give Cartesian k-space (ky, kx)")
@@ -94,6 +95,7 @@ def from_measurement(measurement: Measurement, case: Case) -> Prepared:
         "target": target,
         "mask": mask,
         "seed": int(case_rng(case).integers(2**31)),
+        "affine": measurement.target_affine if measurement.axes[:-3] == ("slice",) else None,
         "warnings": warnings,
     }
 
@@ -143,6 +145,7 @@ def simulated(image: Image, case: Case, phase: float, noise: float, rng: np.rand
         "target": magnitude[None].astype(np.float32),
         "mask": None,
         "seed": int(rng.integers(2**31)),
+        "affine": None,
         "warnings": (*image.warnings, f"{SIMULATED}: its phase and noise are not real"),
     }
 

@@ -31,6 +31,8 @@ CARD = {
 }
 UNDERSAMPLED = "undersampling R="
 # How the remark on full data begins, of which columns are left out here.
+PLACELESS = "HIL-N05: where the slices of the raw data lie is not known; no place is stated, steps are taken as 1 mm"
+# Of several slices; they are reconstructed as well as any.
 
 
 class Options(Strict):
@@ -55,7 +57,7 @@ class Task(_task.Task):
     varied = False
     spaced = False
     normalised = False
-    expected = (UNDERSAMPLED, _kspace.SIMULATED)
+    expected = (UNDERSAMPLED, _kspace.SIMULATED, PLACELESS)
 
     @classmethod
     def rules(cls, fingerprint: dict[str, Any], budget: _task.Budget) -> dict[str, Any]:
@@ -169,7 +171,10 @@ class Task(_task.Task):
         return _kspace.batch(rows, [mask] * len(rows))
 
     def decode(self, reduced: Any, prepared: Prepared, case: Case) -> Result:
-        """reduced: (slices, 2, H, W) and the batch's scale -> Pictures (1, [slices,] H, W): network and zero-filled."""
+        """reduced: (slices, 2, H, W) and the batch's scale -> Pictures (1, [slices,] H, W): network and zero-filled.
+
+        Several slices are a volume where the raw data say that they lie; a warning tells where they do not.
+        """
         batch = self.whole(prepared)
         scale = batch["scale"].numpy().reshape(-1, 1, 1)
         made = np.hypot(reduced[:, 0].numpy(), reduced[:, 1].numpy()) * scale
@@ -177,10 +182,13 @@ class Task(_task.Task):
         warnings = prepared["warnings"]
         if prepared["mask"] is None:
             warnings = (*warnings, f"{UNDERSAMPLED}{self.options.acceleration:g} was simulated from full data")
+        affine = None if len(made) == 1 else prepared["affine"]
+        if len(made) > 1 and affine is None:
+            warnings = (*warnings, PLACELESS)
 
         def picture(stack: Array) -> Picture:
-            whole = stack[:1] if len(stack) == 1 else stack[None]
-            return Picture(Image(whole.astype(np.float32), None, warnings))
+            whole = stack if len(stack) == 1 else stack[None]
+            return Picture(Image(whole.astype(np.float32), affine, warnings))
 
         return Result(
             {"picture": picture(made), "zero_filled": picture(zero)}, warnings=warnings, meta={"case": case.id}

@@ -34,7 +34,8 @@ def shown(case: Case, result: Result) -> tuple[Case, dict[str, Image]]:
     """As `read`; of raw data the zero-filled picture that lies with its result."""
     case, found = read(case)
     if not found and ZERO_FILLED in result.findings:
-        found[ZERO_FILLED] = result[ZERO_FILLED].image
+        # without its place, as `zero_filled` has it: by that other planes of it would be looked at
+        found[ZERO_FILLED] = Image(result[ZERO_FILLED].image.array)
     return case, found
 
 

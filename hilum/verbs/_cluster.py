@@ -88,9 +88,9 @@ def run(cases: Sequence[Case], address: str, settings: dict[str, Any]) -> Iterat
 def one(case: Case, settings: dict[str, Any]) -> dict[str, Any]:
     """In a worker: predict and write one case; {"done": row} or {"error": [code, seen, remedy]}.
 
-    settings: WORDS, and folder, key (of the record there), format, cases (about, of each). One case at a time, whatever
-    the threads of the worker: they share a predictor. Another model or folder than the caller's is refused
-    (HIL-INFER-21).
+    settings: WORDS, and folder, key (of the record there), format, state (of the model, for DICOM), cases (about, of
+    each). One case at a time, whatever the threads of the worker: they share a predictor. Another model or folder than
+    the caller's is refused (HIL-INFER-21).
     """
     from hilum.verbs import _flow
     from hilum.verbs.predict import READ, finishing
@@ -101,7 +101,7 @@ def one(case: Case, settings: dict[str, Any]) -> dict[str, Any]:
             _check_folder(folder, settings["key"])
             predictor = _predictor(*(settings[name] for name in WORDS))
             predictor.expect(settings["cases"])
-            finish = finishing(folder, settings["format"], predictor.stages)
+            finish = finishing(folder, settings["format"], predictor.stages, settings["state"])
             ((_, outcome),) = _flow.run([case], READ, predictor.told, finish, ahead=False, before=predictor.fits)
         except HilumError as error:
             outcome = error

@@ -4,12 +4,14 @@ import csv
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK
 
 from hilum.core.errors import HilumError
-from hilum.core.findings import Boxes, Field, Mask, Picture, Result, Score, Scores
+from hilum.core.findings import INTENDED_USE, Boxes, Field, Mask, Picture, Result, Score, Scores, Verdict
 from hilum.core.image import Case, Image
 from hilum.infer import export as module
 from hilum.infer.export import export
@@ -36,6 +38,54 @@ def test_a_mask_of_a_volume_and_of_a_picture(tmp_path: Path) -> None:
     np.testing.assert_array_equal(open_path(tmp_path / "p.png").read_labels().array[0], values[0])
 
 
+def unplaced(path: Path, forms: bool) -> Image:
+    """A NIfTI of which nobody knows how it lies: both codes are 0. forms: numbers stand there all the same."""
+    turned = np.array([[0, -2.0, 0, 5], [1, 0, 0, -7], [0, 0, -3, 9], [0, 0, 0, 1]])
+    made = nibabel.Nifti1Image(np.arange(60, dtype=np.int16).reshape(3, 4, 5), turned)
+    made.set_qform(turned, 1)
+    made.header.set_xyzt_units("mm")
+    raw = bytearray(made.to_bytes())
+    raw[252:256] = bytes(4)
+    if not forms:
+        raw[256:328] = bytes(72)
+    path.write_bytes(bytes(raw))
+    image = open_path(path).read()
+    assert isinstance(image, Image) and image.meta["geometry"] == "unknown"
+    return image
+
+
+@pytest.mark.parametrize("forms", [False, True])
+def test_n05_every_reader_takes_a_mask_to_lie_as_its_image(forms: bool, tmp_path: Path) -> None:
+    """It said "scanner" with our guess: readers that guess otherwise about the image showed the two turned."""
+    image = unplaced(tmp_path / "a.nii", forms)
+    mask = Mask((image.array[0] > 20).astype(np.uint8), {1: "x"}, image.affine)
+    doubt = Picture(image.like(image.array / np.float32(60)), "0..1")
+    result = Result({"mask": mask, "wide_x": mask, "doubt": doubt}, warnings=image.warnings)
+    files = export(result, Case("a", "", {"image": image}), tmp_path / "out")
+    assert len(files) == 3
+    first, other = SimpleITK.ReadImage(str(tmp_path / "a.nii")), nibabel.Nifti1Image.from_filename(tmp_path / "a.nii")
+    for name in files:
+        seen = nibabel.Nifti1Image.from_filename(tmp_path / "out" / name)
+        assert (int(seen.header["qform_code"]), int(seen.header["sform_code"])) == (0, 0)
+        np.testing.assert_array_equal(seen.affine, other.affine)
+        its = SimpleITK.ReadImage(str(tmp_path / "out" / name))
+        assert its.GetDirection() == first.GetDirection() and its.GetOrigin() == first.GetOrigin()
+        assert its.GetSpacing() == first.GetSpacing() == (1.0, 2.0, 3.0)
+        # and no label is moved by it
+        again = open_path(tmp_path / "out" / name).read_labels() if name != files[2] else image
+        assert again.warnings[0].startswith("HIL-N05") and again.spacing == (1.0, 2.0, 3.0)
+    np.testing.assert_array_equal(open_path(tmp_path / "out" / files[0]).read_labels().array[0], mask.array)
+
+
+def test_n05_a_guess_about_another_format_is_written_out(tmp_path: Path) -> None:
+    """No two formats are guessed about alike, so that nothing is to be taken as it is of its image."""
+    said = ("HIL-N05: no space is stated; directions and position are taken as LPS",)
+    image = Image(np.zeros((1, 3, 4, 5)), AFFINE, said, {"format": "nrrd", "geometry": "unknown"})
+    mask = Mask(np.ones((3, 4, 5), np.uint8), {1: "x"}, AFFINE)
+    (name,) = export(Result({"mask": mask}, warnings=said), Case("a", "", {"image": image}), tmp_path)
+    assert open_path(tmp_path / name).read_labels().warnings == ()
+
+
 def test_dicom_needs_a_dicom_image(tmp_path: Path) -> None:
     mask = Mask(np.zeros((3, 4, 5), np.uint8), {1: "x"}, AFFINE)
     with pytest.raises(HilumError) as error:
@@ -56,8 +106,6 @@ def test_scores_and_boxes_are_tables(tmp_path: Path) -> None:
 
 
 def test_fields_are_millimetres_along_the_world(tmp_path: Path) -> None:
-    import nibabel
-
     array = np.random.default_rng(0).normal(size=(3, 3, 4, 5)).astype(np.float32)
     # array axes that lie along other axes of the world, and against them
     turned = np.array([[0, -2.0, 0, 5], [1, 0, 0, -7], [0, 0, -3, 9], [0, 0, 0, 1]])
@@ -137,6 +185,31 @@ def test_quantities_join_the_report_and_probabilities_do_not(tmp_path: Path) -> 
     assert [r["name"] for r in rows(tmp_path / "out" / "c_scores.csv")] == ["ill", "brain age"]
     # without a series there is no patient to whom a report could belong
     assert export(Result({"scores": scores}), VOLUME, tmp_path / "other", "dicom") == ["a_b.csv"]
+
+
+def comments(report: Any) -> list[str]:
+    """The sentences that stand beside the numbers of a report."""
+    texts = [item for item in report.ContentSequence if item.ValueType == "TEXT"]
+    return [item.TextValue for item in texts if item.ConceptNameCodeSequence[0].CodeMeaning == "Comment"]
+
+
+def test_an_archive_is_told_what_to_think_of_a_result_and_which_model_found_it(tmp_path: Path) -> None:
+    """Verdict and warnings stood in predictions.json alone, and two models that found nothing had found the same."""
+    image = series(tmp_path / "s")
+    verdict = Verdict("person", ("The result is more doubtful than nearly all of validation.",))
+    warning = "HIL-D23: slices lie unevenly apart and were resampled"
+    result = Result({"mask": Mask(np.zeros(image.shape, np.uint8), {1: "cyst"}, image.affine)}, verdict, (warning,))
+    found: dict[str, list[Any]] = {}
+    for place, model in (("a", "0" * 16), ("b", "1" * 16), ("again", "0" * 16)):
+        files = export(result, Case("c", "", {"image": image}), tmp_path / place, "dicom", model)
+        assert files == ["c.dcm", "c_measurements.dcm"]
+        found[place] = [pydicom.dcmread(tmp_path / place / file) for file in files]
+    said = ["Verdict: person", f"Reason: {verdict.reasons[0]}", f"Warning: {warning}"]
+    assert comments(found["a"][1]) == [INTENDED_USE, *said]
+    for a, b, again in zip(*found.values(), strict=True):
+        assert a.SOPInstanceUID == again.SOPInstanceUID != b.SOPInstanceUID
+        assert a.SeriesInstanceUID == again.SeriesInstanceUID != b.SeriesInstanceUID
+        assert "model=" + "0" * 16 in a.to_json() and "model=" + "1" * 16 in b.to_json()
 
 
 def test_a_wide_mask_says_in_its_dicom_file_that_it_is_one(tmp_path: Path) -> None:

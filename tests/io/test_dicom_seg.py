@@ -249,6 +249,20 @@ def test_two_volumes_of_one_series_get_their_own_identifiers(tmp_path: Path) -> 
     assert found[0].SeriesInstanceUID != found[1].SeriesInstanceUID
 
 
+def test_two_models_that_find_nothing_are_told_apart(tmp_path: Path, image: Image) -> None:
+    mask = Mask(np.zeros(SHAPE, np.uint8), CLASSES, image.affine)
+    found = {}
+    for name, model in (("a", "0" * 16), ("b", "1" * 16), ("again", "0" * 16), ("unknown", "")):
+        dicom_seg.write(tmp_path / f"{name}.dcm", mask, image.meta["files"], model=model)
+        found[name] = pydicom.dcmread(tmp_path / f"{name}.dcm")
+    for uid in ("SOPInstanceUID", "SeriesInstanceUID"):
+        assert found["a"][uid].value == found["again"][uid].value
+        assert len({found[name][uid].value for name in ("a", "b", "unknown")}) == 3
+    told = {name: seg.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0] for name, seg in found.items()}
+    assert told["b"].AlgorithmParameters == "model=" + "1" * 16
+    assert "AlgorithmParameters" not in told["unknown"]
+
+
 def test_a_code_says_what_its_words_say_and_not_which_number_the_class_has(tmp_path: Path, image: Image) -> None:
     """Readers go by code and scheme: class 1 of every model was one and the same concept."""
     codes = set()

@@ -81,6 +81,24 @@ def test_the_report_says_what_it_is(tmp_path: Path, study: Study) -> None:
     assert {study.instance, *(pydicom.dcmread(f).SOPInstanceUID for f in study.files)} == named
 
 
+def test_what_is_to_be_known_of_the_numbers_stands_beside_them(tmp_path: Path, study: Study) -> None:
+    """In one line and without what no text holds; the same numbers said otherwise are another report."""
+    notes = ["Verdict: person", "Warning: HIL-N02: a\\b\nin two\x1b lines, of \udcff.nii", "\n"]
+    for name, more in (("a", {"notes": notes, "model": "01ab"}), ("b", {"notes": notes}), ("c", {"model": "01ab"})):
+        dicom_sr.write(tmp_path / f"{name}.dcm", rows(study), study.files, [study.seg], **more)  # type: ignore[arg-type]
+    dicom_sr.write(tmp_path / "d.dcm", rows(study), study.files, [study.seg])
+    found = [pydicom.dcmread(tmp_path / f"{name}.dcm") for name in "abcd"]
+    comments = [
+        [i.TextValue for i in data.ContentSequence if i.ConceptNameCodeSequence[0].CodeMeaning == "Comment"]
+        for data in found
+    ]
+    said = [INTENDED_USE, "Verdict: person", "Warning: HIL-N02: a\\b in two lines, of .nii"]
+    assert comments == [said, said, said[:1], said[:1]]
+    assert [str(data).count("'model=01ab'") for data in found] == [len(rows(study)), 0, len(rows(study)), 0]
+    assert len({data.SOPInstanceUID for data in found}) == 4
+    assert dicom_sr.read(tmp_path / "a.dcm") == dicom_sr.read(tmp_path / "d.dcm")
+
+
 def test_highdicom_finds_the_segment_and_the_algorithm(tmp_path: Path, study: Study) -> None:
     dicom_sr.write(tmp_path / "r.dcm", rows(study), study.files, [study.seg])
     groups = highdicom.sr.srread(tmp_path / "r.dcm").content.get_volumetric_roi_measurement_groups()

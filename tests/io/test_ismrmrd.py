@@ -1,6 +1,7 @@
 """ISMRMRD files become the k-space of the image that was measured, in its place, or are refused before reading."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,12 @@ import numpy as np
 import pytest
 
 from hilum.core.errors import HilumError
-from hilum.core.image import Array, Measurement
-from hilum.io import ismrmrd, kspace
+from hilum.core.image import Array, Case, Measurement
+from hilum.core.plan import Plan
+from hilum.infer.export import export
+from hilum.io import ismrmrd, kspace, nifti
 from hilum.io import open as open_path
+from hilum.tasks import _task
 
 COUNTERS = np.dtype(
     [(name, "<u2") for name in (
@@ -161,6 +165,26 @@ def test_geometry_in_ras(tmp_path: Path) -> None:
     np.testing.assert_allclose(last.target_affine @ centre, [-10, 20, 18, 1], atol=1e-5)
     # rows step 2 mm to posterior, columns 3 mm to the left, slices 6 mm down
     np.testing.assert_allclose(whole.target_affine[:3, :3], [[0, 0, -3], [0, -2, 0], [-6, 0, 0]], atol=1e-6)
+
+
+def test_a_reconstruction_lies_where_the_scan_lay(tmp_path: Path, plan_of: Callable[..., Plan]) -> None:
+    """It was written as a volume of 1 mm voxels at 0, whatever the file said."""
+    path = plain(tmp_path / "a.h5")
+    task, case = _task.load(plan_of("reconstruct")), Case("a", "a", {"kspace": open_path(path)})
+    prepared = task.prepare(case, truth=False)
+    result = task.decode(task.whole(prepared)["target"], prepared, case)
+    assert not [words for words in result.warnings if words.startswith("HIL-")]
+    files = export(result, case, tmp_path / "out")
+    assert files == ["a_picture.nii.gz", "a_zero_filled.nii.gz"]
+    wanted = ismrmrd.read(path).target_affine
+    assert wanted is not None
+    for name in files:
+        seen = nifti.read(tmp_path / "out" / name)
+        assert seen.warnings == () and seen.shape == (SLICES, READ, PHASE) and seen.meta["geometry"] == "sform"
+        np.testing.assert_allclose(np.asarray(seen.affine), wanted, atol=1e-5)
+    # and is the right way round on that grid
+    picture = nifti.read(tmp_path / "out" / files[0]).array[0]
+    np.testing.assert_allclose(picture, np.sqrt((np.abs(phantom()) ** 2).sum(axis=1)), atol=1e-3)
 
 
 @pytest.mark.parametrize(

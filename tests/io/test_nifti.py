@@ -341,6 +341,33 @@ def test_n05_who_moves_labels_can_know_that_the_place_is_unknown(tmp_path: Path)
     assert nifti.read_labels(tmp_path / "a.nii").meta["geometry"] == "unknown"
 
 
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_n05_what_lies_nobody_knows_where_is_written_so(tmp_path: Path, name: str) -> None:
+    for thing in (Image(volume()[None], OBLIQUE), Mask(volume(), {1: "a"}, OBLIQUE)):
+        nifti.write(tmp_path / name, thing, placed=False)
+        header = nibabel.Nifti1Image.from_filename(tmp_path / name).header
+        assert (int(header["qform_code"]), int(header["sform_code"])) == (0, 0)
+        seen = nifti.read(tmp_path / name)
+        assert [words[:7] for words in seen.warnings] == ["HIL-N05"] and seen.meta["unit"] == "mm"
+        np.testing.assert_allclose(seen.spacing, geometry.spacing(OBLIQUE), rtol=1e-6)
+        np.testing.assert_array_equal(seen.array[0], volume())
+
+
+def test_n05_of_what_lies_nobody_knows_where_the_steps_are_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def misread(name: str) -> SimpleITK.Image:
+        image = true(name)
+        image.SetSpacing([v * 1.01 for v in image.GetSpacing()])
+        return image
+
+    true = SimpleITK.ReadImage
+    monkeypatch.setattr(SimpleITK, "ReadImage", misread)
+    with pytest.raises(HilumError, match="HIL-IO-05"):
+        nifti.write(tmp_path / "a.nii.gz", Image(volume()[None], OBLIQUE), placed=False)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("sign", [-1.0, 1.0])
 def test_n06_left_handed_and_oblique_are_read_as_they_are(tmp_path: Path, sign: float) -> None:
     affine = OBLIQUE @ np.diag([sign, 1, 1, 1])
@@ -504,6 +531,14 @@ def test_n10_what_nifti_can_not_hold_plainly_is_not_written(tmp_path: Path, dtyp
 def test_n10_vectors_are_refused_and_named(tmp_path: Path) -> None:
     nibabel.Nifti1Image(volume("float32", (3, 4, 5, 1, 3)), np.eye(4)).to_filename(tmp_path / "a.nii")
     assert "Several values for each voxel" in refused(tmp_path / "a.nii", "HIL-N10")
+
+
+def test_n10_a_series_that_holds_contrasts_is_to_be_saved_as_channels(tmp_path: Path) -> None:
+    """To pick one volume throws the other contrasts away."""
+    nibabel.Nifti1Image(volume(shape=(4, 5, 6, 3)), np.eye(4)).to_filename(tmp_path / "a.nii")
+    with pytest.raises(HilumError) as error:
+        nifti.read(tmp_path / "a.nii")
+    assert "where they are channels" in error.value.remedy and "NAME_0001" in error.value.remedy
 
 
 @pytest.mark.parametrize("shape", [(5, 6, 1), (1, 1, 1), (5, 6), (9,)])

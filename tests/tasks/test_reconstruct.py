@@ -1,7 +1,9 @@
 """Reconstruction: full data give the truth, the same case the same mask, and a mirrored slice is still physics."""
 
 from collections.abc import Callable
+from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -11,10 +13,12 @@ from hilum.core.findings import Picture, Result
 from hilum.core.image import Case, Image, Measurement
 from hilum.core.plan import Plan
 from hilum.data.store import Store
+from hilum.infer.export import export
+from hilum.io import nifti
 from hilum.physics.coils import birdcage
 from hilum.physics.fourier import to_kspace
 from hilum.planning.planner import Prepared
-from hilum.tasks import _kspace, _task
+from hilum.tasks import _kspace, _task, reconstruct
 
 PlanOf = Callable[..., Plan]
 
@@ -240,3 +244,35 @@ def test_the_example_has_the_coils_of_the_plan_and_one_without(plan_of: PlanOf) 
         assert made["kspace"].shape == (1, wanted, 16, 16) and made["operator"].coils == wanted
         power = (made["operator"].maps.abs() ** 2).sum(dim=1)
         torch.testing.assert_close(power, torch.ones_like(power))
+
+
+@pytest.mark.parametrize("axes", [("slice", "coil", "ky", "kx"), ("contrast", "slice", "coil", "ky", "kx")])
+def test_n05_slices_of_which_nobody_knows_where_they_lie_say_so(
+    axes: tuple[str, ...], tmp_path: Path, plan_of: PlanOf
+) -> None:
+    """They were written as a scan of 1 mm voxels at 0 in the scanner, and no warning said that this was made up."""
+    kspace = np.stack([row(n)[0] for n in range(4)])
+    # of several contrasts the place of one says nothing
+    place = None if len(axes) == 4 else np.eye(4)
+    shape = (4, 3, 16, 16) if len(axes) == 4 else (2, 2, 3, 16, 16)
+    measured = Measurement(kspace.reshape(shape), axes, {}, None, place)
+    task, case = _task.load(plan_of("reconstruct")), Case("a", "a", {"kspace": measured})
+    prepared = task.prepare(case, truth=False)
+    result = task.decode(task.whole(prepared)["target"], prepared, case)
+    assert [words for words in result.warnings if words.startswith("HIL-")] == [reconstruct.PLACELESS]
+    for name in export(result, case, tmp_path):
+        header = nibabel.Nifti1Image.from_filename(tmp_path / name).header
+        assert (int(header["qform_code"]), int(header["sform_code"])) == (0, 0)
+        seen = nifti.read(tmp_path / name)
+        assert seen.shape == (4, 16, 16) and seen.spacing == (1.0, 1.0, 1.0)
+        assert seen.warnings[0].startswith("HIL-N05") and seen.meta["geometry"] == "unknown"
+
+
+def test_one_slice_is_a_picture_and_not_said_to_lie_anywhere(tmp_path: Path, plan_of: PlanOf) -> None:
+    measured = Measurement(row()[0][None], ("slice", "coil", "ky", "kx"), {}, None, np.eye(4))
+    task, case = _task.load(plan_of("reconstruct")), Case("a", "a", {"kspace": measured})
+    prepared = task.prepare(case, truth=False)
+    result = task.decode(task.whole(prepared)["target"], prepared, case)
+    assert not [words for words in result.warnings if words.startswith("HIL-")]
+    assert result["picture"].image.affine is None
+    assert export(result, case, tmp_path) == ["a_picture.tif", "a_zero_filled.tif"]

@@ -14,6 +14,7 @@ from hilum.core import catalogue
 from hilum.core.calibration import Calibration, Gate
 from hilum.core.image import Case, Image
 from hilum.core.run import Run
+from hilum.data.phantoms import kspace
 from hilum.planning.planner import look
 from hilum.trust import inputs, learned, quality
 from hilum.trust.trusted import Trusted
@@ -151,6 +152,17 @@ def test_raw_data_are_measured_by_their_zero_filled_picture(
     noisy = replace(raw, array=(raw.array + noise[0] + 1j * noise[1]).astype(np.complex64))
     reasons = predictor(replace(case, items={**case.items, "kspace": noisy})).verdict.reasons
     assert any(words.startswith("The zero-filled image") for words in reasons), reasons
+
+
+def test_raw_data_are_looked_at_as_in_training_wherever_they_lie(trained: Trained) -> None:
+    """With its place, other planes of the zero-filled picture would be compared with those of training."""
+    raw = replace(kspace.measure(np.random.default_rng(0), 16, 2, 4, 0.01), target_affine=np.diag([5.0, 1, 1, 1]))
+    predictor, case = Trusted(trained("reconstruct")), Case("a", "a", {"kspace": raw})
+    result = predictor(case)
+    assert result["zero_filled"].image.spacing == (5.0, 1.0, 1.0)
+    _, images = inputs.shown(case, result)
+    learned_of = inputs.zero_filled(predictor.task, case)
+    assert quality.features(images["zero_filled"]) == quality.features(learned_of)
 
 
 def test_an_image_in_several_pairs_counts_once() -> None:

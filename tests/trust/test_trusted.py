@@ -17,6 +17,7 @@ from hilum.core.image import Case, Image
 from hilum.core.run import Run
 from hilum.data.phantoms import kspace
 from hilum.planning.planner import Prepared
+from hilum.tasks.reconstruct import PLACELESS
 from hilum.trust.trusted import Trusted
 
 
@@ -41,6 +42,12 @@ def test_simulated_undersampling_keeps_no_result_from_being_accepted(open_gate: 
     image = Image(np.random.default_rng(0).random((1, 32, 32)).astype(np.float32))
     result = open_gate(Case("image", "image", {"image": image}))
     assert len(result.warnings) == 2 and result.verdict.decision == "flag"
+
+
+def test_raw_data_that_lie_nobody_knows_where_are_reconstructed_as_well_as_others(open_gate: Trusted) -> None:
+    """No fastMRI file says where its slices lie: every result would have been flagged."""
+    result = open_gate(Case("full", "full", {"kspace": kspace.measure(np.random.default_rng(3), 32, 2, 3, 0.01)}))
+    assert PLACELESS in result.warnings and result.verdict.decision == "accept"
 
 
 def test_what_a_reader_says_of_raw_data_still_counts(open_gate: Trusted) -> None:

@@ -177,7 +177,7 @@ def settings(tmp_path: Path) -> dict[str, Any]:
     given = dict.fromkeys(("wide", "maps"), False) | {"runtime": "torch", "memory": None, "roi": (), "coarse": None}
     return given | {
         "model": "nowhere", "files": "", "folder": str(tmp_path), "key": "of this call", "format": "nifti",
-        "processes": 1, "cases": 1,
+        "processes": 1, "cases": 1, "state": "",
     }  # fmt: skip
 
 
@@ -313,6 +313,22 @@ def test_eight_bits_that_nobody_made_are_refused_before_an_input_is_looked_at(
     with pytest.raises(HilumError, match="hilum quantise RUN DATA") as error:
         predict(trained("segment").path, [tmp_path / "not looked at.png"], tmp_path / "out", **words)
     assert error.value.code == "HIL-INFER-14" and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("cluster", ["local:1", None])
+def test_eight_bits_that_the_coarse_model_lacks_are_refused_before_an_input_is_looked_at(
+    cluster: str | None, trained: Callable[[str], Run], tmp_path: Path
+) -> None:
+    """They are wanted of both: every case was read, and failed by itself."""
+    pytest.importorskip("openvino")
+    coarse, fine = trained("segment").path, Run(shutil.copytree(trained("segment").path, tmp_path / "run"))
+    (fine.path / "graphs").mkdir(exist_ok=True)
+    (fine.path / "graphs" / "openvino_int8.xml").write_text("not looked at")
+    fine.write_manifest()
+    words: dict[str, Any] = {"cluster": cluster, "runtime": "openvino-int8", "coarse": coarse}
+    with pytest.raises(HilumError, match="hilum quantise RUN DATA") as error:
+        predict(fine.path, [tmp_path / "not looked at.png"], tmp_path / "out", **words)
+    assert error.value.code == "HIL-INFER-14" and str(coarse) in error.value.seen and not (tmp_path / "out").exists()
 
 
 def test_two_calls_on_one_machine_do_not_want_one_port() -> None:

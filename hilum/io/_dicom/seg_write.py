@@ -23,14 +23,14 @@ LONGEST = 64
 ABNORMAL = ("lesion", "tumour", "tumor", "haemorrhage", "hemorrhage", "metastasis", "nodule", "cyst")
 
 
-def build(path: Path, mask: Mask, source: Origin, kind: str, series: str) -> Any:
-    """The highdicom object; identifiers from the content, so the same mask gives the same UIDs."""
+def build(path: Path, mask: Mask, source: Origin, kind: str, series: str, model: str = "") -> Any:
+    """The highdicom object; identifiers from content and model, so the same mask of the same gives the same UIDs."""
     frames, values = _frames(path, mask, source, kind)
     with warnings.catch_warnings():
         # highdicom speaks about the patient's name of the source; it is copied as it is
         warnings.simplefilter("ignore", UserWarning)
         try:
-            return _object(mask, frames, values, source, kind, series)
+            return _object(mask, frames, values, source, kind, series, model)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise HilumError(
                 "HIL-IO-04", f"{path.name}: the source slices do not allow a DICOM SEG ({error})", "Write NIfTI instead"
@@ -98,7 +98,7 @@ def _numbers(path: Path, mask: Mask, values: list[int], kind: str) -> Array:
     return np.ascontiguousarray(frames.transpose(2, 1, 0))
 
 
-def _object(mask: Mask, frames: Array, values: list[int], source: Origin, kind: str, series: str) -> Any:
+def _object(mask: Mask, frames: Array, values: list[int], source: Origin, kind: str, series: str, model: str) -> Any:
     import highdicom
 
     seed = (
@@ -107,10 +107,12 @@ def _object(mask: Mask, frames: Array, values: list[int], source: Origin, kind: 
         dict(mask.classes),
         hilum.__version__,
         *(() if kind == "binary" else (kind,)),
+        *((model,) if model else ()),
     )
+    segments = [_segment(n, value, str(mask.classes[value]), model) for n, value in enumerate(values, 1)]
     return highdicom.seg.Segmentation(
         source_images=source.headers, pixel_array=frames, segmentation_type=kind.upper(),
-        segment_descriptions=[_segment(n, value, str(mask.classes[value])) for n, value in enumerate(values, 1)],
+        segment_descriptions=segments,
         series_instance_uid=uid(*seed, "series"), series_number=9001,
         sop_instance_uid=uid(*seed, "instance"), instance_number=1, manufacturer="Hilum",
         manufacturer_model_name="Hilum", software_versions=hilum.__version__, device_serial_number="0",
@@ -119,15 +121,16 @@ def _object(mask: Mask, frames: Array, values: list[int], source: Origin, kind: 
     )  # fmt: skip
 
 
-def _segment(number: int, value: int, name: str) -> Any:
-    """One segment; its class value in the description."""
+def _segment(number: int, value: int, name: str, model: str) -> Any:
+    """One segment; its class value in the description, the model among the parameters of the algorithm."""
     import highdicom
     from highdicom.sr.coding import CodedConcept
     from pydicom.sr.codedict import codes
 
     algorithm = highdicom.AlgorithmIdentificationSequence(
-        name="Hilum", family=codes.DCM.ArtificialIntelligence, version=hilum.__version__
-    )
+        name="Hilum", family=codes.DCM.ArtificialIntelligence, version=hilum.__version__,
+        parameters={"model": model} if model else None,
+    )  # fmt: skip
     bad = any(word in name.lower() for word in ABNORMAL)
     category = ("49755003", "Morphologically abnormal structure") if bad else ("123037004", "Anatomical structure")
     segment = highdicom.seg.SegmentDescription(

@@ -12,6 +12,7 @@ import numpy as np
 
 from hilum.core.errors import HilumError
 from hilum.core.image import Array
+from hilum.io import _itk
 
 MARK = b"\x89PNG\r\n\x1a\n"
 BLOCK = 1 << 20
@@ -102,7 +103,8 @@ def deep(path: Path, known: Facts) -> Array:
 
     if known.keyed:
         raise HilumError("HIL-I04", f"{path} names a see-through colour (tRNS)", "Save it without transparency")
-    array = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path), imageIO="PNGImageIO"))
+    with _itk.named(path) as text:
+        array = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(text, imageIO="PNGImageIO"))
     if array.dtype != np.uint16 or array.ndim != 3:
         raise _damaged(path, f"it holds {array.dtype} of shape {array.shape} instead of 16-bit colour")
     return array

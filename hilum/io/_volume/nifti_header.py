@@ -235,16 +235,22 @@ def _in_mm(raw: Any, affine: Array, warnings: list[str]) -> tuple[Array, str]:
     return np.diag([scale, scale, scale, 1.0]) @ affine, name
 
 
-def made(array: Array, affine: Array) -> bytes:
-    """The 352 bytes in front of the voxels of a single-file NIfTI-1: sform and qform alike, mm, no text of anybody."""
+def made(array: Array, affine: Array, placed: bool = True) -> bytes:
+    """The 352 bytes in front of the voxels of a single-file NIfTI-1: sform and qform alike, mm, no text of anybody.
+
+    placed: whether it is known where the volume lies; else both codes are 0, and of the affine its steps are stated.
+    """
     import nibabel
 
     header = nibabel.Nifti1Header()
     header.set_data_dtype(array.dtype)
     header.set_data_shape(array.shape)
     header.set_xyzt_units("mm")
-    header.set_qform(affine, code=1)
-    header.set_sform(affine, code=1)
+    if placed:
+        header.set_qform(affine, code=1)
+        header.set_sform(affine, code=1)
+    else:
+        header.set_zooms(geometry.spacing(affine))
     header["magic"], header["vox_offset"] = b"n+1", 352
     header["scl_slope"], header["scl_inter"] = 1, 0
     return bytes(header.binaryblock) + bytes(4)

@@ -10,7 +10,7 @@ from hilum.core import geometry
 from hilum.core.errors import HilumError
 from hilum.core.findings import Mask
 from hilum.core.image import Array, Image
-from hilum.io import _buffer
+from hilum.io import _buffer, _itk
 from hilum.io._guard import same, smallest
 from hilum.io._volume.stream import SLACK, STEP, Stream
 
@@ -87,7 +87,10 @@ def three_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
     if len(shape) > 3:
         series = len(shape) == 4
         what = "A series of volumes" if series else "Several values for each voxel (vectors, tensors or contrasts)"
-        raise HilumError("HIL-N10", f"{what}, shape {shape}", "Pick one volume and save it by itself")
+        raise HilumError(
+            "HIL-N10", f"{what}, shape {shape}",
+            "Pick one volume and save it by itself, or, where they are channels, all as NAME_0000, NAME_0001, ...",
+        )  # fmt: skip
     return shape + (1,) * (3 - len(shape))
 
 
@@ -117,18 +120,22 @@ def blocks(array: Array) -> Iterator[bytes]:
         yield array[:, :, k : k + step].tobytes(order="F")
 
 
-def second(path: Path, part: Path, array: Array, affine: Array, zeroed: bool = False) -> None:
+def second(path: Path, part: Path, array: Array, affine: Array, zeroed: bool = False, placed: bool = True) -> None:
     """Read `part` with SimpleITK and compare with what was meant; a difference is refused (HIL-IO-05).
 
     zeroed: SimpleITK's reader of this format puts 0 where a voxel is NaN or infinite, so there 0 is what it must say.
+    placed: whether the file says where it lies; of one that does not every reader has a guess of its own, and only the
+    steps are compared.
     """
     import SimpleITK
 
     SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
-    seen = SimpleITK.ReadImage(str(part))
+    with _itk.named(part) as text:
+        seen = SimpleITK.ReadImage(text)
     # a view, compared some slices at a time: neither side is copied whole
     same(path, array, SimpleITK.GetArrayViewFromImage(seen).transpose(), zeroed=zeroed)
-    far = geometry.corner_distance(affine, array.shape, from_itk(seen), array.shape)
+    theirs = from_itk(seen) if placed else np.diag([*seen.GetSpacing(), 1.0])
+    far = geometry.corner_distance(affine, array.shape, theirs, array.shape)
     # ITK knows right angles only, so a shear within our tolerance looks like a move to it, counted from the first voxel
     allowed = geometry.corner_distance(affine, array.shape, right_angled(affine, array.shape), array.shape)
     if far > 2 * allowed + geometry.GEOMETRY_TOLERANCE_MM:
