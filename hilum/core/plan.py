@@ -127,6 +127,7 @@ class Plan(Strict):
         """A copy with {dotted path: value} changed, checked again."""
         data = self.model_dump(mode="json")
         for path, value in changes.items():
+            _check_data(path, value)
             _put(data, path, value)
         return checked(Plan, data, "plan")
 
@@ -151,6 +152,13 @@ class Plan(Strict):
         return checked(Plan, data, name)
 
 
+DATA = (
+    "name", "layout", "grouping", "labels", "ignore", "others", "terms", "warnings", "coils", "fingerprint", "notes",
+    "normalise_first",
+)  # fmt: skip
+# What a plan says of its data; any other key would be read by nobody.
+SWITCHES = ("normalise_first",)
+# Of these what is true or false.
 SHORT = reprlib.Repr()
 SHORT.maxlevel, SHORT.maxstring, SHORT.maxother = 2, 200, 200
 # How a wrong value is written out in a sentence.
@@ -175,6 +183,18 @@ def _put(data: dict[str, Any], path: str, value: Any) -> None:
         here[keys[-1]] = value
     else:
         raise HilumError("HIL-PLAN-02", f"The plan has no {path!r}", "Open plan.json to see its keys")
+
+
+def _check_data(path: str, value: Any) -> None:
+    """Refuse a key below `data` that nobody reads (HIL-PLAN-02), and what is neither true nor false (HIL-PLAN-03)."""
+    room, _, rest = path.partition(".")
+    key = rest.partition(".")[0]
+    if room != "data" or not rest:
+        return
+    if key not in DATA:
+        raise HilumError("HIL-PLAN-02", f"The plan has no {path!r}: {key!r} is unknown", near(key, list(DATA)))
+    if rest in SWITCHES and not isinstance(value, bool):
+        raise HilumError("HIL-PLAN-03", f"plan: {path!r} can not be {SHORT.repr(value)}", "Give true or false")
 
 
 def checked(model: type[T], data: dict[str, Any], name: str) -> T:

@@ -30,6 +30,8 @@ TOLERANCE = 1e-3
 GOLDEN_SEED = 0
 SAMPLE = 1 << 18
 # Values that are kept of a golden output that has more: whole ones of a hundred classes are many times the weights.
+ROUNDING = 1e-6
+# Share of a value by which two answers may differ that are the same but for rounding.
 SHAPE = "shape."
 # Before the number of such an output: its whole shape. Older bundles have whole outputs of any size, and none of these.
 CHANGES = ("train", "calibrate", "quantise", "import")
@@ -71,14 +73,12 @@ def _sample(output: Any) -> Any:
 def answer(task: _task.Task, net: Any, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The task's synthetic batch, and {"out.0": tensor, ...} of what the network, in evaluation mode, makes of it.
 
-    Refused (HIL-M10): an answer of another size than its input, or with one value whatever it sees. path: for the
-    sentence.
+    Refused (HIL-M10): an answer of another size than its input, or with one value whatever it sees, or the same as to
+    another input. path: for the sentence.
     """
-    import torch
-
-    batch = task.example(np.random.default_rng(GOLDEN_SEED))
-    with torch.inference_mode():
-        outputs = _flat(net(*task.inputs(batch)))
+    # first, so that one whole answer is held at a time
+    other = {name: _few(out) for name, out in _asked(task, net, GOLDEN_SEED + 1)[1].items()}
+    batch, outputs = _asked(task, net, GOLDEN_SEED)
     size = list(outputs["out.0"].shape[2:])
     if task.CARD["infer"] == "windows" and size != list(task.plan.patch):
         raise HilumError(
@@ -87,7 +87,24 @@ def answer(task: _task.Task, net: Any, path: Path) -> tuple[dict[str, Any], dict
         )  # fmt: skip
     if all(out.numel() > 1 and bool((out == out.flatten()[0]).all()) for out in outputs.values()):
         raise HilumError("HIL-M10", f"{path} gives one value everywhere, whatever it sees", "Train it again")
+    if all(_few(out).allclose(other[name], ROUNDING, 0) for name, out in outputs.items()):
+        # of weights that are dead a bias is left, which may be another for every class
+        raise HilumError("HIL-M10", f"{path} gives one answer, whatever it sees", "Train it again")
     return batch, outputs
+
+
+def _asked(task: _task.Task, net: Any, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A synthetic batch, and what the network makes of it."""
+    import torch
+
+    batch = task.example(np.random.default_rng(seed))
+    with torch.inference_mode():
+        return batch, _flat(net(*task.inputs(batch)))
+
+
+def _few(output: Any) -> Any:
+    """Its values; of a large output a sample."""
+    return _sample(output) if output.numel() > SAMPLE else output
 
 
 def _flat(out: Any) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from hilum.infer.near import REACH
 from hilum.infer.streamed import CHUNK, at_a_time
 from hilum.infer.windows import BYTES, Tiling, ring_memory
 from hilum.prepare.grid import shape_at
+from hilum.tasks import _input
 
 MOVES = 4
 # Times that each score is moved once its windows are added, as long as one more window would take.
@@ -114,18 +115,19 @@ def fits(item: Any, plan: Plan, limit: int | None) -> None:
     """Refuse, by its header alone, an image that would hold more than the limit (HIL-INFER-01).
 
     item: what `Case.items` holds; where it does not say its `extent` nothing is refused. Counted is what is surely held
-    at a time: the image as read, and once more in float32 on the network's grid.
+    at a time: the process as it is, the image as read, and what it is brought onto the network's grid with.
     """
     ask = getattr(item, "extent", None)
     seen: Extent | None = None if limit is None or ask is None else ask()
     if limit is None or seen is None or len(seen.shape) != 1 + plan.dims:
         # another number of axes is refused by the task
         return
-    spacing = None if plan.spacing is None else tuple(plan.spacing)
-    grid = len(plan.channels) * math.prod(shape_at(seen.shape[1:], seen.affine, spacing)) * BYTES
-    if seen.size + grid > limit:
-        parts = f"as read {size_words(seen.size)}, on the network's grid {size_words(grid)}"
-        raise _too_large(f"at least {size_words(seen.size + grid)} ({parts})", limit)
+    spacing, process = None if plan.spacing is None else tuple(plan.spacing), resident.now()
+    grid = _input.held(seen.shape[1:], shape_at(seen.shape[1:], seen.affine, spacing), plan)
+    if process + seen.size + grid > limit:
+        parts = f"as read {size_words(seen.size)}, on the network's grid {size_words(grid)}, "
+        parts += f"process {size_words(process)}"
+        raise _too_large(f"at least {size_words(process + seen.size + grid)} ({parts})", limit)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def match_channels(array: Array, channels: int, image: Image) -> Array:
     )  # fmt: skip
 
 
-def normalise(array: Array, how: list[Normalisation]) -> Array:
+def normalise(array: Array, how: list[Normalisation], fresh: bool = False) -> Array:
     """(C, *space) raw to float32 as planned, channel by channel.
 
     NaN and infinity become the channel's minimum, but 0 in zscore_box and zscore_nonzero: nothing was stored there.
@@ -40,35 +40,59 @@ def normalise(array: Array, how: list[Normalisation]) -> Array:
     zscore: (x - mean) / std of this image. zscore_box: mean and std of the box that holds everything that is not 0 in
     some channel. zscore_nonzero: of those voxels alone (in volumes with what they enclose); the others stay as they
     are. ct: clip to low..high, then the data set's mean and std. scale: low..high to 0..1, clipped. none: as it is.
+    fresh: the array is float32 and nobody else's: it is overwritten, and holds the result.
     """
-    out = np.empty(array.shape, dtype=np.float32)
+    out = array if fresh else np.empty(array.shape, dtype=np.float32)
     inside = _inside(array) if any(rule.scheme in MASKED for rule in how) else None
     for channel, (values, rule) in enumerate(zip(array, how, strict=True)):
-        x = values.astype(np.float32)
-        finite = np.isfinite(x)
-        if not finite.all():
-            if not finite.any():
-                raise HilumError("HIL-N09", "The image has no finite value", "Leave this case out or mend it")
-            x = np.where(finite, x, 0 if rule.scheme in MASKED else x[finite].min())
-        if rule.scheme == "zscore":
-            x = _scored(x, x)
-        elif rule.scheme == "zscore_box" and inside is not None:
-            x = _scored(x, x[_box(inside)])
-        elif rule.scheme == "zscore_nonzero" and inside is not None:
-            x = np.where(inside, _scored(x, x[inside]), x)
-        elif rule.scheme == "ct":
-            x = (np.clip(x, rule.low, rule.high) - rule.mean) / max(rule.std, 1e-8)
-        elif rule.scheme == "scale":
-            x = np.clip((x - rule.low) / max(rule.high - rule.low, 1e-8), 0, 1)
-        elif rule.scheme != "none":
-            raise HilumError("HIL-PLAN-03", f"Unknown normalisation {rule.scheme!r}", "Known: zscore, ct, scale, none")
-        out[channel] = x
+        x = values if fresh else values.astype(np.float32)
+        _mend(x, rule)
+        _scale(x, rule, inside)
+        if not fresh:
+            out[channel] = x
     return out
 
 
-def _scored(x: Array, part: Array) -> Array:
-    scored: Array = (x - part.mean()) / max(float(part.std()), 1e-8)
-    return scored
+def beside(how: list[Normalisation]) -> int:
+    """Bytes a voxel that `normalise` surely holds beside a fresh array: which are finite, or distances from a mean."""
+    return 4 if any(rule.scheme == "zscore" for rule in how) else 1
+
+
+def _mend(x: Array, rule: Normalisation) -> None:
+    """Give what is no number a value, in place."""
+    finite = np.isfinite(x)
+    if finite.all():
+        return
+    if not finite.any():
+        raise HilumError("HIL-N09", "The image has no finite value", "Leave this case out or mend it")
+    x[~finite] = 0 if rule.scheme in MASKED else x.min(where=finite, initial=np.inf)
+
+
+def _scale(x: Array, rule: Normalisation, inside: Array | None) -> None:
+    """One channel by its rule, in place: of a large volume no further copy is made."""
+    if rule.scheme == "zscore":
+        _score(x, x)
+    elif rule.scheme == "zscore_box" and inside is not None:
+        _score(x, x[_box(inside)])
+    elif rule.scheme == "zscore_nonzero" and inside is not None:
+        _score(x, x[inside], inside)
+    elif rule.scheme == "ct":
+        np.clip(x, rule.low, rule.high, out=x)
+        x -= rule.mean
+        x /= max(rule.std, 1e-8)
+    elif rule.scheme == "scale":
+        x -= rule.low
+        x /= max(rule.high - rule.low, 1e-8)
+        np.clip(x, 0, 1, out=x)
+    elif rule.scheme != "none":
+        raise HilumError("HIL-PLAN-03", f"Unknown normalisation {rule.scheme!r}", "Known: zscore, ct, scale, none")
+
+
+def _score(x: Array, part: Array, where: Array | bool = True) -> None:
+    """Mean and deviation of a part to 0 and 1, in place; only `where`."""
+    mean, std = part.mean(), max(float(part.std()), 1e-8)
+    np.subtract(x, mean, out=x, where=where)
+    np.divide(x, std, out=x, where=where)
 
 
 def _inside(array: Array) -> Array:

@@ -17,6 +17,8 @@ from hilum.core.image import Case
 from hilum.core.lock import NAME as LOCK
 from hilum.core.lock import locked
 from hilum.core.run import Run
+from hilum.data.dataset import listed
+from hilum.verbs import _lists
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +30,9 @@ def opened(folder: Path, key: str, run: Run, coarse: Run | None = None) -> Itera
     """The record of a folder, which no other process may write to meanwhile (HIL-T12).
 
     key: of the model and of all that decides a result but the inputs. A fresh one is written before anything else, so
-    that results without a record are never there; where nothing comes of it, it is taken away again. coarse: the model
-    that says where to look.
+    that a folder of results without a record is never there; where nothing comes of it, it is taken away again. A row
+    follows its files: of a call that was killed in between some may be in none (see `unlisted`). coarse: the model that
+    says where to look.
     Errors: HIL-CORE-03 for a file, and for a folder that holds anything else than results of the same key.
     """
     if folder.is_file():
@@ -182,3 +185,15 @@ def noted(record: dict[str, Any], name: str, inputs: str, outcome: Any, folder: 
     else:
         record["done"][name] = {"inputs": inputs, "hilum": __version__} | outcome
     write_json(folder / NAME, record)
+
+
+def unlisted(record: dict[str, Any], folder: Path) -> None:
+    """Name what lies in the folder and is in no row: a call that was killed had written it, and not yet its row."""
+    known = {name for row in record["done"].values() for name in row["files"]}
+    known |= {f"{sheet}.csv" for sheet in _lists.NAMES}
+    others = [name for name in _held(folder) if name not in known]
+    if others:
+        log.warning(
+            "%s holds %s, which no row of %s names: no result, or one of a call that was ended too early; predict its "
+            "input again to have it listed", folder, _text(listed(others)), NAME,
+        )  # fmt: skip

@@ -19,6 +19,7 @@ from hilum.core.run import Run
 from hilum.core.sizes import parse_size
 from hilum.data.dataset import accepted, left_aside, open_dataset
 from hilum.data.layouts._files import stem
+from hilum.evaluation.provenance import state
 from hilum.infer import export, promise
 from hilum.infer._asked import EIGHT, check_eight
 from hilum.infer._stages import Stages
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 ORDERS = ("arrival", "doubt")
 SAID = ("set", "doubt", "disagreement", "unlike", "measured")
 # Of what a result knows about itself.
+DIGITS = 16
+# Of a model's state, which DICOM results name it by.
 SHOWN = 3
 # Reasons that are named where nothing gave a result.
 FEW = 3
@@ -94,7 +97,7 @@ def predict(
         check(other, _parts(run, roi), limit, wide)
     _check_further(run, wide, maps)
     if runtime == EIGHT:
-        for part in _parts(run, roi):
+        for part in [*_parts(run, roi), *([] if other is None else [other])]:
             check_eight(part, _task.load(part.plan), made=True)
     _check_way(run, limit, wide, roi)
     _check_form(run, format, roi, limit)
@@ -120,10 +123,12 @@ def predict(
         settings = {"runtime": runtime, "memory": limit, "wide": wide, "maps": maps, "roi": tuple(roi), "key": key}
         settings["coarse"] = None if other is None else str(other.path)
         settings["files"] = _cluster.digest(hashes)
+        settings["state"] = state(run)[:DIGITS] if format == "dicom" else ""
         flow = _outcomes(run, left, settings, cluster, folder, format, progress)
         for number, (case, outcome) in enumerate(flow, len(cases) - len(left) + 1):
             _record.noted(record, case.id, stamps[case.id], outcome, folder)
             progress("predict", number, len(cases), case.id)
+        _record.unlisted(record, folder)
         if not record["done"]:
             raise _none(record)
         _lists.sheets(record, folder)
@@ -161,8 +166,8 @@ def _outcomes(
     format: str,
     progress: Progress,
 ) -> Iterator[tuple[Case, Any]]:
-    """Each case with what became of it, in order. settings: runtime, memory in bytes, wide, maps, roi, coarse, key
-    and files.
+    """Each case with what became of it, in order. settings: runtime, memory in bytes, wide, maps, roi, coarse, key,
+    files and state.
 
     Where memory is not limited, the first is read while the networks are loaded. Of a cluster the caller computes
     nothing: what is opened here refuses a model or words that no worker could use.
@@ -180,7 +185,7 @@ def _outcomes(
             return predictor.told(case, progress)
 
         if cluster is None:
-            finish = finishing(folder, format, predictor.stages)
+            finish = finishing(folder, format, predictor.stages, settings["state"])
             flow = _flow.run(cases, READ, told, finish, ahead, first, predictor.fits, predictor.reads_beside)
         else:
             places = {"model": str(run.path.absolute()), "folder": str(folder.absolute()), "format": format}
@@ -292,13 +297,18 @@ def _check_further(run: Run, wide: bool, maps: bool) -> None:
         )
 
 
-def finishing(folder: Path, form: str, stages: Stages | None = None) -> Callable[[Case, Any, float], dict[str, Any]]:
-    """Writes the findings of a case and says what the record keeps of it. stages: told how long writing takes."""
+def finishing(
+    folder: Path, form: str, stages: Stages | None = None, model: str = ""
+) -> Callable[[Case, Any, float], dict[str, Any]]:
+    """Writes the findings of a case and says what the record keeps of it.
+
+    stages: told how long writing takes. model: as of `export.export`.
+    """
 
     def finish(case: Case, told: tuple[Result, dict[str, Any]], reading: float) -> dict[str, Any]:
         result, cost = told
         began = time.perf_counter()
-        files = export.export(result, case, folder, form)
+        files = export.export(result, case, folder, form, model)
         cost["bytes"]["measured"] = max(cost["bytes"]["measured"], resident.peak())
         if form == "dicom":
             # what its writer holds and takes was left out of it

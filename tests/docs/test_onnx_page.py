@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -30,13 +31,22 @@ CHANGES: dict[str, dict[str, Any]] = {
     "mirrored": {"options.mirror": True}, "0 around": {"normalisation": [{"scheme": "zscore_nonzero"}]},
     "no number around": {"normalisation": [{"scheme": "zscore_nonzero"}]},
     "ct": {"normalisation": [CT]}, "normalised first": {"normalisation": [CT | {"low": -100.0}]},
+    "large values": {"classes.0.value": 300},
 }  # fmt: skip
 
 
-def as_labels(folder: Path, model: Path, image: Image, files: list[str]) -> tuple[Image, np.ndarray]:
-    """What the example makes of an image, and what predict does; the bundle and the files are made in `folder`."""
+def as_labels(
+    folder: Path, model: Path, image: Image, files: list[str], further: bool = False
+) -> tuple[Image, np.ndarray]:
+    """What the example makes of an image, and what predict does; the bundle and the files are made in `folder`.
+
+    further: the files have a fourth axis, of one voxel.
+    """
     for name, channel in zip(files, image.array, strict=True):
         nifti.write(folder / name, image.like(channel[None]))
+        if further:
+            one = nibabel.load(folder / name)
+            nibabel.save(nibabel.Nifti1Image(np.asarray(one.dataobj)[..., None], one.affine), folder / name)
     bundle(model, folder / "model.hilum", onnx=True)
     code = "\n".join(re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL))
     space: dict[str, Any] = {}
@@ -45,7 +55,10 @@ def as_labels(folder: Path, model: Path, image: Image, files: list[str]) -> tupl
     return nifti.read_labels(folder / "labels.nii.gz"), wanted
 
 
-AXES = ["as stored", "turned and coarser", "mirrored", "0 around", "no number around", "ct", "normalised first"]
+AXES = [
+    "as stored", "turned and coarser", "mirrored", "0 around", "no number around", "ct", "normalised first",
+    "no number and coarser", "large values", "a further axis",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("axes", AXES)
@@ -76,8 +89,14 @@ def test_the_example_gives_the_labels_of_predict(
         image = Image(np.where(image.array < 60, around, image.array), np.diag([*spacing, 1.0]))
     if axes == "ct":
         image = in_air(image)
+    if axes == "no number and coarser":
+        image = grid.to_ras(image)
+        odd = image.array < 60
+        odd[0, 20, 20, 20], odd[0, 10:12] = True, True
+        steps = np.array(image.affine) @ np.diag([1.3, 0.8, 1.1, 1])
+        image = Image(np.where(odd, np.float32(np.nan), image.array), steps)
     monkeypatch.chdir(tmp_path)
-    found, wanted = as_labels(tmp_path, model, image, ["scan.nii.gz"])
+    found, wanted = as_labels(tmp_path, model, image, ["scan.nii.gz"], axes == "a further axis")
     np.testing.assert_allclose(found.affine, image.affine, atol=1e-4)  # type: ignore[arg-type]
     assert (found.array[0] == wanted).mean() > 0.999 and len(np.unique(wanted)) > 1
 

@@ -241,6 +241,21 @@ def test_m10_a_network_that_gives_one_value_everywhere_is_refused(good: Path, tm
     assert refused(path) == "HIL-M10"
 
 
+@pytest.mark.parametrize("task", ["segment", "classify"])
+def test_m10_dead_weights_with_a_bias_are_refused(task: str, trained: Trained, tmp_path: Path) -> None:
+    """It was bundled and verified, and gave every image the same class with the same confidence."""
+    run = Run(shutil.copytree(trained(task).path, tmp_path / "run"))
+    weights = run.weights("net")
+    weights["head.weight"].zero_()
+    weights["head.bias"].copy_(torch.linspace(2, -1, len(weights["head.bias"])))
+    save_file(weights, run.path / "weights" / "net.safetensors")
+    run.write_manifest()
+    for refuses in (lambda: bundle.golden(run), lambda: bundle.write(run, tmp_path / "a.hilum")):
+        with pytest.raises(HilumError, match="one answer, whatever it sees") as error:
+            refuses()
+        assert error.value.code == "HIL-M10" and not (tmp_path / "a.hilum").exists()
+
+
 def test_m04_weights_that_are_no_numbers_are_refused(good: Path, tmp_path: Path) -> None:
     def broken(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         name = next(n for n, t in tensors.items() if t.is_floating_point())

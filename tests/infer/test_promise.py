@@ -1,13 +1,16 @@
 """What a prediction will hold is told before, kept to, and refused where it is too much."""
 
 import mmap
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -22,6 +25,11 @@ from hilum.planning.planner import Prepared
 from hilum.trust.trusted import Trusted
 
 MB = 1 << 20
+
+
+def there(case: Case) -> Case:
+    """The case with its image read, whose header is not asked what it will hold."""
+    return replace(case, items={**case.items, "image": case.read("image")})
 
 
 def test_the_peak_is_counted_anew() -> None:
@@ -178,7 +186,7 @@ def test_what_was_held_while_the_image_was_read_counts(
 def test_too_little_memory_is_refused_with_what_it_would_take(
     trained: Callable[[str], Run], ready: Callable[[str], Prepared]
 ) -> None:
-    case = ready("segment").dataset.cases[0]
+    case = there(ready("segment").dataset.cases[0])
     roomy = Predictor(trained("segment"))
     roomy(case)
     assert roomy.promised is not None and roomy.promised.total > 0 and roomy.promised.seconds > 0
@@ -267,5 +275,81 @@ def test_scores_of_all_voxels_are_held_to_the_limit_as_it_was_given(
         pytest.skip("this system does not tell what a process holds")
     predictor = Predictor(trained("segment"), limit=64 * MB)
     with pytest.raises(HilumError, match=r"Predicting this image needs .*, --memory allows 64 MB") as error:
-        predictor.opinion(ready("segment").dataset.cases[0])
+        predictor.opinion(there(ready("segment").dataset.cases[0]))
     assert error.value.code == "HIL-INFER-01"
+
+
+REFUSED = """
+import sys
+from pathlib import Path
+from hilum.core import resident
+from hilum.core.errors import HilumError
+from hilum.core.run import Run
+from hilum.data.dataset import open_dataset
+from hilum.infer.predictor import Predictor
+
+# the peak is that of the whole process
+resident.forget = lambda: False
+(case,) = open_dataset(sys.argv[2]).cases
+predictor = Predictor(Run(Path(sys.argv[1])))
+# room to bring the image onto the network's grid, and none for what is found there
+predictor.limit = resident.now() + int(sys.argv[3])
+try:
+    predictor(case)
+except HilumError as error:
+    print(error.code, "at least" in error.seen, resident.peak() / predictor.limit)
+"""
+
+
+@pytest.mark.parametrize("scheme", ["ct", "zscore"])
+def test_what_is_held_at_a_refusal_is_near_the_limit(
+    scheme: str, trained: Callable[[str], Run], tmp_path: Path
+) -> None:
+    """A CT with `--memory 1GB` was read and normalised in 2.4 GB before it was refused."""
+    if not resident.now():
+        pytest.skip("this system does not tell what a process holds")
+    model, rule = shutil.copytree(trained("segment").path, tmp_path / "run"), {"scheme": scheme, "std": 200.0}
+    plan = Run(model).plan.edited({"normalisation": [rule | {"low": -1000.0, "high": 1000.0}]})
+    plan.write(model / "plan.json")
+    Run(model).write_manifest()
+    assert plan.spacing is not None
+    values = np.random.default_rng(0).integers(-1000, 1000, (320, 320, 320), dtype=np.int16)
+    nibabel.save(nibabel.Nifti1Image(values, np.diag([*plan.spacing, 1.0])), tmp_path / "ct.nii")
+    # as read 2 bytes a voxel, in float32 4, and while it is normalised a mask, or what its deviation is told from
+    room = values.size * (7 if scheme == "ct" else 10) + 16 * MB
+    words = [sys.executable, "-c", REFUSED, str(model), str(tmp_path / "ct.nii"), str(room)]
+    code, early, share = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()
+    assert (code, early) == ("HIL-INFER-01", "False") and float(share) <= 1.2
+
+
+def test_the_process_and_what_normalising_takes_are_counted_before_an_image_is_read(
+    trained: Callable[[str], Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resident, "now", lambda: 5 * MB)
+    spacing, own = trained("segment").plan.spacing, 100 * 100 * 100
+    assert spacing is not None
+
+    class Small(Large):
+        step = 1.0
+
+        def extent(self) -> Extent:
+            return Extent((1, 100, 100, 100), np.diag([*(self.step * np.array(spacing)), 1.0]), 2 * own)
+
+    def least(scheme: str, first: bool = False, step: float = 1.0) -> int:
+        """The smallest limit that is not refused."""
+        plan, image = trained("segment").plan.edited({"normalisation": [{"scheme": scheme}]}), Small()
+        plan, image.step = plan.edited({"data.normalise_first": first}), step
+        low, high = 0, 1 << 40
+        while low + 1 < high:
+            middle = (low + high) // 2
+            try:
+                promise.fits(image, plan, middle)
+                high = middle
+            except HilumError:
+                low = middle
+        return high - 5 * MB
+
+    assert least("ct") == (2 + 4 + 1) * own and least("zscore") == (2 + 4 + 4) * own
+    # normalised on its own grid, from where nothing or a volume 8 times as large is resampled
+    assert least("ct", first=True) == (2 + 4 + 4) * own
+    assert least("ct", first=True, step=2.0) == (2 + 4 + 4 * 8) * own

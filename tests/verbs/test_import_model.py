@@ -341,6 +341,31 @@ def test_m10_a_network_that_always_gives_one_value_is_refused(facts: Path, tmp_p
     refused("HIL-M10", tmp_path / "x.safetensors", tmp_path / "run", net=NET, facts=facts)
 
 
+def test_m10_dead_weights_with_a_bias_are_refused(facts: Path, tmp_path: Path) -> None:
+    weights = network().state_dict()
+    weights["head.weight"].zero_()
+    weights["head.bias"].copy_(torch.tensor([2.0, -1.0]))
+    save_file(weights, tmp_path / "x.safetensors")
+    refused("HIL-M10", tmp_path / "x.safetensors", tmp_path / "run", net=NET, facts=facts)
+
+
+@pytest.mark.parametrize(
+    ("settings", "code", "words"),
+    [
+        ({"data.normalize_first": True}, "HIL-PLAN-02", "normalise_first"),
+        ({"data.normalise_first": "False"}, "HIL-PLAN-03", "true or false"),
+        ({"data.normalise_first": 0}, "HIL-PLAN-03", "true or false"),
+    ],
+)
+def test_what_is_said_of_the_data_is_known_and_of_its_kind(
+    settings: dict[str, Any], code: str, words: str, weights: Path, facts: Path, tmp_path: Path
+) -> None:
+    """A word that is not empty is true, and a key of another spelling was kept and passed over."""
+    assert words in str(refused(code, weights, tmp_path / "run", net=NET, facts=facts, settings=settings))
+    import_model(weights, tmp_path / "run", net=NET, facts=facts, settings={"data.normalise_first": False})
+    assert Run(tmp_path / "run").plan.data["normalise_first"] is False
+
+
 def test_the_command_says_what_matched_and_what_comes_next(
     hilum: Any, weights: Path, facts: Path, tmp_path: Path
 ) -> None:

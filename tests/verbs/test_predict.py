@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 
 from hilum.core import _members, resident
@@ -17,6 +18,7 @@ from hilum.core.errors import HilumError
 from hilum.core.findings import Result
 from hilum.core.image import Case, Image
 from hilum.core.run import Run
+from hilum.evaluation.provenance import state
 from hilum.infer import bundle, export
 from hilum.io import _source, dicom, nifti
 from hilum.verbs import predict
@@ -148,6 +150,20 @@ def test_a_bundle_is_not_unpacked_again_for_every_look_at_its_hashes(
     image = sorted((data("segment") / "images").iterdir())[0]
     done = predict.predict(tmp_path / "a.hilum", [image], tmp_path / "out", runtime="torch")
     assert done["model"]["hashes"].keys() == counted.keys() and max(counted.values()) <= 2
+
+
+def test_a_seg_names_the_model_by_its_state(
+    trained: Callable[[str], Run], data: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """A run and a bundle of it are one model, and metrics.json names it alike."""
+    run = trained("segment")
+    bundle.write(run, tmp_path / "a.hilum")
+    for number, model in enumerate((run.path, tmp_path / "a.hilum")):
+        given: list[Path | str] = [data("segment") / "images" / "head_003"]
+        predict.predict(model, given, tmp_path / str(number), runtime="torch", format="dicom")
+        seg = pydicom.dcmread(tmp_path / str(number) / "head_003.dcm")
+        (algorithm,) = seg.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence
+        assert algorithm.AlgorithmParameters == f"model={state(run)[:16]}"
 
 
 def test_an_input_that_can_not_be_looked_at_costs_only_itself(

@@ -321,7 +321,7 @@ def test_labels_that_are_drawn_or_corrected_change_no_result(tmp_path: Path) -> 
 
 
 def test_t11_a_slice_or_a_channel_that_changes_is_seen(tmp_path: Path) -> None:
-    from hilum.learn._guards import Stamps
+    from hilum.data.stamps import Stamps
 
     parts = [tmp_path / f"a_000{n}.nii.gz" for n in (0, 1)]
     for path in parts:
@@ -335,7 +335,7 @@ def test_t11_a_slice_or_a_channel_that_changes_is_seen(tmp_path: Path) -> None:
 
 
 def test_t11_voxels_beside_their_header_are_looked_at_and_a_note_beside_slices_is_not(tmp_path: Path) -> None:
-    from hilum.learn._guards import Stamps
+    from hilum.data.stamps import Stamps
 
     series, header = tmp_path / "series", tmp_path / "a.mhd"
     series.mkdir()
@@ -395,6 +395,31 @@ def test_t01_a_call_that_was_killed_goes_on(run: Path, images: Path, tmp_path: P
     assert (out / "head_000.nii.gz").read_bytes() == first
     for n in (1, 2):
         assert (out / f"head_{n:03d}.nii.gz").read_bytes() == (whole / f"head_{n:03d}.nii.gz").read_bytes()
+
+
+def test_t01_a_result_that_no_row_names_is_told(
+    run: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Killed between the files of a case and its row, which comes up to a case later; then called for another."""
+    out = tmp_path / "out"
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(_record, "noted", killed)
+        predict.predict(run, [images / "head_000.nii.gz"], out)
+    assert (out / "head_000.nii.gz").is_file() and not kept(out)["done"]
+    for _ in range(2):
+        caplog.clear()
+        predict.predict(run, [images / "head_001.nii.gz"], out)
+        (told,) = [words for words in caplog.messages if "no row of predictions.json" in words]
+        assert "head_000.nii.gz" in told and "head_001" not in told
+    (out / "notes.txt").write_text("of a person")
+    caplog.clear()
+    predict.predict(run, [images], out)
+    (told,) = [words for words in caplog.messages if "no row of predictions.json" in words]
+    assert "notes.txt" in told and "head" not in told.removeprefix(str(out))
 
 
 def test_what_sets_two_calls_apart_is_said(run: Path, images: Path, tmp_path: Path) -> None:
