@@ -20,6 +20,8 @@ FASTER, SMALLER, ENGINE, FLAT = 3.0, 5.0, 1.3, 1.15
 # Targets: times as fast and as small as the faster peer in rows i, as fast in rows ii, memory of 120 beside 2 classes.
 SAME, SAME_EIGHT, NEAR = 99.9, 99.5, 0.002
 # Targets: equal labels in percent, in eight bits too, and how far their Dice may be from that in float32.
+CLOSE = 0.2
+# Target: how far memory and time may be from what was foretold, as a share of what they were.
 ROUGH = ("bf16", "int8")
 # Of the name of a runtime that computes less exactly than in float32.
 
@@ -39,7 +41,8 @@ def write(results: Path, smoke: bool) -> None:
     for name, cell in found.items():
         if cell["group"] == "control":
             rows = _lines([line(n, s, cell) for n, s in cell["systems"].items()])
-            lines += [f"## Control: {name}", "", *CONTROL, "", *rows, "", *by_weights(cell), *conditions(cell), ""]
+            said = [*unlike(cell), *by_weights(cell)]
+            lines += [f"## Control: {name}", "", *CONTROL, "", *rows, "", *said, *conditions(cell), ""]
     waiting = [name for name in paths if name not in found]
     lines += [f"Not measured yet: {'; '.join(waiting)}.", ""] if waiting else []
     lines += ["## What MONAI publishes", "", *PUBLISHED, "", *_lines(MONAI_SAYS), ""]
@@ -165,6 +168,7 @@ def verdicts(cell: Row) -> list[str]:
     for name, system in cell["systems"].items():
         if system["side"] != "hilum" or system["row"] == "iii" or not worked(system):
             continue
+        said += kept(name, system, cell)
         peer = rival(system, cell)
         if peer is None:
             said.append(f"{name}: no peer gave a result to compare with.")
@@ -183,6 +187,18 @@ def verdicts(cell: Row) -> list[str]:
             told = f"{fast:.2f} times as fast (target {ENGINE:g}: {_met(fast >= ENGINE)})"
             said.append(f"Rows ii, {system['runtime']}: {told}.")
     return [word for sentence in said for word in (sentence, "")][:-1]
+
+
+def kept(name: str, system: Row, cell: Row) -> list[str]:
+    """Whether memory and time are within CLOSE of what was foretold, as a sentence; none where nothing was."""
+    told = system["runs"][0].get("told") or {}
+    ratios = {}
+    if told.get("bytes", {}).get("predicted"):
+        ratios["memory"] = told["bytes"]["predicted"] / system["peak"]
+    if cell["images"] == 1 and (time := foretold(told)):
+        ratios["time"] = float(time["predicted / spent"])
+    said = ", ".join(f"{what} {ratio:.2f} ({_met(abs(ratio - 1) <= CLOSE)})" for what, ratio in ratios.items())
+    return [f"Predicted / measured, {name}, target {1 - CLOSE:g} to {1 + CLOSE:g}: {said}."] if said else []
 
 
 def alike(cell: Row) -> list[str]:
@@ -308,11 +324,23 @@ def growth(cells: list[Row], what: str, results: Path) -> list[str]:
     return [*lines, *conditions(cells[0]), ""]
 
 
+def unlike(cell: Row) -> list[str]:
+    """Whether peers that do not resample give Hilum's labels, as a sentence."""
+    peers = {n: s for n, s in cell["systems"].items() if s["side"] != "hilum" and worked(s) and s.get("agreement")}
+    shares = {name: 100 * system["agreement"]["equal"] for name, system in peers.items()}
+    told = "; ".join(f"{name} {share:.3f} % ({_met(share >= SAME)})" for name, share in shares.items())
+    return [f"Labels equal to Hilum's where nothing is resampled, target {SAME:g}: {told}.", ""] if told else []
+
+
 def by_weights(cell: Row) -> list[str]:
-    """Whether labels are equal once the weights are, as `control.py` measured it."""
+    """Whether labels are equal once the weights are, as `control.py` measured it, and so why peers' are others."""
     shares = cell.get("by their weights") or {}
+    if not shares:
+        return []
     told = "; ".join(f"{name} {100 * share:.4f} %" for name, share in shares.items())
-    return [f"Equal to each side's labels in a plain loop with its weights (`control.py`): {told}.", ""] if told else []
+    only = all(100 * share >= SAME for share in shares.values())
+    cause = "within the target these weights are all that differs" if only else "more than these weights differs"
+    return [f"Equal to each side's labels in a plain loop with its weights (`control.py`): {told}: {cause}.", ""]
 
 
 def conditions(cell: Row) -> list[str]:
@@ -335,11 +363,12 @@ ABOUT = [
     "Median of the rounds, in which the systems take turns. Memory: what the process and all that it starts hold",
     "together, sampled, and of Hilum never less than it counts itself. Over 20 GB, or refused by the system, is `out",
     "of memory`. All have the same trained weights, and peers are checked to compute the same network. `equal labels`:",
-    "beside `hilum --runtime torch` (float32); peers resample otherwise, so theirs differ for that too: Hilum smooths",
-    "before it shrinks, MONAI does not, nnU-Net takes cubic splines, and these images are noisy. Where nothing is",
-    "resampled they agree (control, below). `others`: processors that other programs used on average; a row is only",
-    "quiet where it is near 0. `predicted`: what Hilum told in the first round once the image was read, beside the",
-    "peak, and beside the seconds of the same stages; cells of before b4bf482 foretell the network alone.",
+    "beside `hilum --runtime torch` (float32). Peers resample otherwise: Hilum smooths before it shrinks, MONAI does",
+    "not, nnU-Net takes cubic splines, and these images are noisy. Windows lie and weigh otherwise too: what the",
+    "weights alone do, where nothing is resampled, the control below says. `others`: processors that other programs",
+    "used on average; a row is only quiet where it is near 0. `predicted`: what Hilum told in the first round once the",
+    "image was read, beside the peak, and beside the seconds of the same stages; cells of before b4bf482 foretell the",
+    "network alone.",
     "",
     "MONAI: the transforms of its whole-body CT bundle (windows overlap by a quarter, argmax, back by nearest) with",
     "this network's normalisation; masks are saved as uint8, where the bundle saves float32. `scores inverted`: all",

@@ -108,7 +108,11 @@ def pair() -> tuple[System, ...]:
 
 
 def control() -> tuple[System, ...]:
-    """Of the scene without resampling, of a size at which all place windows alike: labels must be equal."""
+    """Of the scene without resampling, of a size at which all place windows alike: what their weights alone change.
+
+    Labels would be equal if all sides weighed the voxels of a window alike, which they do not; control.py gives every
+    side its own weights.
+    """
     return (
         System("hilum torch", "hilum", "ii", "torch"),
         System("MONAI torch", "monai", "ii", "torch", MONAI),

@@ -1,6 +1,7 @@
 """What the benchmark of prediction rests on: padded heads keep labels, memory and agreement are measured right."""
 
 import importlib
+import json
 import shutil
 import sys
 import time
@@ -223,3 +224,43 @@ def test_the_page_of_the_card_stands_with_what_was_and_was_not_run(
     assert "hilum beside MONAI: 2.00 times as fast, 1.00 of the memory of processes, 1.00 of the card's" in page
     assert "Not run: MONAI torch-cuda." in page and "| hilum torch-cuda | - | failed |" in page
     assert "Not measured yet: body CT, 1.5 mm" in page
+    assert "differ for that" not in page, "it is not resampling alone"
+
+
+def test_a_control_that_is_not_equal_is_a_missed_target(script: Callable[[str], Any], tmp_path: Path) -> None:
+    """The page said that labels agree where nothing is resampled, above 93.8 %."""
+    scene = next(s for s in script("scenes").SCENES if s.group == "control")
+    name = f"predict_cells/{scene.file}.json"
+    cell = json.loads((ROOT / "results" / name).read_text())
+    cell["systems"]["MONAI torch"]["agreement"]["equal"] = 0.94
+    cell["systems"]["nnU-Net, sequential"]["agreement"]["equal"] = 0.9995
+    (tmp_path / name).parent.mkdir()
+
+    def page() -> str:
+        (tmp_path / name).write_text(json.dumps(cell))
+        script("pages").write(tmp_path, False)
+        return (tmp_path / "predict.md").read_text()
+
+    made = page()
+    assert "they agree" not in made
+    assert "target 99.9: MONAI torch 94.000 % (not met); nnU-Net, sequential 99.950 % (met)." in made
+    assert "within the target these weights are all that differs" in made
+    cell["by their weights"]["MONAI"] = 0.95
+    assert "more than these weights differs" in page()
+
+
+def test_whether_memory_and_time_were_foretold_is_a_verdict(script: Callable[[str], Any]) -> None:
+    """At 3 mm time was foretold half as long again as it was, and no target said so."""
+    told: dict[str, Any] = {"predicted_seconds": {"network": 6.0}, "seconds": {"network": 4.0}}
+    told["bytes"] = {"predicted": 110}
+    system = {"side": "hilum", "row": "i", "runtime": "", "seconds": 1.0, "peak": 100, "runs": [{"told": told}]}
+    cell: dict[str, Any] = {"images": 1, "systems": {"hilum": system}}
+    verdicts = script("pages").verdicts
+    said = "Predicted / measured, hilum, target 0.8 to 1.2: memory 1.10 (met), time 1.50 (not met)."
+    assert verdicts(cell) == [said, "", "hilum: no peer gave a result to compare with."]
+    told["seconds"]["network"], told["bytes"]["predicted"] = 7.4, 79
+    assert "memory 0.79 (not met), time 0.81 (met)." in verdicts(cell)[0]
+    # of several images only the first one's time is kept
+    assert "time" not in verdicts(cell | {"images": 2})[0]
+    system["runs"] = [{"told": None}]
+    assert verdicts(cell) == ["hilum: no peer gave a result to compare with."]
