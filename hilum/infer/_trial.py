@@ -16,7 +16,7 @@ from hilum.infer.windows import BLOCK, BYTES, Look, looked_at, weights
 if TYPE_CHECKING:
     from torch import Tensor
 
-QUICK, MANY = 0.25, 8
+QUICK, MANY = 0.25, 16
 # Seconds of the first look below which, or windows from which on, a second look costs little beside the rest.
 
 

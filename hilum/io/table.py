@@ -8,6 +8,7 @@ import codecs
 import csv
 import io
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -178,6 +179,9 @@ def _faults(columns: list[str], body: list[tuple[int, list[str]]]) -> Iterator[s
 
 
 def _is_name(column: str, cell: str) -> bool:
-    """Whether the cell names a case or file as a folder may hold it, beginning with +. By | a sheet runs programs."""
-    named = column.split("@")[0] in NAMES and cell.startswith("+") and "|" not in cell
+    """Whether the cell names a case or file as a folder may hold it, beginning with +.
+
+    By | a sheet runs programs, and by WORD( its functions, which may ask the network.
+    """
+    named = column.split("@")[0] in NAMES and cell.startswith("+") and not re.search(r"\||\w\(", cell)
     return named and not any(map(name_fault, cell.split("/")))

@@ -574,7 +574,8 @@ def test_i11_a_table_may_name_files_and_cases_that_begin_with_a_plus(tmp_path: P
     (tmp_path / "list.csv").write_text("case,image,label@anna\n+one,+more/+1+1.png,+more/+1+1.png\n")
     (case,) = open_dataset(tmp_path / "list.csv").cases
     assert case.id == "+one" and case.read("label@anna").shape == (8, 9)
-    for rows in ("case,image\n+cmd|' /C calc'!A0,+more/+1+1.png\n", "image,note\n+more/+1+1.png,+1+1\n"):
+    runs = ("+cmd|' /C calc'!A0", "+WEBSERVICE(A1)")
+    for rows in (*(f"case,image\n{name},+more/+1+1.png\n" for name in runs), "image,note\n+more/+1+1.png,+1+1\n"):
         (tmp_path / "list.csv").write_text(rows)
         assert "is a formula" in refused(tmp_path / "list.csv").seen
 

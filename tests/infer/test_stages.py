@@ -85,7 +85,7 @@ def test_a_slow_look_is_repeated_only_where_many_follow() -> None:
 
     two = Pace(2)
     # of two lanes a look has two windows: of 36 the second one was left out
-    for count, pace, wanted in ((7, ALONE, 1), (8, ALONE, 2), (15, two, 2), (36, two, 4)):
+    for count, pace, wanted in ((15, ALONE, 1), (16, ALONE, 2), (31, two, 2), (36, two, 4)):
         asked.clear()
         _trial.tried(look, torch.rand(1, 1, 8, 8, 8), pace=pace, count=count)
         assert len(asked) == wanted
