@@ -2,6 +2,8 @@
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from hilum.core.errors import HilumError
@@ -26,14 +28,26 @@ def graph(net: "nn.Module", example: "Tensor") -> bytes:
     """The network as ONNX, all in one piece: input "image" (1, C, *patch), output "out" (1, K, *patch)."""
     import torch
 
-    with warnings.catch_warnings():
-        # the exporter warns of its own internals
+    with warnings.catch_warnings(), _silent("torch.onnx"):
+        # the exporter warns of its own internals, and of operators that no network here has
         warnings.simplefilter("ignore")
         made: Any = torch.onnx.export(
             net, (example,), dynamo=True, verbose=False, input_names=["image"], output_names=["out"]
         )
     content: bytes = made.model_proto.SerializeToString()
     return content
+
+
+@contextmanager
+def _silent(name: str) -> Iterator[None]:
+    """Of that logger errors alone."""
+    told = logging.getLogger(name)
+    level = told.level
+    told.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        told.setLevel(level)
 
 
 def of_run(run: Run) -> bytes:

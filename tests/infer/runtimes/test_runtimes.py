@@ -229,3 +229,14 @@ def test_openvino_and_nncf_do_not_report_that_they_are_used() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_an_export_says_nothing_of_operators_that_no_network_here_has() -> None:
+    """The exporter told every user, four times, that torchvision is not there."""
+    pytest.importorskip("onnxscript")
+    words = (
+        "import torch; from hilum.infer.runtimes import onnx; "
+        "print(len(onnx.graph(torch.nn.Conv3d(1, 1, 3), torch.zeros(1, 1, 8, 8, 8))))"
+    )
+    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 0 and done.stderr == ""
