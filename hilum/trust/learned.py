@@ -205,7 +205,8 @@ def taken_up(run: Run) -> None:
     Half of one calibration and half of another are none: until `write` the run is without.
     """
     if run.resumable(_own(run)):
-        log.warning("the calibration of %s was cut short: what is not asked for now is as after training", run.path)
+        rest = "after training" if run.system_folder is None else "the other networks of the system have it"
+        log.warning("the calibration of %s was cut short: what is not asked for now is as %s", run.path, rest)
         _without(run, set())
 
 

@@ -34,7 +34,8 @@ def calibrate(
     Dice or F1 of boxes (0.7 at first), of a picture as PSNR in dB (30); what can only be another of these, and any of a
     class, is refused (HIL-TRUST-23). opinions: whose mean an answer is from now on, "one" (at first; of an ensemble
     the other weights go), "views" or "dropout:N"; others: all runs of the same plan and split that make an ensemble
-    with this one, whose weights are copied into the run. runtime: what computes, as of `predict` ("torch" at first).
+    with this one, whose weights are copied into the run; of a system whose networks differ in these, as a call was cut
+    off, either must be given (HIL-TRUST-26). runtime: what computes, as of `predict` ("torch" at first).
     """
     if runtime is not None:
         _choose.check(runtime)
@@ -47,7 +48,11 @@ def calibrate(
     for part in parts:
         learned.taken_up(part)
     run.check_hashes()
-    words = _words(parts[0], error, acceptable, runtime) | {"opinions": wanted}
+    if wanted is None and not others:
+        _alike(parts)
+    # a network whose calibration was cut short has none, from which nothing can stay
+    known = next((part for part in parts if part.has("calibration.json")), parts[0])
+    words = _words(known, error, acceptable, runtime) | {"opinions": wanted}
     if run.system is not None:
         # it asks for its networks one by one here
         from hilum.verbs import _system
@@ -81,13 +86,40 @@ def of_one(
     facts = {"part": made.part, "cases": made.cases, "error": error, "acceptable": made.acceptable, "runtime": runtime}
     if made.opinions.kind != "one":
         kept = _before(run).get("with", []) if made.opinions.kind == "ensemble" else []
-        facts |= {"opinions": made.opinions.model_dump(), "with": [r.path.name for r in more] or kept}
+        facts |= {"opinions": made.opinions.model_dump(), "with": [_named(r) for r in more] or kept}
     run.record("calibrate", facts)
     return made.model_dump() | {"error": error}
 
 
+def _alike(parts: Sequence[Run]) -> None:
+    """Refuse networks of a system that differ in whose mean they answer by: a call was cut off between them."""
+    found = {part.path.name: _whose(part) for part in parts}
+    if len(set(found.values())) > 1:
+        told = ", ".join(f"{name}: {whose}" for name, whose in found.items())
+        raise HilumError(
+            "HIL-TRUST-26", f"A call that was cut off left the networks of the system with different opinions ({told})",
+            "Say whose all of them have: give --opinions, or --with and the other systems",
+        )  # fmt: skip
+
+
+def _whose(part: Run) -> str:
+    """Whose mean one network of a system answers by, in words; of an ensemble with the names of the other systems."""
+    known = part.calibration
+    made = Opinions() if known is None else known.opinions
+    if made.kind != "ensemble":
+        return f"{made.kind}:{made.count}" if made.kind == "dropout" else made.kind
+    # ledgers of before name the networks of the others, by the group, which is that of this one
+    names = [name for name in _before(part).get("with", []) if name != part.path.name]
+    return " with ".join([f"{made.count} networks", *names])
+
+
+def _named(run: Run) -> str:
+    """How the ledger calls one of an ensemble: networks of systems, which are called alike, by the system."""
+    return (run.system_folder or run.path).resolve().name
+
+
 def _words(run: Run, error: float | None, acceptable: float | None, runtime: str | None) -> dict[str, Any]:
-    """What is asked for; what is not stays as it was. Of a system that of its first network counts for all."""
+    """What is asked for; what is not stays as it was. Of a system that of one network counts for all."""
     known = run.calibration
     if error is None:
         error = learned.ERROR if known is None else _error(known)

@@ -591,6 +591,71 @@ def test_a_system_that_was_cut_off_while_it_was_calibrated_can_be_calibrated_aga
     assert error.value.code == "HIL-M05"
 
 
+def opinions_of(run: Run) -> list[str]:
+    """Whose mean each network answers by."""
+    found = [run.part(name).calibration for name in GROUPS]
+    return [one.opinions.kind for one in found if one is not None]
+
+
+def unnamed(copy: Path, data: Path) -> str:
+    """The sentence by which a call that does not say whose opinions is refused; it changes nothing."""
+    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    with pytest.raises(HilumError) as error:
+        calibrate(copy, data, error=0.3)
+    assert error.value.code == "HIL-TRUST-26"
+    assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
+    return str(error.value)
+
+
+def test_networks_with_different_opinions_are_not_calibrated_by_each_of_their_own(
+    made: Trained, uncut: Run, tmp_path: Path
+) -> None:
+    """A call that was cut off left an ensemble beside a single network, and the next one kept both."""
+    copy, third = tmp_path / "system", tmp_path / "third"
+    shutil.copytree(made.system, copy)
+    shutil.copytree(uncut.path, third)
+
+    def cut(**words: Any) -> None:
+        with pytest.raises(Cut):
+            calibrate(copy, made.data, progress=cut_at("group_2: calibrate", 1), **words)
+
+    cut(others=[uncut.path])
+    assert opinions_of(Run(copy)) == ["ensemble", "one"]
+    told = unnamed(copy, made.data)
+    assert "group_1: 2 networks with system, group_2: one" in told and "--opinions" in told and "--with" in told
+    calibrate(copy, made.data, others=[uncut.path])
+    # what all have stays
+    calibrate(copy, made.data, error=0.3)
+    assert opinions_of(Run(copy)) == ["ensemble"] * 2
+    # so many networks too, but of another system
+    cut(others=[third])
+    assert "group_1: 2 networks with third, group_2: 2 networks with system" in unnamed(copy, made.data)
+    calibrate(copy, made.data, opinions="one")
+    assert opinions_of(Run(copy)) == ["one"] * 2
+
+
+def test_what_a_network_lost_when_it_was_cut_off_is_taken_from_the_others(
+    made: Trained, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first network alone was asked: all forgot their error where its files were half written."""
+    copy = tmp_path / "system"
+    shutil.copytree(made.system, copy)
+    calibrate(copy, made.data, error=0.3, acceptable=0.8)
+    with cut_off(2):
+        calibrate(copy, made.data, acceptable=0.6)
+    assert Run(copy).part("group_1").differing() == ["calibration.json"]
+    told = calibrate(copy, made.data)["networks"]
+    assert [(one["error"], one["acceptable"]) for one in told.values()] == [(0.3, 0.8)] * 2
+    assert "group_1 was cut short: what is not asked for now is as the other networks" in caplog.text
+    # whose mean its answer was, can not be: the weights of the others may be gone
+    calibrate(copy, made.data, opinions="views")
+    with cut_off(2):
+        calibrate(copy, made.data, acceptable=0.6)
+    with pytest.raises(HilumError) as error:
+        calibrate(copy, made.data)
+    assert error.value.code == "HIL-TRUST-26" and "group_1: one, group_2: views" in str(error.value)
+
+
 def cut_at(job: str, done: int) -> Any:
     """A progress that pulls the plug there."""
 
