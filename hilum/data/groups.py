@@ -18,6 +18,8 @@ from hilum.io._source import FileSource
 
 Looks = Mapping[str, Look]
 # What is kept of each case's image for comparison, by case id.
+SHOWN = 5
+# Spellings that are named in a sentence.
 
 
 def seen_role(dataset: Dataset) -> str | None:
@@ -39,21 +41,59 @@ def looks(dataset: Dataset, progress: Progress = quiet) -> Looks:
 def patients_of(dataset: Dataset) -> list[str]:
     """The patient of each case by the settings, else as the layout gave it, else an opaque key by the header of DICOM.
 
-    "" where unknown. Refused (HIL-I12): two that differ only by letter case, for they would be two people.
+    "" where unknown.
     """
-    named = [patient(dataset.settings, c.id) or c.group for c in dataset.cases]
-    first: dict[str, str] = {}
-    for name in named:
-        if first.setdefault(_names.folded(name), name) != name:
-            other = first[_names.folded(name)]
-            seen = f"Patients of {dataset.folder} differ only by letter case: {other!a} and {name!a}"
-            raise HilumError("HIL-I12", seen, "Spell every patient in one way, in names and tables")
+    named = _told(dataset)
     if all(named):
         return named
     keys = _by_header(dataset)
     # whom a table names in one case goes by that name in cases that only a header knows
     known = {key: name for key, name in zip(keys, named, strict=True) if key and name}
     return [name or known.get(key, key) for key, name in zip(keys, named, strict=True)]
+
+
+def _told(dataset: Dataset) -> list[str]:
+    """The patient of each case without its header, "" where unknown."""
+    return [patient(dataset.settings, c.id) or c.group for c in dataset.cases]
+
+
+def clash(dataset: Dataset) -> HilumError | None:
+    """Patients, and classes, that differ by letter case only: to learn from, they would be two people or two classes.
+
+    Not raised here: who only predicts, or keeps the groups of a run, needs neither. HIL-I12 where `patients` of the
+    settings finds such patients in names, HIL-I11 where tables have them.
+    """
+    cases = dataset.cases
+    # whom nobody names is no clash: "" is one spelling
+    people = _spelt("patient", zip(_told(dataset), (c.id for c in cases), strict=True))
+    classes = _spelt("class", ((c.klass, c.id) for c in cases if c.klass))
+    faults = [*people, *classes, *_spelt("class", (one for c in cases for one in _boxed(c)))]
+    if not faults:
+        return None
+    more = f" (and {len(faults) - SHOWN} more)" if len(faults) > SHOWN else ""
+    return HilumError(
+        "HIL-I12" if people and dataset.settings.patients is not None else "HIL-I11",
+        f"{dataset.folder}: {'; '.join(faults[:SHOWN])}{more}",
+        "Spell every patient and class in one way, in names and tables",
+    )
+
+
+def _boxed(case: Case) -> list[tuple[str, str]]:
+    """The names of the classes that boxes of the case have, each with its id."""
+    values = set() if case.boxes is None else {int(row[0]) for row in case.boxes if len(row)}
+    return [(name, case.id) for value, name in case.box_classes.items() if value in values]
+
+
+def _spelt(what: str, words: Iterable[tuple[str, str]]) -> list[str]:
+    """A sentence on each spelling that is not the first one of its word. words: with the cases that have them."""
+    first: dict[str, tuple[str, str]] = {}
+    faults: dict[str, str] = {}
+    for word, case in words:
+        other, place = first.setdefault(_names.folded(word), (word, case))
+        if word != other:
+            seen = f"the {what} {word!r} of case {case} differs from {other!r} of case {place} by letter case only"
+            faults.setdefault(word, seen)
+    return list(faults.values())
 
 
 def _by_header(dataset: Dataset) -> list[str]:

@@ -12,13 +12,18 @@ class Stamps:
     """Size and time of every file of the cases, taken when it is made."""
 
     def __init__(self, cases: Iterable[Case] = ()) -> None:
-        self._known = {path: _stamp(path) for path in sorted(_files(cases))}
+        # kept: a folder that is listed anew costs its headers, and says nothing of what has vanished from it
+        self._files = {case.id: _files(case) for case in cases}
+        self._known = {path: _stamp(path) for path in sorted(set[Path]().union(*self._files.values()))}
 
     def check(self, cases: Iterable[Case] | None = None) -> None:
-        """Refuse when a file is not what it was (HIL-T11). cases: look at the files of these alone."""
+        """Refuse when a file is not what it was (HIL-T11). cases: look at the files of these, or pairs, alone."""
         known = self._known
         if cases is not None:
-            known = {path: known[path] for path in sorted(_files(cases) & known.keys())}
+            # a pair has a name of its own: its two images are known by theirs
+            names = {name for c in cases for name in (c.id, c.attributes.get("fixed"), c.attributes.get("moving"))}
+            wanted = set[Path]().union(*(files for name, files in self._files.items() if name in names))
+            known = {path: known[path] for path in sorted(wanted)}
         gone = [p for p, stamp in known.items() if stamp is not None and _stamp(p) is None]
         changed = [p for p, stamp in known.items() if p not in gone and _stamp(p) != stamp]
         if gone or changed:
@@ -30,9 +35,9 @@ class Stamps:
             )  # fmt: skip
 
 
-def _files(cases: Iterable[Case]) -> set[Path]:
-    """Every file of the cases, each once."""
-    return {file for case in cases for item in case.items.values() for file in getattr(item, "files", ())}
+def _files(case: Case) -> set[Path]:
+    """Every file of a case, each once."""
+    return {file for item in case.items.values() for file in getattr(item, "files", ())}
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

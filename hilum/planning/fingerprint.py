@@ -156,7 +156,13 @@ def _looked_at(case: Case, part: str, dataset: Dataset, task: str) -> bool:
     if task == "detect":
         return case.boxes is None or dataset.settings.ignore is not None
     # registration need not learn from labels
-    return task == "segment" or (task == "register" and part != "train")
+    return task == "segment" or (task == "register" and part != "train" and _judged(case, dataset))
+
+
+def _judged(case: Case, dataset: Dataset) -> bool:
+    """Whether a registration may be judged by the label of a case: of listed pairs only where both images have one."""
+    labelled = {c.id for c in dataset.cases if "label" in c.items}
+    return not dataset.pairs or any(case.id in pair and labelled.issuperset(pair) for pair in dataset.pairs)
 
 
 def _off_grid(dataset: Dataset, off: Mapping[str, HilumError], kept: bool) -> list[str]:

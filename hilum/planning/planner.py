@@ -12,7 +12,7 @@ from hilum.core.image import Case
 from hilum.core.plan import NetworkPlan, Plan, checked, parse_net
 from hilum.core.progress import Progress, quiet
 from hilum.data.dataset import Dataset, left_aside, open_dataset
-from hilum.data.groups import group_cases, looks
+from hilum.data.groups import clash, group_cases, looks
 from hilum.data.labels import counted
 from hilum.data.leaks import Leaks
 from hilum.data.splits import Known
@@ -84,12 +84,16 @@ def look(
 ) -> Prepared:
     """Open, check the roles, group, split, look for leaks and fingerprint a data set.
 
-    known: the groups and parts of a run that was made with these data; it keeps them. among: names of its images: those
-    that no listed pair names any more are looked at all the same.
+    known: the groups and parts of a run that was made with these data; it keeps them, and is warned where data without
+    them are refused (`groups.clash`). among: names of its images: those that no listed pair names any more are looked
+    at all the same.
     """
     card = catalogue.card("hilum.tasks", task)
     whole = open_dataset(path, card["roles"])
     opened = _parts.paired(whole, among) if "moving" in card["predicts_from"] else whole
+    spelt = clash(opened)
+    if spelt and known is None:
+        raise spelt
     stamps = Stamps(opened.cases)
     seen = looks(opened, progress)
     grouped, grouping = group_cases(opened, progress, seen)
@@ -99,6 +103,8 @@ def look(
         dataset, parts, found = _parts.cut(opened, grouped, seed, grouping, seen)
     facts = _facts(dataset, parts, progress, known is not None, task)
     facts["warnings"] += absent(dataset, parts, facts, task) + outweighed(dataset, parts) + left_aside(dataset)
+    if spelt:
+        facts["warnings"].append(f"{spelt.code}: the run keeps its groups and classes, but {spelt.seen}")
     ready = Prepared(dataset, parts, facts, grouping, found, len(whole.cases) - len(opened.cases), stamps)
     for warning in ready.warnings:
         log.warning("%s", warning)

@@ -1,6 +1,7 @@
 """Whether a run's data still is what the run was made with: the same cases and truth, in the parts of the run."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
+from hilum.data.layouts.studies import NUMBERED
 from hilum.data.splits import Known
 from hilum.learn._versions import differences
 from hilum.planning.fingerprint import hashed
@@ -100,7 +102,7 @@ def other_data(
 ) -> HilumError:
     """The refusal of data that are not the run's, which says what is more, gone, changed or elsewhere."""
     words = [*_of_cases(run, ready), *_of_truth(run, ready), *_of_split(run, ready), *_of_settings(run, ready)]
-    words += _of_layout(run, ready)
+    words += [*_of_layout(run, ready), *_of_readers(run, ready)]
     told = "; ".join(words) or "its cases or pairs are ordered otherwise or listed twice, or split.csv was edited"
     seen = f"{data} is not what {run.path} was trained on: {told}"
     return HilumError(code, seen, remedy)
@@ -160,6 +162,19 @@ def _of_layout(run: Run, ready: Prepared) -> list[str]:
     """By which layout the same cases were found."""
     before, now = (facts.get("layout") for facts in _facts(run, ready))
     return [] if before == now else [f"it was read as {before}, and is read as {now} now"]
+
+
+def _of_readers(run: Run, ready: Prepared) -> list[str]:
+    """That the chosen SEGs of studies go by their readers now, which runs of before took by the names of files."""
+    chosen = ready.dataset.settings.roles.get("label", "")
+    by_file = any(case.attributes.get(NUMBERED[0]) == NUMBERED[1] for case in ready.dataset.cases)
+    changed = corrected(run, ready) or _of_cases(run, ready)
+    if ready.dataset.layout != "studies" or by_file or not changed or not re.fullmatch(r"labels?@\d+", chosen):
+        return []
+    return [
+        f"{chosen} is a reader now, by name, and was a place among the files in runs of before: if that is all that "
+        "changed, choose the number of the reader that is meant in dataset.yaml and train anew"
+    ]
 
 
 def _facts(run: Run, ready: Prepared) -> tuple[dict[str, Any], dict[str, Any]]:

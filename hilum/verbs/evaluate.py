@@ -23,7 +23,7 @@ from hilum.evaluation.guided import Guided
 from hilum.evaluation.promises import Promises
 from hilum.evaluation.provenance import state
 from hilum.evaluation.voxels import Voxels
-from hilum.planning._parts import linked
+from hilum.planning._parts import linked, paired
 from hilum.planning.fingerprint import content_hash
 from hilum.tasks import _task
 from hilum.tasks._instances import numbered
@@ -288,6 +288,9 @@ def _own(
             # what it learned, and where its gate stands, came from the truth before
             raise other_data(run, ready, data, "HIL-T09", "Give the run's own, unchanged data, or train anew")
         return same_data(run, ready)
+    if plan.task == "register":
+        # images that no pair names were left aside, but by runs of before, which know them
+        dataset = paired(dataset, shared)
     if any(content_hash(c) is not None for c in dataset.cases if c.id not in shared):
         return None
     # a bundle carries no names: the part is known by the image, and of one of one value not: it is no test case then

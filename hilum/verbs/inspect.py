@@ -14,7 +14,7 @@ from hilum.core.image import Array, Case, Image, Measurement, Table
 from hilum.core.progress import Progress, quiet
 from hilum.data import labels, likeness, placement
 from hilum.data.dataset import Dataset, has_role, listed, no_classes, open_dataset
-from hilum.data.groups import patients_of
+from hilum.data.groups import clash, patients_of
 from hilum.planning import fingerprint
 from hilum.prepare.grid import ras_view, to_ras
 from hilum.tasks import _labels, _task
@@ -274,7 +274,8 @@ def _lacking(dataset: Dataset) -> list[str]:
 def _remarks(seen: _Seen, dataset: Dataset, alike: list[dict[str, Any]], fixed: bool) -> list[str]:
     """Sentences about the data set as a whole. fixed: patients or parts are known, so that likeness groups nobody."""
     doubt = no_classes(dataset)
-    remarks: list[str] = [] if doubt is None else [f"{doubt.code}: {doubt.seen}. {doubt.remedy}"]
+    spelt = clash(dataset)
+    remarks = [f"{one.code}: {one.seen}. {one.remedy}" for one in (doubt, spelt) if one is not None]
     try:
         remarks += labels.check_values(seen.values, dataset.settings)
     except HilumError as error:

@@ -19,7 +19,7 @@ from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run, write_rows
 from hilum.core.sizes import parse_size
 from hilum.core.system import NAME as SYSTEM
-from hilum.data.dataset import accepted
+from hilum.data.dataset import accepted, open_dataset
 from hilum.data.stamps import Stamps
 from hilum.learn import _checkpoint, _device, _guards, _track, _versions, _weights
 from hilum.learn._launch import launch
@@ -314,13 +314,27 @@ def _new(
         raise HilumError(
             "HIL-PLAN-05", f"{plan} is for {made.dims}-D images, {data} holds {ready.facts['dims']}-D ones", "Plan anew"
         )
-    made = _of_these(made, ready, settings or {})
+    made = _of_these(_counted_anew(made, ready, data, progress), ready, settings or {})
     if made.learning.get("start") is not None:
         # whatever the plan's own run began with, this one begins afresh unless --start says otherwise
         made = made.edited({"learning.start": None})
     most = None if memory is None else parse_size(memory)
     on_card = machine.facts(wanted=accelerator)["accelerator"] is not None
     return fitted(made, ready, most, on_card=on_card, devices=devices), ready
+
+
+def _counted_anew(made: Plan, ready: Prepared, data: Path | str, progress: Progress) -> Plan:
+    """The plan; one of before, which was of these data with the images that no pair names, as one without them."""
+    if not ready.unpaired or made.data.get("fingerprint") == ready.facts["hash"]:
+        return made
+    names = [case.id for case in open_dataset(data).cases]
+    try:
+        whole = look(data, made.task, made.split_seed, progress, None, names)
+    except HilumError:
+        # of the images that are left aside; nobody asked for them
+        return made
+    same = whole.facts["hash"] == made.data.get("fingerprint")
+    return made.edited({"data.fingerprint": ready.facts["hash"]}) if same else made
 
 
 def _of_these(made: Plan, ready: Prepared, settings: dict[str, Any]) -> Plan:

@@ -9,6 +9,7 @@ import pytest
 from hilum.core.errors import HilumError
 from hilum.core.image import Image
 from hilum.data.dataset import open_dataset
+from hilum.data.groups import clash
 from hilum.io import nifti, raster
 
 
@@ -323,7 +324,7 @@ def test_i12_a_table_names_folders_in_any_unicode_form(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("beside", ["table", "cases", "boxes"])
-def test_i11_patients_and_classes_that_differ_by_letter_case_are_refused(folder: Path, beside: str) -> None:
+def test_i11_patients_and_classes_that_differ_by_letter_case_are_told(folder: Path, beside: str) -> None:
     """P01 and p01 could lie in training and test, and ill and Ill were two classes."""
     rows = {
         "table": "image,patient,class\nimages/a.png,P01,ill\nimages/b.png,p01,Ill\n",
@@ -332,20 +333,23 @@ def test_i11_patients_and_classes_that_differ_by_letter_case_are_refused(folder:
     }
     path = folder / f"{beside}.csv"
     path.write_text(rows[beside])
-    error = refused(path if beside == "table" else folder)
-    assert error.code == "HIL-I11" and "'Ill' differs from 'ill' of line 2" in error.seen
-    assert beside == "boxes" or "'p01' differs from 'P01' of line 2" in error.seen
+    error = clash(open_dataset(path if beside == "table" else folder))
+    assert error is not None and error.code == "HIL-I11"
+    assert "'Ill' of case b differs from 'ill' of case a by letter case only" in error.seen
+    assert beside == "boxes" or "'p01' of case b differs from 'P01' of case a by letter case only" in error.seen
 
 
 def test_i11_a_class_of_cases_csv_is_spelt_as_that_of_a_folder(tmp_path: Path) -> None:
     for name in ("ill/a", "ill/b", "well/c"):
         png(tmp_path / f"{name}.png")
     (tmp_path / "cases.csv").write_text("case,class\nwell/c,Ill\n")
-    error = refused(tmp_path)
-    assert error.code == "HIL-I11" and "'Ill' differs from 'ill' by letter case only" in error.seen
+    error = clash(open_dataset(tmp_path))
+    assert error is not None and error.code == "HIL-I11"
+    assert "'Ill' of case well/c differs from 'ill' of case ill/a by letter case only" in error.seen
     # one spelling for all of them is one class
     (tmp_path / "cases.csv").write_text("case,class\nill/a,Ill\nill/b,Ill\n")
-    assert [c.klass for c in open_dataset(tmp_path).cases] == ["Ill", "Ill", "well"]
+    found = open_dataset(tmp_path)
+    assert [c.klass for c in found.cases] == ["Ill", "Ill", "well"] and clash(found) is None
 
 
 @pytest.mark.parametrize("place", ["", "imagesTr", "imagesTr with an ending"])

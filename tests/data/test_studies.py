@@ -319,6 +319,18 @@ def test_readings_go_by_their_readers_where_the_files_tell(
     assert not caplog.messages and not any("readings" in case.attributes for case in cases)
     (tmp_path / "dataset.yaml").unlink()
     assert sorted(map(len, (case.items for case in open_dataset(tmp_path).cases))) == [2, 3, 3]
+    # a single one of somebody else, or of nobody, moves no number
+    (tmp_path / "dataset.yaml").write_text("roles: {label: labels@1}\n")
+    data = pydicom.dcmread(tmp_path / "c" / "x" / "one.dcm")
+    for other in ("Aaron", ""):
+        setattr(data, tag, other)
+        data.save_as(tmp_path / "c" / "x" / "one.dcm")
+        cases = open_dataset(tmp_path).cases
+        labelled = [case for case in cases if "label" in case.items]
+        assert len(labelled) == 2 and {int(stored(case).array.max()) for case in labelled} == {1}, "Anna's of both"
+        assert sorted(next(case for case in cases if "label" not in case.items).items) == ["image", "label@3"]
+        assert not caplog.messages and not any("readings" in case.attributes for case in cases)
+    (tmp_path / "dataset.yaml").unlink()
     # another person in one of them, and numbers are nobody's
     data = pydicom.dcmread(tmp_path / "b" / "x" / "one.dcm")
     setattr(data, tag, "Carl")

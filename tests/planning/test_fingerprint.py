@@ -332,3 +332,18 @@ def test_n14_labels_are_looked_at_where_the_task_does(task: str, part: str, refu
     if task == "detect":
         boxes = tuple(replace(case, boxes=np.zeros((0, 0))) for case in seen.cases)
         assert not fingerprint(replace(seen, cases=boxes), parts, task=task)["warnings"], "boxes are listed"
+
+
+def test_n14_of_listed_pairs_only_those_with_two_labels_are_judged() -> None:
+    """Registrations were refused by a label that nobody looks at, as its partner has none."""
+    good, small = (Image(np.ones((1, *shape), np.uint8)) for shape in ((16, 12), (8, 12)))
+    labels = {"a": {"label": small}, "b": {}, "c": {"label": good}, "d": {}}
+    items = {name: {"image": picture(n), **labels[name]} for n, name in enumerate(labels)}
+    whole = Dataset("x", Path("x"), "flat", tuple(Case(name, "", own) for name, own in items.items()))
+    parts = {"a": "test", "b": "test", "c": "test", "d": "train"}
+    for pairs in ((("a", "b"), ("c", "b")), (("c", "b"),)):
+        assert not fingerprint(replace(whole, pairs=pairs), parts, task="register")["warnings"]
+    # drawn partners may have one
+    for pairs in ((("a", "b"), ("c", "a")), (("a", "c"),), ()):
+        with pytest.raises(HilumError, match=r"Case a: image .* differ in shape.*HIL-N14"):
+            fingerprint(replace(whole, pairs=pairs), parts, task="register")

@@ -11,9 +11,11 @@ import nibabel
 import numpy as np
 import pytest
 
+from hilum.core.atomic import write_json
 from hilum.core.errors import HilumError
 from hilum.core.findings import Mask, Verdict
 from hilum.core.image import Case, Image
+from hilum.core.plan import Plan
 from hilum.core.progress import quiet
 from hilum.core.run import Run
 from hilum.data.dataset import open_dataset
@@ -22,11 +24,12 @@ from hilum.evaluation.evaluator import Evaluation, judge_all
 from hilum.evaluation.provenance import state
 from hilum.infer import bundle
 from hilum.io import raster
-from hilum.planning.fingerprint import _hash
+from hilum.planning.fingerprint import _hash, content_hash
 from hilum.planning.planner import look, make_plan
 from hilum.tasks._task import Judged
 from hilum.verbs import evaluate as verb
 from hilum.verbs.evaluate import SYSTEM, UNKNOWN, _asked, _believed, _case_rows, evaluate
+from hilum.verbs.train import train
 
 
 def test_a_classification_keeps_probabilities_also_of_what_is_missing() -> None:
@@ -263,6 +266,33 @@ def test_a_black_slice_of_a_bundle_s_own_data_is_in_no_judged_part(
     raster.write(own / "healthy" / "more.png", Image(np.eye(32, dtype=np.uint8)[None]))
     with pytest.raises(HilumError, match="HIL-T09"):
         _asked(run, own, None, quiet)
+
+
+def test_a_bundle_of_registration_is_judged_on_its_own_data_with_images_that_no_pair_names(
+    data: Callable[[str], Path], plan_of: Callable[..., Plan], tmp_path: Path
+) -> None:
+    """The run leaves them aside, and so does not know them: they were taken for those of other data."""
+    own = Path(shutil.copytree(data("register"), tmp_path / "data"))
+    for number, first in enumerate(sorted((own / "images").iterdir())[:2]):
+        array = np.asarray(nibabel.load(first).dataobj)[::-1]
+        for folder in ("images", "labels"):
+            path = own / folder / f"pair_{number + 8:03d}_alone.nii.gz"
+            nibabel.Nifti1Image(array.astype(np.int16), np.eye(4)).to_filename(path)
+    plan_of("register", 2).write(tmp_path / "plan.json")
+    run = train(own, "register", tmp_path / "run", plan=tmp_path / "plan.json")
+    bundle.write(run, tmp_path / "model.hilum")
+    wanted = [case["case"] for case in run.split() if case["part"] == "test"]
+    assert [case.id for case in _asked(Run(tmp_path / "model.hilum"), own, None, quiet).cases] == wanted
+    # one of before, which knows them
+    alone = [case for case in open_dataset(own).cases if case.id.endswith("alone")]
+    write_json(run.path / "seen.json", run.json("seen.json") | {content_hash(case): "train" for case in alone})
+    run.write_manifest()
+    bundle.write(run, tmp_path / "before.hilum")
+    assert [case.id for case in _asked(Run(tmp_path / "before.hilum"), own, None, quiet).cases] == wanted
+    with open(own / "pairs.csv", "a", encoding="utf-8") as stream:
+        stream.write(",".join(case.id for case in alone) + "\n")
+    with pytest.raises(HilumError, match="HIL-T09"):
+        _asked(Run(tmp_path / "model.hilum"), own, None, quiet)
 
 
 def test_what_is_judged_is_the_model_by_the_runtime_that_is_named(

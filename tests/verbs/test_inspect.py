@@ -176,6 +176,21 @@ def test_copies_are_not_said_to_be_kept_together_where_patients_or_parts_are_kno
     assert any(remark.endswith("training refuses those in two parts") for remark in inspect(folder)["remarks"])
 
 
+@pytest.mark.parametrize("told", ["cases.csv", "dataset.yaml"])
+def test_patients_and_classes_that_differ_by_letter_case_are_remarked_on(told: str, tmp_path: Path) -> None:
+    """Every image was read, and then the call ended."""
+    for name in ("P0_a", "p0_b", "p1_c"):
+        raster.write(tmp_path / "images" / f"{name}.png", Image(np.zeros((1, 8, 9), np.uint8)))
+    rows = {"cases.csv": "case,patient,class\nP0_a,P0,ill\np0_b,p0,Ill\n", "dataset.yaml": "patients: '^(.+)_'\n"}
+    (tmp_path / told).write_text(rows[told])
+    found = inspect(tmp_path)
+    code = "HIL-I11" if told == "cases.csv" else "HIL-I12"
+    (remark,) = [one for one in found["remarks"] if one.startswith(code)]
+    assert "'p0' of case p0_b differs from 'P0' of case P0_a by letter case only" in remark
+    assert "Spell every patient and class in one way" in remark and len(found["rows"]) == 3
+    assert ("'Ill' of case p0_b" in remark) == (told == "cases.csv")
+
+
 def test_a_folder_whose_every_image_is_cut_is_refused_with_the_first_reason(folder: Path, tmp_path: Path) -> None:
     for path in (folder / "images").iterdir():
         path.write_bytes(path.read_bytes()[:200])

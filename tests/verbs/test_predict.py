@@ -136,6 +136,21 @@ def test_images_that_are_left_aside_are_told(
     assert f"{tmp_path / 's'}: Images that lie beside the cases are not read: preview.png" in caplog.text
 
 
+def test_patients_and_classes_that_differ_by_letter_case_do_not_keep_images_from_prediction(
+    trained: Callable[[str], Run], tmp_path: Path
+) -> None:
+    """Nobody is learned from, and none of these columns is used."""
+    plan = trained("segment").plan
+    for name in ("a", "b"):
+        (tmp_path / "d" / "images").mkdir(parents=True, exist_ok=True)
+        nifti.write(tmp_path / "d" / "images" / f"{name}.nii.gz", VOLUME)
+    (tmp_path / "d" / "cases.csv").write_text("case,patient,class\na,P0,ill\nb,p0,Ill\n")
+    (tmp_path / "t.csv").write_text("image,patient\nd/images/a.nii.gz,P0\nd/images/b.nii.gz,p0\n")
+    for place in (tmp_path / "d", tmp_path / "t.csv"):
+        cases, lost = predict._cases(plan, [place], None, None, ())
+        assert [case.id for case in cases] == ["a", "b"] and not lost
+
+
 def test_a_bundle_is_not_unpacked_again_for_every_look_at_its_hashes(
     trained: Callable[[str], Run], data: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,13 +7,19 @@ from pathlib import Path
 import h5py
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 
 from hilum.core.atomic import write_json
 from hilum.core.errors import HilumError
+from hilum.core.findings import Mask
+from hilum.core.image import Image
 from hilum.core.plan import Plan
 from hilum.core.progress import quiet
 from hilum.core.run import Run, write_rows
+from hilum.data.dataset import open_dataset
+from hilum.data.layouts import studies
+from hilum.io import dicom, dicom_seg
 from hilum.planning.planner import Prepared, look
 from hilum.verbs._same import own_data, same_data, split_of, split_rows
 from hilum.verbs.calibrate import calibrate
@@ -152,6 +158,76 @@ def test_the_same_cases_in_another_layout_are_told(
         own_data(trained("segment"), moved / "all.csv", "HIL-TRUST-20", "Give the same data")
     assert "it was read as images_labels, and is read as table now" in error.value.seen
     assert "ordered otherwise" not in error.value.seen
+
+
+@pytest.mark.parametrize(("told", "code"), [("table", "HIL-I11"), ("names", "HIL-I12")])
+def test_a_run_of_before_keeps_patients_and_classes_that_differ_by_letter_case(
+    told: str, code: str, data: Callable[[str], Path], plan_of: Callable[..., Plan], tmp_path: Path
+) -> None:
+    """It has its groups and parts, and spelt in one way the classes would make other data of its own."""
+    run, moved = tmp_path / "run", tmp_path / "data"
+    shutil.copytree(data("classify"), moved)
+    for number, path in enumerate(sorted(moved.rglob("*.png"))):
+        path.rename(path.with_name(f"{'Pp'[number % 2]}{number // 2}_{number}.png"))
+    (moved / "dataset.yaml").write_text("patients: '/(.+)_'\n" if told == "names" else "{}\n")
+    cases = open_dataset(moved).cases
+    rows = [f"{c.id},{c.id.split('/')[1][:2]},{'LESION' if n == 7 else c.klass}" for n, c in enumerate(cases)]
+    if told == "table":
+        (moved / "cases.csv").write_text("\n".join(["case,patient,class", *rows]) + "\n", encoding="utf-8")
+    with pytest.raises(HilumError) as error:
+        look(moved, "classify", 0)
+    assert error.value.code == code and "by letter case only" in error.value.seen
+    known = {c.id: (c.id, ("train", "train", "val", "test")[n % 4]) for n, c in enumerate(cases)}
+    before = look(moved, "classify", 0, quiet, known)
+    assert any(word.startswith(f"{code}: the run keeps its groups") for word in before.warnings)
+    plan = plan_of("classify", 2).edited({"data.fingerprint": before.facts["hash"]})
+    run.mkdir()
+    plan.write(run / "plan.json")
+    write_json(run / "fingerprint.json", before.facts)
+    write_rows(run / "split.csv", split_rows(before.units(plan)))
+    units = own_data(Run(run), moved, "HIL-TRUST-20", "Give the same data")
+    assert {case.id: (case.group, part) for case, part in units} == known
+
+
+def test_a_run_whose_numbered_readings_go_by_reader_now_is_told_so(
+    plan_of: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its label@1 was the first file of each volume: nobody had touched the data that were called changed."""
+    run, folder = tmp_path / "run", tmp_path / "data"
+    rng = np.random.default_rng(0)
+    for number in range(4):
+        place = folder / f"p{number}" / "s"
+        image = Image(rng.integers(0, 900, (1, 8, 6, 4)).astype(np.int16), np.diag([-1.0, -1.5, 2.0, 1.0]))
+        dicom.write_series(place, image, {"Modality": "MR", "PatientID": f"p{number}"})
+        source = dicom.read(place)
+        for file, who in (("one", "Zoe" if number else "Anna"), ("two", "Anna" if number else "Zoe")):
+            labels = np.zeros(source.shape, np.uint8)
+            labels[2:5, 1 : 3 + (who == "Zoe"), 1:3] = 1
+            path = folder / f"p{number}" / f"{file}.dcm"
+            dicom_seg.write(path, Mask(labels, {1: "lesion"}, source.affine), source.meta["files"])
+            made = pydicom.dcmread(path)
+            made.ContentCreatorName = who
+            made.save_as(path)
+    (folder / "dataset.yaml").write_text("roles: {label: labels@1}\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(studies, "_readers", lambda _: (0, []))
+        before = look(folder, "segment", 0)
+    plan = plan_of("segment", 2).edited({"data.fingerprint": before.facts["hash"]})
+    run.mkdir()
+    plan.write(run / "plan.json")
+    write_json(run / "fingerprint.json", before.facts)
+    write_rows(run / "split.csv", split_rows(before.units(plan)))
+    words = "labels@1 is a reader now, by name.*choose the number of the reader that is meant.*train anew"
+    with pytest.raises(HilumError, match=words) as error:
+        own_data(Run(run), folder, "HIL-TRUST-20", "Give the same data")
+    assert "3 have changed" in error.value.seen
+    with monkeypatch.context() as patch:
+        patch.setattr(studies, "_readers", lambda _: (0, []))
+        assert own_data(Run(run), folder, "HIL-TRUST-20", "Give the same data")
+        shutil.copy(folder / "p1" / "two.dcm", folder / "p1" / "one.dcm")
+        with pytest.raises(HilumError, match="1 has changed") as error:
+            own_data(Run(run), folder, "HIL-TRUST-20", "Give the same data")
+        assert "is a reader now" not in error.value.seen, "numbers of files are none"
 
 
 def test_a_run_of_before_keeps_the_images_that_no_pair_names(

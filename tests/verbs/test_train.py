@@ -12,8 +12,8 @@ from hilum.core.errors import HilumError
 from hilum.core.plan import Plan
 from hilum.core.progress import quiet
 from hilum.core.run import Run
-from hilum.data.dataset import Settings
-from hilum.planning.planner import Prepared
+from hilum.data.dataset import Settings, open_dataset
+from hilum.planning.planner import Prepared, look
 from hilum.verbs import train as verb
 from hilum.verbs.train import train
 
@@ -106,6 +106,27 @@ def test_a_plan_that_was_edited_by_hand_for_its_own_data_holds(
     by_hand = {"ventricle": [1, 2], "lesion": []}
     plan = plan_of("segment", 1, **{"data.labels": by_hand, "data.ignore": 7})
     assert read(ready("segment"), plan) == (by_hand, 7)
+
+
+def test_a_plan_of_before_holds_for_its_own_data_where_pairs_leave_images_out(
+    data: Folder, plan_of: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It counted those images too, and so was taken for one of other data: what was edited by hand was read anew."""
+    own, by_hand = Path(shutil.copytree(data("register"), tmp_path / "data")), {"ventricle": [1, 2]}
+    (own / "pairs.csv").write_text(
+        "fixed,moving\n" + "".join(f"pair_{n:03d}_fixed,pair_{n:03d}_moving\n" for n in range(3)), encoding="utf-8"
+    )
+    names = [case.id for case in open_dataset(own).cases]
+    whole, now = look(own, "register", 0, among=names), look(own, "register", 0)
+    assert (whole.unpaired, now.unpaired) == (0, 2) and whole.facts["hash"] != now.facts["hash"]
+    # what fits into memory is not asked here
+    monkeypatch.setattr(verb, "fitted", lambda made, *_, **__: made)
+    words = (own, "register", tmp_path / "plan.json", None, None, None, 0, None, None, "cpu", 1, quiet)
+    for told, kept in ((whole.facts["hash"], True), (now.facts["hash"], True), ("another", False)):
+        plan_of("register", 1, **{"data.labels": by_hand, "data.fingerprint": told}).write(tmp_path / "plan.json")
+        made, ready = verb._new(*words)
+        assert (made.data["labels"] == by_hand) == kept
+        assert made.data["fingerprint"] == now.facts["hash"] == ready.facts["hash"] and ready.unpaired == 2
 
 
 def test_a_system_is_nothing_to_begin_from_and_is_refused_before_the_planning(

@@ -20,8 +20,7 @@ def described(dataset: Dataset) -> Dataset:
     """The data set with cases.csv of its folder: patient, class and split, and further columns as attributes.
 
     Any case may be left out of the table; whom it names in one case goes by that name in all that the layout knows to
-    be of the same patient. Every bad row is named (HIL-I11): an unknown case, one there twice, a patient or class in
-    two spellings.
+    be of the same patient. Every bad row is named (HIL-I11): an unknown case, one there twice.
     """
     path = dataset.folder / "cases.csv"
     if not path.is_file():
@@ -62,9 +61,6 @@ def _rows(path: Path, dataset: Dataset) -> dict[str, dict[str, str]]:
         elif name in rows:
             faults.append(f"line {line}: case {name!r} again")
         rows[name] = row
-    # a class that a folder gives, too, where the table gives none
-    given = [c.klass for c in dataset.cases if c.klass and not table.told(rows.get(c.id, {}), "class")]
-    faults += spellings(sheet, "patient") + spellings(sheet, "class", given)
     if faults:
         raise table.refused(path, faults)
     return rows
@@ -74,21 +70,6 @@ def listed_cases(folder: Path) -> set[str]:
     """What cases.csv of a folder calls its cases: they say whether numbered files are cases."""
     path = folder / "cases.csv"
     return {row["case"] for row in table.sheet(path).rows if "case" in row} if path.is_file() else set()
-
-
-def spellings(sheet: table.Sheet, column: str, known: Iterable[str] = ()) -> list[str]:
-    """Faults of the words in a column that differ by letter case only: they would be two patients, or two classes.
-
-    known: such words that are there without the table.
-    """
-    first = {_names.folded(word): (word, "") for word in known}
-    faults = []
-    for line, row in zip(sheet.lines, sheet.rows, strict=True):
-        word = table.told(row, column)
-        other, place = first.setdefault(_names.folded(word), (word, f" of line {line}"))
-        if word != other:
-            faults.append(f"line {line}: the {column} {word!r} differs from {other!r}{place} by letter case only")
-    return faults
 
 
 def chosen(dataset: Dataset) -> Dataset:

@@ -91,7 +91,6 @@ def _boxes(path: Path, known: set[str]) -> tuple[dict[str, list[list[float]]] | 
             faults.append(f"line {line}: {fault}")
         else:
             found[row["case"]].append([names.index(row["class"]) + 1.0, *corners])
-    faults += _beside.spellings(sheet, "class")
     if faults:
         raise table.refused(path, faults)
     return found, names

@@ -63,8 +63,8 @@ def read(folder: Path, settings: Settings) -> Dataset:
     group: the patient's opaque key where known, one for a patient id that several people share (each image is then
     warned of it, HIL-D27). attributes: study, modality, description, and what sets a volume apart in its series. Two
     segmentations of one volume become label@1 and label@2, of which `roles` chooses one, in the order of their readers
-    where these are known everywhere; one without its volume, and files that can not be read and have no volume to warn,
-    are cases of their own, so that nothing is passed over. cases.csv of the folder is read, by these names.
+    where all such volumes are of the same; one without its volume, and files that can not be read and have no volume to
+    warn, are cases of their own, so that nothing is passed over. cases.csv of the folder is read, by these names.
     """
     found = triage(folder)
     series: dict[Series, list[Volume]] = defaultdict(list)
@@ -92,6 +92,9 @@ def _labelled(cases: Mapping[str, Case], labels: Mapping[str, list[Reading]], ch
     """The cases with their SEGs. chosen: of several one is the label; beside those a single one is a reading, too."""
     several = sum(len(own) > 1 for own in labels.values())
     by, who = _readers(labels)
+    # a single SEG of somebody else takes a further number, so that it changes nobody's; who is not known has the last
+    single = {own[0][0][by] for own in labels.values() if len(own) == 1}
+    who += sorted(single.difference(who), key=lambda name: (not name, name)) if who else []
     if several and not who:
         log.warning(
             "%d of %d volumes have several SEGs that do not say alike who drew them: label@1, label@2, ... are numbers "
@@ -111,13 +114,13 @@ def _labelled(cases: Mapping[str, Case], labels: Mapping[str, list[Reading]], ch
 def _readers(labels: Mapping[str, Sequence[Reading]]) -> tuple[int, list[str]]:
     """Who read, in the order of names, and by which of READERS that is known; nobody where neither tells it.
 
-    It does where every volume with several SEGs has one of each reader, and a single one is of one of them.
+    It does where every volume with several SEGs has one of each reader.
     """
     for by in range(len(READERS)):
-        told = [[names[by] for names, _ in own] for own in labels.values()]
-        who = sorted(next((row for row in told if len(row) > 1), []))
+        told = [sorted(names[by] for names, _ in own) for own in labels.values() if len(own) > 1]
+        who = next(iter(told), [])
         apart = len(set(who)) == len(who) and "" not in who
-        if apart and all(sorted(row) == who or (len(row) == 1 and row[0] in who) for row in told):
+        if apart and all(row == who for row in told):
             return by, who
     return 0, []
 

@@ -45,7 +45,6 @@ def read(folder: Path, settings: Settings) -> Dataset:
         cases.append(Case(name, tables.told(row, "patient"), items, rest, tables.told(row, "class") or None))
         if part := tables.told(row, "split"):
             parts[name] = part
-    faults += _beside.spellings(sheet, "patient") + _beside.spellings(sheet, "class")
     if faults:
         raise tables.refused(folder, faults)
     return _beside.chosen(Dataset("", folder, "", tuple(cases), settings, parts=parts))
