@@ -37,7 +37,7 @@ from hilum.evaluation.bootstrap import Paired, interval_of_set, paired
 from hilum.evaluation.promises import Promises
 from hilum.planning.planner import look
 from hilum.tasks._task import headline_value
-from hilum.trust import _unseen, calibration, conformal, doubt, foreseen, maps, several, voxels
+from hilum.trust import _unseen, calibration, conformal, doubt, ensemble, foreseen, maps, several, voxels
 from hilum.trust.several import Several
 from hilum.trust.trusted import Trusted
 from hilum.trust.uncertainty import referral
@@ -289,6 +289,9 @@ def main() -> None:
         plan = Run(first).plan
         # of masks and pictures one run is looked at
         others = others if plan.task == "classify" else []
+        if others:
+            # before minutes are spent on the first
+            ensemble.check(Run(first), [Run(one) for one in others])
         told = conditions([Run(one) for one in (first, *others)])
         with machine.Watch() as watch:
             row = of_classes(name, first, others) if plan.task == "classify" else KINDS[plan.task](name, first)

@@ -53,8 +53,8 @@ def test_two_objects_beside_an_ignored_band_are_two_boxes(tmp_path: Path) -> Non
 
 def test_n14_a_mask_that_is_off_its_image_ignores_nothing(tmp_path: Path) -> None:
     task = made(tmp_path, True)
-    raster.write(tmp_path / "labels" / "c0.png", Image(mask(True)[:, :32]))
     case = look(tmp_path, "detect", 0).dataset.cases[0]
+    raster.write(tmp_path / "labels" / "c0.png", Image(mask(True)[:, :32]))
     listed = dataclasses.replace(case, boxes=np.array([[1, *OBJECTS[0]]], float), box_classes={1: "object"})
     with pytest.raises(HilumError) as error:
         task.prepare(listed)
