@@ -102,7 +102,8 @@ CELLS = [
     "of brain_tumour_mri and of the third seed of breast_ultrasound are of before 532ff77, since when `motion`, which",
     "MR images are augmented with at times, shows both of its movements where it showed one in a quarter of its",
     "draws, and of before a2df260, since when steps hold memory, so that they may take less time. Those were measured",
-    "on another machine, where a wider network is planned for the first two (48 channels, before 32).",
+    "on another machine, where 48 channels are planned for chest_xray and, but for its first seed, brain_tumour_mri;",
+    "of the other classifiers, and of that seed, 32.",
 ]
 
 
