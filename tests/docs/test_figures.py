@@ -82,6 +82,14 @@ def test_what_doubt_is_worth_is_told_as_it_was_measured() -> None:
     one, views, networks = (f"{row[f'{way}: cut']:.2f}" for way in ways)
     told = f"by {one} with one network, by {views} with the mean of its views and by {networks} with the mean of three"
     assert f"{row['test']} chest X-rays" in gate and told in gate
+    others = {row["data"]: row for row in table("trust_figures")["rows"]}
+    for name, what, way in (
+        ("breast_ultrasound", "breast ultrasounds", "views"), ("brain_tumour_mri", "MR images of brains", "2 networks"),
+    ):  # fmt: skip
+        row = others[name]
+        first, second = (f"{row[f'{w}: cut']:.2f}" for w in ("doubt", f"doubt, mean of {way}"))
+        said = gate[gate.index(f"{row['test']} {what}") :]
+        assert re.match(rf"[\w ]+ by {first} and the mean of (its views|two) by {second}\b", said), name
 
 
 def test_limits_name_the_simple_methods_that_are_not_beaten() -> None:
