@@ -143,6 +143,7 @@ def _trust() -> None:
     _once("trust", "figures", whole)
     if plain:
         _once("trust", "outliers", plain)
+        _once("trust", "joining", plain)
 
 
 def _reading() -> None:
