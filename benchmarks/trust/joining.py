@@ -38,9 +38,9 @@ WAYS: dict[str, Callable[[Array], Array]] = {
 }
 # Each makes one number of the surprises (views, n).
 TAKEN = (
-    "Taken is the harmonic mean: in the mean over all it is within 0.001 of the best, it has no exponent to choose, and "
-    "it tells motion better than the highest does, contrast a little worse. The question was asked because motion of brain MR "
-    "had missed its target on the test part by 0.004 (trust_outliers.md)."
+    "Taken is the harmonic mean: in the mean over all it is within 0.001 of the best, it has no exponent to choose, "
+    "and it tells motion better than the highest does, contrast a little worse. The question was asked because motion "
+    "of brain MR had missed its target on the test part by 0.004 (trust_outliers.md)."
 )
 Seen = outliers.Seen
 

@@ -24,8 +24,8 @@ AHEAD = 3
 SLOTS = {"adamw": 2, "adam": 2, "sgd": 1}
 # Copies of the weights that an optimiser keeps.
 SHARE = 0.8
-# Of what is asked for or available, that is planned: predictions were up to 18 % too low, and 1 / 0.82 is 1.22
-# (benchmarks/results/training_memory.md).
+# Of what is asked for or available, that is planned: predictions were up to 18 % too low on a busy machine, and
+# 1 / 0.82 is 1.22 (benchmarks/results/training_memory.md, commit 47e62aa).
 COPIES = 2
 # More copies of the weights: their running average and the best ones.
 WORKSPACE = 4.0

@@ -165,3 +165,12 @@ def test_a_seed_that_waits_for_the_others_is_told_as_it_was_measured() -> None:
     assert f"{first:.3f}: a lead of {first - second:.3f} where" in told
     limits = " ".join(page("explanation/limits.md").split())
     assert f"{first - second:.3f} where it makes {theirs['steps']} in them (one seed)" in limits
+
+
+def test_memory_of_training_is_told_as_it_was_measured() -> None:
+    rows = table("training_memory")["rows"]
+    low, high = (pick(row["off %"] for row in rows) for pick in (min, max))
+    assert f"between {-low:.0f} % below and {high:.0f} % above" in " ".join(page("explanation/planning.md").split())
+    held = [row["measured MB"] * 2**20 / 1e9 for row in rows]
+    told = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"took {min(held):.1f} to {max(held):.1f} GB" in told
