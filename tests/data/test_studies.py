@@ -154,6 +154,30 @@ def test_two_segmentations_of_one_volume_are_two_readings(tmp_path: Path) -> Non
     assert set(np.unique(stored(case).array)) == {0, 2}
 
 
+def test_a_seg_that_hilum_wrote_is_warned_of_where_it_is_taken_for_truth(tmp_path: Path) -> None:
+    """What a network had found became the truth of the next one without a word."""
+    for patient in ("a", "b", "c"):
+        folder = series(tmp_path / patient / "s", patient=patient, study=f"1.2.{ord(patient)}")
+        seg(tmp_path / patient / "m.dcm", folder)
+    before = open_dataset(tmp_path, ("image", "label"))
+    parts = {case.id: "train" for case in before.cases}
+    hash_before = fingerprint(before, parts)["hash"]
+    # of another maker, and one that a person has drawn in
+    for patient, change in (("b", "Manufacturer"), ("c", "SegmentAlgorithmType")):
+        data = pydicom.dcmread(tmp_path / patient / "m.dcm")
+        setattr(data if patient == "b" else data.SegmentSequence[0], change, "MANUAL")
+        data.save_as(tmp_path / patient / "m.dcm")
+    found = open_dataset(tmp_path, ("image", "label"))
+    warned = [case for case in found.cases if any("HIL-DATA-11" in words for words in stored(case).warnings)]
+    assert [case.items["label"].path.parent.name for case in warned] == ["a"]
+    assert not any(case.read("image").warnings for case in found.cases), "an image is judged as it is"
+    rows = [row["case"] for row in inspect(tmp_path)["rows"] if any("HIL-DATA-11" in one for one in row["warnings"])]
+    assert rows == [case.id for case in warned]
+    facts = fingerprint(found, parts)
+    (said,) = [words for words in facts["warnings"] if words.startswith("HIL-DATA-11")]
+    assert "1 of 3 cases" in said and said.endswith("and no truth") and facts["hash"] == hash_before
+
+
 def test_a_single_segmentation_is_the_first_where_one_of_several_is_chosen(tmp_path: Path) -> None:
     for patient, files in (("a", ["one", "two"]), ("b", ["one"])):
         folder = series(tmp_path / patient / "s", patient=patient, study=f"1.2.{ord(patient)}")
@@ -272,6 +296,22 @@ def test_d27_one_patient_id_with_two_names_is_one_group_that_says_so(tmp_path: P
     for case in found.cases:
         (said,) = case.read("image").warnings
         assert said.startswith("HIL-D27: 2 patients") and "Doe" not in said
+
+
+def test_d22_d32_of_files_that_were_left_out_as_copies_it_is_said(tmp_path: Path) -> None:
+    """Only the files that are kept are read again, of which nobody sees that there were others."""
+    folder = series(tmp_path / "a" / "s")
+    series(tmp_path / "b" / "s", 2, "p2", "1.2.2")
+    alone = dicom.read(folder)
+    data = pydicom.dcmread(folder / "0002.dcm")
+    data.InstanceNumber = 99
+    data.save_as(folder / "twin")
+    shutil.copy(folder / "0003.dcm", folder / "again")
+    found = by_description(open_dataset(tmp_path))
+    seen = found["Series 1"].read("image")
+    assert [words[:7] for words in seen.warnings] == ["HIL-D22", "HIL-D32"]
+    assert "(twin as 0002.dcm)" in seen.warnings[1] and not found["Series 2"].read("image").warnings
+    np.testing.assert_array_equal(seen.array, alone.array)
 
 
 def test_d27_two_people_in_one_series_are_two_cases_of_one_group(tmp_path: Path) -> None:

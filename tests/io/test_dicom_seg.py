@@ -1,7 +1,7 @@
 """DICOM SEG: three kinds, decoded by two libraries; what points elsewhere or means something else is refused."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +153,66 @@ def test_slices_that_are_even_enough_to_be_read_can_be_pointed_at(tmp_path: Path
     assert seen.warnings == () and "resampled" not in seen.meta
     dicom_seg.write(tmp_path / "m.dcm", Mask(labels(), CLASSES, seen.affine), seen.meta["files"])
     np.testing.assert_array_equal(dicom_seg.read(tmp_path / "m.dcm", seen).array, labels())
+
+
+def per_frame(data: Any) -> None:
+    """Orientation and measures frame by frame, and no shared groups, as some makers write."""
+    (shared,) = data.SharedFunctionalGroupsSequence
+    for item in data.PerFrameFunctionalGroupsSequence:
+        item.PlaneOrientationSequence = copy.deepcopy(shared.PlaneOrientationSequence)
+        item.PixelMeasuresSequence = copy.deepcopy(shared.PixelMeasuresSequence)
+        item.PixelMeasuresSequence[0].private_block(0x0019, "MAKER", create=True).add_new(1, "LO", "hidden words")
+    del data.SharedFunctionalGroupsSequence
+
+
+def without_thickness(data: Any) -> None:
+    del data.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SliceThickness
+
+
+@pytest.mark.parametrize("change", [per_frame, without_thickness])
+def test_an_enhanced_source_that_says_things_frame_by_frame_or_not_at_all(
+    tmp_path: Path, image: Image, change: Callable[[Any], None]
+) -> None:
+    enhanced(tmp_path / "whole.dcm", image, [3, 0, 5, 1, 4, 2])
+    data = pydicom.dcmread(tmp_path / "whole.dcm")
+    change(data)
+    data.save_as(tmp_path / "whole.dcm")
+    seen = dicom.read(tmp_path / "whole.dcm")
+    np.testing.assert_array_equal(seen.array, image.array)
+    dicom_seg.write(tmp_path / "m.dcm", Mask(labels(), CLASSES, seen.affine), seen.meta["files"])
+    np.testing.assert_array_equal(dicom_seg.read(tmp_path / "m.dcm", seen).array, labels())
+    assert b"hidden words" not in (tmp_path / "m.dcm").read_bytes()
+
+
+def test_of_several_volumes_in_one_file_the_refusal_says_so(tmp_path: Path, image: Image) -> None:
+    """It spoke of a stack that is not even."""
+    enhanced(tmp_path / "whole.dcm", image, [0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5])
+    with pytest.raises(HilumError, match=r"whole\.dcm holds several volumes.*HIL-IO-04"):
+        dicom_seg.write(tmp_path / "m.dcm", Mask(labels(), CLASSES, image.affine), [tmp_path / "whole.dcm"])
+
+
+def test_slices_that_turn_by_a_last_digit_can_be_pointed_at(tmp_path: Path) -> None:
+    for k, file in enumerate(series(tmp_path / "s").meta["files"]):
+        edit(Path(file), ImageOrientationPatient=["1", "0", f"{k % 2 * 1e-4:.4f}", "0", "1", "0"])
+    seen = dicom.read(tmp_path / "s")
+    assert seen.warnings == ()
+    dicom_seg.write(tmp_path / "m.dcm", Mask(labels(), CLASSES, seen.affine), seen.meta["files"])
+    np.testing.assert_array_equal(dicom_seg.read(tmp_path / "m.dcm", seen).array, labels())
+    edit(Path(seen.meta["files"][2]), ImageOrientationPatient=["0.99995", "0", "0.01", "0", "1", "0"])
+    with pytest.raises(HilumError, match=r"several orientations.*HIL-IO-04"):
+        dicom_seg.write(tmp_path / "n.dcm", Mask(labels(), CLASSES, seen.affine), seen.meta["files"])
+
+
+def test_slices_without_a_thickness_can_be_pointed_at(tmp_path: Path) -> None:
+    for file in series(tmp_path / "s").meta["files"]:
+        data = pydicom.dcmread(file)
+        del data.SliceThickness
+        data.save_as(file)
+    seen = dicom.read(tmp_path / "s")
+    dicom_seg.write(tmp_path / "m.dcm", Mask(labels(), CLASSES, seen.affine), seen.meta["files"])
+    np.testing.assert_array_equal(dicom_seg.read(tmp_path / "m.dcm", seen).array, labels())
+    (shared,) = pydicom.dcmread(tmp_path / "m.dcm").SharedFunctionalGroupsSequence
+    assert shared.PixelMeasuresSequence[0].SliceThickness == 2.5
 
 
 def spaced(path: Path, thick: str, between: str | None = None) -> Mask:
@@ -387,12 +447,20 @@ def test_d36_d40_no_preamble_and_no_private_tags_of_the_source(tmp_path: Path) -
         data = pydicom.dcmread(file)
         data.private_block(0x0009, "SECRET", create=True).add_new(1, "LO", "hidden words")
         data.SpecificCharacterSet, data.PatientName = "ISO_IR 100", "Müller^Jürgen"
+        item = pydicom.Dataset()
+        item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = "1", "99X", "Schädel"
+        data.ProcedureCodeSequence, data.PatientComments = [item], "told by Dr Who"
+        data.StudyDescription, data.LossyImageCompression = "Schädel nativ", "01"
+        data.Manufacturer, data.InstitutionName = "Maker", "Some Hospital"
         data.preamble = b"MZ" + b"\x90" * 126
         data.save_as(file)
     path = written(tmp_path / "m.dcm", image)
     raw, data = path.read_bytes(), pydicom.dcmread(path)
     assert raw[:128] == bytes(128) and raw[128:132] == b"DICM"
-    assert b"hidden words" not in raw and b"Dr Who" not in raw
+    assert not any(words in raw for words in (b"hidden words", b"Dr Who", b"Some Hospital", b"Maker"))
+    # texts inside sequences would stand there in the alphabet of the source
+    assert "ProcedureCodeSequence" not in data and "Schädel".encode("latin-1") not in raw
+    assert (data.StudyDescription, data.LossyImageCompression) == ("Schädel nativ", "01")
     assert not any(element.tag.is_private for element in data.iterall())
     # the result belongs to its patient, whatever the alphabet of the source
     assert str(data.PatientName) == "Müller^Jürgen" and data.PatientID == "p"

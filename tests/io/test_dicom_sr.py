@@ -81,6 +81,24 @@ def test_the_report_says_what_it_is(tmp_path: Path, study: Study) -> None:
     assert {study.instance, *(pydicom.dcmread(f).SOPInstanceUID for f in study.files)} == named
 
 
+def test_d37_d40_nothing_but_patient_and_study_comes_from_the_source(tmp_path: Path, study: Study) -> None:
+    (tmp_path / "s").mkdir()
+    files = []
+    for file in study.files:
+        data, item = pydicom.dcmread(file), pydicom.Dataset()
+        data.SpecificCharacterSet, data.PatientName = "ISO_IR 100", "Müller^Jürgen"
+        item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = "1", "99X", "Schädel"
+        item.private_block(0x0009, "SECRET", create=True).add_new(1, "LO", "hidden words")
+        data.ProcedureCodeSequence, data.PatientComments = [item], "seen by Dr Who"
+        data.save_as(tmp_path / "s" / Path(file).name)
+        files.append(tmp_path / "s" / Path(file).name)
+    dicom_sr.write(tmp_path / "r.dcm", rows(study)[2:], files)
+    raw, data = (tmp_path / "r.dcm").read_bytes(), pydicom.dcmread(tmp_path / "r.dcm")
+    assert not any(words in raw for words in (b"hidden words", b"Dr Who", "Schädel".encode("latin-1")))
+    assert "ProcedureCodeSequence" not in data and not any(element.tag.is_private for element in data.iterall())
+    assert str(data.PatientName) == "Müller^Jürgen" and data.PatientID == "p"
+
+
 def test_what_is_to_be_known_of_the_numbers_stands_beside_them(tmp_path: Path, study: Study) -> None:
     """In one line and without what no text holds; the same numbers said otherwise are another report."""
     notes = ["Verdict: person", "Warning: HIL-N02: a\\b\nin two\x1b lines, of \udcff.nii", "\n"]

@@ -4,11 +4,12 @@ import logging
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hilum.core.errors import HilumError
-from hilum.core.image import Case
+from hilum.core.image import Case, Image
 from hilum.data.dataset import Dataset, Settings
 from hilum.data.layouts import _beside
 from hilum.data.layouts._files import others
@@ -25,9 +26,24 @@ NUMBERED = ("readings", "numbered")
 # Attribute of a case whose readings go by the order of their files.
 Series = tuple[str, str, str, Path | None]
 # Person, study, series, and the folder where a file names no series.
-Reading = tuple[tuple[str, ...], Path]
+Reading = tuple[tuple[str, ...], _source.FileSource]
 # What a SEG has as READERS, and its file.
+MAKER = "Hilum"
+# Manufacturer of the SEGs that are written here.
+FOUND = (
+    "HIL-DATA-11: the label is a SEG that Hilum wrote, every segment of it drawn by an algorithm; unless a person has "
+    "looked it through it is what a network found, and no truth"
+)
 log = logging.getLogger(__name__)
+
+
+class FoundSource(_source.FileSource):
+    """A SEG that holds what a network found: its labels say so wherever they are used."""
+
+    def read_labels(self, like: Image | None = None) -> Image:
+        """As of any file, with the warning (HIL-DATA-11)."""
+        label = super().read_labels(like)
+        return replace(label, warnings=(FOUND, *label.warnings))
 
 
 def recognises(folder: Path) -> bool:
@@ -75,12 +91,12 @@ def read(folder: Path, settings: Settings) -> Dataset:
     labels: dict[str, list[Reading]] = {}
     for file, kind in found.others:
         if kind == "segmentation":
-            owner, names = _owner(found, file)
-            labels.setdefault(owner, []).append((names, file))
+            owner, names, source = _owner(found, file)
+            labels.setdefault(owner, []).append((names, source))
     lost = labels.pop("", [])
     out = _labelled(cases, labels, "label" in settings.roles)
-    for number, (_, file) in enumerate(lost, 1):
-        out.append(Case(f"segmentation-without-image-{number}", "", {"label": _source.open(file)}))
+    for number, (_, source) in enumerate(lost, 1):
+        out.append(Case(f"segmentation-without-image-{number}", "", {"label": source}))
     kept = [(file, kind) for file, kind in found.others if kind != "segmentation"]
     places = sorted({file.parent for volume in found.volumes for file in volume.files})
     kept += [(file, "a file, not read") for place in places for file in others(place)]
@@ -105,7 +121,7 @@ def _labelled(cases: Mapping[str, Case], labels: Mapping[str, list[Reading]], ch
         own = labels.get(key, [])
         places = [who.index(names[by]) + 1 if who else number for number, (names, _) in enumerate(own, 1)]
         roles = ["label"] if len(own) == 1 and not chosen else [f"label@{place}" for place in places]
-        items = {**case.items, **{role: _source.open(file) for role, (_, file) in zip(roles, own, strict=True)}}
+        items = {**case.items, **{role: source for role, (_, source) in zip(roles, own, strict=True)}}
         numbered = dict([NUMBERED]) if len(own) > 1 and not who else {}
         out.append(Case(case.id, case.group, items, {**case.attributes, **numbered}))
     return out
@@ -142,8 +158,8 @@ def _case(found: Triage, volume: Volume, kin: list[Volume]) -> Case:
 
 def _image(found: Triage, volume: Volume, kin: list[Volume]) -> _source.FileSource:
     """The files of the volume's series, those that could not be read too, and which of its volumes is meant."""
-    # of the files of one person nobody sees any more that another one shares the id
-    said = list(collision(volume.sharing))
+    # of the files that are kept nobody sees any more that another person shares the id, or that there were copies
+    said = [*collision(volume.sharing), *volume.copies]
     options: dict[str, Any] = {"said": said} if said else {}
     if volume.kind == "picture":
         return _files(volume.files, options)
@@ -165,12 +181,12 @@ def _files(files: list[Path], options: dict[str, Any]) -> _source.FileSource:
     return _source.FileSource(root, "dicom", options={"files": names, **options})
 
 
-def _owner(found: Triage, file: Path) -> tuple[str, tuple[str, ...]]:
-    """The key of the volume that a segmentation was made from, or "", and what it has as READERS."""
+def _owner(found: Triage, file: Path) -> tuple[str, tuple[str, ...], _source.FileSource]:
+    """The key of the volume that a segmentation was made from, or "", what it has as READERS, and its file."""
     try:
         data = header(file)
     except HilumError:
-        return "", ("",) * len(READERS)
+        return "", ("",) * len(READERS), _source.open(file)
     names = tuple(str(data.get(tag) or "").strip() for tag in READERS)
     referred = data.get("ReferencedSeriesSequence") or []
     series = {str(item.get("SeriesInstanceUID") or "") for item in referred}
@@ -185,7 +201,16 @@ def _owner(found: Triage, file: Path) -> tuple[str, tuple[str, ...]]:
     frame = str(data.get("FrameOfReferenceUID") or "")
     if not series and frame:
         fitting = [one for one in found.volumes if one.frame_of_reference == frame]
-    return (fitting[0].key if len(fitting) == 1 else ""), names
+    return (fitting[0].key if len(fitting) == 1 else ""), names, _opened(file, data)
+
+
+def _opened(file: Path, data: Any) -> _source.FileSource:
+    """The file of a segmentation, by its header: a FoundSource where Hilum wrote it and no person drew any of it."""
+    source = _source.open(file)
+    drawn = [str(one.get("SegmentAlgorithmType") or "").strip() for one in data.get("SegmentSequence") or []]
+    if str(data.get("Manufacturer") or "").strip() != MAKER or set(drawn) != {"AUTOMATIC"}:
+        return source
+    return FoundSource(source.path, source.format, source.part, source.options)
 
 
 def _unread(found: Triage) -> Iterator[Case]:

@@ -17,11 +17,12 @@ _LETTERS = frozenset(
 )
 
 
-def header(file: Path) -> Any:
+def header(file: Path, series_of: dict[Path, str] | None = None) -> Any:
     """The data set up to the pixel data, as a pydicom FileDataset; values above 4 MiB are left out.
 
     Besides the elements it carries `filename` (str), `hilum_warnings` (list of "code: ..." sentences, which
     `_dicom_pixels.frames` also puts into its record) and `hilum_pixels` (Pixels, None where the file has none).
+    series_of: takes down the series of the file, should its pixels be refused later.
 
     Refused: cut short (HIL-D01), not DICOM (D02), transfer syntax missing and not provable (D03) or contradicted by the
     content (D04), compression that is not decoded (D06), lengths (D07), nesting (D08), items and delimiters (D09),
@@ -33,7 +34,7 @@ def header(file: Path) -> Any:
 
         size = stream.seek(0, io.SEEK_END)
         with quiet():
-            return _header(file, stream, size)
+            return _header(file, stream, size, {} if series_of is None else series_of)
 
 
 def is_dicom(file: Path) -> bool:
@@ -65,7 +66,7 @@ def capped(file: Path | str) -> Path:
     return file
 
 
-def _header(file: Path, stream: BinaryIO, size: int) -> Any:
+def _header(file: Path, stream: BinaryIO, size: int, series_of: dict[Path, str]) -> Any:
     notes: list[str] = []
     window = Window(stream, size)
     start = _start(window, size, notes)
@@ -81,6 +82,7 @@ def _header(file: Path, stream: BinaryIO, size: int) -> Any:
     walk = Walk(window, body, implicit, big, notes)
     place = walk.run()
     found = _parsed(file, b"".join(window.kept), meta, implicit, big, notes)
+    series_of[file] = str(found.get("SeriesInstanceUID") or "")
     if place is not None:
         found.hilum_pixels = agreed(found, window, stream, size, place, syntax)
     elif "Rows" in found or _image_class(found):

@@ -241,15 +241,22 @@ def _enhanced(file: Path, header: Any, count: int, facts: dict[str, str]) -> lis
 
 
 def _one_of(file: Path, number: int, name: str, own: Any, shared: Any) -> Any:
-    """The group of that name for a frame; refused where frame and shared groups contradict each other."""
+    """The group of that name for a frame, with what the shared one adds; refused where they contradict each other."""
+    from pydicom.dataset import Dataset
+
     mine, ours = own.get(name), shared.get(name)
-    if mine and ours and mine[0] != ours[0]:
+    if not (mine and ours):
+        chosen = mine or ours
+        return chosen[0] if chosen else {}
+    if any(mine[0][tag] != ours[0][tag] for tag in mine[0].keys() & ours[0].keys()):
         raise HilumError(
             "HIL-D29", f"{file}: frame {number + 1} and the groups shared by all frames differ in {name}",
             "Convert it to a classic series where the maker's own program can",
         )  # fmt: skip
-    chosen = mine or ours
-    return chosen[0] if chosen else {}
+    whole = Dataset()
+    whole.update(ours[0])
+    whole.update(mine[0])
+    return whole
 
 
 def _place(file: Path, number: int, own: Any, shared: Any) -> dict[str, Any]:
@@ -263,7 +270,7 @@ def _place(file: Path, number: int, own: Any, shared: Any) -> dict[str, Any]:
 
 
 def _check_values(file: Path, header: Any, groups: Any, shared: Any) -> None:
-    """Every frame has one rescale or none has; `_dicom_values` then takes each frame's own."""
+    """Every frame has one rescale or none has, and has it whole; `values` then takes each frame's own."""
     name = "PixelValueTransformationSequence"
     found = [_one_of(file, number, name, own, shared) for number, own in enumerate(groups)]
     some = next((number for number, one in enumerate(found) if not one), None)
@@ -271,13 +278,27 @@ def _check_values(file: Path, header: Any, groups: Any, shared: Any) -> None:
         raise HilumError(
             "HIL-D29", f"{file}: frame {some + 1} has no rescale, others have", "Convert it to a classic series"
         )
-    for number, one in enumerate(found):
+    for number, (one, own) in enumerate(zip(found, groups, strict=True)):
         for keyword in ("RescaleSlope", "RescaleIntercept"):
-            if one and keyword in header and _word(header.get(keyword)) != _word(one.get(keyword)):
+            mine = own.get(name)
+            if mine and keyword in one and keyword not in mine[0]:
+                raise HilumError(
+                    "HIL-D29", f"{file}: frame {number + 1} leaves {keyword} to the groups shared by all frames",
+                    "Convert it to a classic series where the maker's own program can",
+                )  # fmt: skip
+            if one and keyword in header and _differ(header.get(keyword), one.get(keyword)):
                 raise HilumError(
                     "HIL-D29", f"{file}: frame {number + 1} and the header differ in {keyword}",
                     "Convert it to a classic series where the maker's own program can",
                 )  # fmt: skip
+
+
+def _differ(a: Any, b: Any) -> bool:
+    """Whether two values differ: as numbers where they are some, as 1.0 is 1."""
+    try:
+        return float(a) != float(b)
+    except (TypeError, ValueError):
+        return _word(a) != _word(b)
 
 
 def _group_facts(groups: Any) -> dict[str, str]:

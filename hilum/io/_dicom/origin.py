@@ -13,7 +13,7 @@ import hilum
 from hilum.core import geometry
 from hilum.core.errors import HilumError
 from hilum.core.image import Array, Image
-from hilum.io._dicom import dates
+from hilum.io._dicom import dates, settled
 from hilum.io._dicom.file import capped, is_dicom
 from hilum.io._dicom.stack import OFF_GRID, SAME_PLACE_MM
 from hilum.io._dicom.write import CLASSES, uid
@@ -32,6 +32,13 @@ MAY_BE_EMPTY = (
 CARRIED = (*MAY_BE_EMPTY, "StudyInstanceUID", "StudyDescription", "PatientAge", "PatientSize", "PatientWeight")
 ANONYMISED = ("PatientIdentityRemoved", "DeidentificationMethod", "LongitudinalTemporalInformationModified")
 # Nothing but these comes from the source: no private tags, no preamble, no comments.
+READ = (
+    *NEEDED, *PLACED, *CARRIED, *ANONYMISED, *settled.MEASURES, "Modality", "Rows", "Columns", "NumberOfFrames",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+    "LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod",
+)  # fmt: skip
+# All that is looked at of a slice, so that no library can copy more of it: highdicom takes whatever patient and study
+# say, sequences with texts in an alphabet of their own among it. What was lossy stays so in a SEG.
 UTF8 = "ISO_IR 192"
 OFF_MM = 0.1
 # How far a mask may lie from its slices; where the reader of series allows more (`tolerances`), so far.
@@ -100,9 +107,10 @@ def origin(files: Sequence[Path | str], what: str) -> Origin:
     positions = np.array([[float(v) for v in header.ImagePositionPatient] for header in headers])
     first = headers[0]
     thick = first.get("SpacingBetweenSlices") or first.get("SliceThickness")
+    settled.classic(Path(files[0]), headers)
     affine = _affine(first.ImageOrientationPatient, first.PixelSpacing, thick, positions)
     off = _even(Path(files[0]), affine, positions)
-    _state(first, affine)
+    settled.state(first, affine)
     return Origin(headers, affine, (int(first.Columns), int(first.Rows), len(headers)), off=off)
 
 
@@ -111,19 +119,14 @@ def _many(header: Any) -> bool:
     return GROUPS in header or int(header.get("NumberOfFrames", 1) or 1) > 1
 
 
-def _state(held: Any, affine: Array) -> None:
-    """Write the distance of the slices into our copy of a header: one that says none would become 1 mm in a SEG."""
-    from pydicom.valuerep import format_number_as_ds
-
-    held.SpacingBetweenSlices = format_number_as_ds(geometry.spacing(affine)[2])
-
-
 def _header(file: Path) -> Any:
     import pydicom
 
     with reading(file):
         # files without a preamble are read as images too
-        header: Any = pydicom.dcmread(capped(file), stop_before_pixels=True, force=is_dicom(file))
+        header: Any = pydicom.dcmread(
+            capped(file), stop_before_pixels=True, force=is_dicom(file), specific_tags=list(READ)
+        )
         if not header.get("SOPClassUID"):
             # some anonymisers empty it; the modality says as much for classic images
             header.SOPClassUID = CLASSES.get(str(header.get("Modality")), "")
@@ -145,23 +148,24 @@ def _enhanced(file: Path, headers: list[Any]) -> Origin:
         header = headers[0]
         shared = header.SharedFunctionalGroupsSequence[0] if "SharedFunctionalGroupsSequence" in header else {}
         frames = list(header.PerFrameFunctionalGroupsSequence)
-
-        def group(item: Any, name: str) -> Any:
-            return (item if name in item else shared)[name][0]
-
-        positions = np.array(
-            [[float(v) for v in group(f, "PlanePositionSequence").ImagePositionPatient] for f in frames]
-        )
-        turned = [list(group(f, "PlaneOrientationSequence").ImageOrientationPatient) for f in frames]
+        places = [settled.group(f, shared, "PlanePositionSequence").ImagePositionPatient for f in frames]
+        positions = np.array([[float(v) for v in place] for place in places])
+        groups = [settled.group(f, shared, "PlaneOrientationSequence") for f in frames]
+        turned = [list(one.ImageOrientationPatient) for one in groups]
         if np.ptp(np.array(turned, float), axis=0).max() > 1e-3:
             raise HilumError("HIL-IO-04", f"{file} has frames of several orientations", "Write NIfTI instead")
         normal = np.cross(*np.array(turned[0], float).reshape(2, 3))
         order = np.argsort(positions @ normal, kind="stable")
-        measures = group(frames[order[0]], "PixelMeasuresSequence")
+        if (np.diff((positions @ normal)[order]) < SAME_PLACE_MM).any():
+            raise HilumError(
+                "HIL-IO-04", f"{file} holds several volumes, and no result can point at one of them yet",
+                "Write NIfTI instead",
+            )  # fmt: skip
+        measures = settled.group(frames[order[0]], shared, "PixelMeasuresSequence")
         thick = measures.get("SpacingBetweenSlices") or measures.get("SliceThickness")
         affine = _affine(turned[order[0]], measures.PixelSpacing, thick, positions[order])
         off = _even(file, affine, positions[order])
-        _state(measures, affine)
+        settled.enhanced(header, groups[order[0]], measures, positions, affine)
         shape = (int(header.Columns), int(header.Rows), len(frames))
         return Origin(headers, affine, shape, tuple(int(n) + 1 for n in order), off)
 

@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from hilum.core import geometry
 from hilum.core.errors import HilumError
@@ -39,6 +38,7 @@ class Volume:
     apart the people who share one patient id; sharing: how many they are. kind: "volume" or "picture".
     slices: in order along the normal. affine: RAS+ mm, shape: (i, j, k), both None for pictures and refusals.
     apart: what sets it apart from other volumes of its series; why: the fault code of that, "" where it is alone.
+    copies: those of the warnings that tell of files left out as copies, which nobody sees any more in the others.
     """
 
     key: str
@@ -60,6 +60,7 @@ class Volume:
     stack: stacking.Stack | None = None
     person: str = ""
     sharing: int = 1
+    copies: tuple[str, ...] = ()
 
     @property
     def files(self) -> list[Path]:
@@ -118,8 +119,9 @@ def triage(
         python_warnings.simplefilter("ignore")
         for file in candidates(path, files, bad):
             try:
-                header = read_header(file)
-                kind = _named(file, header, series_of)
+                header = read_header(file, series_of)
+                with reading(file):
+                    kind = not_an_image(header)
                 if kind is not None:
                     others.append((file, kind))
                     continue
@@ -131,13 +133,6 @@ def triage(
                 bad.append((file, error))
     volumes = _volumes(path, images, accept, bad)
     return Triage(path, tuple(_told(volumes, bad, series_of)), tuple(bad), tuple(others), series_of)
-
-
-def _named(file: Path, header: Any, series_of: dict[Path, str]) -> str | None:
-    """The kind of what is no image; on the way the file's series is noted, should it be refused later."""
-    with reading(file):
-        series_of[file] = str(header.get("SeriesInstanceUID") or "")
-        return not_an_image(header)
 
 
 def candidates(
@@ -273,7 +268,9 @@ def _base(patient: str, one: Slice, kind: str, slices: Sequence[Slice], *apart: 
 def _picture(patient: str, one: Slice, several: bool, said: tuple[str, ...]) -> Volume:
     apart = [digest(one.facts["SOPInstanceUID"] or one.file.name)] if several else []
     base = _base(patient, one, "picture", [one], *apart)
-    return replace(base, warnings=said, apart=one.file.name if several else "", why="HIL-D27" if several else "")
+    return replace(
+        base, warnings=said, copies=said, apart=one.file.name if several else "", why="HIL-D27" if several else ""
+    )
 
 
 def _stacked(path: Path, patient: str, part: splitting.Part, alone: bool, accept: Collection[str]) -> Volume:
@@ -281,6 +278,7 @@ def _stacked(path: Path, patient: str, part: splitting.Part, alone: bool, accept
     base = replace(
         _base(patient, part.slices[0], "volume", part.slices, *part.words),
         why="" if alone else (part.why or ("HIL-D27",))[0], localiser=part.localiser, warnings=part.warnings,
+        copies=part.warnings,
     )  # fmt: skip
     try:
         if part.refusal is not None:

@@ -227,6 +227,15 @@ def contradict_rescale(data: Any) -> None:
     )
 
 
+def contradict_rescale_by_half(data: Any) -> None:
+    """What the reader of values takes is the frame's own group, which would be half of the rule."""
+    data.SharedFunctionalGroupsSequence[0].PixelValueTransformationSequence = group(
+        RescaleSlope="3", RescaleIntercept="0"
+    )
+    for own in data.PerFrameFunctionalGroupsSequence:
+        del own.PixelValueTransformationSequence[0].RescaleSlope
+
+
 def lose_a_rescale(data: Any) -> None:
     del data.PerFrameFunctionalGroupsSequence[1].PixelValueTransformationSequence
 
@@ -255,7 +264,8 @@ def index_out_of_order(data: Any) -> None:
 
 FAULTS = [
     lose_a_group, lose_all_groups, lose_a_position, lose_the_spacing, contradict_spacing, contradict_orientation,
-    contradict_rescale, contradict_header, lose_a_rescale, index_twice, index_short, index_missing, index_out_of_order,
+    contradict_rescale, contradict_rescale_by_half, contradict_header, lose_a_rescale, index_twice, index_short,
+    index_missing, index_out_of_order,
 ]  # fmt: skip
 
 
@@ -284,6 +294,25 @@ def test_d29_the_same_group_said_twice_is_no_contradiction(tmp_path: Path) -> No
     )
     data.save_as(path)
     np.testing.assert_array_equal(dicom.read(path).array, wanted.array)
+
+
+def test_d29_the_same_values_written_otherwise_are_no_contradiction(tmp_path: Path) -> None:
+    """The header's 1 was taken for another slope than the 1.0 of its frames, and 1 for another than 1."""
+    path = enhanced(tmp_path / "many.dcm", classic(tmp_path / "s", "MR"))
+    data = pydicom.dcmread(path)
+    for own in data.PerFrameFunctionalGroupsSequence:
+        own.PixelValueTransformationSequence[0].RescaleSlope = "1.0"
+    data.save_as(path)
+    wanted = dicom.read(path)
+    shared = data.SharedFunctionalGroupsSequence[0]
+    shared.PixelMeasuresSequence[0].SpacingBetweenSlices = "2.5"
+    for own in data.PerFrameFunctionalGroupsSequence:
+        own.PixelMeasuresSequence = group(PixelSpacing=shared.PixelMeasuresSequence[0].PixelSpacing)
+    data.RescaleSlope, data.RescaleIntercept = "1", "0"
+    data.save_as(path)
+    seen = dicom.read(path)
+    np.testing.assert_array_equal(seen.array, wanted.array)
+    np.testing.assert_allclose(np.asarray(seen.affine), np.asarray(wanted.affine))
 
 
 @pytest.mark.parametrize("modality", ["US", "NM", "OT"])

@@ -630,13 +630,33 @@ def test_bad_files_are_set_aside_and_the_rest_says_so(tmp_path: Path) -> None:
     assert dicom.read(folder, files=["s-000", "s-001", "s-002"]).warnings == ()
 
 
-def test_a_bad_file_of_another_series_is_not_this_ones_concern(tmp_path: Path) -> None:
+def no_place(file: Path) -> None:
+    edit(file, ImageOrientationPatient=[1, 0, 0, 1, 0, 0])
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-20])
+
+
+def jpeg_xl(file: Path) -> None:
+    data = pydicom.dcmread(file)
+    data.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.100"
+    data.PixelData = pydicom.encaps.encapsulate([bytes(32)])
+    data["PixelData"].is_undefined_length = True
+    data.save_as(file)
+    # the library does not know the syntax, and writes none that it does not know
+    file.write_bytes(file.read_bytes().replace(b"1.2.4.100", b"1.2.4.110"))
+
+
+@pytest.mark.parametrize(("damage", "code"), [(no_place, "HIL-N06"), (cut, "HIL-D01"), (jpeg_xl, "HIL-D06")])
+def test_a_bad_file_of_another_series_is_not_this_ones_concern(
+    tmp_path: Path, damage: Callable[[Path], None], code: str
+) -> None:
     folder = stack(tmp_path / "s", heights(0, 2, 4))
     stack(folder, heights(0, 2), name="other")
-    cut = folder / "other-001"
-    edit(cut, ImageOrientationPatient=[1, 0, 0, 1, 0, 0])
+    damage(folder / "other-001")
     found = triage(folder)
-    assert [error.code for _, error in found.quarantined] == ["HIL-N06"]
+    assert [error.code for _, error in found.quarantined] == [code]
     assert {v.description: len(v.warnings) for v in found.volumes} == {"s": 0, "other": 1}
 
 
