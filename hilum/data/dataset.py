@@ -15,7 +15,7 @@ from hilum.core import catalogue
 from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.core.plan import Strict, checked
-from hilum.io import _names, _source
+from hilum.io import _names, _source, table
 from hilum.io._source import FileSource
 from hilum.prepare import modality
 
@@ -117,8 +117,10 @@ class Dataset:
     """Cases with what is known about them.
 
     pairs: (fixed id, moving id) where the folder lists them. parts: {case id: part} where a table gives the split.
+    box_classes: {value: name} of listed boxes, which says nothing of the values of masks.
     aside: {"what", "kind"} of files that are kept but are no cases (a report, a presentation state), named in plain
-    text. unread: where those of them that were not read lie in the folder.
+    text. unread: where those of them that were not read lie in the folder. unclear: sentences about its tables, for
+    which nothing is learned from it (`groups.clash`): columns that would be read but for their letter case, rows twice.
     """
 
     name: str
@@ -130,6 +132,8 @@ class Dataset:
     parts: Mapping[str, str] = field(default_factory=dict)
     aside: tuple[Mapping[str, str], ...] = ()
     unread: tuple[Path, ...] = ()
+    box_classes: Mapping[int, str] = field(default_factory=dict)
+    unclear: tuple[str, ...] = ()
 
     @property
     def boxes(self) -> bool:
@@ -396,6 +400,11 @@ def has_role(case: Case, role: str) -> bool:
     if role == "boxes":
         return case.boxes is not None or "label" in case.items
     return role in case.items
+
+
+def attribute(case: Case, column: str) -> str:
+    """The word in a further column of a table; "" where there is none, or NA and the like."""
+    return table.told({column: str(case.attributes.get(column) or "").strip()}, column)
 
 
 def patient(settings: Settings, case_id: str) -> str | None:

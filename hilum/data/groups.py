@@ -20,6 +20,8 @@ Looks = Mapping[str, Look]
 # What is kept of each case's image for comparison, by case id.
 SHOWN = 5
 # Spellings that are named in a sentence.
+SPELT = "Spell every patient and class in one way, in names and tables"
+UNCLEAR = "Write the names of columns in lower case, or rename what is another thing, and list every row once"
 
 
 def seen_role(dataset: Dataset) -> str | None:
@@ -60,21 +62,23 @@ def _told(dataset: Dataset) -> list[str]:
 def clash(dataset: Dataset) -> HilumError | None:
     """Patients, and classes, that differ by letter case only: to learn from, they would be two people or two classes.
 
-    Not raised here: who only predicts, or keeps the groups of a run, needs neither. HIL-I12 where `patients` of the
-    settings finds such patients in names, HIL-I11 where tables have them.
+    And what is `unclear` in tables: a patient nobody knows of, a box that counts twice. Not raised here: who only
+    predicts, or keeps the groups of a run, needs none of it. HIL-I12 where `patients` of the settings finds such
+    patients in names, HIL-I11 where tables have them.
     """
     cases = dataset.cases
     # whom nobody names is no clash: "" is one spelling
     people = _spelt("patient", zip(_told(dataset), (c.id for c in cases), strict=True))
     classes = _spelt("class", ((c.klass, c.id) for c in cases if c.klass))
-    faults = [*people, *classes, *_spelt("class", (one for c in cases for one in _boxed(c)))]
+    spelt = [*people, *classes, *_spelt("class", (one for c in cases for one in _boxed(c)))]
+    faults = [*dataset.unclear, *spelt]
     if not faults:
         return None
     more = f" (and {len(faults) - SHOWN} more)" if len(faults) > SHOWN else ""
     return HilumError(
-        "HIL-I12" if people and dataset.settings.patients is not None else "HIL-I11",
+        "HIL-I12" if people and dataset.settings.patients is not None and not dataset.unclear else "HIL-I11",
         f"{dataset.folder}: {'; '.join(faults[:SHOWN])}{more}",
-        "Spell every patient and class in one way, in names and tables",
+        "; ".join([UNCLEAR] * bool(dataset.unclear) + [SPELT] * bool(spelt)),
     )
 
 

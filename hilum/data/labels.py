@@ -220,13 +220,14 @@ def propose_mapping(
     values: all that the labels hold, with or without counts. cases: those of each label, where they are known. ignore:
     of the settings. Classes are named by their value: names only people know.
     """
-    found = sorted(int(v) for v in values if int(v) != 0)
+    found = sorted(int(v) for v in values if int(v) not in (0, ignore))
     if not found:
         return None
     if len(found) == 1:
         if found[0] == 1:
             return None
-        return f"the only value besides 0 is {found[0]}", _yaml({"foreground": found[0]})
+        besides = "0" if ignore is None else f"0 and {ignore}, which is ignored,"
+        return f"the only value besides {besides} is {found[0]}", _yaml({"foreground": found[0]})
     if _one_class(cases, ignore):
         why = f"no label holds two of the values {', '.join(map(str, found))}, as masks of one class do"
         return why, _yaml({"foreground": "nonzero"})
@@ -235,11 +236,12 @@ def propose_mapping(
         return f"{len(found)} values look like numbered objects", _yaml({"foreground": "nonzero"})
     if whole:
         return None
-    ignore = found[-1] if found[-1] in WHITE and found[-1] - found[-2] > 1 and found[-2] < WHITE[0] - 1 else None
-    classes = [v for v in found if v != ignore]
+    apart = found[-1] in WHITE and found[-1] - found[-2] > 1 and found[-2] < WHITE[0] - 1
+    unsaid = found[-1] if apart and ignore is None else None
+    classes = [v for v in found if v != unsaid]
     why = f"the values {', '.join(map(str, found))} are not 1 to {len(found)}"
     lines = _yaml({f"class_{v}": v for v in classes})
-    return why, lines + (f"ignore: {ignore}  # or one more class\n" if ignore is not None else "")
+    return why, lines + (f"ignore: {unsaid}  # or one more class\n" if unsaid is not None else "")
 
 
 def _yaml(rules: Mapping[str, Any]) -> str:

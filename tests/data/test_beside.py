@@ -11,6 +11,8 @@ from hilum.core.image import Image
 from hilum.data.dataset import open_dataset
 from hilum.data.groups import clash
 from hilum.io import nifti, raster
+from hilum.planning.planner import look
+from hilum.verbs.inspect import inspect
 
 
 def png(path: Path, value: int = 1) -> None:
@@ -230,6 +232,37 @@ def test_t10_cases_that_lack_a_channel_are_all_listed(tmp_path: Path) -> None:
     assert error.code == "HIL-T10" and "b has [0]" in error.seen and "c has [1]" in error.seen
 
 
+@pytest.mark.parametrize("facts", [{"file_ending": ".nii.gz"}, {"file_ending": ".nii.gz", "channel_names": {}}])
+def test_t10_a_gap_is_named_where_channels_are_not(tmp_path: Path, facts: dict[str, object]) -> None:
+    """The third contrast of one case was learned as the second of the others."""
+    nnunet(tmp_path, facts, ["a_0000", "a_0001", "b_0000", "b_0002"])
+    for name in ("a", "b"):
+        nii(tmp_path / "labelsTr" / f"{name}.nii.gz")
+    error = refused(tmp_path)
+    assert error.code == "HIL-T10" and error.seen.endswith(": b")
+    (tmp_path / "imagesTr" / "b_0002.nii.gz").rename(tmp_path / "imagesTr" / "b_0001.nii.gz")
+    assert [c.read("image").array.shape[0] for c in open_dataset(tmp_path).cases] == [2, 2]
+
+
+def test_one_picture_in_colour_holds_the_channels_that_nnunet_names(tmp_path: Path) -> None:
+    facts = {"channel_names": {"0": "R", "1": "G", "2": "B"}, "labels": {"background": 0, "road": 1}}
+    (tmp_path / "imagesTr").mkdir()
+    (tmp_path / "dataset.json").write_text(json.dumps(facts | {"file_ending": ".png"}))
+    for name in ("a", "b"):
+        raster.write(tmp_path / "imagesTr" / f"{name}_0000.png", Image(np.ones((3, 8, 9), np.uint8)))
+        png(tmp_path / "labelsTr" / f"{name}.png")
+    found = open_dataset(tmp_path, ("image", "label"))
+    assert [c.id for c in found.cases] == ["a", "b"] and found.settings.channels == ["R", "G", "B"]
+    assert found.cases[0].read("image").array.shape == (3, 8, 9)
+    # grey ones hold one of the three, and a second file says that channels have files of their own
+    png(tmp_path / "imagesTr" / "a_0001.png")
+    assert refused(tmp_path).code == "HIL-T10"
+    (tmp_path / "imagesTr" / "a_0001.png").unlink()
+    for name in ("a", "b"):
+        png(tmp_path / "imagesTr" / f"{name}_0000.png")
+    assert "a has [0]" in refused(tmp_path).seen
+
+
 @pytest.mark.parametrize(
     ("facts", "code"),
     [
@@ -366,3 +399,34 @@ def test_cases_csv_says_what_numbered_files_are_in_every_folder(tmp_path: Path, 
     # called by the name before the numbers, the files are its channels
     (tmp_path / "cases.csv").write_text("case,patient\nP01,p1\n")
     assert [c.id for c in open_dataset(tmp_path).cases] == ["P01", "P02"]
+
+
+@pytest.mark.parametrize(
+    ("table", "rows", "column"),
+    [
+        ("table", "image,Split\nimages/a.png,test\n", "'Split'"),
+        ("table", "image,PATIENT\nimages/a.png,P1\n", "'PATIENT'"),
+        ("table", "image,Label@anna\nimages/a.png,images/b.png\n", "'Label@anna'"),
+        ("cases", "case,Patient\na,P1\n", "'Patient'"),
+        ("cases", "case,class,Class@ben\na,ill,well\n", "'Class@ben'"),
+    ],
+)
+def test_i11_a_column_in_other_letters_is_not_passed_over(folder: Path, table: str, rows: str, column: str) -> None:
+    """A spreadsheet's Patient and Split were attributes: declared test cases were learned from."""
+    (folder / f"{table}.csv").write_text(rows)
+    path = folder / "table.csv" if table == "table" else folder
+    with pytest.raises(HilumError) as error:
+        look(path, "generate", 0)
+    assert error.value.code == "HIL-I11" and column in error.value.seen
+    assert any(column in remark for remark in inspect(path)["remarks"])
+    # beside the right one it is something else
+    head, *rest = rows.splitlines()
+    more = column.strip("'").partition("@")
+    right = "".join([more[0].lower(), *more[1:]])
+    (folder / f"{table}.csv").write_text("\n".join([f"{head},{right}", *(f"{row}," for row in rest)]))
+    assert clash(open_dataset(path)) is None
+
+
+def test_i11_a_file_column_of_cases_csv_is_an_attribute_in_any_letters(folder: Path) -> None:
+    (folder / "cases.csv").write_text("case,Label,image,Site\na,melanoma,x,Oslo\n")
+    assert clash(open_dataset(folder)) is None

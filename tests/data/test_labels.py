@@ -148,6 +148,25 @@ def test_n15_a_mapping_is_proposed_that_can_be_pasted(values: object, wanted: di
         Settings.model_validate(wanted)
 
 
+@pytest.mark.parametrize(
+    ("values", "ignore", "wanted"),
+    [
+        ([0, 1, 255], 255, None),
+        ([0, 1, 2, 9], 9, None),
+        ([0, 3, 9], 9, {"labels": {"foreground": 3}}),
+        ([0, 2, 5, 9], 9, {"labels": {"class_2": 2, "class_5": 5}}),
+        ([0, 1, 2, 9, 255], 9, {"labels": {"class_1": 1, "class_2": 2, "class_255": 255}}),
+        ([0, 255], 255, None),
+    ],
+    ids=str,
+)
+def test_n15_what_is_ignored_is_proposed_as_no_class(
+    values: list[int], ignore: int, wanted: dict[str, object] | None
+) -> None:
+    found = propose_mapping(values, ignore=ignore)
+    assert (None if found is None else yaml.safe_load(found[1])) == wanted
+
+
 def test_n15_the_plan_names_every_case_with_a_strange_value() -> None:
     settings = {"labels": {}, "classes": {"1": "x"}, "ignore": None}
     rows = [{"id": f"c{n}", "labels": {0: 5, 1: 1, **({7: 1} if n > 1 else {})}} for n in range(4)]

@@ -12,7 +12,8 @@ import pytest
 from hilum.core.errors import HilumError
 from hilum.core.image import Image, Measurement
 from hilum.data.dataset import Dataset, has_role, left_aside, open_dataset
-from hilum.data.layouts._files import Channels
+from hilum.data.groups import clash
+from hilum.data.layouts._files import Channels, stem
 from hilum.io import dicom, kspace, nifti, raster
 from hilum.io import open as open_path
 
@@ -84,7 +85,7 @@ def test_boxes(tmp_path: Path) -> None:
     head = "case,class,low0,low1,high0,high1\n"
     (tmp_path / "boxes.csv").write_text(head + "a,zebra,0,1,3,4\na,ape,2.5,2,7,8\n")
     found = open_dataset(tmp_path)
-    assert found.settings.classes == {1: "ape", 2: "zebra"}
+    assert found.box_classes == {1: "ape", 2: "zebra"} and not found.settings.classes
     boxes = found.case("a").boxes
     assert boxes is not None
     np.testing.assert_array_equal(boxes, [[2, 0, 1, 3, 4], [1, 2.5, 2, 7, 8]])
@@ -110,6 +111,23 @@ def test_i11_every_bad_row_of_boxes_and_pairs_is_named_with_its_line(tmp_path: P
     (tmp_path / "pairs.csv").write_text("fixed,moving\n\na,b\nc,a\n")
     seen = refused(tmp_path).seen
     assert "line 3: there is no image 'b'" in seen and "line 4: there is no image 'c'" in seen
+
+
+def test_i11_rows_that_are_listed_twice_are_told(tmp_path: Path) -> None:
+    """One lesion counted twice, and a pair was learned from twice as often."""
+    for name in ("a", "b"):
+        png(tmp_path / "images" / f"{name}.png")
+    rows = ["a,ape,0,0,1,1", "b,ape,0,0,1,1", "a,bee,0,0,1,1", "a,ape,0.0,0,1,1"]
+    (tmp_path / "boxes.csv").write_text("\n".join(["case,class,low0,low1,high0,high1", *rows]))
+    error = clash(open_dataset(tmp_path))
+    assert error is not None and error.code == "HIL-I11" and "once" in error.remedy
+    assert error.seen.endswith(": boxes.csv line 5: as in line 2")
+    (tmp_path / "boxes.csv").write_text("\n".join(["case,class,low0,low1,high0,high1", *rows[:3]]))
+    (tmp_path / "pairs.csv").write_text("fixed,moving\na,b\nb,a\na,b\n")
+    error = clash(open_dataset(tmp_path))
+    assert error is not None and error.seen.endswith(": pairs.csv line 4: as in line 2")
+    (tmp_path / "pairs.csv").write_text("fixed,moving\na,b\nb,a\n")
+    assert clash(open_dataset(tmp_path)) is None
 
 
 def test_d21_a_missing_slice_of_one_channel_is_accepted(tmp_path: Path) -> None:
@@ -215,6 +233,15 @@ def test_what_nnunet_calls_ignore_is_no_class(tmp_path: Path) -> None:
     assert found.classes == {1: "liver", 2: "what nobody saw"} and found.ignore is None
 
 
+def test_values_of_nnunet_may_be_written_as_text(tmp_path: Path) -> None:
+    """They were passed over: liver had no name, and what nobody looked at was learned as a class."""
+    nii(tmp_path / "imagesTr" / "a_0000.nii.gz")
+    nii(tmp_path / "labelsTr" / "a.nii.gz")
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"background": "0", "liver": "1", "ignore": "2"}}))
+    found = open_dataset(tmp_path).settings
+    assert found.classes == {1: "liver"} and found.ignore == 2
+
+
 def test_t10_decathlon_names_what_is_missing(tmp_path: Path) -> None:
     nii(tmp_path / "imagesTr" / "a_0000.nii.gz")
     assert refused(tmp_path, ("label",)).code == "HIL-T10", "no labelsTr at all"
@@ -290,6 +317,44 @@ def test_the_case_is_called_like_its_file(tmp_path: Path) -> None:
     nii(tmp_path / "two words.nii.gz")
     (tmp_path / "cases.csv").write_text("image\na.b.png\ntwo words.nii.gz\n")
     assert names(open_dataset(tmp_path / "cases.csv")) == ["a.b", "two words"]
+
+
+def test_a_folder_that_a_table_names_is_called_alike_wherever_one_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From elsewhere its name ended before the last dot, and two series of a study were one case."""
+    volume = Image(RNG.integers(0, 99, (1, 4, 5, 3)).astype(np.int16), np.diag([-1.0, -1.0, 2.0, 1.0]))
+    for name in ("1.2.840", "1.2.841"):
+        dicom.write_series(tmp_path / "scans" / name, volume, {"Modality": "MR"})
+    (tmp_path / "t.csv").write_text("image\nscans/1.2.840\nscans/1.2.841\n")
+    for place, path in ((tmp_path, "t.csv"), (tmp_path / "scans", "../t.csv"), (Path("/"), str(tmp_path / "t.csv"))):
+        monkeypatch.chdir(place)
+        assert names(open_dataset(path)) == ["1.2.840", "1.2.841"]
+
+
+def test_i11_raw_data_and_images_stand_in_their_own_columns(tmp_path: Path) -> None:
+    """Training ended in a traceback."""
+    data = (RNG.normal(size=(1, 2, 8, 8)) + 0j).astype(np.complex64)
+    kspace.write(tmp_path / "a.h5", Measurement(data, ("slice", "coil", "ky", "kx"), {"name": "fourier"}))
+    png(tmp_path / "b.png")
+    path = tmp_path / "t.csv"
+    path.write_text("case,kspace,image\n1,a.h5,\n2,,b.png\n")
+    assert names(open_dataset(path)) == ["1", "2"]
+    path.write_text("case,kspace,image\n1,,a.h5\n2,b.png,\n")
+    error = refused(path)
+    assert error.code == "HIL-I11" and "line 2: image: " in error.seen and "a.h5 is raw data" in error.seen
+    assert "line 3: kspace: " in error.seen and "b.png is an image, and no raw data" in error.seen
+
+
+def test_the_case_is_called_without_the_longest_known_ending(tmp_path: Path) -> None:
+    """The label of a.hdr.gz had to be called a.hdr."""
+    told = {"a.hdr.gz": "a", "a.NII.GZ": "a", "a.nii": "a", "a.b.png": "a.b", "a.xyz": "a", "a": "a", "1.2.DCM": "1.2"}
+    assert {name: stem(Path(name)) for name in told} == told
+    nii(tmp_path / "labels" / "a.nii.gz")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.hdr.gz").write_bytes(b"")
+    (case,) = open_dataset(tmp_path).cases
+    assert case.id == "a" and {"image", "label"} <= case.items.keys()
 
 
 def test_i11_every_bad_row_of_a_table_is_listed(tmp_path: Path) -> None:
@@ -410,6 +475,25 @@ def test_i12_a_link_inside_the_folder_is_followed(tmp_path: Path) -> None:
     png(tmp_path / "images" / "a.png")
     (tmp_path / "images" / "b.png").symlink_to("a.png")
     assert names(open_dataset(tmp_path)) == ["a", "b"]
+
+
+@pytest.mark.parametrize("place", ["images/b.png", "imagesTr/b.png", "well/b.png", "images"])
+def test_i12_a_link_may_lead_elsewhere_in_the_data_folder(tmp_path: Path, place: str) -> None:
+    """Beside images/ it was taken for one out of the data."""
+    (tmp_path / "data").mkdir()
+    path = tmp_path / "data" / place
+    if place == "images":
+        # the whole folder may lie on another disk
+        path.symlink_to(png(tmp_path / "disk" / "b.png").parent)
+    else:
+        path.parent.mkdir()
+        path.symlink_to(png(tmp_path / "data" / "_raw" / "b.png"))
+    assert names(open_dataset(tmp_path / "data")) == ["well/b" if "well" in place else "b"]
+    if place != "images":
+        path.unlink()
+        path.symlink_to(png(tmp_path / "outside.png"))
+        error = refused(tmp_path / "data")
+        assert error.code == "HIL-I12" and "out of" in error.seen
 
 
 @pytest.mark.parametrize("name", ["cases.csv", "boxes.csv", "pairs.csv"])

@@ -1,6 +1,8 @@
 """The same picture again is found however it was turned, stored or framed; another one is not."""
 
+import hashlib
 import io
+import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from PIL import Image as Pillow
 
 from hilum.core.image import Array, Image, Measurement
+from hilum.data import likeness
 from hilum.data.likeness import Look, alike, look_at
 from hilum.data.phantoms import slices
 
@@ -129,3 +132,38 @@ def test_pictures_of_any_size_have_a_look() -> None:
     for shape in ((1, 1), (3, 200), (5, 5)):
         assert look(np.random.default_rng(0).random(shape)).detail is not None
     assert look_at(Image(np.random.default_rng(0).random((3, 9, 2, 4)))).detail.shape == (2, 32, 32, 32)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("shape", [(1, 40, 30, 20), (3, 200, 90), (2, 5, 5)], ids=str)
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.float32, np.float64])
+def test_what_is_kept_of_an_image_is_what_it_was(
+    shape: tuple[int, ...], order: str, kind: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made a few lines at a time, and of the array itself and not of a copy of its bytes."""
+    monkeypatch.setattr(likeness, "SLAB", 500)
+    array = (np.random.default_rng(0).random(shape) * 200 + 0.3).astype(kind)
+    if array.dtype.kind == "f":
+        array[(0,) * array.ndim] = np.nan
+    array = np.asfortranarray(array) if order == "F" else array
+    grey = likeness._grey(array)
+    assert np.array_equal(grey, np.nan_to_num(array.astype(np.float32), posinf=0.0, neginf=0.0).mean(axis=0))
+    head = f"{array.shape} {array.dtype.kind}".encode()
+    assert look_at(Image(array)).digest == hashlib.blake2b(head + array.tobytes(), digest_size=16).hexdigest()
+
+
+def test_raw_data_have_the_digest_that_they_had() -> None:
+    array = np.arange(24).reshape(2, 3, 4) * np.complex64(1 + 2j)
+    own = hashlib.blake2b(f"{array.shape} c".encode() + array.tobytes(), digest_size=16).hexdigest()
+    assert look_at(Measurement(array, ("coil", "ky", "kx"), {})).digest == own
+
+
+def test_an_image_is_looked_at_without_several_copies_of_it() -> None:
+    """Of a CT of 512 x 512 x 600 voxels three in float32 were held, and two of its bytes."""
+    image = Image(np.random.default_rng(0).integers(0, 900, (1, 200, 200, 200)).astype(np.int16), np.eye(4))
+    tracemalloc.start()
+    look_at(image)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # in float32 once
+    assert peak < 6 * image.array.size

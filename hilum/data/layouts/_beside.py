@@ -41,7 +41,22 @@ def described(dataset: Dataset) -> Dataset:
         patient = people[case.id] or called.get(case.group, case.group)
         cases.append(replace(case, group=patient, klass=klass, attributes={**case.attributes, **rest}))
     parts = {name: part for name, row in rows.items() if (part := table.told(row, "split"))}
-    return replace(dataset, cases=tuple(cases), parts={**dataset.parts, **parts})
+    unclear = (*dataset.unclear, *misspelt(next(iter(rows.values()), ()), OWN))
+    return replace(dataset, cases=tuple(cases), parts={**dataset.parts, **parts}, unclear=unclear)
+
+
+def misspelt(columns: Iterable[str], known: set[str]) -> list[str]:
+    """A sentence on each column that would be read but for its letter case (Patient, Class@anna): kept as an attribute.
+
+    None where the right one is there too: then it is another one.
+    """
+    columns, found = list(columns), []
+    for column in columns:
+        head, at, rater = column.partition("@")
+        right = _names.folded(head) + at + rater
+        if _names.folded(head) in known and right not in columns:
+            found.append(f"the column {column!r} is not read, as it is not written {right!r}")
+    return found
 
 
 def _rows(path: Path, dataset: Dataset) -> dict[str, dict[str, str]]:

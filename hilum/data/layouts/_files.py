@@ -1,13 +1,13 @@
 """What the layouts share: images in a folder by case name."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from hilum.core import geometry
+from hilum.core import catalogue, geometry
 from hilum.core.errors import HilumError
 from hilum.core.image import Extent, Image, Source
 from hilum.data.dataset import BESIDE, listed
@@ -65,14 +65,17 @@ class Channels:
         return Image(array, first.affine, warnings, {**first.meta, "channel_files": len(images)})
 
 
-def sources(folder: Path, named: Iterable[str] = (), channels: int = 0) -> dict[str, Source]:
+def sources(
+    folder: Path, named: Iterable[str] = (), channels: int = 0, pictures: Mapping[str, Path] | None = None
+) -> dict[str, Source]:
     """{case name: source} of a folder; nnU-Net's NAME_0000, NAME_0001, ... are the channels of NAME.
 
     Numbers that leave some out, or begin at 1, count cases and not channels; so do those of one NAME alone (the frames
     of a film, say), unless something says otherwise: `_are_channels`. named: what labels and tables call cases.
     channels: how many the settings name. Refused (HIL-T10): labels called NAME, and a number that is missing.
+    pictures: of `images` or `within`, where not all of the folder are meant or links may lead beside it.
     """
-    pictures = images(folder)
+    pictures = images(folder) if pictures is None else pictures
     cases: dict[str, list[Path]] = {}
     gaps: set[str] = set()
     counted = bool(pictures) and all(re.fullmatch(r".+_\d{4}", name) for name in pictures)
@@ -113,11 +116,12 @@ def others(folder: Path) -> list[Path]:
 
 
 def stem(path: Path) -> str:
-    """The case name: the file name without its (double) extension; a folder's whole name."""
+    """The case name: the file name without its extension, the longest that is known; a folder's whole name."""
     if path.is_dir():
         return path.name
-    name = path.name
-    return name[:-7] if name.lower().endswith(".nii.gz") else Path(name).stem
+    known = [end for card in catalogue.cards("hilum.io").values() for end in card["extensions"]]
+    fitting = [len(end) for end in known if path.name.lower().endswith(end) and len(end) < len(path.name)]
+    return path.name[: len(path.name) - max(fitting, default=len(path.suffix))]
 
 
 def images(folder: Path, root: Path | None = None) -> dict[str, Path]:
@@ -150,3 +154,9 @@ def images(folder: Path, root: Path | None = None) -> dict[str, Path]:
         known[_names.folded(name)] = path
         found[name] = path
     return found
+
+
+def within(folder: Path) -> dict[str, Path]:
+    """`images` of a folder in a data folder, with links to other places there; also where it is a link to elsewhere."""
+    root = folder.parent
+    return images(folder, root if folder.resolve().is_relative_to(root.resolve()) else folder)

@@ -97,7 +97,7 @@ def read(folder: Path, settings: Settings) -> Dataset:
     cases: list[Case] = []
     known: dict[str, Path] = {}
     for inner in _classes(folder):
-        pictures = images(inner)
+        pictures = images(inner, folder)
         if pictures:
             _names.usable(inner, folder)
         other = known.setdefault(_names.folded(inner.name), inner) if pictures else inner

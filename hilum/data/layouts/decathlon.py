@@ -1,15 +1,17 @@
 """nnU-Net and Medical Segmentation Decathlon: imagesTr/, labelsTr/, dataset.json; imagesTs/ is not read."""
 
+import contextlib
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hilum.core.errors import HilumError
-from hilum.core.image import Case, Source
+from hilum.core.image import Case, Image, Source
 from hilum.data.dataset import Dataset, Settings, listed
 from hilum.data.layouts import _beside
-from hilum.data.layouts._files import Channels, images, sources
+from hilum.data.layouts._files import Channels, sources, within
 from hilum.io import _source
 
 CARD = {"about": "imagesTr/ labelsTr/ dataset.json (nnU-Net, Decathlon)", "order": 10}
@@ -32,7 +34,7 @@ def read(folder: Path, settings: Settings) -> Dataset:
     ending, channels = str(facts.get("file_ending", "")), _channels(facts)
     place = folder / "labelsTr"
     labels = _files(place, ending) if place.is_dir() else {}
-    count = len(channels) if "channel_names" in facts else None
+    count = len(channels) if "channel_names" in facts else 0
     pictures = _sources(folder / "imagesTr", ending, count, set(labels) or _beside.listed_cases(folder))
     _beside.owned(place, labels, set(pictures))
     more = _beside.items(folder, settings, pictures)
@@ -67,33 +69,31 @@ def _facts(path: Path) -> dict[str, Any]:
 def _files(folder: Path, ending: str) -> dict[str, Path]:
     """{name: file} of those with this ending, or of all that can be read where none is stated."""
     if not ending:
-        return images(folder)
+        return within(folder)
     every = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
     found = [p for p in every if p.name.lower().endswith(ending.lower())]
     if found and not _source.is_image(found[0]):
         raise HilumError("HIL-IO-01", f"dataset.json says {ending!r}, which Hilum can not read", "Convert to .nii.gz")
     wanted = set(found)
     # the same checks of names as everywhere, by the one that knows them
-    return {name: path for name, path in images(folder).items() if path in wanted}
+    return {name: path for name, path in within(folder).items() if path in wanted}
 
 
-def _sources(folder: Path, ending: str, channels: int | None, named: set[str]) -> dict[str, Source]:
-    """{case: source}; with named channels every case has all of them, numbered from _0000.
+def _sources(folder: Path, ending: str, channels: int, named: set[str]) -> dict[str, Source]:
+    """{case: source}; with named channels every case has all of them, numbered from _0000, or one picture that does.
 
-    Without, labels (or, where there are none, rows of cases.csv) called NAME_0000 say that the numbers count cases.
+    Without (0), labels (or, where there are none, rows of cases.csv) called NAME_0000 say that the numbers count cases.
     """
-    if channels is None and not ending:
-        return sources(folder, named)
-    cases: dict[str, dict[int, Path]] = {}
     files = _files(folder, ending)
+    if not channels:
+        return sources(folder, named, pictures=files)
+    cases: dict[str, dict[int, Path]] = {}
     numbered = bool(files) and all(re.fullmatch(r".+_\d{4}", name) for name in files)
-    if channels is None and named & set(files):
-        numbered = False
     for name, path in files.items():
         case, number = (name[:-5], int(name[-4:])) if numbered else (name, 0)
         cases.setdefault(case, {})[number] = path
-    wanted = list(range(channels)) if channels is not None else None
-    odd = [f"{case} has {sorted(own)}" for case, own in cases.items() if wanted and sorted(own) != wanted]
+    wanted = [0] if _whole(cases, channels) else list(range(channels))
+    odd = [f"{case} has {sorted(own)}" for case, own in cases.items() if sorted(own) != wanted]
     if odd:
         raise HilumError(
             "HIL-T10", f"dataset.json names {channels} channels, {len(odd)} cases in {folder} differ: {listed(odd)}",
@@ -101,6 +101,20 @@ def _sources(folder: Path, ending: str, channels: int | None, named: set[str]) -
         )  # fmt: skip
     opened = {case: [_source.open(own[n]) for n in sorted(own)] for case, own in cases.items()}
     return {case: own[0] if len(own) == 1 else Channels(tuple(own)) for case, own in opened.items()}
+
+
+def _whole(cases: Mapping[str, Mapping[int, Path]], channels: int) -> bool:
+    """Whether every case is one picture and some hold all channels themselves, as nnU-Net keeps colour."""
+    files = [own[0] for own in cases.values() if [*own] == [0]]
+    if channels == 1 or len(files) < len(cases) or {_source.by_name(path) for path in files} != {"raster"}:
+        return False
+    for path in files:
+        # what can not be read says nothing, and is named when it is read
+        with contextlib.suppress(HilumError):
+            image = _source.open(path).read()
+            if isinstance(image, Image) and len(image.array) == channels:
+                return True
+    return False
 
 
 def _channels(facts: dict[str, Any]) -> list[str]:
@@ -126,7 +140,7 @@ def _classes(facts: dict[str, Any], path: Path) -> dict[int, str]:
     for key, value in labels.items():
         if str(key).isdigit():
             out[int(key)] = str(value)
-        elif isinstance(value, int):
-            out[value] = str(key)
+        elif isinstance(value, int) or str(value).isdecimal():
+            out[int(value)] = str(key)
     out.pop(0, None)
     return out

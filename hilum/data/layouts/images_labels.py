@@ -1,7 +1,7 @@
 """images/ with labels/, labels@NAME/, boxes.csv, pairs.csv or cases.csv beside it."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.data.dataset import Dataset, Settings
 from hilum.data.layouts import _beside
-from hilum.data.layouts._files import images, sources
+from hilum.data.layouts._files import images, sources, within
 from hilum.io import _source, table
 
 CARD = {
@@ -34,10 +34,10 @@ def read(folder: Path, settings: Settings) -> Dataset:
     labels = images(folder / "labels", folder) if (folder / "labels").is_dir() else {}
     readings = [images(place, folder) for place in folder.glob("labels@?*") if place.is_dir()]
     named = set(labels).union(*readings, *_beside.names(folder, settings), _listed(folder))
-    pictures = sources(folder / "images", named, len(settings.channels))
+    pictures = sources(folder / "images", named, len(settings.channels), within(folder / "images"))
     _beside.owned(folder / "labels", labels, set(pictures))
     more = _beside.items(folder, settings, pictures)
-    boxes, names = _boxes(folder / "boxes.csv", set(pictures))
+    boxes, names, again = _boxes(folder / "boxes.csv", set(pictures))
     cases = []
     for name, source in pictures.items():
         items = {"image": source}
@@ -48,10 +48,10 @@ def read(folder: Path, settings: Settings) -> Dataset:
         if own is not None and own.size == 0:
             own = np.zeros((0, 0))
         cases.append(Case(name, "", items, boxes=own, box_classes=dict(enumerate(names, 1))))
-    if names and not settings.classes:
-        settings = settings.model_copy(update={"classes": dict(enumerate(names, 1))})
-    pairs = _pairs(folder / "pairs.csv", set(pictures))
-    return _beside.described(Dataset("", folder, "", tuple(cases), settings, pairs))
+    pairs, twice = _pairs(folder / "pairs.csv", set(pictures))
+    named_boxes, unclear = dict(enumerate(names, 1)), (*again, *twice)
+    found = Dataset("", folder, "", tuple(cases), settings, pairs, box_classes=named_boxes, unclear=unclear)
+    return _beside.described(found)
 
 
 def _listed(folder: Path) -> set[str]:
@@ -70,17 +70,18 @@ def _sheet(path: Path, columns: list[str]) -> table.Sheet:
     return sheet
 
 
-def _boxes(path: Path, known: set[str]) -> tuple[dict[str, list[list[float]]] | None, list[str]]:
-    """{case: rows (class value, low..., high...)} and the class names, from boxes.csv; None when there is none."""
+def _boxes(path: Path, known: set[str]) -> tuple[dict[str, list[list[float]]] | None, list[str], list[str]]:
+    """{case: rows (class value, low..., high...)}, None without boxes.csv; the names of classes; rows listed twice."""
     if not path.is_file():
-        return None, []
+        return None, [], []
     sheet = _sheet(path, ["case", "class", "low0", "low1", "high0", "high1"])
     dims = 3 if {"low2", "high2"} & set(sheet.columns) else 2
     if dims == 3:
         _sheet(path, ["low2", "high2"])
     names = sorted({row["class"] for row in sheet.rows})
     found: dict[str, list[list[float]]] = defaultdict(list)
-    faults = []
+    faults: list[str] = []
+    said: list[tuple[int, Hashable]] = []
     for line, row in zip(sheet.lines, sheet.rows, strict=True):
         corners, fault = _corners(row, dims)
         if row["case"] not in known:
@@ -91,9 +92,16 @@ def _boxes(path: Path, known: set[str]) -> tuple[dict[str, list[list[float]]] | 
             faults.append(f"line {line}: {fault}")
         else:
             found[row["case"]].append([names.index(row["class"]) + 1.0, *corners])
+            said.append((line, (row["case"], row["class"], *corners)))
     if faults:
         raise table.refused(path, faults)
-    return found, names
+    return found, names, _twice(path, said)
+
+
+def _twice(path: Path, rows: Iterable[tuple[int, Hashable]]) -> list[str]:
+    """A sentence on each row that says what one before it says. rows: (line, what it says)."""
+    first: dict[Hashable, int] = {}
+    return [f"{path.name} line {n}: as in line {first[said]}" for n, said in rows if first.setdefault(said, n) != n]
 
 
 def _corners(row: Mapping[str, str], dims: int) -> tuple[list[float], str]:
@@ -108,10 +116,10 @@ def _corners(row: Mapping[str, str], dims: int) -> tuple[list[float], str]:
     return corners, f"high is not above low: {corners}" if upside else ""
 
 
-def _pairs(path: Path, known: set[str]) -> tuple[tuple[str, str], ...]:
-    """(fixed, moving) rows of pairs.csv."""
+def _pairs(path: Path, known: set[str]) -> tuple[tuple[tuple[str, str], ...], list[str]]:
+    """(fixed, moving) rows of pairs.csv, and those that are there twice."""
     if not path.is_file():
-        return ()
+        return (), []
     sheet = _sheet(path, ["fixed", "moving"])
     faults = [
         f"line {line}: there is no image {row[side]!r}"
@@ -121,4 +129,5 @@ def _pairs(path: Path, known: set[str]) -> tuple[tuple[str, str], ...]:
     ]
     if faults:
         raise table.refused(path, faults)
-    return tuple((row["fixed"], row["moving"]) for row in sheet.rows)
+    pairs = tuple((row["fixed"], row["moving"]) for row in sheet.rows)
+    return pairs, _twice(path, zip(sheet.lines, pairs, strict=True))

@@ -35,7 +35,7 @@ def read(folder: Path, settings: Settings) -> Dataset:
     for line, row in zip(sheet.lines, sheet.rows, strict=True):
         given = {role: word for role in roles if (word := tables.told(row, role))}
         items, wrong = _items(folder.parent, given)
-        name = row.get("case") or (_names.plain(stem(Path(next(iter(given.values()))))) if given else f"row{line}")
+        name = row.get("case") or (_called(folder.parent, given) if given else f"row{line}")
         wrong += _name_faults(name, known, bool(row.get("case")))
         known.setdefault(_names.folded(name), line)
         faults += [f"line {line}: {fault}" for fault in wrong]
@@ -47,7 +47,8 @@ def read(folder: Path, settings: Settings) -> Dataset:
             parts[name] = part
     if faults:
         raise tables.refused(folder, faults)
-    return _beside.chosen(Dataset("", folder, "", tuple(cases), settings, parts=parts))
+    unclear = tuple(_beside.misspelt(sheet.columns, {*_beside.OWN, *ROLES}))
+    return _beside.chosen(Dataset("", folder, "", tuple(cases), settings, parts=parts, unclear=unclear))
 
 
 def _roles(path: Path, sheet: tables.Sheet) -> list[str]:
@@ -63,6 +64,11 @@ def _roles(path: Path, sheet: tables.Sheet) -> list[str]:
     return sorted(found, key=lambda c: ("@" in c, ROLES.index(c.split("@")[0])))
 
 
+def _called(root: Path, given: dict[str, str]) -> str:
+    """The name of the first file of a row, or of its folder, wherever one stands."""
+    return _names.plain(stem(_names.find(root.resolve() / next(iter(given.values())))))
+
+
 def _items(root: Path, given: dict[str, str]) -> tuple[dict[str, Source], list[str]]:
     """The sources of a row, and what is wrong with its paths."""
     items: dict[str, Source] = {}
@@ -76,6 +82,9 @@ def _items(root: Path, given: dict[str, str]) -> tuple[dict[str, Source], list[s
             source = _source.open(path)
             if source.kind == "table":
                 wrong.append(f"{role}: {path} is a table")
+            elif (role.split("@")[0] == "kspace") != (source.kind == "measurement"):
+                what = "raw data: name it under kspace" if source.kind == "measurement" else "an image, and no raw data"
+                wrong.append(f"{role}: {path} is {what}")
             items[role] = source
         except HilumError as error:
             wrong.append(f"{path} is missing" if error.code == "HIL-IO-02" else f"{role}: {error.seen} [{error.code}]")
