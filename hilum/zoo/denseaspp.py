@@ -42,7 +42,7 @@ CARD = {
             "parameters": 8280851,
             "evidence": "calc; the form of the published scores has depth=161",
             "shape": [1, 3, 512, 512],
-            # the crop in training, as recalled
+            # the crop in training, as recalled, not read again in the paper
         },
         {
             "kwargs": {"in_channels": 3, "out_channels": 19, "spatial_dims": 2, "depth": 161},

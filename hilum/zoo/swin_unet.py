@@ -99,8 +99,18 @@ RULES = (
 )
 
 
+def _merging_last(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The state with each merging at the end of its level, as in the original; timm, from 0.9 on, begins the next level
+    with it."""
+    there = [any(key.startswith(f"layers.{level}.downsample.") for key in state) for level in (0, 1)]
+    if there != [False, True]:
+        return state
+    late = re.compile(r"^layers\.(\d+)\.downsample\.")
+    return {late.sub(lambda m: f"layers.{int(m[1]) - 1}.downsample.", key): value for key, value in state.items()}
+
+
 def from_swin(state: Mapping[str, Tensor], depths: Sequence[int] | None = None) -> dict[str, Tensor]:
-    """Rename a state of the Swin Transformer's own code; each level's blocks go to the decoder's level, too.
+    """Rename a state of the Swin Transformer's own code, or timm's; each level's blocks go to the decoder's level, too.
 
     depths: as given to `Net`; blocks beyond them are dropped, None keeps all. The classifier and what is no weight are
     dropped. Some layers of the decoder are not among them, so load with strict=False.
@@ -111,7 +121,7 @@ def from_swin(state: Mapping[str, Tensor], depths: Sequence[int] | None = None) 
         seen = f"The weights have {max(found) + 1} levels, the network {last + 1}"
         raise HilumError("HIL-ZOO-06", seen, "Give the network one depth for each level")
     renamed = {}
-    for key, value in state.items():
+    for key, value in _merging_last(state).items():
         if re.match(r"^head\.", key) or key.endswith(("attn_mask", "relative_position_index")):
             continue
         name = next((re.sub(old, new, key) for old, new in RULES if re.match(old, key)), None)

@@ -51,6 +51,7 @@ CARD = {
             "parameters": 26989637,
             "evidence": "counted in the authors' code (deep supervision) and by layer",
             "shape": [1, 3, 320, 320],
+            # as recalled, not read again in the paper
         },
         {
             "kwargs": {"in_channels": 3, "out_channels": 1, "spatial_dims": 2, "deep_supervision": False},

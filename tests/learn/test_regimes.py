@@ -150,6 +150,15 @@ def test_the_critic_is_trained_more_often_and_the_average_follows(plan_of: PlanO
         torch.testing.assert_close(after, before + (goal - before) * (1 - state.learning.average))
 
 
+def test_defaults_that_are_not_those_of_the_paper_are_named() -> None:
+    module = catalogue.load("hilum.learn", "wgan_gp")
+    paper = {"rate": 1e-4, "beta1": 0.0, "beta2": 0.9, "penalty": 10.0, "critic_steps": 5, "average": 0.0}
+    ours = {key: module.Learning.model_fields[key].default for key in paper}
+    text = " ".join(module.__doc__.partition("Differs from the paper")[2].split())
+    assert [key for key in paper if ours[key] != paper[key] and f"`{key}`" not in text] == []
+    assert f"{catalogue.load('hilum.tasks', 'generate').LATENT} latent values" in text
+
+
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_sgd_looks_ahead_only_where_it_has_momentum(momentum: float, plan_of: PlanOf) -> None:
     words = {"learning.optimiser": "sgd", "learning.momentum": momentum}

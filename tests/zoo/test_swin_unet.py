@@ -1,5 +1,6 @@
 """Swin-Unet: windows, the mask of shifted ones against MONAI's block, token shapes, ImageNet weights."""
 
+import re
 from typing import Any
 
 import pytest
@@ -156,6 +157,20 @@ def test_imagenet_weights_fill_the_encoder_and_the_decoders_blocks() -> None:
         from_swin(state, (2, 2))
     whole = from_swin(state)
     assert whole.keys() > renamed.keys() and "encoder.2.5.norm1.weight" in whole
+
+
+def test_timms_mergings_are_found_at_the_start_of_the_next_level() -> None:
+    """They stood a level too far down, so the first was lost and the others had the wrong shape: all stayed random."""
+    late = re.compile(r"(?<=^layers\.)\d+(?=\.downsample\.)")
+    original = swin()
+    timms = {late.sub(lambda m: str(int(m[0]) + 1), name): value for name, value in original.items()}
+    assert timms.keys() != original.keys()
+    net = small()
+    rest = net.load_state_dict(from_swin(timms, (2, 2, 2)), strict=False)
+    assert not [name for name in (*rest.missing_keys, *rest.unexpected_keys) if name.startswith("merge.")]
+    assert torch.equal(net.state_dict()["merge.0.linear.weight"], original["layers.0.downsample.reduction.weight"])
+    found, wanted = from_swin(timms), from_swin(original)
+    assert found.keys() == wanted.keys() and all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 
 def test_drop_path_rises_over_the_encoder_and_keeps_the_mean() -> None:
