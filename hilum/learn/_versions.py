@@ -5,7 +5,7 @@ import functools
 import hashlib
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,19 @@ def check(made: dict[str, Any] | None, plan: Plan, devices: int, accepted: bool,
             "HIL-T04", f"The saved state was made otherwise: {'; '.join(words)}",
             "Go back to that, or accept that the result is not the uninterrupted one: --accept T04",
         )  # fmt: skip
+
+
+def since(event: Mapping[str, Any], devices: int, device: str) -> list[str]:
+    """How what computes here differs from what trained a run, by the train event of its ledger, so far as that says it.
+
+    devices: processes that share a batch. device: their kind (cpu, cuda).
+    """
+    found = differences(*_both(event["versions"], here())) if "versions" in event else []
+    used = event.get("machine", {})
+    if "devices" in used:
+        kind = "cuda" if used.get("accelerator") else "cpu"
+        found += differences(used["devices"], devices, "devices") + differences(kind, device, "device")
+    return found
 
 
 def _both(old: dict[str, str], new: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:

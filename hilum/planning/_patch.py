@@ -14,6 +14,9 @@ FEWEST = 12
 # Of a network's divisor along an axis, so many are tried: some need more than one of them to pool.
 SIZES = ("HIL-ZOO-02", "HIL-ZOO-03", "HIL-ZOO-04")
 # Refusals of a size, and of an image_size that does not divide.
+WHOLE = 16
+# Of whole images the sizes tried lie at least so far apart, as those of the rules do: a network that divides by 1 may
+# still ask for many pixels.
 
 
 def taken(plan: Plan) -> Plan:
@@ -21,11 +24,13 @@ def taken(plan: Plan) -> Plan:
 
     A network that takes none of the sizes tried, or can not be built, is left to be refused by its own sentence.
     """
-    if plan.task not in ("segment", "detect") or _refused(plan) not in SIZES:
+    if plan.task not in ("segment", "detect", "classify") or _refused(plan) not in SIZES:
         return plan
     divisor = _divisor(plan)
     if divisor is None:
         return plan
+    if plan.task == "classify":
+        divisor = [step * -(-WHOLE // step) for step in divisor]
     for patch in _sizes(plan.patch, divisor):
         found = plan.model_copy(update={"patch": patch})
         if _refused(found) is None:

@@ -24,7 +24,7 @@ def low(channel: Array) -> float:
 
 def ends(channel: Array) -> list[float]:
     """The least and the most of the whole image, (*space); 0 and 0 where nothing is a number."""
-    finite = channel[np.isfinite(channel)]
+    finite = channel if channel.dtype.kind in "biu" else channel[np.isfinite(channel)]
     return [float(finite.min()), float(finite.max())] if finite.size else [0.0, 0.0]
 
 

@@ -12,7 +12,7 @@ from hilum.core.errors import HilumError
 from hilum.core.plan import Plan
 from hilum.core.sizes import size_words
 from hilum.data.store import LIMIT
-from hilum.planning import memory
+from hilum.planning import _patch, memory
 from hilum.planning.cost import step
 from hilum.tasks import _task
 from hilum.tasks._task import WIDTHS, Budget
@@ -156,7 +156,7 @@ def _published(plan: Plan) -> bool:
 
 
 def _stored(plan: Plan, cases: memory.Kept, most: int, held: bool = False, devices: int = 1) -> Plan | None:
-    """The plan when it fits, or with as large a store as fits; None when even the least store does not.
+    """The plan when it fits, or with as much of its store as fits; None when even the least store does not.
 
     held: the store was given by hand and stays. devices: processes that share every batch; `most` is for each.
     """
@@ -165,11 +165,14 @@ def _stored(plan: Plan, cases: memory.Kept, most: int, held: bool = False, devic
     if whole.total <= most:
         # cases that turn out larger than predicted do not make the store outgrow what is allowed
         room = most - (whole.total - whole.cases)
-        return plan if held or room >= LIMIT else plan.model_copy(update={"store_bytes": int(room)})
-    if held:
+        if held or room >= (plan.store_bytes or LIMIT):
+            return plan
+        return plan.model_copy(update={"store_bytes": int(room)})
+    # a smaller store does not make less of what looking at the images took
+    if held or memory.LIBRARIES + cases.looked > most:
         return None
     # a store that can not keep all prepares cases while the network learns, which one that can does not
-    least = memory.predict(plan, cases, store=0, cost=cost, devices=devices)
+    least = memory.predict(plan, replace(cases, looked=0), store=0, cost=cost, devices=devices)
     room = most - (least.total - least.cases)
     if room < max(LEAST_STORE, max(cases.sizes, default=0)):
         return None
@@ -302,11 +305,17 @@ def _sizes(plan: Plan, facts: dict[str, Any]) -> list[tuple[int, ...]]:
 
 
 def patch_fits(plan: Plan, facts: dict[str, Any]) -> None:
-    """Refuse a patch over twice the largest image along an axis: what is more is padding, and teaches nothing."""
+    """Refuse a patch over twice the largest image along an axis: what is more is padding, and teaches nothing.
+
+    Where the network takes no patch of twice the largest, the nearest that it takes is the most.
+    """
     if plan.task not in ("segment", "detect"):
         return
     largest = np.max(_sizes(plan, facts), axis=0)
     most = np.maximum(2 * largest, ROOM[plan.dims])
+    if (np.array(plan.patch) > most).any():
+        nearest = _patch.taken(plan.model_copy(update={"patch": most.tolist()})).patch
+        most = np.maximum(most, nearest)
     if (np.array(plan.patch) > most).any():
         raise HilumError(
             "HIL-PLAN-08",

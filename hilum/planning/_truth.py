@@ -10,6 +10,9 @@ from hilum.core.image import Array, Case, Image
 from hilum.prepare.grid import to_ras
 from hilum.tasks import _labels
 
+PART = 1 << 20
+# Values that are widened at a time, so that no whole copy is made.
+
 
 def digest(case: Case, label: Image | None = None, target: Array | None = None) -> str:
     """Of label, validity mask, target, and boxes with their classes: 32 hex digits, also where there is none of them.
@@ -38,10 +41,11 @@ def of_operator(operator: Mapping[str, Any]) -> str:
 
 def _add(found: Any, name: str, array: Array) -> None:
     """An array by its shape and values; whole numbers alike, however wide they are stored."""
-    if array.dtype.kind in "biu":
-        array = array.astype(np.int32, copy=False)
     found.update(f"{name} {array.shape}".encode())
-    found.update(np.ascontiguousarray(array).tobytes())
+    kind = np.dtype(np.int32) if array.dtype.kind in "biu" else array.dtype
+    flat = np.ascontiguousarray(array).reshape(-1)
+    for start in range(0, len(flat), PART):
+        found.update(flat[start : start + PART].astype(kind, copy=False).data)
 
 
 def _boxes(case: Case) -> list[list[Any]]:

@@ -29,7 +29,7 @@ MOST = 40_000_000
 # Intensities kept in all, 160 MB: of many thousand cases fewer of each.
 UNHASHED = (
     *("truth", "low", "files", "values", "coils", "operator", "even", "segments", "range", "vague", "content"),
-    "warnings",
+    *("warnings", "bytes"),
 )
 # Of a case's row: came after the first runs, which would not know their data any more. See `_truth` of the first.
 OUTSIDE = 0.5
@@ -114,6 +114,9 @@ def case_facts(case: Case) -> tuple[dict[str, Any], Array | None, Array | None, 
     label = _labels.stored(case) if "label" in case.items else None
     # before they are turned: near 45 degrees a hair's difference gives another order of axes
     fault = None if label is None or role != "image" else _fault(case, item, label)
+    row["bytes"] = [item.array.itemsize, 0 if label is None else label.array.itemsize]
+    # what was read is not held beside its copy
+    del item
     label = None if label is None else to_ras(label)
     row |= _warned.by_reader(image, label)
     if label is not None:
@@ -307,7 +310,10 @@ def _even(item: Image | Measurement) -> bool:
 
 def _hash(item: Image | Measurement) -> str:
     array = np.ascontiguousarray(item.array)
-    return hashlib.blake2b(repr(array.shape).encode() + array.tobytes(), digest_size=16).hexdigest()
+    found = hashlib.blake2b(repr(array.shape).encode(), digest_size=16)
+    # as they lie: their bytes would be a copy
+    found.update(array.reshape(-1).data)
+    return found.hexdigest()
 
 
 def summary(rows: list[dict[str, Any]], samples: list[Array], dataset: Dataset) -> dict[str, Any]:
@@ -315,7 +321,7 @@ def summary(rows: list[dict[str, Any]], samples: list[Array], dataset: Dataset) 
     dims, channels = check_dims(rows, dataset.folder), check_channels(rows, dataset.folder)
     usual = [s for s in samples if len(s) == channels] or [np.zeros((channels, 1), np.float32)]
     modalities = Counter(row.get("modality", "") for row in rows)
-    settings = dataset.settings.model_dump()
+    settings, boxes = dataset.settings.model_dump(), dict(dataset.box_classes)
     out = {
         "data": dataset.name,
         "layout": dataset.layout,
@@ -331,8 +337,10 @@ def summary(rows: list[dict[str, Any]], samples: list[Array], dataset: Dataset) 
     # what the folder is called and its terms do not change what the data are; nor do facts that came later
     inside = {k: v for k, v in out.items() if k not in ("data", "settings")} | {"cases": [hashed(row) for row in rows]}
     meaning = {k: v for k, v in settings.items() if k not in ("folder", "terms") and (v or k not in LATER)}
+    # what boxes are called stood among the settings in the first runs
+    meaning["classes"] = meaning["classes"] or boxes
     out["hash"] = hashlib.sha256(json.dumps([inside, meaning], sort_keys=True).encode()).hexdigest()
-    return out
+    return out | ({"box_classes": {str(k): v for k, v in boxes.items()}} if boxes else {})
 
 
 def _channel_names(count: int, named: list[str]) -> list[str]:

@@ -2,13 +2,15 @@
 
 import os
 import time
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from hilum.core import half
 
-CGROUP = Path("/sys/fs/cgroup")
+CGROUP, OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+# Where control groups lie, and in which of them this process is.
 SECONDS = 0.4
 # Of one measurement, once its first repetitions are done.
 WIDTH, BATCH = 16, 2
@@ -44,19 +46,13 @@ def cores() -> int:
 
 
 def memory() -> tuple[int, int]:
-    """(total, available) bytes: the machine's, or what a container (cgroup 1 or 2) leaves of it."""
+    """(total, available) bytes: the machine's, or what a container or a queue (cgroup 1 or 2) leaves of it."""
     rows = _meminfo()
-    total, available = rows.get("MemTotal", 0), rows.get("MemAvailable", 0)
-    if not total:
-        total = available = _pages()
-    limit, used = _first("memory.max", "memory/memory.limit_in_bytes"), _first(
-        "memory.current", "memory/memory.usage_in_bytes"
-    )  # fmt: skip
-    if limit is not None and limit < total:
-        # files that the kernel keeps for reading count as used and are given back when needed
-        kept = _stat().get("inactive_file", _stat().get("total_inactive_file", 0))
-        total, available = limit, min(available, max(0, limit - max(0, (used or 0) - kept)))
-    return total, available
+    whole, free = rows.get("MemTotal", 0), rows.get("MemAvailable", 0)
+    if not whole:
+        whole = free = _pages()
+    limits = [(limit, left) for limit, left in _limits() if limit < whole]
+    return min([whole, *(limit for limit, _ in limits)]), min([free, *(left for _, left in limits)])
 
 
 def accelerator() -> dict[str, Any] | None:
@@ -163,25 +159,49 @@ def _pages() -> int:
         return 4 << 30
 
 
-def _first(*names: str) -> int | None:
+def _limits() -> Iterator[tuple[int, int]]:
+    """(limit, what is left of it) in bytes, of each group of this process and those above it that has one."""
+    for folder in _groups():
+        limit = _first(folder, "memory.max", "memory.limit_in_bytes")
+        used = _first(folder, "memory.current", "memory.usage_in_bytes")
+        if limit is not None:
+            words = _words(folder / "memory.stat")
+            stat = {key: int(value) for key, value in zip(words[::2], words[1::2], strict=False) if value.isdigit()}
+            # files that the kernel keeps for reading count as used and are given back when needed
+            kept = stat.get("total_inactive_file", stat.get("inactive_file", 0))
+            yield limit, max(0, limit - max(0, (used or 0) - kept))
+
+
+def _groups() -> list[Path]:
+    """Folders of the groups of memory that this process is in, each once, as far as they are seen here: a container may
+    see its own as the root.
+    """
+    found = [CGROUP, CGROUP / "memory"]
+    for line in _text(OWN).splitlines():
+        number, _, rest = line.partition(":")
+        kinds, _, place = rest.partition(":")
+        root = CGROUP / "memory" if "memory" in kinds.split(",") else CGROUP
+        steps = place.strip("/").split("/")
+        if (number == "0" or root != CGROUP) and ".." not in steps:
+            found += [root.joinpath(*steps[:n]) for n in range(1, len(steps) + 1)]
+    return list(dict.fromkeys(found))
+
+
+def _first(folder: Path, *names: str) -> int | None:
     """The number in the first of these control files that holds one."""
     for name in names:
-        words = _words(CGROUP / name)
+        words = _words(folder / name)
         if words and words[0].isdigit():
             return int(words[0])
     return None
 
 
-def _stat() -> dict[str, int]:
-    for name in ("memory.stat", "memory/memory.stat"):
-        words = _words(CGROUP / name)
-        if words:
-            return {key: int(value) for key, value in zip(words[::2], words[1::2], strict=False) if value.isdigit()}
-    return {}
-
-
 def _words(path: Path) -> list[str]:
+    return _text(path).split()
+
+
+def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8").split()
+        return path.read_text(encoding="utf-8")
     except OSError:
-        return []
+        return ""

@@ -41,7 +41,7 @@ PREPARING = 3
 @dataclass(frozen=True)
 class Memory:
     """Bytes at the peak. cases: prepared ones kept; weights: with gradients, optimiser and copies; preparing: copies of
-    a case while it is prepared, beyond what only training holds.
+    a case while it is looked at and prepared, beyond what only training holds.
     """
 
     libraries: int
@@ -67,11 +67,14 @@ class Memory:
 class Kept:
     """Bytes of every case that is prepared for training and validation.
 
-    largest: of the largest array, in float32, or complex as it is.
+    largest: of the largest array, in float32, or complex as it is. looked, read: the most that an image of any part and
+    its label take as they are stored, while they are looked at before there is a plan, and while they are read.
     """
 
     sizes: tuple[int, ...]
     largest: int = 0
+    looked: int = 0
+    read: int = 0
 
     def within(self, limit: int) -> int:
         """Bytes held by a store of that limit, which keeps one case at least."""
@@ -79,9 +82,10 @@ class Kept:
 
     def preparing(self, limit: int, later: int) -> int:
         """Bytes that preparing adds to the peak. later: what there is while training and not before."""
-        copies = PREPARING * self.largest
+        copies = max(PREPARING * self.largest, self.read)
         # cases that the store can not keep are prepared again while the network learns
-        return copies if sum(self.sizes) > limit else max(0, copies - later)
+        added = copies if sum(self.sizes) > limit else max(0, copies - later)
+        return max(added, self.looked - self.within(limit) - later)
 
 
 def kept(ready: Any, plan: Plan) -> Kept:
@@ -105,7 +109,22 @@ def kept(ready: Any, plan: Plan) -> Kept:
         most = max(most, one, other)
         slope = (high - low) / (many - few) if many > few else 0.0
         sizes += [round(low + slope * (n - few)) for n, _ in found]
-    return Kept(tuple(sizes), most)
+    return Kept(tuple(sizes), most, *np.max([_stored(row) for row in ready.facts["cases"]], axis=0).tolist())
+
+
+def _stored(row: dict[str, Any]) -> tuple[int, int]:
+    """Bytes that a case, a row of the fingerprint, takes as it is stored: while it is looked at, and while it is read.
+
+    Looked at are the image as it is and in float32, its label before and after it is turned, and two masks; read are
+    image and label, and pictures in float32 too, while of a volume some slices are. Raw data are as large as prepared.
+    """
+    if row.get("values"):
+        return 0, 0
+    # facts of older runs do not say how wide values are
+    image, label = row.get("bytes", (4, 4))
+    voxels, channels = int(np.prod(row["shape"])), int(row["channels"])
+    wide = 4 * channels if len(row["shape"]) == 2 else 0
+    return voxels * (channels * (image + 4) + 2 * label + 2), voxels * (channels * image + wide + label)
 
 
 def _voxels(row: dict[str, Any], plan: Plan) -> float:

@@ -1,7 +1,7 @@
 """A data set, a task and a budget become a plan."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
@@ -39,6 +39,8 @@ BY_HAND = ("plan.batch", "plan.patch", "plan.store_bytes")
 # Settings that a plan which needs too much memory keeps: it is refused then.
 FACTS = ("name", "grouping", "fingerprint", "terms", "warnings", "coils")
 # Of what a plan says of its data, under `data`: these follow from the data, and no setting says otherwise.
+TUNED = {("segment", "nnunet"): 8e-3}
+# Rates of learning that the rules chose, by task and network: no other network was tried at them.
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,11 @@ class Prepared:
     def units(self, plan: Plan) -> list[tuple[Case, str]]:
         """What the task learns from and is judged on."""
         return _task.kind(plan.task).units(self.dataset, self.parts, plan.split_seed)
+
+    def learned(self) -> Iterator[tuple[Case, list[int]]]:
+        """Cases of the training part, each with the shape of its image."""
+        shapes = {row["id"]: row["shape"] for row in self.facts["cases"]}
+        return ((case, shapes[case.id]) for case in self.dataset.cases if self.parts[case.id] == "train")
 
     @property
     def warnings(self) -> list[str]:
@@ -178,7 +185,16 @@ def make_plan(
         plan = _seen_seldom(plan, ready, plan.machine.get("seconds_per_step"))
     for note in plan.data.get("notes", []):
         log.info("%s", note)
-    return plan
+    return _seen_whole(plan, ready)
+
+
+def _seen_whole(plan: Plan, ready: Prepared) -> Plan:
+    """The plan, with a warning of what none of its samples shows; see `Task.unseen`."""
+    words = _task.load(plan).unseen(ready.learned)
+    for warning in words:
+        log.warning("%s", warning)
+    told = {"warnings": list(dict.fromkeys([*plan.data.get("warnings", []), *words]))}
+    return plan.model_copy(update={"data": plan.data | told}) if words else plan
 
 
 def _seen_seldom(plan: Plan, ready: Prepared, seconds: float | None) -> Plan:
@@ -211,9 +227,10 @@ def fitted(plan: Plan, ready: Prepared, memory: int | None = None, on_card: bool
 
     on_card: it will compute on an accelerator, whose memory is not predicted. devices: processes that share the memory.
     Refused: more memory than most of `memory` bytes, or of what is available, and `memory` on a card (HIL-PLAN-07); far
-    too large a patch (08).
+    too large a patch, or one that no box of a class fits into (08).
     """
     _shape.patch_fits(plan, ready.facts)
+    plan = _seen_whole(plan, ready)
     here = {k: v for k, v in plan.machine.items() if k != "memory_cap"}
     plan = plan.model_copy(update={"machine": here if memory is None else here | {"memory_cap": memory}})
     if on_card:
@@ -338,7 +355,10 @@ def _as_system(plan: Plan, regime: str, defaults: dict[str, str]) -> Plan:
 
 
 def edit(plan: Plan, net: str | None, settings: dict[str, Any]) -> Plan:
-    """--net name:key=value and --set key=value. Bare keys are options of the predicting network, dotted ones paths."""
+    """--net name:key=value and --set key=value. Bare keys are options of the predicting network, dotted ones paths.
+
+    A network of another name learns at the default rate where the one before had its own (TUNED) and none is given.
+    """
     role = _build.predicting(plan)
     changes: dict[str, Any] = {}
     if net is not None:
@@ -366,7 +386,17 @@ def edit(plan: Plan, net: str | None, settings: dict[str, Any]) -> Plan:
             changes[path] = value
         else:
             changes[key if "." in key else f"networks.{role}.options.{key}"] = value
-    return plan.edited(changes)
+    made = plan.edited(changes)
+    return made if {"learning", "learning.rate"} & changes.keys() else _at_its_own_rate(plan, made, role)
+
+
+def _at_its_own_rate(before: Plan, made: Plan, role: str) -> Plan:
+    """The edited plan; without the rate that was chosen for the network before, where another stands in its place."""
+    old, new = (plan.networks[role].name if role in plan.networks else "" for plan in (before, made))
+    chosen = TUNED.get((before.task, old))
+    if chosen is None or new == old or made.learning.get("rate") != chosen:
+        return made
+    return made.edited({"learning": {key: value for key, value in made.learning.items() if key != "rate"}})
 
 
 def _refuse_fact(key: str) -> None:

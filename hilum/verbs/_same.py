@@ -153,7 +153,10 @@ def _of_split(run: Run, ready: Prepared) -> list[str]:
 def _of_settings(run: Run, ready: Prepared) -> list[str]:
     """What dataset.yaml says otherwise, but for names and terms."""
     before, now = (
-        {k: v for k, v in facts["settings"].items() if k not in ("folder", "terms")} for facts in _facts(run, ready)
+        {k: v for k, v in facts["settings"].items() if k not in ("folder", "terms")}
+        # runs of before had the names of boxes there
+        | {"classes": facts["settings"].get("classes") or facts.get("box_classes", {})}
+        for facts in _facts(run, ready)
     )
     return differences(before, now)
 

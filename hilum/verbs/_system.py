@@ -14,6 +14,7 @@ from hilum.core.progress import Progress
 from hilum.core.run import Run, write_rows
 from hilum.core.system import NAME, Group, SystemPlan
 from hilum.infer._asked import check_eight
+from hilum.learn import _device, _versions
 from hilum.planning import groups
 from hilum.planning.planner import Prepared, check_budget, look
 from hilum.tasks import _build, _task
@@ -24,7 +25,8 @@ from hilum.verbs._same import finished, look_again, other_data, same_data, split
 from hilum.verbs.plan import DEFAULT_MINUTES, complete, planned
 
 Units = list[tuple[Case, str]]
-BEGUN = "parts/*/checkpoint.safetensors"
+CHECKPOINT = "checkpoint.safetensors"
+BEGUN = f"parts/*/{CHECKPOINT}"
 # What is there once anything has been learned.
 
 
@@ -62,18 +64,77 @@ def train(
 def resume(data: Path | str, task: str, out: Path, words: dict[str, Any], progress: Progress) -> Run:
     """Go on with a system: networks that are done stay, one that was cut short goes on, the others follow.
 
-    Other data, another split or task are refused (HIL-T04).
+    Other data, another split, task or plan, and unless accepted other versions, are refused (HIL-T04), and one of which
+    no network has begun (HIL-T05).
     """
     run = Run(out)
     made, whole = run.system, complete(run.plan)
     assert made is not None
+    if not any(_begun(run, group) for group in made.groups):
+        raise HilumError("HIL-T05", f"{out} has no checkpoint to resume", "Train without --resume into a new folder")
     if whole.task != task:
         raise HilumError("HIL-T04", f"{out} is a {whole.task} run, not {task}", f"Use --task {whole.task}")
     ready = look_again(run, data, progress)
     if same_data(run, ready) is None:
         raise other_data(run, ready, data)
+    plans = _plans(whole, made, ready)
     with single.held(out, resume=True):
-        return _trained(run, made, _plans(whole, made, ready), ready, words, progress, resumed=True)
+        _check_plan(run, plans)
+        _check_versions(run, made, words)
+        return _trained(run, made, plans, ready, words, progress, resumed=True)
+
+
+def _check_plan(run: Run, plans: dict[str, Plan]) -> None:
+    """Refuse a plan.json by which the networks that have begun were not planned (HIL-T04).
+
+    plans: what it makes of each. A system that is finished is held to its manifest.
+    """
+    told = dict.fromkeys(
+        words
+        for name, plan in plans.items()
+        if (run.path / "parts" / name / CHECKPOINT).is_file()
+        for words in _changed(complete(run.part(name).plan), plan)
+    )
+    if "plan.json" in run.differing() if finished(run) else told:
+        seen = "; ".join(told) or "it was changed since"
+        raise HilumError(
+            "HIL-T04", f"plan.json of {run.path} is not the plan that its networks were trained by: {seen}",
+            "Put it back, or train anew into another folder",
+        )  # fmt: skip
+
+
+def _changed(own: Plan, now: Plan) -> list[str]:
+    """How the plan that a network began with differs from the one that it would get now.
+
+    What training decides does not count (the steps of minutes, what looks wrong with images, what was `auto`), and of
+    the data what only one of them names: an older plan does not know what came later.
+    """
+    old, new = (plan.model_dump(mode="json", exclude={"versions"}) for plan in (own, now))
+    shared = (old["data"].keys() & new["data"].keys()) - {"warnings"}
+    for side in (old, new):
+        side["data"] = {key: side["data"][key] for key in sorted(shared)}
+        side["steps"] = None if now.steps is None else side["steps"]
+        side["learning"] = {k: v for k, v in side["learning"].items() if now.learning.get(k) != "auto"}
+    return _versions.differences(old, new)
+
+
+def _check_versions(run: Run, made: SystemPlan, words: dict[str, Any]) -> None:
+    """Refuse to train the networks that are left otherwise than those that are done, unless it is accepted (HIL-T04).
+
+    Whether one that has begun may go on is asked of its checkpoint.
+    """
+    done = [group for group in made.groups if _done(run, group)]
+    if len(done) == len(made.groups) or "T04" in words["accept"]:
+        return
+    device = "cuda" if _device.on_cuda(words["accelerator"]) else "cpu"
+    for group in done:
+        event = [e for e in run.part(group.name).ledger() if e["event"] == "train"][-1]
+        told = _versions.since(event, words["devices"], device)
+        if told:
+            raise HilumError(
+                "HIL-T04", f"The network {group.name} was trained otherwise: {'; '.join(told)}",
+                "Go back to that, or accept that the networks are not of one kind: --accept T04",
+            )  # fmt: skip
 
 
 def calibrated(
@@ -216,7 +277,7 @@ def _trained(
 
 def _one(folder: Path, plan: Plan, ready: Prepared, words: dict[str, Any], progress: Progress) -> None:
     """Train one network, or go on with it from its last checkpoint."""
-    if not (folder / "checkpoint.safetensors").exists():
+    if not (folder / CHECKPOINT).exists():
         # cut short before there was anything to go on from
         shutil.rmtree(folder, ignore_errors=True)
         single.carried_out(folder, plan, ready.units(plan), ready, words, progress)
@@ -226,6 +287,11 @@ def _one(folder: Path, plan: Plan, ready: Prepared, words: dict[str, Any], progr
     if units is None:
         raise HilumError("HIL-T04", f"{folder} was trained on other data than its system", "Train the system anew")
     single.carried_out(folder, complete(run.plan), units, ready, words, progress, resume=True)
+
+
+def _begun(run: Run, group: Group) -> bool:
+    """Whether there is anything of the network to go on from, or it is done."""
+    return (run.path / "parts" / group.name / CHECKPOINT).is_file() or _done(run, group)
 
 
 def _done(run: Run, group: Group) -> bool:

@@ -1,5 +1,6 @@
 """The fingerprint learns how images lie from the training part alone, and is the same data set with or without it."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from hilum.core.errors import HilumError
 from hilum.core.image import Case, Image, Measurement
 from hilum.data.dataset import Dataset
 from hilum.io import nifti
-from hilum.planning import _reach
+from hilum.planning import _reach, _truth
 from hilum.planning import fingerprint as module
 from hilum.planning.fingerprint import LATER, case_facts, content_hash, fingerprint, hashed
 from hilum.planning.fingerprint import seen as known
@@ -124,6 +125,17 @@ def test_truth_that_was_corrected_shows_in_its_case_and_leaves_the_hash(what: st
         rows = [next(row for row in facts["cases"] if row["id"] == name) for facts in (first, second)]
         assert (rows[0]["truth"] == rows[1]["truth"]) is same
     assert facts_of([case(""), Case("b", "", {"image": picture(1)})], a="test") == first
+
+
+def test_names_of_boxes_stand_apart_and_count_as_they_did(data: Callable[[str], Path]) -> None:
+    """They stood among the settings, as names of the values of masks; runs of then know their data still."""
+    ready = look(data("detect"), "detect", 0)
+    names, settings = dict(ready.dataset.box_classes), ready.dataset.settings
+    assert names and not settings.classes and not ready.facts["settings"]["classes"]
+    assert ready.facts["box_classes"] == {str(value): name for value, name in names.items()}
+    then = replace(ready.dataset, settings=settings.model_copy(update={"classes": names}), box_classes={})
+    assert fingerprint(then, ready.parts)["hash"] == ready.facts["hash"]
+    assert fingerprint(replace(ready.dataset, box_classes={}), ready.parts)["hash"] != ready.facts["hash"]
 
 
 def test_the_target_of_raw_data_is_truth() -> None:
@@ -347,3 +359,37 @@ def test_n14_of_listed_pairs_only_those_with_two_labels_are_judged() -> None:
     for pairs in ((("a", "b"), ("c", "a")), (("a", "c"),), ()):
         with pytest.raises(HilumError, match=r"Case a: image .* differ in shape.*HIL-N14"):
             fingerprint(replace(whole, pairs=pairs), parts, task="register")
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("kind", [np.bool_, np.uint8, np.uint32, np.int64, np.float32, np.dtype(">i2")], ids=str)
+def test_hashes_are_those_that_were_made_of_a_copy_of_the_bytes(
+    kind: Any, order: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs of before must know their data."""
+    monkeypatch.setattr(_truth, "PART", 7)
+    array: Any = np.random.default_rng(0).integers(0, 200, (2, 5, 6, 4)).astype(kind)
+    array = np.asfortranarray(array) if order == "F" else array
+    old = hashlib.blake2b(repr(array.shape).encode() + array.tobytes(), digest_size=16).hexdigest()
+    assert module._hash(Image(array)) == old
+    wide = array.astype(np.int32) if array.dtype.kind in "biu" else array
+    head = hashlib.blake2b(f"label {array.shape}".encode() + wide.tobytes(), digest_size=16)
+    head.update(b"[]")
+    assert _truth.digest(Case("a", "", {}), Image(array)) == head.hexdigest()
+    raw = Measurement(array * np.complex64(1j), ("slice", "coil", "ky", "kx"), {})
+    old = hashlib.blake2b(repr(array.shape).encode() + raw.array.tobytes(), digest_size=16).hexdigest()
+    assert module._hash(raw) == old
+
+
+def test_how_wide_values_are_stored_leaves_the_hash() -> None:
+    label = Image(np.ones((1, 16, 12), np.int32))
+    (row,) = facts_of([Case("a", "", {"image": picture(0), "label": label})])["cases"]
+    assert row["bytes"] == [1, 4] and "bytes" not in hashed(row)
+    (row,) = facts_of([Case("a", "", {"image": picture(0)})])["cases"]
+    assert row["bytes"] == [1, 0]
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.float32])
+def test_the_ends_of_an_image_are_its_least_and_its_most(kind: type) -> None:
+    channel = np.random.default_rng(0).integers(3, 100, (9, 8)).astype(kind)
+    assert _reach.ends(channel) == [float(channel.min()), float(channel.max())]

@@ -32,3 +32,30 @@ def test_a_container_counts_less_than_its_host(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "memory.max").write_text("max\n")
     (tmp_path / "cpu.max").write_text("max 100000\n")
     assert machine.memory()[0] > 1 << 30
+
+
+def test_the_least_limit_of_all_groups_above_this_process_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slurm and systemd-run put theirs below the root, which was the only place that was looked at."""
+    root, own = tmp_path / "cgroup", tmp_path / "own"
+    monkeypatch.setattr(machine, "CGROUP", root)
+    monkeypatch.setattr(machine, "OWN", own)
+    (task := root / "job" / "step" / "task").mkdir(parents=True)
+    for folder, limit, used in ((task.parents[1], 1 << 30, 600 << 20), (task.parents[0], 800 << 20, 100 << 20)):
+        (folder / "memory.max").write_text(f"{limit}\n")
+        (folder / "memory.current").write_text(f"{used}\n")
+    (task / "memory.max").write_text("max\n")
+    own.write_text("1:name=systemd:/other\n0::/job/step/task\n")
+    assert machine.memory() == (800 << 20, 424 << 20)
+    # not this process
+    own.write_text("0::/other\n")
+    assert machine.memory()[0] > 1 << 30
+    (job := root / "memory" / "slurm" / "job_1").mkdir(parents=True)
+    (job / "memory.limit_in_bytes").write_text(f"{1 << 30}\n")
+    (job / "memory.usage_in_bytes").write_text(f"{600 << 20}\n")
+    (job / "memory.stat").write_text(f"inactive_file 0\ntotal_inactive_file {100 << 20}\n")
+    own.write_text("9:cpuset,memory:/slurm/job_1/step_0\n0::/\n")
+    assert machine.memory() == (1 << 30, 524 << 20)
+    own.write_text("9:memory:/../slurm/job_1\n")
+    assert machine.memory()[0] > 1 << 30

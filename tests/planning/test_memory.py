@@ -1,6 +1,7 @@
 """Peak memory is predicted from the plan: what is kept for backward, prepared cases, weights."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from hilum.core.image import Case, Image, Measurement
 from hilum.data.dataset import Dataset
 from hilum.data.store import held
 from hilum.io import nifti
-from hilum.planning import cost, machine, memory
+from hilum.planning import _shape, cost, machine, memory
 from hilum.planning.fingerprint import fingerprint
 from hilum.planning.planner import Prepared, look, make_plan
 from hilum.tasks import _task
@@ -132,3 +133,49 @@ def test_raw_data_count_with_all_slices_and_coils() -> None:
     for row in seen.facts["cases"]:
         del row["values"], row["coils"]
     assert len(memory.kept(seen, plan).sizes) == len(cases) and "coils" not in seen.noted
+
+
+def enlarged(seen: Prepared, part: str, **row: object) -> Prepared:
+    """The same data where the fingerprint says this of the images of a part."""
+    rows = [own | (row if seen.parts[own["id"]] == part else {}) for own in seen.facts["cases"]]
+    return replace(seen, facts=seen.facts | {"cases": rows})
+
+
+def test_what_looking_at_a_large_image_takes_is_foretold(ready: Ready) -> None:
+    """A run with --memory had held more by far before it had a plan, for an image of the test part alone."""
+    seen = ready("segment")
+    plan = make_plan(seen, "segment", steps=5)
+    usual = memory.predict(plan, memory.kept(seen, plan))
+    large = memory.kept(enlarged(seen, "test", shape=[512, 512, 600], bytes=[2, 4]), plan)
+    # the image itself, it in float32, its label as read and in RAS order
+    least = 512 * 512 * 600 * (2 + 4 + 2 * 4)
+    assert memory.predict(plan, large).total >= memory.LIBRARIES + least > usual.total
+    assert memory.predict(plan, large, store=0).total >= memory.LIBRARIES + least
+    assert memory.predict(plan, large).total < memory.LIBRARIES + 1.25 * least
+    # it is told how wide values are; images of before had room
+    assert {len(row["bytes"]) for row in seen.facts["cases"]} == {2}
+    older = [{k: v for k, v in row.items() if k != "bytes"} for row in seen.facts["cases"]]
+    assert memory.kept(replace(seen, facts=seen.facts | {"cases": older}), plan).looked > 0
+    # of small images it says nothing
+    kept = memory.kept(seen, plan)
+    assert memory.predict(plan, replace(kept, looked=0, read=0)) == usual
+
+
+def test_a_picture_that_is_made_small_counts_as_it_is_stored_while_it_is_read(ready: Ready) -> None:
+    seen = ready("classify")
+    plan = make_plan(seen, "classify", steps=5)
+    large = enlarged(seen, "train", shape=[4096, 4096], channels=3, bytes=[1, 0])
+    kept = memory.kept(large, plan)
+    assert kept.looked >= 4096**2 * (3 + 3 + 4) and kept.read == 4096**2 * (3 + 3 * 4)
+    whole, small = (memory.predict(plan, one, store=0) for one in (kept, replace(kept, looked=0, read=0)))
+    # where the store can not keep all it is read again beside the network
+    assert whole.preparing >= kept.read and whole.total > small.total
+
+
+def test_a_look_that_was_too_large_is_refused_and_one_that_was_not_leaves_the_store_its_room(ready: Ready) -> None:
+    plan = make_plan(ready("segment"), "segment", steps=5)
+    cases = memory.Kept((100 << 20,) * 40, looked=1 << 30)
+    assert _shape._stored(plan, cases, memory.LIBRARIES + (1 << 30) - 1) is None
+    limited = _shape._stored(plan, cases, memory.LIBRARIES + (1 << 30))
+    assert limited == _shape._stored(plan, replace(cases, looked=0), memory.LIBRARIES + (1 << 30)) != plan
+    assert limited is not None and memory.predict(limited, cases).total == memory.LIBRARIES + (1 << 30)

@@ -16,10 +16,11 @@ from hilum.core.image import Image
 from hilum.core.plan import Plan
 from hilum.io import nifti, raster
 from hilum.planning.fingerprint import fingerprint
-from hilum.planning.planner import Prepared, edit, look, make_plan
+from hilum.planning.planner import TUNED, Prepared, edit, look, make_plan
 from hilum.tasks import _task
 from hilum.tasks._pairs import connected
 from hilum.verbs.compare import compare
+from hilum.verbs.plan import complete
 from hilum.verbs.train import train
 
 TASKS = list(catalogue.cards("hilum.tasks"))
@@ -144,6 +145,48 @@ def test_edit_keeps_options_of_the_same_network_and_drops_those_of_another(ready
     assert edit(first, "vit:patch=4", {}).networks["net"].options == {"patch": 4}
     changed = edit(first, None, {"depth": 34, "learning.rate": 0.5, "plan.batch": 3})
     assert changed.networks["net"].options["depth"] == 34 and changed.learning["rate"] == 0.5 and changed.batch == 3
+
+
+def rate(plan: Plan) -> float:
+    return float(complete(plan).learning["rate"])
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_rate_that_rules_choose_is_known_as_that_of_its_network(task: str, ready: Ready) -> None:
+    made = make_plan(ready(task), task, steps=20)
+    assert made.learning.get("rate") == TUNED.get((task, made.networks["net"].name))
+
+
+def test_another_network_does_not_learn_at_the_rate_that_was_chosen_for_nnunet(ready: Ready) -> None:
+    """All of them did, at eight times the rate at which two of them found nothing but background."""
+    seen, net = ready("segment"), {"networks.net": {"name": "vnet"}}
+
+    def planned(net: str | None, settings: dict[str, Any] | None = None) -> Plan:
+        return make_plan(seen, "segment", net=net, steps=20, settings=settings)
+
+    assert rate(planned(None)) == rate(planned("nnunet:convs=1")) == 8e-3
+    assert rate(planned("vnet")) == rate(planned(None, net)) == 1e-3
+    given = {"learning.rate": 8e-3}
+    for settings in (given | net, net | given, {"plan.learning": {"rate": 8e-3}} | net):
+        assert rate(planned(None, settings)) == 8e-3, settings
+    assert rate(planned("vnet", given)) == 8e-3
+
+
+def test_a_plan_that_is_given_keeps_a_rate_that_no_rule_chose(ready: Ready) -> None:
+    ruled = complete(make_plan(ready("segment"), "segment", steps=20))
+    assert rate(edit(ruled, "vnet", {})) == 1e-3 and rate(edit(ruled, "nnunet:convs=1", {})) == 8e-3
+    assert rate(edit(ruled.edited({"learning.rate": 4e-3}), "vnet", {})) == 4e-3
+    by_hand = edit(ruled, "vnet", {"learning.rate": 8e-3})
+    assert rate(edit(by_hand, "unetpp", {})) == 8e-3
+
+
+def test_a_short_time_narrows_the_tasks_own_network_alone(ready: Ready) -> None:
+    """As the table of networks says; the 3-D TransUNet takes the stages that are planned for nnU-Net."""
+    short, long = (make_plan(ready("segment"), "segment", minutes=m).networks["net"].options for m in (1, 100))
+    assert sum(short["features"]) < sum(long["features"])
+    for minutes in (1, 100):
+        assert make_plan(ready("segment"), "segment", net="vnet", minutes=minutes).networks["net"].options == {}
+    assert [name for name, card in catalogue.cards("hilum.zoo").items() if card.get("planned")] == ["transunet3d"]
 
 
 @pytest.mark.parametrize(

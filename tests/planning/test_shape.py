@@ -339,6 +339,17 @@ def test_a_store_given_by_hand_is_kept_or_refused(ready: Ready) -> None:
     assert _shape._stored(plan, cases, whole - (1000 << 20), held=True) is None
 
 
+def test_a_store_of_a_given_plan_is_never_raised(ready: Ready) -> None:
+    """One of 64 MB became as large as what was left of the memory."""
+    plan = make_plan(ready("segment"), "segment", steps=5).model_copy(update={"store_bytes": 64 << 20})
+    whole = memory.predict(plan, memory.kept(ready("segment"), plan)).total
+    for more in (1 << 30, 8 << 30):
+        assert _shape.given_fits(plan, ready("segment"), whole + more).store_bytes == 64 << 20
+    large = plan.model_copy(update={"store_bytes": 16 << 30})
+    less = _shape.given_fits(large, ready("segment"), whole + (1 << 30)).store_bytes
+    assert less is not None and 1 << 30 <= less < 2 << 30
+
+
 def test_only_a_published_plan_keeps_its_augmentation_on_a_card(ready: Ready) -> None:
     """A task that has none plans there as everywhere."""
 

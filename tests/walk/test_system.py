@@ -15,6 +15,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+from safetensors.numpy import load, save
 
 from hilum.core.errors import HilumError
 from hilum.core.findings import Mask
@@ -22,13 +23,16 @@ from hilum.core.image import Case, Image
 from hilum.core.run import Run
 from hilum.data.dataset import open_dataset
 from hilum.infer import _asked, promise, signature, system_bundle
+from hilum.infer import bundle as bundles
 from hilum.infer._trial import Tried
 from hilum.io import nifti
+from hilum.learn import _versions
 from hilum.planning.planner import look
 from hilum.trust.system import System, trusted
 from hilum.verbs.bundle import bundle
 from hilum.verbs.calibrate import calibrate
 from hilum.verbs.train import train
+from hilum.verbs.verify import verify
 
 CLASSES = {1: "kidney_left", 2: "kidney_right", 3: "bone", 5: "vessel", 9: "lesion"}
 LIGHT = {1: 900, 2: -300, 3: 600, 5: 350, 9: 120}
@@ -307,6 +311,50 @@ def test_a_bundle_is_judged_on_its_own_test_part(bundled: Path, made: Trained, h
     code, _, err = hilum("evaluate", bundled, made.data, "--out", tmp_path / "judged")
     assert code == 0, err
     assert json.loads((tmp_path / "judged" / "metrics.json").read_text())["part"] == "test"
+
+
+def test_a_network_in_it_is_held_as_in_a_bundle_of_its_own(made: Trained, bundled: Path, tmp_path: Path) -> None:
+    whole = Run(bundled)
+    for name in GROUPS:
+        bundles.write(made.run.part(name), tmp_path / f"{name}.hilum")
+        own, part = Run(tmp_path / f"{name}.hilum"), whole.part(name)
+        assert part.names() == own.names()
+        assert all(part.read(file) == own.read(file) for file in own.names())
+
+
+def test_a_folder_is_no_bundle_of_a_system_either(made: Trained) -> None:
+    """It was called damaged: that its networks differ from their manifests."""
+    seen = []
+    for folder in (made.system, made.run.part("group_1").path):
+        with pytest.raises(HilumError) as error:
+            verify(folder)
+        assert error.value.code == "HIL-RUN-03"
+        seen.append((error.value.seen.removeprefix(str(folder)), error.value.remedy))
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize(("lost", "code"), [(False, "HIL-M10"), (True, "HIL-RUN-03")])
+def test_m10_what_is_wrong_with_a_network_names_it_and_the_bundle(
+    lost: bool, code: str, bundled: Path, tmp_path: Path
+) -> None:
+    """It named a temporary file, which was gone by then, and none of the networks."""
+    files, own = {name: Run(bundled).read(name) for name in Run(bundled).names()}, "parts/group_2/"
+    if lost:
+        del files[f"{own}golden.safetensors"]
+    else:
+        weights = {name: value * 2 for name, value in load(files[f"{own}weights/net.safetensors"]).items()}
+        files[f"{own}weights/net.safetensors"] = save(weights)
+    for room in (own, ""):
+        held = {name.removeprefix(room): one for name, one in files.items() if name.startswith(room)}
+        listed = {name: hashlib.sha256(one).hexdigest() for name, one in held.items() if name != "manifest.json"}
+        files[f"{room}manifest.json"] = json.dumps(listed).encode()
+    path = tmp_path / "changed.hilum"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, one in files.items():
+            archive.writestr(name, one)
+    with pytest.raises(HilumError) as error:
+        system_bundle.verify(path)
+    assert error.value.code == code and error.value.seen.startswith(f"parts/group_2: {path}")
 
 
 def refused(path: Path, keys: Path) -> str:
@@ -703,6 +751,81 @@ def test_t04_other_data_or_another_plan_are_refused(made: Trained, tmp_path: Pat
         with pytest.raises(HilumError) as error:
             train(data, "segment", copy, resume=True, **more)  # type: ignore[arg-type]
         assert error.value.code == "HIL-T04"
+
+
+@pytest.fixture(scope="module")
+def begun(made: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A system of which the first network is done and the second one has not begun."""
+    out = tmp_path_factory.mktemp("begun") / "system"
+    with pytest.raises(Cut):
+        train(made.data, "segment", out, groups=2, steps=FEW, settings=SETS, progress=cut_at("group_2: prepare", 2))
+    return out
+
+
+def held(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def resumed(folder: Path, data: Path, code: str, **more: Any) -> str:
+    """Why the system is not gone on with; nothing of it changes."""
+    before = held(folder)
+    with pytest.raises(HilumError) as error:
+        train(data, "segment", folder, resume=True, **more)
+    assert error.value.code == code and held(folder) == before
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"learning.rate": 0.5}, "learning.rate: 0.01, now 0.5"),
+        ({"patch": [32, 32, 32]}, "patch"),
+        ({"steps": 70}, "steps: 4, now 35"),
+        ({"learning.precision": "bfloat16"}, "learning.precision"),
+        ({"data.ignore": 9}, "data.ignore"),
+    ],
+    ids=str,
+)
+def test_t04_a_plan_that_was_edited_is_refused_and_not_learned_by_the_networks_that_are_left(
+    change: dict[str, Any], told: str, begun: Path, made: Trained, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(begun, tmp_path / "system"))
+    Run(copy).plan.edited(change).write(copy / "plan.json")
+    assert told in resumed(copy, made.data, "HIL-T04")
+    # nor is it taken for what was trained, once all is done
+    shutil.rmtree(copy)
+    shutil.copytree(made.system, copy)
+    Run(copy).plan.edited(change).write(copy / "plan.json")
+    assert "is not the plan" in resumed(copy, made.data, "HIL-T04")
+
+
+def test_t04_networks_that_are_left_are_not_trained_by_other_versions_unless_accepted(
+    begun: Path, made: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy, now = Path(shutil.copytree(begun, tmp_path / "system")), _versions.here()
+    assert "devices: 1, now 2" in resumed(copy, made.data, "HIL-T04", devices=2)
+    monkeypatch.setattr(_versions, "here", lambda: now | {"torch": "0.1"})
+    told = resumed(copy, made.data, "HIL-T04")
+    assert "group_1" in told and 'now "0.1"' in told and "--accept T04" in told
+    run = train(made.data, "segment", copy, resume=True, accept=["T04"])
+    versions = [run.part(name).ledger()[0]["versions"]["torch"] for name in GROUPS]
+    assert versions == [now["torch"], "0.1"]
+    # what is finished is not gone on with
+    monkeypatch.setattr(_versions, "here", lambda: now | {"torch": "0.2"})
+    assert len(train(made.data, "segment", copy, resume=True).ledger()) == 1
+
+
+def test_t05_a_system_of_which_no_network_has_begun_is_not_begun_anew(
+    begun: Path, made: Trained, tmp_path: Path
+) -> None:
+    """Killed before the first checkpoint, where nobody can take back what was written."""
+    copy = Path(shutil.copytree(begun, tmp_path / "system"))
+    shutil.rmtree(copy / "parts")
+    assert "no checkpoint" in resumed(copy, made.data, "HIL-T05")
+    shutil.copytree(begun / "parts" / "group_1", copy / "parts" / "group_1")
+    for name in ("checkpoint.safetensors", "manifest.json"):
+        (copy / "parts" / "group_1" / name).unlink()
+    assert "no checkpoint" in resumed(copy, made.data, "HIL-T05")
 
 
 @pytest.mark.parametrize(
