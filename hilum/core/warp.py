@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hilum.core._grow import between, grown
-from hilum.core.strongest import strongest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,18 +54,6 @@ def warp(image: "Tensor", displacement: "Tensor", mode: str = "linear", padding:
     """image (B, C, *space) pulled through displacement (B, d, *out) in voxels -> (B, C, *out)."""
     points = identity(tuple(displacement.shape[2:]), displacement) + displacement
     return sample(image, points, mode, padding)
-
-
-def warp_labels(labels: "Tensor", displacement: "Tensor", values: list[int]) -> "Tensor":
-    """Label map (B, 1, *space) through a displacement: each value linearly, then the strongest wins."""
-    import torch
-
-    layers = [warp((labels == v).to(displacement.dtype), displacement, "linear") for v in values]
-    stack = torch.cat(layers, dim=1)
-    rest = 1 - stack.sum(dim=1, keepdim=True)
-    winner = strongest(torch.cat([rest, stack], dim=1), 1)[:, None]
-    lookup = torch.tensor([0, *values], dtype=labels.dtype, device=labels.device)
-    return lookup[winner]
 
 
 def resize(

@@ -33,15 +33,11 @@ def random_columns(width: int, acceleration: float, centre: float, rng: np.rando
     return mask
 
 
-def equispaced_columns(width: int, acceleration: int, centre: float, rng: np.random.Generator) -> Array:
-    """Every R-th column from a random offset, beside the centre: the true acceleration is lower than R."""
-    mask, _ = _centre(width, centre, acceleration)
-    mask[int(rng.integers(acceleration)) :: acceleration] = 1
-    return mask
-
-
 def equispaced_fraction(width: int, acceleration: float, centre: float, rng: np.random.Generator) -> Array:
-    """As equispaced, with the step R (n - W) / (n R - W) that makes the true acceleration R (steps are rounded)."""
+    """Every so many columns from a random offset, beside the centre: n columns.
+
+    The step R (n - W) / (n R - W) makes the true acceleration R (steps are rounded).
+    """
     mask, count = _centre(width, centre, acceleration)
     if acceleration == 1:
         return np.ones(width, dtype=np.float32)

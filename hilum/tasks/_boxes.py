@@ -3,12 +3,14 @@
 A box is a row (low0, low1, high0, high1) in pixels, high exclusive, axis order of the array.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hilum.core.errors import HilumError
 from hilum.core.image import Array
+from hilum.tasks._pieces import connected
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,25 +23,27 @@ CENTRE = 1.5
 # Only locations within CENTRE strides of a box's centre learn it (centre sampling).
 HALF = 0.5
 # Share of a found box in what is ignored from which it is not judged, as COCO has it for crowds.
+LARGER = "make the images smaller, or give a larger plan.patch or a smaller options.keep"
+# What helps where boxes are larger than a patch.
 
 
-def of_objects(label: Array, pieces: bool = False) -> Array:
+def of_objects(label: Array, pieces: bool = False, numbered: bool = False) -> Array:
     """Label (*space) -> boxes (N, 2d): one per value when values number objects, one per component of a 0/1 mask.
 
-    pieces: values are classes, and every component of each is an object.
+    pieces: values are classes, and every component of each is an object. numbered: also a single value is one object.
     """
     from scipy import ndimage
 
     values = np.unique(label[label != 0])
     if pieces and len(values) > 1:
         return np.concatenate([of_objects(label == value) for value in values])
-    if len(values) <= 1:
-        numbered = ndimage.label(label != 0)[0]
+    if len(values) <= 1 and not numbered:
+        found = connected(label != 0)[0]
     else:
         # numbered anew: find_objects makes a slot for every number up to the largest
-        numbered = np.where(label != 0, np.searchsorted(values, label) + 1, 0)
-    found = [s for s in ndimage.find_objects(numbered) if s is not None]
-    rows = [[*[a.start for a in s], *[a.stop for a in s]] for s in found]
+        found = np.where(label != 0, np.searchsorted(values, label) + 1, 0)
+    places = [s for s in ndimage.find_objects(found) if s is not None]
+    rows = [[*[a.start for a in s], *[a.stop for a in s]] for s in places]
     return np.array(rows, dtype=np.float64).reshape(-1, 2 * label.ndim)
 
 
@@ -51,6 +55,30 @@ def clip(boxes: Array, shape: Sequence[int], keep: float) -> tuple[Array, Array]
     before = np.prod(boxes[:, n:] - boxes[:, :n], axis=1)
     kept = np.flatnonzero(np.prod(high - low, axis=1) >= keep * np.maximum(before, 1e-9))
     return np.concatenate([low, high], axis=1)[kept], kept
+
+
+def shown(boxes: Array, patch: Sequence[int]) -> Array:
+    """(N,) the largest share of each box (N, 2d) that a patch can show."""
+    sides = boxes[:, len(patch) :] - boxes[:, : len(patch)]
+    found: Array = np.prod(np.minimum(sides, patch), axis=1) / np.maximum(np.prod(sides, axis=1), 1e-9)
+    return found
+
+
+def unseen(shares: Mapping[str, Sequence[float]], patch: Sequence[int], keep: float) -> list[str]:
+    """A sentence about boxes that are taught as background, as no patch shows the share `keep` of them.
+
+    shares: {class: what a patch shows of each of its boxes at most}. Refused where a class has no others (HIL-PLAN-08).
+    """
+    lost = {name: sum(share < keep for share in own) for name, own in shares.items()}
+    size = f"no patch of {' x '.join(map(str, patch))} pixels shows options.keep ({keep:g})"
+    if never := [name for name, own in shares.items() if lost[name] == len(own)]:
+        most = ", ".join(f"{name} ({max(shares[name]):.2g} at most)" for name in never)
+        raise HilumError(
+            "HIL-PLAN-08", f"{size[0].upper()}{size[1:]} of any training box of: {most}", LARGER.capitalize()
+        )
+    told = ", ".join(f"{name} ({count} of {len(shares[name])})" for name, count in lost.items() if count)
+    of = "of some training boxes, which are taught as background"
+    return [f"HIL-PLAN-08: {size} {of}: {told}; {LARGER}"] if told else []
 
 
 def outside(boxes: Array, labels: Array, truth: Array, true_labels: Array, ignored: Array) -> Array:
@@ -103,10 +131,9 @@ def assign(points: "Tensor", stride: int, last: bool, boxes: "Tensor") -> "tuple
     sides = torch.cat([place - low, high - place], dim=2)
     centre = (low + high) / 2
     half, off = (high - low) / 2, place - centre
-    if stride <= FINEST:
-        # a box no larger than a cell of the finest level may hold no location, or have one on its edge: it is taken as
-        # so large that the nearest one lies inside
-        half = torch.where(half <= stride / 2, torch.full_like(half, 0.75 * stride), half)
+    # a box no wider than a cell may hold no location, or have one on its edge: it is taken as so wide that the nearest
+    # one lies inside; on coarse levels that is a long thin one
+    half = torch.where(half <= stride / 2, torch.full_like(half, 0.75 * stride), half)
     near = (off.abs() < CENTRE * stride).all(dim=2) & (off.abs() < half).all(dim=2)
     far = sides.amax(dim=2)
     least = 0 if stride <= FINEST else RANGE * stride / 2
@@ -183,7 +210,7 @@ def decode(
     for logits, sides, centre in zip(outputs["class"], outputs["box"], outputs["centre"], strict=True):
         at = locations(shape, shape[0] // logits.shape[2])
         own = (logits[0].flatten(1).sigmoid() * centre[0].flatten(1).sigmoid()).sqrt().T
-        place, kind = torch.nonzero(own > score, as_tuple=True)
+        place, kind = torch.nonzero(own >= score, as_tuple=True)
         order = own[place, kind].argsort(descending=True)[:1000]
         place, kind = place[order], kind[order]
         away = sides[0].flatten(1).T[place]

@@ -14,6 +14,7 @@ from hilum.core.plan import Plan
 from hilum.data import labels
 from hilum.data.dataset import Settings, listed
 from hilum.tasks._instances import RULE, numbered
+from hilum.tasks._pieces import connected
 
 log = logging.getLogger(__name__)
 
@@ -139,6 +140,9 @@ def read_as(settings: Settings, plan: Plan, boxes: bool = False) -> dict[str, An
     """
     own: dict[str, Any] = {} if settings.ignore is None else {"data.ignore": settings.ignore}
     rules = plan.data.get("labels") or {}
+    if plan.task == "detect" and numbered(rules) and not numbered(settings.labels):
+        # a mask of one value, whose pieces are objects, may be the truth of a detector
+        own["data.labels"] = {}
     known = list(rules) or [c.name for c in plan.classes]
     named: dict[str, Any] = dict(settings.labels)
     for value, name in settings.classes.items():
@@ -186,7 +190,7 @@ def check_objects(cases: Sequence[Case], settings: Settings, plan: Plan) -> None
             continue
         if len(np.unique(objects[objects != 0])) > 1:
             return
-        several = several or (case.id if _pieces(objects != 0) > 1 else "")
+        several = several or (case.id if connected(objects != 0)[1] > 1 else "")
     if several:
         name = plan.classes[0].name
         raise HilumError(
@@ -194,13 +198,6 @@ def check_objects(cases: Sequence[Case], settings: Settings, plan: Plan) -> None
             f"also that of {several!r}, which falls into pieces",
             f"Number the objects; where every case does hold one, say `labels: {{{name}: {RULE}}}` in a dataset.yaml",
         )  # fmt: skip
-
-
-def _pieces(mask: Array) -> int:
-    """How many connected pieces there are; voxels that touch at a corner are of one."""
-    from scipy import ndimage
-
-    return int(ndimage.label(mask, np.ones((3,) * mask.ndim))[1])
 
 
 def class_plans(fingerprint: dict[str, object]) -> list[dict[str, object]]:

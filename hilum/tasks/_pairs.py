@@ -11,6 +11,10 @@ from hilum.core.image import Array, Case, Image
 from hilum.data.dataset import Dataset
 from hilum.data.groups import joined
 from hilum.prepare.grid import Placed
+from hilum.tasks._labels import IGNORE
+
+HALF = 0.5
+# Share of ignored voxels in what is pulled from a moving label from which nothing is known there.
 
 
 def pair(fixed: Case, moving: Case) -> Case:
@@ -119,16 +123,19 @@ def pull(moving: Image, field: Field, order: int = 1) -> Array:
 
 
 def pull_labels(moving: Image, field: Field, classes: int) -> Array:
-    """Label (1, *moving space) with values 0..classes on the fixed grid: each value linearly, the strongest wins."""
+    """Label (1, *moving space) with values 0..classes on the fixed grid: each value linearly, the strongest wins.
+
+    IGNORE where at least half of what is pulled is ignored.
+    """
     from scipy.ndimage import map_coordinates
 
     at = _source_points(moving, field)
-    layers = [
+    ignored, *layers = (
         map_coordinates((moving.array[0] == n).astype(np.float32), at, order=1, mode="grid-constant")
-        for n in range(1, classes + 1)
-    ]
+        for n in (IGNORE, *range(1, classes + 1))
+    )
     rest = 1 - np.sum(layers, axis=0)
-    return np.argmax(np.stack([rest, *layers]), axis=0)
+    return np.where(ignored >= HALF, IGNORE, np.argmax(np.stack([rest, *layers]), axis=0))
 
 
 def _source_points(moving: Image, field: Field) -> Array:

@@ -1,4 +1,4 @@
-"""Masks of which only the largest piece is kept: what a body has one of, found twice, is wrong once."""
+"""Pieces of masks, and masks of which only the largest is kept: what a body has one of, found twice, is wrong once."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,6 +8,14 @@ from hilum.core.image import Array
 
 BLOCK = 1 << 20
 # Voxels that are looked at at a time: numpy counts numbers in copies of 8 bytes a voxel.
+
+
+def connected(mask: Array) -> tuple[Array, int]:
+    """Pieces of a mask (*space) numbered from 1 on, and how many; what touches by faces, edges or corners is one."""
+    from scipy import ndimage
+
+    pieces, count = ndimage.label(mask, np.ones([3] * mask.ndim))
+    return pieces, int(count)
 
 
 def largest(labels: Array, channels: Sequence[int]) -> Array:
@@ -25,7 +33,7 @@ def largest(labels: Array, channels: Sequence[int]) -> Array:
         box = boxes[channel - 1]
         if box is None:
             continue
-        pieces, count = ndimage.label(labels[box] == channel, structure=np.ones([3] * labels.ndim))
+        pieces, count = connected(labels[box] == channel)
         if count > 1:
             kept = kept.copy() if kept is labels else kept
             best = 1 + int(_sizes(pieces, count)[1:].argmax())

@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -175,6 +175,12 @@ class Task(ABC):
     def unlearnable(self, prepared: Prepared) -> str:
         """Why nothing can be learned from a case that was prepared, or "": it is then refused before the first step."""
         return ""
+
+    def unseen(self, learned: Callable[[], Iterable[tuple[Case, Sequence[int]]]]) -> list[str]:
+        """Sentences about what no sample of this plan shows of the cases that it learns from; refused where that is all
+        there is of a class (HIL-PLAN-08). learned: gives them with the shapes of their images, (case, shape).
+        """
+        return []
 
     def alike(self, store: Store, cases: Sequence[Case]) -> list[list[Case]]:
         """The cases by what one validation batch can hold together: all of them, unless overridden."""

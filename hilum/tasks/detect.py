@@ -1,7 +1,8 @@
 """Detection: boxes around what is looked for."""
 
+import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,6 +17,7 @@ from hilum.core.plan import Strict
 from hilum.data.store import Prepared, Store
 from hilum.prepare import augment, intensity, modality, patches
 from hilum.tasks import _boxes, _build, _rounds_boxes, _show, _task
+from hilum.tasks._instances import numbered
 from hilum.tasks._labels import VALIDITY, same_grid, stored, to_channels, unnamed, valid
 
 if TYPE_CHECKING:
@@ -68,12 +70,14 @@ class Task(_task.Task):
     @classmethod
     def rules(cls, fingerprint: dict[str, Any], budget: _task.Budget) -> dict[str, Any]:
         """Patches of the median shape up to 256 px, a multiple of 32; classes of boxes.csv, or those named of masks."""
-        settings = fingerprint["settings"]
+        settings, boxes = fingerprint["settings"], fingerprint.get("box_classes", {})
+        # dataset.yaml may name the values of masks alone
+        called = settings["classes"] if set(boxes.values()) <= set(settings["classes"].values()) else boxes
         # values that somebody named as classes do not number objects
-        by_class = bool(settings["classes"]) or _by_value(settings["labels"])
+        by_class = bool(called) or _by_value(settings["labels"])
         listed = any(row.get("listed") for row in fingerprint["cases"])
         ruled = dict(enumerate(settings["labels"], 1))
-        names = settings["classes"] or ruled
+        names = called or ruled
         if not listed:
             # of masks `labels` rules, as everywhere, and 0 is the background
             named = ruled or {value: name for value, name in settings["classes"].items() if int(value)}
@@ -151,7 +155,10 @@ class Task(_task.Task):
             # what the rules leave out is no object, and values that they do not know are refused (N15)
             values = np.clip(to_channels(values, self.plan), 0, None)
         ignored = self._ignored(case)
-        boxes = _boxes.of_objects(np.where(False if ignored is None else ignored, 0, values)[0], self.options.pieces)
+        objects = np.where(False if ignored is None else ignored, 0, values)[0]
+        # what `labels` says of the data goes before the option
+        single = numbered(rules)
+        boxes = _boxes.of_objects(objects, self.options.pieces and not single, single)
         return boxes, np.zeros(len(boxes), dtype=np.int64)
 
     def _of_classes(self, case: Case, values: Array) -> tuple[Array, Array]:
@@ -179,6 +186,25 @@ class Task(_task.Task):
             outside = ~valid(case, case.read("image"))
             found = outside if found is None else found | outside
         return found if found is not None and found.any() else None
+
+    def unseen(self, learned: Callable[[], Iterable[tuple[Case, Sequence[int]]]]) -> list[str]:
+        """Of boxes of which no patch shows `keep`: see `_boxes.unseen`. Where images are large their masks are read."""
+        whole = np.array([[0, 0, *shape] for _, shape in learned()], dtype=np.float64).reshape(-1, 4)
+        if (_boxes.shown(whole, self.plan.patch) >= self.options.keep).all():
+            # no box is larger than its image
+            return []
+        shares = dict[str, list[float]]()
+        for case, _ in learned():
+            # preparing the case says what is wrong with it
+            with contextlib.suppress(HilumError):
+                for share, place in zip(*self._shares(case), strict=True):
+                    shares.setdefault(self.plan.classes[place].name, []).append(share)
+        return _boxes.unseen(shares, self.plan.patch, self.options.keep)
+
+    def _shares(self, case: Case) -> tuple[list[float], list[int]]:
+        """The largest share of each box of a case that a patch can show, and the places of their classes."""
+        boxes, places = self._truth(case)
+        return _boxes.shown(boxes, self.plan.patch).tolist(), places.tolist()
 
     def sample(self, store: Store, cases: Sequence[Case], part: str, k: int, rng: np.random.Generator) -> _task.Batch:
         """image (B, C, *patch), boxes and labels: lists of (N_i, 4) and (N_i,); ignored (B, *patch), where any is."""

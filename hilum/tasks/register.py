@@ -15,7 +15,7 @@ from hilum.data.dataset import Dataset
 from hilum.data.store import Prepared, Store
 from hilum.prepare import grid, intensity, patches
 from hilum.tasks import _pairs, _rounds, _rounds_images, _show, _task
-from hilum.tasks._labels import class_plans, same_grid, stored, to_channels
+from hilum.tasks._labels import IGNORE, class_plans, same_grid, stored, to_channels, unnamed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,8 +41,8 @@ LACKING = "{} of {} images have no label: Dice and distance are of pairs in whic
 
 
 class Options(Strict):
-    """similarity: local NCC or MSE. window: side of the NCC's windows in voxels, odd. smooth: weight of the field's
-    squared gradient.
+    """similarity: local NCC, or MSE, which counts 100-fold, so that smooth 1 beside it is VoxelMorph's 0.01. window:
+    side of the NCC's windows in voxels, odd. smooth: weight of the field's squared gradient.
 
     labels: weight of the Dice of warped labels; 0 to learn without labels (they are then used to judge only).
     """
@@ -185,20 +185,27 @@ class Task(_task.Task):
         return losses
 
     def _overlap(self, outputs: "Tensor", batch: _task.Batch) -> "Tensor":
-        """1 - soft Dice of labels warped one-hot, mean over classes; where the fixed one is ignored nothing counts."""
+        """1 - soft Dice of labels warped one-hot, mean over classes; where one of them is ignored nothing counts."""
         import torch
 
         from hilum.core.warp import warp
         from hilum.losses._together import summed
 
-        both, sizes, known = [], [], (batch["fixed_label"] >= 0).float()
+        both, sizes, known = [], [], (~self._unknown(outputs, batch)).float()
         for channel in range(1, len(self.plan.classes) + 1):
             moved = known * warp((batch["moving_label"] == channel).float(), outputs)
-            fixed = (batch["fixed_label"] == channel).float()
+            fixed = known * (batch["fixed_label"] == channel).float()
             both.append((moved * fixed).sum())
             sizes.append(moved.sum() + fixed.sum())
         shared, size = summed(torch.stack(both)), summed(torch.stack(sizes))
         return (1 - (2 * shared + 1e-5) / (size + 1e-5)).mean()
+
+    def _unknown(self, field: "Tensor", batch: _task.Batch) -> "Tensor":
+        """(B, 1, *patch) bool: where the fixed label is ignored, or at least half of what is pulled from the other."""
+        from hilum.core.warp import warp
+
+        ignored: Tensor = warp((batch["moving_label"] < 0).float(), field.detach()) >= _pairs.HALF
+        return ignored | (batch["fixed_label"] < 0)
 
     def counts(self, outputs: Any, batch: _task.Batch) -> Array:
         """Correlations before and after and the field's shape; then, where labels are learned, their voxels."""
@@ -220,7 +227,8 @@ class Task(_task.Task):
             return np.zeros((0, 3))
         kinds = range(1 + len(self.plan.classes))
         moved = torch.cat([warp((batch["moving_label"] == k).float(), field) for k in kinds], dim=1)
-        return _rounds.voxels(moved, batch["fixed_label"][:, 0].long())
+        fixed = batch["fixed_label"].masked_fill(self._unknown(field, batch), IGNORE)
+        return _rounds.voxels(moved, fixed[:, 0].long())
 
     def score(self, counts: Array) -> dict[str, float]:
         """Dice of moved labels where labels are learned, then the correlation of the images."""
@@ -275,13 +283,23 @@ class Task(_task.Task):
                 values[name] = {"": _mean(after)} | after | {"before registration": _mean(before)}
         return _task.Judged(case.id, case.group, values | {"folding_percent": {"": folding}})
 
+    def missed(self, case: Case) -> _task.Judged:
+        """The field folds everywhere; and, of pairs in which both images have a label, nothing lies on anything."""
+        values: dict[str, dict[str, float | None]] = {}
+        if self.plan.classes and "fixed_label" in case.items and "moving_label" in case.items:
+            silent: dict[str, float | None] = dict.fromkeys(unnamed(self.plan))
+            # no distance is the worst
+            values = {"dice": {"": 0.0, **silent}, "hd95_mm": {"": None, **silent}}
+        return _task.Judged(case.id, case.group, values | {"folding_percent": {"": 100.0}})
+
     def _by_class(
         self, name: str, source: Image, field: Field, truth: Array, spacing: tuple[float, ...]
     ) -> dict[str, float | None]:
-        """{class: metric} of the label pulled through a field, against the fixed label where that is not ignored."""
+        """{class: metric} of the label pulled through a field, against the fixed label where neither is ignored."""
         measure = catalogue.load("hilum.metrics", name).measure
         moved = _pairs.pull_labels(source, field, len(self.plan.classes))
-        moved[truth < 0] = 0
+        unknown = (truth < 0) | (moved < 0)
+        moved, truth = np.where(unknown, 0, moved), np.where(unknown, 0, truth)
         return {c.name: measure(moved == n, truth == n, spacing) for n, c in enumerate(self.plan.classes, 1)}
 
     def show(self, result: Result, case: Case) -> list[tuple[Array, str]]:

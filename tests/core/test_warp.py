@@ -6,7 +6,7 @@ import torch
 
 from hilum.core import resident
 from hilum.core import warp as resampling
-from hilum.core.warp import identity, resize, resize_labels, sample, warp, warp_labels
+from hilum.core.warp import identity, resize, resize_labels, sample, warp
 
 SHAPES = [(6, 7), (4, 5, 6)]
 
@@ -51,17 +51,6 @@ def test_a_ramp_is_read_exactly_between_voxels(shape: tuple[int, ...]) -> None:
 def test_one_thick_axis_is_no_division_by_zero() -> None:
     image = noise((1, 5))
     torch.testing.assert_close(sample(image, identity((1, 5), image)), image, atol=1e-6, rtol=0)
-
-
-def test_labels_stay_labels() -> None:
-    labels = torch.from_numpy(np.random.default_rng(1).choice([0, 3, 7], (1, 1, 6, 6)).astype(np.int64))
-    torch.testing.assert_close(warp_labels(labels, still((6, 6)), [3, 7]), labels)
-    field = still((6, 6))
-    field[:, 0] = 0.4
-    moved = warp_labels(labels, field, [3, 7])
-    assert set(moved.unique().tolist()) <= {0, 3, 7} and moved.dtype == labels.dtype
-    field[:, 0] = 2
-    torch.testing.assert_close(warp_labels(labels, field, [3, 7])[:, :, :4], labels[:, :, 2:])
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -78,24 +78,22 @@ def test_gradients_pass() -> None:
 @pytest.mark.parametrize("width", [64, 96, 320, 369])
 def test_masks_have_their_rate_and_centre(centre: float, acceleration: int, width: int) -> None:
     rng = np.random.default_rng(0)
-    for kind in (masks.random_columns, masks.equispaced_columns, masks.equispaced_fraction):
+    for kind in (masks.random_columns, masks.equispaced_fraction):
         many = np.stack([kind(width, acceleration, centre, rng) for _ in range(400)])
         count = round(width * centre)
         start = (width - count + 1) // 2
         assert many[:, start : start + count].all() and set(np.unique(many)) == {0, 1}
         if kind is masks.random_columns:
             assert abs(many.mean() * acceleration - 1) < 0.05
-        elif kind is masks.equispaced_fraction:
-            assert abs(many.mean() * acceleration - 1) < 0.15
         else:
-            assert 1 / acceleration <= many.mean() + 0.01 < 2.2 / acceleration
+            assert abs(many.mean() * acceleration - 1) < 0.15
     with pytest.raises(HilumError, match="HIL-PHYS-02"):
         masks.random_columns(64, 8, 0.5, rng)
 
 
 @pytest.mark.parametrize("centre", [0.0, 0.08, 0.999])
 def test_no_acceleration_samples_everything(centre: float) -> None:
-    for kind in (masks.random_columns, masks.equispaced_columns, masks.equispaced_fraction):
+    for kind in (masks.random_columns, masks.equispaced_fraction):
         assert kind(64, 1, centre, np.random.default_rng(0)).all()
 
 

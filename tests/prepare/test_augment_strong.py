@@ -127,14 +127,28 @@ def test_a_side_is_found_in_the_names_that_people_give(name: str, sided: bool) -
 def test_a_thin_axis_keeps_its_slices() -> None:
     for patch, axes in (([96, 96, 16], [0, 1]), ([64, 64, 64], None)):
         entries = augment.strong("mr", 3, oriented=True, patch=patch)
-        found = [e["options"] for e in entries if e["name"] in ("low_resolution", "motion")]
-        assert len(found) == 2 and all(options.get("axes") == axes for options in found)
+        found = [e["options"] for e in entries if e["name"] in ("ghost", "low_resolution", "motion", "ringing")]
+        assert len(found) == 4 and all(options.get("axes") == axes for options in found)
     record = augment.draw(
         [AugmentPlan(name="motion", options={"axes": [0, 1], "probability": 1.0})], np.random.default_rng(0), 3
     )
     image = np.random.default_rng(0).normal(0, 1, (1, 24, 24, 4)).astype(np.float32)
     assert all(len(pose["degrees"]) == 1 for pose in record[0][1]["poses"])
     assert augment.apply(record, image).shape == image.shape
+
+
+@pytest.mark.parametrize("name", ["ghost", "motion", "ringing"])
+def test_no_artefact_of_an_mr_acquisition_crosses_the_slices_of_a_flat_volume(name: str) -> None:
+    (entry,) = [e for e in augment.strong("mr", 3, oriented=True, patch=[96, 96, 16]) if e["name"] == name]
+    plans = [AugmentPlan(name=name, options=entry["options"] | {"probability": 1.0})]
+    across = np.broadcast_to(np.random.default_rng(0).normal(0, 1, 16), (1, 24, 24, 16)).astype(np.float32)
+    within = np.broadcast_to(np.random.default_rng(0).normal(0, 1, (24, 24, 1)), (1, 24, 24, 16)).astype(np.float32)
+    for seed in range(12):
+        record = augment.draw(plans, np.random.default_rng(seed), 3)
+        # what is the same all over a slice has nothing that could be shifted in it
+        np.testing.assert_allclose(augment.apply(record, across), across, atol=1e-3)
+        assert not np.allclose(augment.apply(record, within), within, atol=1e-2)
+    augment.apply(augment.draw([AugmentPlan(name=name, options={"axes": []})], np.random.default_rng(0), 3), across)
 
 
 def test_words_become_codes_and_nonsense_is_refused() -> None:

@@ -60,6 +60,22 @@ def test_a_small_box_is_learned_wherever_it_lies(size: int) -> None:
             assert (index == 0).any() and (sides[index == 0] > 0).all(), (row, column)
 
 
+@pytest.mark.parametrize("size", [(4, 100), (100, 4), (10, 150), (1, 40)])
+def test_a_long_thin_box_is_learned_wherever_it_lies(size: tuple[int, int]) -> None:
+    """Its length belongs to a coarse level, where it lay between the locations: it was taught as background."""
+    points = [_boxes.locations((256, 256), stride) for stride in STRIDES]
+    for row, column in np.ndindex(16, 16):
+        low = torch.tensor([48.0 + row, 48.0 + column])
+        box = torch.cat([low, low + torch.tensor(size)])[None]
+        hits = 0
+        for number, (stride, own) in enumerate(zip(STRIDES, points, strict=True)):
+            index, sides = _boxes.assign(own, stride, number == len(STRIDES) - 1, box)
+            hits += int((index == 0).sum())
+            # a centre-ness of 0 would leave it out
+            assert (sides[index == 0] > 0).all(), (row, column)
+        assert hits, (row, column)
+
+
 def test_targets_lie_where_the_locations_lie() -> None:
     points = torch.zeros(3, 2, device="meta")
     assert {part.device.type for part in _boxes.assign(points, 8, True, torch.zeros(0, 4, device="meta"))} == {"meta"}
@@ -90,6 +106,13 @@ def test_a_score_is_the_geometric_mean_of_class_and_centre_ness() -> None:
     # a centre-ness of 1/2
     _, scores, _ = _boxes.decode(outputs | {"centre": [torch.zeros(1, 1, 2, 3)]}, SHAPE, 0.05, 0.5, 100)
     assert scores.tolist() == pytest.approx([math.sqrt(0.5 / (1 + math.exp(-1)))])
+
+
+def test_a_box_of_the_least_score_is_given() -> None:
+    zeros = {"class": [torch.zeros(1, 1, 2, 3)], "box": [torch.ones(1, 4, 2, 3)], "centre": [torch.zeros(1, 1, 2, 3)]}
+    # one half for the class and for the centre-ness
+    assert len(_boxes.decode(zeros, SHAPE, 0.5, 0.5, 100)[1]) == 6
+    assert len(_boxes.decode(zeros, SHAPE, 0.51, 0.5, 100)[1]) == 0
 
 
 def test_centre_ness_is_learned_and_weighs_the_boxes() -> None:
@@ -128,10 +151,35 @@ def test_objects_of_a_mask_and_of_numbered_instances() -> None:
     assert _boxes.of_objects(np.zeros((4, 4), int)).shape == (0, 4)
 
 
+def test_pieces_that_touch_at_a_corner_are_one_object() -> None:
+    label = np.zeros((10, 12), np.int32)
+    label[1:3, 2:5], label[3:6, 5:9] = 1, 1
+    assert _boxes.of_objects(label).tolist() == [[1, 2, 6, 9]]
+    label[8, 1] = 2
+    assert sorted(_boxes.of_objects(label, pieces=True).tolist()) == [[1, 2, 6, 9], [8, 1, 9, 2]]
+
+
+def test_a_number_is_one_object_where_the_data_say_so() -> None:
+    label = np.zeros((10, 12), np.int32)
+    label[1:3, 2:5], label[6:9, 7:12] = 7, 7
+    assert _boxes.of_objects(label, numbered=True).tolist() == [[1, 2, 9, 12]]
+    assert len(_boxes.of_objects(label)) == 2 and _boxes.of_objects(label * 0, numbered=True).shape == (0, 4)
+
+
 def test_clipping_keeps_what_is_mostly_visible() -> None:
     boxes = np.array([[-2.0, 0, 8, 10], [-9, 0, 1, 10], [2, 2, 5, 5], [20, 20, 30, 30]])
     found, kept = _boxes.clip(boxes, (10, 10), 0.3)
     assert kept.tolist() == [0, 2] and found.tolist() == [[0, 0, 8, 10], [2, 2, 5, 5]]
+
+
+def test_what_a_patch_shows_of_a_box_at_most_is_what_clipping_keeps() -> None:
+    boxes = np.array([[0.0, 0, 10, 10], [0, 0, 20, 10], [0, 0, 40, 100], [3, 2, 6, 9]])
+    shares = _boxes.shown(boxes, (16, 16))
+    np.testing.assert_allclose(shares, [1, 0.8, 16 * 16 / 4000, 1])
+    for box, share in zip(boxes, shares, strict=True):
+        assert len(_boxes.clip(box[None], (16, 16), share)[0]) == 1
+        assert len(_boxes.clip(box[None], (16, 16), share + 1e-6)[0]) == 0
+    assert _boxes.shown(np.zeros((0, 4)), (16, 16)).shape == (0,)
 
 
 def test_moved_boxes_stay_upright_and_hold_their_corners() -> None:

@@ -1,15 +1,21 @@
 """Detection: whole images are padded as the network wants them, boxes are drawn and given as the plan says."""
 
+import logging
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from hilum.core.atomic import write_text
+from hilum.core.errors import HilumError
 from hilum.core.image import Case, Image
 from hilum.core.plan import Plan
 from hilum.data.store import Store
-from hilum.tasks import _build, _task
+from hilum.io import raster
+from hilum.planning.planner import fitted, look, make_plan
+from hilum.tasks import _build, _task, detect
 
 
 @pytest.mark.parametrize(("levels", "size"), [(2, (64, 96)), (3, (64, 96)), (5, (64, 128))])
@@ -71,3 +77,70 @@ def test_patches_hold_boxes_as_the_plan_says(
     case = Case("a", "a", {"image": image}, boxes=np.array([[1.0, *box]]))
     made = task.sample(Store(task.prepare), [case], "train", 0, np.random.default_rng(0))
     assert [len(boxes) for boxes in made["boxes"]] == [held] * 20
+
+
+def listed(folder: Path, boxes: dict[str, list[list[int]]], shape: tuple[int, int] = (600, 640)) -> Path:
+    """Pictures with these boxes of each class, one picture after the other; the last has none."""
+    rows = [(name, box) for name, own in boxes.items() for box in own]
+    for n in range(4):
+        picture = np.random.default_rng(n).integers(0, 255, (1, *shape), np.uint8)
+        raster.write(folder / "images" / f"c{n}.png", Image(picture))
+    lines = [f"c{n % 3},{name},{','.join(map(str, box))}" for n, (name, box) in enumerate(rows)]
+    write_text(folder / "boxes.csv", "\n".join(["case,class,low0,low1,high0,high1", *lines, ""]))
+    write_text(folder / "cases.csv", "case,split\nc0,train\nc1,train\nc2,val\nc3,test\n")
+    return folder
+
+
+def told(plan: Plan) -> list[str]:
+    return [words for words in plan.data["warnings"] if "PLAN-08" in words]
+
+
+SMALL, LARGE = [4, 4, 40, 30], [2, 3, 590, 620]
+
+
+def test_plan_08_boxes_that_no_patch_can_show_are_told_before_training(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every patch dropped them, and they were taught as background without a word."""
+    ready = look(listed(tmp_path, {"heart": [SMALL, LARGE, SMALL, LARGE], "node": [SMALL] * 3}), "detect", 0)
+    with caplog.at_level(logging.WARNING):
+        plan = make_plan(ready, "detect", steps=1)
+    assert plan.patch == [256, 256]
+    (words,) = told(plan)
+    assert words.startswith("HIL-PLAN-08: no patch of 256 x 256 pixels") and "heart (2 of 3)" in words
+    assert "node" not in words and words in caplog.messages
+    # a plan that is given is looked at anew, and says it once
+    assert fitted(plan, ready).data["warnings"] == plan.data["warnings"]
+    for settings in ({"options.keep": 0.15}, {"plan.patch": [512, 512]}):
+        assert told(make_plan(ready, "detect", steps=1, settings=settings)) == []
+
+
+def test_plan_08_a_class_of_which_no_patch_shows_a_box_is_refused(tmp_path: Path) -> None:
+    ready = look(listed(tmp_path, {"heart": [LARGE] * 3, "node": [SMALL] * 3}), "detect", 0)
+    with pytest.raises(HilumError, match=r"heart \(0\.18 at most\)") as error:
+        make_plan(ready, "detect", steps=1)
+    assert error.value.code == "HIL-PLAN-08" and "options.keep" in error.value.remedy and "node" not in error.value.seen
+    given = make_plan(ready, "detect", steps=1, settings={"options.keep": 0.15}).edited({"options.keep": 0.3})
+    with pytest.raises(HilumError, match="HIL-PLAN-08"):
+        fitted(given, ready)
+
+
+def test_plan_08_objects_of_masks_are_looked_at_where_images_are_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = list[Case]()
+    for shape, large in ((600, 640), True), ((300, 310), False):
+        folder = listed(tmp_path / str(large), {}, shape)
+        (folder / "boxes.csv").unlink()
+        for n in range(4):
+            label = np.zeros((1, *shape), np.uint8)
+            label[0, 2:-2, 2:-2] = 1
+            raster.write(folder / "labels" / f"c{n}.png", Image(label))
+        ready = look(folder, "detect", 0)
+        if large:
+            with pytest.raises(HilumError, match="HIL-PLAN-08"):
+                make_plan(ready, "detect", steps=1)
+            continue
+        monkeypatch.setattr(detect.Task, "_truth", lambda self, case: read.append(case))
+        make_plan(ready, "detect", steps=1)
+        assert not read

@@ -13,7 +13,7 @@ from hilum.core.findings import Boxes, Result
 from hilum.core.image import Image
 from hilum.data.store import Store
 from hilum.io import raster
-from hilum.planning.planner import look, make_plan
+from hilum.planning.planner import Prepared, look, make_plan
 from hilum.tasks import _task
 from hilum.tasks._labels import read_as
 
@@ -202,3 +202,51 @@ def test_ignored_places_of_a_batch_are_mirrored_with_it_and_have_no_gradient(tmp
     # the finest level has a location every four pixels: rows 0 and 1 lie in the ignored ten, row 14 in the band
     assert not gradient[:, :2].any() and not gradient[:, 14].any()
     assert gradient[:, 4:6].any() and gradient[:, 15].any()
+
+
+def numbered(folder: Path, words: str) -> Prepared:
+    """Three pictures with one object each, in two pieces of one value."""
+    label = np.zeros((1, 64, 64), np.uint8)
+    label[0, 2:8, 2:8] = label[0, 20:30, 20:26] = 5
+    for n in range(3):
+        picture = np.random.default_rng(n).integers(0, 255, (1, 64, 64), np.uint8)
+        for name, array in (("images", picture), ("labels", label)):
+            raster.write(folder / name / f"c{n}.png", Image(array))
+    write_text(folder / "dataset.yaml", f"{words}\n")
+    return look(folder, "detect", 0)
+
+
+@pytest.mark.parametrize("more", ["", "\nclasses: {5: cell}"])
+def test_a_number_is_one_object_where_labels_say_instances(more: str, tmp_path: Path) -> None:
+    ready = numbered(tmp_path / "own", f"labels: {{cell: instances}}{more}")
+    plan = make_plan(ready, "detect", steps=1)
+    assert _task.load(plan).prepare(ready.dataset.cases[0])["boxes"].tolist() == [[2, 2, 30, 26]]
+    # of other data that do not say so the pieces are the objects, as they were
+    other = numbered(tmp_path / "other", "").dataset
+    read = plan.edited(read_as(other.settings, plan))
+    assert sorted(_task.load(read).prepare(other.cases[0])["boxes"].tolist()) == [[2, 2, 8, 8], [20, 20, 30, 26]]
+    assert read_as(ready.dataset.settings, plan)["data.labels"] == {"cell": "instances"}
+
+
+def test_names_in_boxes_csv_are_no_names_of_values_in_masks(tmp_path: Path) -> None:
+    """By the alphabet ape is the first box class: what the masks call 1 was called so."""
+    label = np.zeros((1, 64, 64), np.uint8)
+    label[0, 2:8, 2:8], label[0, 40:50, 2:8], label[0, 40:50, 20:28] = 1, 2, 3
+    for n in range(3):
+        picture = np.random.default_rng(n).integers(0, 255, (1, 64, 64), np.uint8)
+        for name, array in (("images", picture), ("labels", label)):
+            raster.write(tmp_path / name / f"c{n}.png", Image(array))
+    rows = "".join(f"c{n},{kind},2,2,8,8\n" for n in range(3) for kind in ("zebra", "ape"))
+    write_text(tmp_path / "boxes.csv", f"case,class,low0,low1,high0,high1\n{rows}")
+
+    def classes(task: str) -> dict[int, str]:
+        return {c.value: c.name for c in make_plan(look(tmp_path, task, 0), task, steps=1).classes}
+
+    assert classes("segment") == {1: "class 1", 2: "class 2", 3: "class 3"}
+    assert classes("detect") == {1: "ape", 2: "zebra"}
+    # what dataset.yaml says is of masks, too; of boxes where it knows them all
+    write_text(tmp_path / "dataset.yaml", "classes: {1: liver, 2: tumour, 3: cyst}\n")
+    assert classes("segment") == {1: "liver", 2: "tumour", 3: "cyst"}
+    assert classes("detect") == {1: "ape", 2: "zebra"}
+    write_text(tmp_path / "dataset.yaml", "classes: {1: zebra, 2: ape, 3: emu}\n")
+    assert classes("segment") == classes("detect") == {1: "zebra", 2: "ape", 3: "emu"}

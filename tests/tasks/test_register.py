@@ -5,6 +5,7 @@ import itertools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from hilum.core.image import Case, Image
 from hilum.core.plan import Plan
 from hilum.core.warp import warp
 from hilum.data.dataset import Dataset
+from hilum.evaluation.evaluator import _missed
 from hilum.losses import _together
 from hilum.planning.planner import look
 from hilum.prepare import grid, patches
@@ -148,13 +150,18 @@ def test_one_missing_label_leaves_the_other_pairs_their_dice(data: Callable[[str
     plan = planned(ready, "register", None, None, 2, 0, {})
     assert len(plan.classes) == 3 and any(note.startswith("1 of 8 images") for note in plan.data["notes"])
     task: Any = _task.load(plan)
-    judged = {}
+    judged, lost = {}, {}
+    predictor: Any = SimpleNamespace(task=task)
     for case, _ in ready.units(plan):
+        lost[case.id] = _missed(predictor, case).values
         still = Result({"field": _pairs.still(case.read("fixed"), case.read("moving"))})
         judged[case.id] = "dice" in task.judge(still, case).values
-    assert len(judged) == 4 and [name for name, known in judged.items() if not known] == [
-        "pair_000_fixed__pair_000_moving"
-    ]
+    bare = "pair_000_fixed__pair_000_moving"
+    assert len(judged) == 4 and [name for name, known in judged.items() if not known] == [bare]
+    # without a result it has no Dice either: 0 was its worst, and in a comparison that of all others the best
+    assert lost.pop(bare) == {"folding_percent": {"": 100}}
+    worst = {"dice": {"": 0}, "hd95_mm": {"": None}, "folding_percent": {"": 100}}
+    assert list(lost.values()) == [worst] * 3
 
 
 def test_where_the_fixed_label_is_ignored_nothing_is_judged_or_learned(plan_of: Callable[..., Plan]) -> None:
@@ -174,6 +181,40 @@ def test_where_the_fixed_label_is_ignored_nothing_is_judged_or_learned(plan_of: 
         "fixed_label": torch.from_numpy(truth[None, None]).float(),
     }
     assert task._overlap(torch.zeros(1, 3, *shape), batch) < 1e-4
+
+
+def test_where_the_moving_label_is_ignored_nothing_is_judged_or_learned(plan_of: Callable[..., Plan]) -> None:
+    task: Any = _task.load(plan_of("register", **{"options.labels": 1.0}))
+    truth = np.zeros((16, 16, 16), np.int16)
+    truth[4:12, 4:12, 4:12] = 1
+    source = truth[None].copy()
+    still = _pairs.still(Image(source, np.eye(4)), Image(source, np.eye(4)))
+    source[:, 8:] = 0
+    spoilt = task._by_class("dice", Image(source, np.eye(4)), still, truth, (1.0, 1.0, 1.0))
+    source[:, 8:] = -1
+    sound = task._by_class("dice", Image(source, np.eye(4)), still, truth, (1.0, 1.0, 1.0))
+    name = task.plan.classes[0].name
+    assert spoilt[name] == pytest.approx(2 / 3) and sound[name] == 1
+    batch = {
+        "moving_label": torch.from_numpy(source[None]).float(),
+        "fixed_label": torch.from_numpy(truth[None, None]).float(),
+    }
+    field = torch.zeros(1, 3, 16, 16, 16, requires_grad=True)
+    loss = task._overlap(field, batch)
+    loss.backward()
+    assert loss.item() < 1e-4 and field.grad is not None and torch.isfinite(field.grad).all()
+    # right, found only, missed
+    assert task._moved_voxels(field.detach(), batch)[1].tolist() == [4 * 8 * 8, 0, 0]
+
+
+def test_a_voxel_is_unknown_where_half_of_what_is_pulled_is_ignored() -> None:
+    label = np.ones((1, 6, 6), np.int16)
+    label[0, 3:] = -1
+    still = _pairs.still(Image(label), Image(label))
+    for step, known in ((0.4, 3), (0.5, 2), (-0.4, 3)):
+        near = dataclasses.replace(still, array=np.stack([np.full((6, 6), step), np.zeros((6, 6))]).astype(np.float32))
+        pulled = _pairs.pull_labels(Image(label), near, 1)
+        assert (pulled[:known] == 1).all() and (pulled[known:5] == -1).all()
 
 
 def test_single_images_are_asked_about_in_pairs_of_different_ones() -> None:

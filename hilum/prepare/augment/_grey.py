@@ -1,4 +1,6 @@
-"""What intensity augmentations share: the level of no signal, and a channel's mean and spread."""
+"""What intensity augmentations share: the level of no signal, a channel's mean and spread, an axis that is drawn."""
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -28,6 +30,11 @@ def kept(out: Array, before: Array) -> Array:
     spread = np.where(before.std(axis=axes, keepdims=True) > 1e-7, spread, np.float32(1))
     done: Array = (out - out.mean(axis=axes, keepdims=True)) * spread + before.mean(axis=axes, keepdims=True)
     return done
+
+
+def axis(rng: np.random.Generator, used: Sequence[int]) -> int:
+    """One of these axes, 0 where there is none."""
+    return used[int(rng.integers(len(used)))] if used else 0
 
 
 def _space(array: Array) -> tuple[int, ...]:

@@ -30,6 +30,8 @@ EXTRA: dict[str, list[Entry]] = {
     "grey": [],
 }
 # What a family has beside the shared ones. `colour` and `stain` leave images without three channels alone.
+ALONG = {"ghost", "motion", "ringing"}
+# What an acquisition does along an axis in the plane: the thin axis of a flat volume is across the slices.
 BENT = {"histology", "microscopy"}
 # Soft things, seen from any side: elastic deformation is plausible there, and on ten images it counts.
 SIGNED = {"ct", "nuclear", "xray", "histology"}
@@ -68,7 +70,7 @@ def strong(
     # a thin axis keeps the slices that it has, as in nnU-Net, and nothing turns out of the plane
     flat = {"axes": entries[0]["options"]["axes"]} if "axes" in entries[0]["options"] else {}
     extra = [(e["name"], dict(e.get("options", {}))) for e in EXTRA[family]]
-    entries += [{"name": name, "options": own | (flat if name == "motion" else {})} for name, own in extra]
+    entries += [{"name": name, "options": own | (flat if name in ALONG else {})} for name, own in extra]
     # nnU-Net blurs 0.2 of the images, and of those each channel with one half
     blur: Entry = {"name": "blur", "options": {"probability": 0.1}}
     plain: list[Entry] = [{"name": "noise", "options": {}}, {"name": "contrast", "options": {}}]

@@ -13,20 +13,26 @@ from hilum.core.image import Array
 from hilum.prepare.augment import _grey
 
 CARD = {
-    "about": "MR: two faint copies, moved either way along one axis and wrapped around; mean and spread stay",
+    "about": "MR: two faint copies, moved either way along one of `axes` and wrapped around; mean and spread stay",
     "spatial": False,
-    "options": {"strength": [0.1, 0.5], "distance": [0.15, 0.5], "probability": 0.1},
+    "options": {"strength": [0.1, 0.5], "distance": [0.15, 0.5], "axes": [0, 1, 2], "probability": 0.1},
 }
 
 
 def sample(
-    rng: np.random.Generator, dims: int, strength: list[float], distance: list[float], probability: float
+    rng: np.random.Generator,
+    dims: int,
+    strength: list[float],
+    distance: list[float],
+    axes: list[int],
+    probability: float,
 ) -> dict[str, Any]:
     """strength a of the modulation (0: off), axis, distance as a share of the axis, phase in radians."""
-    on = rng.random() < probability
+    used = [a for a in range(dims) if a in axes]
+    on = rng.random() < probability and bool(used)
     return {
         "strength": float(rng.uniform(strength[0], strength[1])) if on else 0.0,
-        "axis": int(rng.integers(dims)),
+        "axis": _grey.axis(rng, used),
         "distance": float(rng.uniform(distance[0], distance[1])),
         "phase": float(rng.uniform(0, 2 * np.pi)),
     }

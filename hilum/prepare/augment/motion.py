@@ -14,7 +14,7 @@ from hilum.prepare.augment import _grey, _spatial
 
 CARD = {
     "about": "MR: k-space lines from `moves` rigid movements, turned by up to `degrees` in the planes of `axes` and "
-    "moved by up to `share` of every axis; mean and spread stay",
+    "moved by up to `share` along each of them; lines are taken along one of them; mean and spread stay",
     "spatial": False,
     "options": {"degrees": 6.0, "share": 0.05, "moves": 2, "axes": [0, 1, 2], "probability": 0.1},
 }
@@ -26,9 +26,9 @@ def sample(
     rng: np.random.Generator, dims: int, degrees: float, share: float, moves: int, axes: list[int], probability: float
 ) -> dict[str, Any]:
     """axis, and the poses: from which share of k-space on, angles in degrees (of the planes of `axes`) and shifts as
-    shares of the axes."""
-    on = rng.random() < probability
+    shares of the axes, 0 along others."""
     used = [a for a in range(dims) if a in axes]
+    on = rng.random() < probability and bool(used)
     poses = []
     for _ in range(max(1, int(moves))):
         at = float(rng.uniform(0.02, 0.5 - CORE))
@@ -37,10 +37,10 @@ def sample(
                 "at": at if rng.random() < 0.5 else 1 - at,
                 "degrees": rng.uniform(-degrees, degrees, size=len(used) * (len(used) - 1) // 2).tolist(),
                 "axes": used,
-                "shares": rng.uniform(-share, share, size=dims).tolist(),
+                "shares": (rng.uniform(-share, share, size=dims) * [a in used for a in range(dims)]).tolist(),
             }
         )
-    return {"axis": int(rng.integers(dims)), "poses": poses if on else []}
+    return {"axis": _grey.axis(rng, used), "poses": poses if on else []}
 
 
 def _posed(image: Array, pose: dict[str, Any]) -> Array:

@@ -5,19 +5,23 @@ from typing import Any
 import numpy as np
 
 from hilum.core.image import Array
+from hilum.prepare.augment import _grey
 
 CARD = {
-    "about": "MR: keeps the lowest `keep` of the frequencies along one axis, which rings beside edges",
+    "about": "MR: keeps the lowest `keep` of the frequencies along one of `axes`, which rings beside edges",
     "spatial": False,
     "factors": ["keep"],
-    "options": {"keep": [0.4, 0.8], "probability": 0.05},
+    "options": {"keep": [0.4, 0.8], "axes": [0, 1, 2], "probability": 0.05},
 }
 
 
-def sample(rng: np.random.Generator, dims: int, keep: list[float], probability: float) -> dict[str, Any]:
+def sample(
+    rng: np.random.Generator, dims: int, keep: list[float], axes: list[int], probability: float
+) -> dict[str, Any]:
     """The share kept (1: off) and the axis."""
-    on = rng.random() < probability
-    return {"keep": float(rng.uniform(keep[0], keep[1])) if on else 1.0, "axis": int(rng.integers(dims))}
+    used = [a for a in range(dims) if a in axes]
+    on = rng.random() < probability and bool(used)
+    return {"keep": float(rng.uniform(keep[0], keep[1])) if on else 1.0, "axis": _grey.axis(rng, used)}
 
 
 def apply(params: dict[str, Any], array: Array, kind: str) -> Array:
