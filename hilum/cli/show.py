@@ -147,7 +147,8 @@ def evaluated(found: dict[str, Any], out: Path) -> None:
         rows.append(row | {"better": metric["better"]})
     _table(rows, f"{found['part']}: {found['cases']} cases in {found['groups']} groups, {found['missing']} missing")
     if any(r["low"] is None and r["mean"] is not None for r in rows):
-        print("No interval where nothing varies or groups are too few, in all or of a class; of ece and fid never.")
+        print("No interval where nothing varies or groups are too few, in all or of a class.", end=" ")
+        print("Of ece, fid and recall never.")
     for name in (r["metric"] for r in rows if r["mean"] is None):
         why = catalogue.card("hilum.metrics", name.split("@")[0])["empty"]
         print(f"{name} is undefined on these cases ({why}).")

@@ -80,6 +80,8 @@ class Interval(Strict):
 
     s is 1, or v + floor where a floor is given: large things have large errors. width: None where patients were too few
     for any. error: share of patients whose truth may lie outside. low, high: ends of what is possible. unit: of v.
+    where_found: learned of patients with a v above 0, and said of these alone; in files of before volumes were learned
+    of all patients.
     """
 
     unit: str
@@ -87,6 +89,7 @@ class Interval(Strict):
     groups: int = Field(ge=0)
     width: float | None
     floor: float | None = None
+    where_found: bool = False
     # files of before have it, always as null
     centre: None = Field(default=None, exclude=True)
     low: float | None = None

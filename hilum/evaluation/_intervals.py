@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from hilum.evaluation import _sets
 from hilum.evaluation.bootstrap import Estimate, Paired
 from hilum.evaluation.evaluator import honest
 from hilum.evaluation.seeds import SeedsPaired, Values, interval_of_seeds
@@ -19,13 +20,19 @@ SAME = 1e-4
 
 
 def of_network(own: Sequence["Cell"], table: Values, groups: Sequence[str], name: str, mean: float | None) -> Ends:
-    """Of one seed the metric's own interval; of several the one over seeds and groups, where values give the metric."""
+    """Of one seed the metric's own interval; of several the one over seeds and groups, where values give the metric.
+
+    Values of single scans do not give that of boxes: there it is of the records that `_sets` keeps.
+    """
     if len(own) == 1:
         return own[0].metrics[name]["low"], own[0].metrics[name]["high"]
-    found = interval_of_seeds(table, groups)
+    found = _sets.of_seeds(own) if name == _sets.NAME else None
+    if found is None:
+        seeds = interval_of_seeds(table, groups)
+        found = honest(Estimate(seeds.mean, seeds.low, seeds.high, seeds.n, seeds.groups), name)
     if mean is None or found.mean is None or abs(found.mean - mean) > SAME:
         return None, None
-    return within(honest(Estimate(found.mean, found.low, found.high, found.n, found.groups), name), name)
+    return within(found, name)
 
 
 def within(found: Estimate, name: str) -> Ends:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hilum.evaluation import _rarest
-from hilum.evaluation.bootstrap import FEW, interval_of_set, paired_of_set
+from hilum.evaluation.bootstrap import FEW, Estimate, interval_of_set, paired_of_set
 from hilum.evaluation.evaluator import Evaluation, honest
 from hilum.evaluation.ranking import Ranking, stability_of_sets
-from hilum.evaluation.seeds import SeedsPaired, with_seeds
+from hilum.evaluation.seeds import SeedsPaired, wider, with_seeds
 from hilum.metrics import ap50
 
 if TYPE_CHECKING:
@@ -69,11 +69,28 @@ def _without(cell: "Cell", gone: set[str]) -> "Cell":
     if len(records) == len(cell.records):
         return cell
     rows, groups = [(row,) for row in _ranked(list(records.values()))], [cell.groups[case] for case in records]
-    rests = _rests_on(rows, groups)
-    found = interval_of_set(rows, groups, _measured(rows), DRAWS, rests_on=rests)
-    found = honest(_rarest.enough(found, rests), NAME)
+    found = _estimate(rows, groups)
     own = {**cell.metrics[NAME], "mean": found.mean, "low": found.low, "high": found.high, "n": found.n}
     return replace(cell, records=records, metrics={**cell.metrics, NAME: own})
+
+
+def _estimate(rows: Sequence[tuple[ap50.Matched, ...]], groups: Sequence[str]) -> Estimate:
+    """ap50 of rows, mean over seeds, with the doubt of the groups."""
+    rests = _rests_on(rows, groups)
+    found = interval_of_set(rows, groups, _measured(rows), DRAWS, rests_on=rests)
+    return honest(_rarest.enough(found, rests), NAME)
+
+
+def of_seeds(own: Sequence["Cell"]) -> Estimate | None:
+    """The number of one network, mean over its seeds, with the doubt of groups and seeds; None without records."""
+    known = read({own[0].net: own})
+    if known is None:
+        return None
+    rows, found = known[0][own[0].net], _estimate(known[0][own[0].net], known[1])
+    if found.mean is None or found.low is None or found.high is None:
+        return found
+    low, high = wider(found.mean, found.low, found.high, _of_seeds(rows))
+    return replace(found, low=low, high=high)
 
 
 def read(by_net: Mapping[str, Sequence["Cell"]]) -> tuple[Records, list[str]] | None:

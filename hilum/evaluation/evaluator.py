@@ -30,8 +30,8 @@ log = logging.getLogger(__name__)
 RESAMPLES = 2000
 SETS = ("kid", "fid", "recall")
 # How generated images are compared with real ones, the headline first; fid and recall where images are enough.
-BIASED = ("fid", "ece")
-# What they measure grows where there are fewer cases, or the same ones twice: draws give no interval around it.
+BIASED = ("fid", "recall", "ece")
+# What they measure moves where there are fewer cases, or the same ones twice: draws give no interval around it.
 BESIDE = ("before registration", "zero-filled")
 # Keys of case metrics that are no class: what there is without the model, judged on the cases that gave a result.
 

@@ -35,11 +35,11 @@ class Promises:
         self.missed: dict[str, list[tuple[float, float, str]]] = defaultdict(list)
 
     def __call__(self, case: Case, result: Result) -> None:
-        said = result.meta.get("measured", {})
-        if "mask" not in result.findings or not said:
+        if "mask" not in result.findings:
             return
-        for what, (found, truth, _) in promises.measured(self.task, result, case).items():
-            if what in self.known:
+        measured = promises.measured(self.task, result, case) if self.known else {}
+        for what, (found, truth, _) in measured.items():
+            if what in self.known and promises.told(self.known[what], found):
                 # anew from the places that are judged: so it was learned, and elsewhere there is no truth
                 self._inside(what, promises.said(self.known[what], found), truth, case.group)
         wide = [mask for name, mask in result.findings.items() if name.startswith("wide_") and isinstance(mask, Mask)]

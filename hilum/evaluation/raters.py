@@ -17,10 +17,12 @@ from hilum.core.errors import HilumError
 from hilum.core.findings import Mask, Result
 from hilum.core.image import Array, Case
 from hilum.core.plan import Plan
+from hilum.data.dataset import attribute
 from hilum.data.layouts.studies import NUMBERED
 from hilum.evaluation import _rarest, agreement
 from hilum.evaluation.agreement import Values
 from hilum.evaluation.bootstrap import Estimate, Paired, interval, interval_of_set, paired
+from hilum.evaluation.multiple import holm
 from hilum.metrics import _names
 from hilum.tasks import _labels
 from hilum.tasks._task import Task
@@ -31,6 +33,8 @@ LEAST = 3
 # Raters from which a consensus is formed: two have no majority.
 RESAMPLES = 500
 # Of kappa, which is computed anew for each.
+DRAWS = 2000
+# Of differences, and the fewest flips of signs.
 CHANCE = 0.05
 # The interval alone is too narrow for a handful of patients.
 LIKE = "The model differs from the raters no more than they differ from one another."
@@ -76,28 +80,35 @@ def beside(
     groups: Sequence[Hashable],
     better: str,
     ends: Sequence[float | None] = (None, None),
+    draws: int = DRAWS,
 ) -> Beside:
     """The model's value against the raters beside theirs against each other, over cases.
 
     model, raters: (n,) per case, the mean over raters and over pairs of raters. groups: (n,) patient. better: "higher"
     (Dice) or "lower" (mm). Something is said only where the whole interval and the test by signs (p at most CHANCE)
-    agree; five patients or fewer can never show it. An interval of no width is taken for none. ends: as of `interval`.
+    agree; five patients or fewer can never show it. An interval of no width is taken for none. ends: as of `interval`,
+    draws: as `resamples` of `paired`.
     """
-    gap = paired(model, raters, groups)
+    gap = paired(model, raters, groups, draws)
     if gap.low is not None and gap.low == gap.high:
         gap = replace(gap, low=None, high=None, p=None)
     both = [a is not None and b is not None for a, b in zip(model, raters, strict=True)]
     used = [[v if k else None for v, k in zip(values, both, strict=True)] for values in (model, raters)]
     one, other = (interval(values, groups, ends=ends) for values in used)
+    return Beside(one, other, gap, *_shown(gap, better, gap.p))
+
+
+def _shown(gap: Paired, better: str, p: float | None) -> tuple[bool | None, str]:
+    """`within` and `sentence` of a difference. p: its own, or of one among many the adjusted one."""
     if gap.difference is None:
-        return Beside(one, other, gap, None, "No case has a defined value for the model and for two raters.")
+        return None, "No case has a defined value for the model and for two raters."
     if gap.low is None or gap.high is None:
         words = "There is no interval (fewer than two patients, or cases that do not differ), so nothing can be said "
-        return Beside(one, other, gap, None, words + "about how the model compares with the raters.")
+        return None, words + "about how the model compares with the raters."
     low, high = (gap.low, gap.high) if better == "higher" else (-gap.high, -gap.low)
-    if gap.p is None or gap.p > CHANCE or low < 0 <= high:
-        return Beside(one, other, gap, None, OPEN)
-    return Beside(one, other, gap, True, LIKE) if low >= 0 else Beside(one, other, gap, False, UNLIKE)
+    if p is None or p > CHANCE or low < 0 <= high:
+        return None, OPEN
+    return (True, LIKE) if low >= 0 else (False, UNLIKE)
 
 
 def named(case: Case, task: str) -> list[str]:
@@ -105,7 +116,7 @@ def named(case: Case, task: str) -> list[str]:
     mark = MARK.get(task, "")
     if task == "segment":
         return sorted(role[len(mark) :] for role in case.items if role.startswith(mark))
-    known = [key for key, value in case.attributes.items() if mark and key.startswith(mark) and str(value).strip()]
+    known = [key for key in case.attributes if mark and key.startswith(mark) and attribute(case, key)]
     return sorted(key[len(mark) :] for key in known)
 
 
@@ -156,7 +167,7 @@ def _classes(case: Case, result: Result, task: Task) -> Reading:
     known = [c.name for c in task.plan.classes]
     answers = {}
     for rater in named(case, task.plan.task):
-        given = str(case.attributes[f"class@{rater}"]).strip()
+        given = attribute(case, f"class@{rater}")
         if given not in known:
             raise HilumError(
                 "HIL-EVAL-20", f"Case {case.id}: class@{rater} is {given!r}, which the model does not know",
@@ -274,20 +285,32 @@ def _of_case(sides: Sequence[Sequence[Values]], measure: str, key: str | None) -
 
 
 def _rows(readings: Sequence[Reading]) -> list[dict[str, Any]]:
-    """Model and raters by measure, over all classes and by class."""
+    """Model and raters by measure, over all classes and by class.
+
+    The first row is the answer; p of all others is adjusted together (Holm), or some would show something by chance.
+    """
     shape = next(iter(readings[0].pairs.values()))
     groups = [reading.group for reading in readings]
-    rows: list[dict[str, Any]] = []
-    for measure, classes in shape.items():
-        for key in [None, *(name for name in classes if name)]:
-            told = [[list(side.values()) for side in (r.model, r.pairs)] for r in readings]
-            model, pairs = zip(*(_of_case(sides, measure, key) for sides in told), strict=True)
-            found = beside(model, pairs, groups, _better(measure), _ends(measure))
-            row: dict[str, Any] = {"measure": measure, "class": key or "all", "better": _better(measure)}
-            row |= {"model": _plain(found.model), "raters": _plain(found.raters)}
-            row |= {"difference": _plain(found.difference), "within": found.within, "sentence": found.sentence}
-            rows.append(row)
-    return rows
+    told = [[list(side.values()) for side in (r.model, r.pairs)] for r in readings]
+    asked = [(measure, key) for measure, classes in shape.items() for key in [None, *(n for n in classes if n)]]
+    # enough flips for the smallest p to stay below CHANCE after Holm
+    draws, found = max(DRAWS, 40 * len(asked)), list[Beside]()
+    for measure, key in asked:
+        model, pairs = zip(*(_of_case(sides, measure, key) for sides in told), strict=True)
+        found.append(beside(model, pairs, groups, _better(measure), _ends(measure), draws))
+    adjusted = [found[0].difference.p, *holm([one.difference.p for one in found[1:]])]
+    return [_row(*what, one, p) for what, one, p in zip(asked, found, adjusted, strict=True)]
+
+
+def _row(measure: str, key: str | None, found: Beside, p: float | None) -> dict[str, Any]:
+    """One row of raters.json. key: the class, None for all. p: adjusted."""
+    better = _better(measure)
+    within, sentence = _shown(found.difference, better, p)
+    return {
+        "measure": measure, "class": key or "all", "better": better,
+        "model": _plain(found.model), "raters": _plain(found.raters), "difference": _plain(found.difference),
+        "p holm": None if p is None else round(p, 6), "within": within, "sentence": sentence,
+    }  # fmt: skip
 
 
 def _each(readings: Sequence[Reading], raters: Sequence[str]) -> list[dict[str, Any]]:

@@ -16,7 +16,10 @@ def section(page: Page, found: Mapping[str, Any]) -> Page:
     page.note("info", found["sentence"])
     if "rows" not in found:
         return page
-    caption = f"{found['cases']} cases with two raters or more. Means with 95 % intervals, patients resampled."
+    caption = (
+        f"{found['cases']} cases with two raters or more. Means with 95 % intervals, patients resampled. The first "
+        "row is the answer; for the others p is adjusted by Holm, as they are many."
+    )
     page.table([_shown(row) for row in found["rows"]], caption=caption)
     columns = [{"measure": r["measure"], "rater": r["rater"], **_spread(r, ("model", "others"))} for r in found["each"]]
     page.table(columns, caption="Every rater against the model, and against the other raters.")

@@ -9,7 +9,7 @@ CARD = {
     "level": "case",
     "takes": "masks",
     "aggregate": "mean over classes that are defined within a case, then over cases",
-    "missing": "0: nothing found; a class without truth stays undefined",
+    "missing": "0: nothing found; a class without truth stays undefined, and so does a pair without labels",
     "empty": "both empty: undefined; one empty: 0",
     "source": "Dice 1945; Metrics Reloaded (Maier-Hein et al. 2024): per case, then over cases",
 }

@@ -18,7 +18,7 @@ def of_mask(opinion: Opinion, task: Task, known: Calibration, where: Array | Non
     """{"doubt", and of several opinions "disagreement"}: (1, *space) float32 0..1 on the image's own grid.
 
     doubt: entropy of the scaled probabilities. disagreement: mutual information of voxel and opinion. Both as shares of
-    log K, the most that K classes can have. where: bool (*space); elsewhere nothing was found, and they are 0.
+    the most there can be. where: bool (*space); elsewhere nothing was found, and they are 0.
     """
     count = 1 + len(task.plan.classes)
     doubt = opinion.maps.get("doubt")
@@ -48,7 +48,8 @@ def entropy(known: Calibration, count: int) -> Map:
 def disagreement(opinion: Opinion) -> float:
     """How far several opinions lay apart, 0..1: of classes, or the mean over the voxels found; the most where none was.
 
-    Mutual information as a share of log K: 0 where all opinions are alike, however unsure they are.
+    Mutual information as a share of the most there can be of so many classes and opinions: 0 where all opinions are
+    alike, however unsure they are.
     """
     apart: Array = opinion.entropies.normalised()[2]
     if apart.ndim == 0:

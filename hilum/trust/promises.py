@@ -27,6 +27,12 @@ BLOCK = 1 << 22
 FLOOR = 0.1
 # Share of the median that is added to a measurement where its error is told in multiples of it: small ones are not
 # promised to be exact.
+FOUND = "; of a volume, area or number among patients in whom it was found"
+BOTH = (
+    "; of a volume, area or number it was learned of patients with and without it together, and may be too narrow for "
+    "those who have it: calibrate the run again"
+)
+# What is added to the promise of intervals: as they are learned now, and as they were before.
 
 
 @dataclass(frozen=True)
@@ -155,22 +161,28 @@ def wide(
 def of_measured(
     cases: Sequence[Held], groups: Sequence[Hashable], error: float, seed: int
 ) -> tuple[dict[str, Interval], list[str]]:
-    """An interval for everything that was measured, its width in multiples of the measurement."""
+    """An interval for everything that was measured, its width in multiples of the measurement.
+
+    Learned where it was found, which is known of a new patient too: of what is neither there nor found the error is 0,
+    and many such patients would narrow the interval of those who have it.
+    """
     found: dict[str, Interval] = {}
     counted: dict[int, list[str]] = {}
     for what in dict.fromkeys(w for c in cases for w in c.measured):
         rows = [(*c.measured[what], g) for c, g in zip(cases, groups, strict=True) if what in c.measured]
-        values, truth = (np.array([row[i] for row in rows]) for i in (0, 1))
-        floor = FLOOR * float(np.median(values)) or 1.0
+        rows = [row for row in rows if row[0] > 0]
         own = [row[3] for row in rows]
-        made = around(values, truth, own, error, seed, floor)
         counted.setdefault(len(set(own)), []).append(what)
+        if not rows:
+            continue
+        values, truth = (np.array([row[i] for row in rows]) for i in (0, 1))
+        made = around(values, truth, own, error, seed, FLOOR * float(np.median(values)))
         if made is not None:
-            found[what] = made.model_copy(update={"unit": rows[0][2], "low": 0.0})
+            found[what] = made.model_copy(update={"unit": rows[0][2], "low": 0.0, "where_found": True})
     # one sentence for all that rest on the same patients
     whats = {n: ", ".join(names) for n, names in counted.items()}
-    told = "the true value is in its interval (for each by itself: {})"
-    return found, [conformal.guarantee(error, n, told.format(names)) for n, names in whats.items()]
+    words = "the true value is in its interval (for each by itself, among patients in whom it was found: {})"
+    return found, [conformal.guarantee(error, n, words.format(names)) for n, names in whats.items()]
 
 
 def around(
@@ -212,6 +224,11 @@ def of_metric(
     return Interval(unit=card["unit"], error=error, groups=len(points), width=None, **ends)
 
 
+def told(known: Interval, value: float | None) -> bool:
+    """Whether anything is promised of a measurement: of what was not found nothing is, but in runs of before."""
+    return not known.where_found or bool(value)
+
+
 def said(known: Interval, value: float | None) -> dict[str, Any]:
     """One measurement as predictions.json has it: value (None where only the bound is known), low, high, unit.
 
@@ -237,8 +254,11 @@ def sentences(known: Calibration, wides: bool) -> list[str]:
     if known.sets is not None:
         found.append(conformal.guarantee(known.sets.error, known.sets.groups))
     for error in dict.fromkeys(one.error for one in known.measured.values()):
-        fewest = min(one.groups for one in known.measured.values() if one.error == error)
-        found.append(conformal.guarantee(error, fewest, "a true value is in its interval (each by itself)"))
+        own = [one for one in known.measured.values() if one.error == error]
+        sized = [one.where_found for one in own if one.floor is not None]
+        among = (FOUND if all(sized) else BOTH) if sized else ""
+        words = f"a true value is in its interval (each by itself{among})"
+        found.append(conformal.guarantee(error, min(one.groups for one in own), words))
     kept = [] if known.wide is None else [name for name, t in known.wide.thresholds.items() if t is not None]
     if wides and known.wide is not None and kept:
         fewest = min(known.wide.groups[name] for name in kept)

@@ -144,7 +144,7 @@ class Trusted(Several):
         return found
 
     def _measured(self, opinion: Opinion, known: Calibration, uncertain: float | None) -> dict[str, Any]:
-        """{what: value, low, high, unit} of everything there is an interval for."""
+        """{what: value, low, high, unit} of what there is an interval for; of what was not found there is none."""
         found: dict[str, float | None] = {}
         if self.plan.task == "segment":
             found = {what: value for what, (value, _) in promises.sizes(self.task, opinion.result["mask"]).items()}
@@ -152,7 +152,8 @@ class Trusted(Several):
             found["dice"] = None if uncertain is None else 1 - uncertain
         elif known.foreseen is not None and uncertain is not None:
             found[known.foreseen.metric] = foreseen.psnr(uncertain)
-        return {what: promises.said(one, found.get(what)) for what, one in known.measured.items()}
+        rows = {what: (one, found.get(what)) for what, one in known.measured.items()}
+        return {what: promises.said(*row) for what, row in rows.items() if promises.told(*row)}
 
     def _seen(self, opinion: Opinion, case: Case, known: Calibration) -> tuple[float | None, tuple[str, ...]]:
         """How unlike the training images the input is, 0..1, and sentences about its technical quality."""

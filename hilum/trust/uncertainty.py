@@ -27,9 +27,14 @@ class Entropies:
     classes: int
 
     def normalised(self) -> tuple[Array, Array, Array]:
-        """total, expected, mutual as shares of log K, the most that K classes can have: 0..1."""
+        """total, expected, mutual as shares of the most there can be, 0..1.
+
+        That is log K of K classes; of mutual the logarithm of the fewer of classes and members.
+        """
         most = np.log(self.classes)
-        return self.total / most, self.expected / most, self.mutual / most
+        # of one member it is 0, and stays so
+        apart = np.log(max(2, min(self.classes, self.members)))
+        return self.total / most, self.expected / most, self.mutual / apart
 
 
 @dataclass(frozen=True)

@@ -475,7 +475,7 @@ class Maker:
         return list(np.random.default_rng(1000 + seed).normal(size=(count, 3)))
 
 
-def test_half_of_the_images_are_no_interval_around_a_number_that_falls_with_their_count() -> None:
+def test_half_of_the_images_are_no_interval_around_a_number_that_hangs_on_their_count() -> None:
     basis = features.fit(np.random.default_rng(0).normal(size=(60, 3)))
     maker: Any = Maker()
     done = judge_generated(maker, [Case(str(n), str(n), {}) for n in range(30)], basis)
@@ -483,3 +483,5 @@ def test_half_of_the_images_are_no_interval_around_a_number_that_falls_with_thei
     kid, fid = done.metrics["kid@pca3"], done.metrics["fid@pca3"]
     assert kid["low"] < kid["mean"] < kid["high"]
     assert fid["mean"] > 0 and (fid["low"], fid["high"], fid["n"]) == (None, None, 30)
+    recall = done.metrics["recall@pca3"]
+    assert 0 < recall["mean"] <= 1 and (recall["low"], recall["high"]) == (None, None)

@@ -292,6 +292,24 @@ def test_another_file_as_metrics_is_refused_and_nothing_is_written(text, tmp_pat
     assert error.value.code == "HIL-EVAL-21" and not (tmp_path / "card").exists()
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_a_card_that_is_interrupted_leaves_nothing_that_refuses_the_next(there, tmp_path, monkeypatch):
+    written(tmp_path / "run")
+    out = tmp_path / "card"
+    if there:
+        out.mkdir()
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("hilum.verbs.card.write_text", stopped)
+        card_verb(tmp_path / "run", out)
+    assert out.exists() == there and not (there and any(out.iterdir()))
+    card_verb(tmp_path / "run", out)
+    assert len(list(out.iterdir())) == 5 and {path.name for path in tmp_path.iterdir()} == {"run", "card"}
+
+
 def test_an_evaluation_that_the_run_does_not_remember_is_named(tmp_path):
     made = model_card.card(written(tmp_path / "run"), METRICS | {"part": "all"})
     lines = {field.key: dict(field.lines) for field in made.fields}["performance"]

@@ -75,6 +75,20 @@ def test_a_wide_mask_is_judged_by_its_class_and_where_there_is_a_truth() -> None
     assert judge.missed["cell"][1:] == [(0.25, 30.0, "p")]
 
 
+def test_an_interval_that_is_not_said_is_not_judged_and_the_wide_mask_is() -> None:
+    """Of what was not found nothing is promised; runs of before promise it all the same."""
+    label, wide = np.zeros((2, 10, 10), np.uint8)
+    label[:2], wide[0] = 1, 1
+    one = KNOWN.measured[AREA].model_copy(update={"where_found": True})
+    for known, count in ((KNOWN.model_copy(update={"measured": {AREA: one}}), 1), (KNOWN, 2)):
+        judge = Promises(kept().task, known)
+        for name, found in (("a", label), ("b", np.zeros_like(label))):
+            masks = {"mask": Mask(found, {1: "cell"}), "wide_cell": Mask(np.maximum(found, wide), {1: "cell"})}
+            judge(Case(name, name, {"label": Image(label[None])}), Result(masks, meta={"measured": {}}))
+        assert judge.summary(known)["intervals"][AREA]["cases"] == count
+        assert [missed for missed, *_ in judge.missed["cell"]] == [0.0, 0.5]
+
+
 def test_a_patient_with_many_cases_counts_once() -> None:
     judge = kept()
     for group, size, missed in (("a", 5.0, 0.0), ("a", 5.0, 0.0), ("a", 5.0, 0.0), ("b", 50.0, 1.0)):

@@ -181,6 +181,23 @@ def test_beside_claims_nothing_without_an_interval_that_says_so():
     assert raters.beside([0.9], [0.8], [0], "higher").within is None
 
 
+def test_many_classes_show_nothing_by_chance():
+    """Each class was tested by itself: of 15 in which nothing differs one or another was said to."""
+    rng, classes, called, bare = np.random.default_rng(4), [f"k{n}" for n in range(15)], 0, 0
+    for _ in range(20):
+        read = []
+        for case in map(str, range(12)):
+            model, pair = ({"dice": dict(zip(classes, rng.normal(0.8, 0.05, 15), strict=True))} for _ in range(2))
+            read.append(raters.Reading(case, case, {"anna": model, "ben": model}, {("anna", "ben"): pair}, disputed=0))
+        first, *others = raters.summary(read, [], classes)["rows"]
+        assert first["p holm"] == first["difference"]["p"] and len(others) == 15
+        assert all(row["p holm"] >= row["difference"]["p"] for row in others)
+        called += any(row["within"] is not None for row in others)
+        bare += any(row["difference"]["p"] <= raters.CHANCE for row in others)
+    # five of 100 tables may: more than four of 20 come about once in 390 tries
+    assert called <= 4 < bare
+
+
 def test_both_means_are_of_the_same_cases():
     found = raters.beside([0.9, None, 0.7], [0.8, 0.1, None], [0, 1, 2], "higher")
     assert found.model.mean == 0.9 and found.raters.mean == 0.8 and found.difference.n == 1
@@ -209,6 +226,23 @@ def test_classes_by_raters_are_columns_of_a_table(tmp_path):
     row = found["rows"][0]
     assert row["measure"] == "agreement" and row["model"]["mean"] > row["raters"]["mean"]
     assert "Agreement beyond chance" in section(Page("x"), found).html()
+
+
+def test_na_is_no_reading(tmp_path):
+    """It was a class that the model does not know, and took the readings of the others with it."""
+    table = tmp_path / "cases_table.csv"
+    said = {}
+    for word in ("", "NA", "n/a"):
+        rows = ["image,class,class@anna,class@ben"]
+        for number in range(4):
+            case, truth = f"case_{number}", ("benign", "malignant")[number % 2]
+            save(tmp_path / f"{case}.png", np.full((SIDE, SIDE), number, np.uint8))
+            said[case] = truth
+            rows.append(f"{case}.png,{truth},{truth},{truth if number else word}")
+        table.write_text("\n".join(rows) + "\n", encoding="utf-8")
+        cases = open_dataset(table, ["image", "class"]).cases
+        found = measured(Echo(said, **KINDS, data={}), [replace(case, group=case.id) for case in cases])
+        assert found["left_out"] == [] and found["raters"] == {"anna": 4, "ben": 3} and found["cases"] == 3
 
 
 def test_a_class_that_the_model_does_not_know_is_named(tmp_path):

@@ -109,9 +109,38 @@ def test_numbers_say_what_they_rest_on_and_sentences_what_it_means() -> None:
     assert "misses at most 10 % of its voxels" in wides and "30 patients" in wides
 
 
+def test_patients_without_a_lesion_do_not_narrow_the_interval_of_those_who_have_one() -> None:
+    """Of 40 patients 3 had one, and 37 errors of 0 made an interval without width."""
+    cases = [Held({"volume of x": (f, t, "ml")}, {}) for f, t in [(0.0, 0.0)] * 37 + [(10.0, 14.0)] * 3]
+    known, (note,) = promises.of_measured(cases, [str(i) for i in range(40)], 0.1, 0)
+    assert not known and note.startswith("3 calibration patients are too few") and "in whom it was found" in note
+    known, _ = promises.of_measured([*cases, *cases[37:] * 2], [str(i) for i in range(46)], 0.1, 0)
+    one = known["volume of x"]
+    assert one.groups == 9 and promises.said(one, 10.0)["high"] == pytest.approx(14)
+    assert promises.told(one, 10.0) and not promises.told(one, 0.0)
+    # found in nobody
+    known, (note,) = promises.of_measured(cases[:37], [str(i) for i in range(37)], 0.1, 0)
+    assert not known and note.startswith("0 calibration patients are too few")
+
+
+def test_the_promise_says_of_whom_an_interval_was_learned() -> None:
+    """Runs of before learned it of all patients, and say it of all."""
+    before = Interval(unit="ml", error=0.1, groups=40, width=0.2, floor=1.0)
+    metric = Interval(unit="", error=0.1, groups=40, width=0.2)
+    for one, words in (
+        (before, "may be too narrow for those who have it: calibrate the run again)"),
+        (before.model_copy(update={"where_found": True}), "among patients in whom it was found)"),
+        (metric, "(each by itself)"),
+    ):
+        (told,) = promises.sentences(Calibration(cases=40, groups=40, measured={"x": one, "dice": metric}), True)
+        assert words in told
+    assert promises.told(before, 0.0) and promises.told(metric, 0.0) and promises.told(metric, None)
+
+
 def test_an_interval_of_before_can_be_read_and_what_nothing_used_is_not_written() -> None:
     stored = '{"unit": "ml", "error": 0.1, "groups": 9, "width": 0.2, "floor": null, "centre": null, "low": 0.0}'
-    assert "centre" not in Interval.model_validate_json(stored).model_dump()
+    one = Interval.model_validate_json(stored)
+    assert "centre" not in one.model_dump() and not one.where_found
 
 
 def test_with_too_few_patients_there_is_no_interval_and_a_sentence() -> None:

@@ -7,12 +7,14 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from hilum.core.calibration import DOUBT, Calibration, Foreseen, Gate, Opinions, Wide
+from hilum.core.calibration import DOUBT, Calibration, Foreseen, Gate, Interval, Opinions, Wide
+from hilum.core.findings import Mask
 from hilum.core.image import Case, Image
 from hilum.core.run import Run
 from hilum.data.phantoms import kspace
@@ -87,6 +89,22 @@ def test_outside_a_validity_mask_nothing_is_found_wide_or_doubtful(
         assert everywhere[~inside].any() and not found[~inside].any(), name
         assert found[inside].any(), name
         np.testing.assert_array_equal(found[inside], everywhere[inside], name)
+
+
+def test_what_was_not_found_has_no_interval() -> None:
+    """90 % were promised of it too, learned of patients without it."""
+    classes = [SimpleNamespace(name=name, value=value) for value, name in enumerate("ab", 1)]
+    fake: Any = SimpleNamespace(plan=SimpleNamespace(task="segment", classes=classes))
+    fake.task = fake
+    opinion: Any = SimpleNamespace(result={"mask": Mask(np.eye(3, dtype=np.uint8), {1: "a", 2: "b"})})
+    area = Interval(unit="pixels", error=0.1, groups=9, width=0.1, floor=0.0, where_found=True)
+    metric = Interval(unit="", error=0.1, groups=9, width=0.1, low=0, high=1)
+    known = Calibration(cases=9, groups=9, measured={"area of a": area, "area of b": area, "dice": metric})
+    said = Trusted._measured(fake, opinion, known, 1.0)
+    assert said.keys() == {"area of a", "dice"} and said["area of a"]["value"] == 3 and said["dice"]["value"] == 0
+    # a run of before says what it learned
+    known.measured["area of b"] = area.model_copy(update={"where_found": False})
+    assert Trusted._measured(fake, opinion, known, 1.0)["area of b"]["value"] == 0
 
 
 @pytest.mark.parametrize(("learned_of", "by", "accepted"), [

@@ -45,6 +45,14 @@ def test_two_sure_members_that_disagree_are_all_disagreement():
     assert even == pytest.approx((1, 1, 0))
 
 
+def test_members_disagree_no_more_than_there_are_of_them():
+    """Two that were sure of other classes of four disagreed by half of the most there can be."""
+    assert entropies(np.eye(4)[:2]).normalised()[2] == pytest.approx(1)
+    assert entropies(np.eye(4)).normalised() == pytest.approx((1, 0, 1))
+    assert entropies(np.eye(2)[[0, 1, 0, 1]]).normalised() == pytest.approx((1, 0, 1))
+    assert entropies(drawn(6, members=1)).normalised()[2] == pytest.approx(0)
+
+
 def test_the_class_axis_may_be_first_and_members_may_come_one_by_one():
     p = drawn(2, shape=(3, 4))
     last, first = entropies(p), entropies((np.moveaxis(m, -1, 0) for m in p), axis=0)
