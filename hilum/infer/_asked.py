@@ -199,7 +199,12 @@ class Asked:
 
     def _looks(self, tiles: windows.Tiling) -> int:
         """How often the network is asked about a case."""
-        return tiles.count * (2 ** len(tiles.shape) if self.task.options.mirror else 1)
+        return tiles.count * self._sides
+
+    @property
+    def _sides(self) -> int:
+        """Looks at a window: from all sides where it is mirrored."""
+        return int(2**self.plan.dims) if self.task.options.mirror else 1
 
     def _cost(self, look: windows.Look, window: Any, late: streamed.Head | None, pace: Pace, count: int) -> Tried:
         """What a window costs; tried once, for all cases alike. count: windows a case."""
@@ -211,7 +216,9 @@ class Asked:
         # what the first look took longer is over by the next case
         self._tried[which] = replace(found, cold=0.0)
         if self.computed_by is not None:
-            self.computed_by.seen(found.seconds, count * self._cases)
+            # it was chosen by what one look takes
+            looks = count * self._sides * self._cases
+            self.computed_by.seen(found.seconds / self._sides, looks)
         return found
 
     def _pace(self, chosen: _choose.Chosen, count: int) -> Pace:

@@ -123,11 +123,20 @@ def write(
     is written into the card. more: further files by name, such as the model card. key: file of the private key that
     signs it.
     """
-    from safetensors.torch import save
-
     run.check_hashes()
     if path.exists():
         raise HilumError("HIL-CORE-03", f"{path} exists", "Choose another --out or remove it")
+    card, files = files_of(run, public, more)
+    seal(path, files, key)
+    return card
+
+
+def files_of(
+    run: Run, public: bool = False, more: Mapping[str, bytes] | None = None
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The card, and {name: bytes} of all that the bundle of a run holds but its manifest; arguments as of `write`."""
+    from safetensors.torch import save
+
     role = _build.predicting(run.plan)
     card = _card(run, role, public)
     files = {
@@ -147,18 +156,22 @@ def write(
         files["anatomy.json"] = json.dumps(average).encode()
     files[domain.NAME] = domain.known(run).model_dump_json().encode()
     files |= more or {}
-    seal(path, files, key)
-    return card
+    return card, files
 
 
-def seal(path: Path, files: dict[str, bytes], key: Path | None) -> None:
-    """Write the files as one, with the manifest of their hashes and, by that private key, a signature over it."""
+def listed(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The files, and the manifest of their hashes."""
     manifest = {n: hashlib.sha256(b).hexdigest() for n, b in files.items()}
-    files["manifest.json"] = json.dumps(manifest, indent=1).encode()
+    return {**files, "manifest.json": json.dumps(manifest, indent=1).encode()}
+
+
+def seal(path: Path, files: Mapping[str, bytes], key: Path | None) -> None:
+    """Write the files as one, with the manifest of their hashes and, by that private key, a signature over it."""
+    whole = listed(files)
     if key is not None:
-        files[signature.NAME] = signature.sign(files["manifest.json"], key)
+        whole[signature.NAME] = signature.sign(whole["manifest.json"], key)
     with writing(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files.items():
+        for name, content in whole.items():
             # a fixed time, so that the same run gives the same bundle
             archive.writestr(zipfile.ZipInfo(name, (2000, 1, 1, 0, 0, 0)), content, zipfile.ZIP_DEFLATED)
 
@@ -215,36 +228,46 @@ def verify(path: Path, keys: Path | None = None) -> dict[str, Any]:
     this machine has.
     """
     bundle = Run(path)
+    found = sealed(bundle, keys)
+    card: dict[str, Any] = bundle.json("card.json")
+    return card | found | proven(bundle)
+
+
+def sealed(bundle: Run, keys: Path | None) -> dict[str, Any]:
+    """Of `verify`: hashes and signature checked; files, signed and signed_by. A folder is refused (HIL-RUN-03)."""
     bundle.check_hashes()
-    signed = bundle.has(signature.NAME)
-    signer = None
+    signed, signer = bundle.has(signature.NAME), None
     if keys is not None:
         given = bundle.read(signature.NAME) if signed else None
-        signer = signature.check(given, bundle.read("manifest.json"), signature.read_keys(keys), path)
-    for needed in ("card.json", "golden.safetensors"):
-        if not bundle.has(needed):
-            raise HilumError(
-                "HIL-RUN-03", f"{path} lacks {needed}", "Export it with: hilum bundle RUN --out FILE.hilum"
-            )
+        signer = signature.check(given, bundle.read("manifest.json"), signature.read_keys(keys), bundle.path)
+    _check_there(bundle, "card.json")
+    return {"files": len(bundle.names()), "signed": signed, "signed_by": signer}
+
+
+def proven(bundle: Run) -> dict[str, Any]:
+    """Of `verify`, what one network computes: golden_difference, graphs, unverified and runtimes."""
+    _check_there(bundle, "golden.safetensors")
     stored, card = _stored(bundle), bundle.json("card.json")
     held = max((tensor.numel() for name, tensor in stored.items() if name.startswith("in.")), default=0)
     if math.prod(bundle.plan.patch) > held:
         # asked before the input is made: a foreign plan may name any size
-        seen = f"{path} plans a patch of {bundle.plan.patch}, and its golden input has {held} values"
+        seen = f"{bundle.path} plans a patch of {bundle.plan.patch}, and its golden input has {held} values"
         raise HilumError("HIL-M10", seen, "Do not use it")
     try:
         computed = golden(bundle)
     except (TypeError, ValueError, RuntimeError, IndexError, MemoryError) as error:
         # its plan is foreign: a patch or options that no network takes
-        raise HilumError("HIL-M10", f"{path} can not compute its golden output ({error})", "Do not use it") from error
-    worst = _same(stored, computed, card, "torch", str(path))
-    told: dict[str, Any] = card | {
-        "files": len(bundle.names()),
-        "signed": signed,
-        "signed_by": signer,
-        "golden_difference": worst,
-    }
-    return told | _graphs(bundle, stored, card) | {"runtimes": _runtimes(bundle, stored, card)}
+        seen = f"{bundle.path} can not compute its golden output ({error})"
+        raise HilumError("HIL-M10", seen, "Do not use it") from error
+    worst = _same(stored, computed, card, "torch", str(bundle.path))
+    graphs = _graphs(bundle, stored, card)
+    return {"golden_difference": worst} | graphs | {"runtimes": _runtimes(bundle, stored, card)}
+
+
+def _check_there(bundle: Run, name: str) -> None:
+    if not bundle.has(name):
+        seen = f"{bundle.path} lacks {name}"
+        raise HilumError("HIL-RUN-03", seen, "Export it with: hilum bundle RUN --out FILE.hilum")
 
 
 def _graphs(bundle: Run, stored: Mapping[str, Any], card: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

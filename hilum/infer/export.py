@@ -113,7 +113,7 @@ def _one(finding: Any, case: Case, base: Path, how: _How) -> Path:
     if isinstance(finding, Table):
         return _table(base, blank_where_none(finding.rows), "")
     if isinstance(finding, Boxes):
-        return _table(base, _box_rows(finding), "class,score\n")
+        return _table(base, _box_rows(finding), ",".join(("class", "score", *_corners(finding))) + "\n")
     if isinstance(finding, Field):
         return _registration(finding, case, base) if how.form == "dicom" else _field(finding, base)
     if isinstance(finding, Picture):
@@ -193,9 +193,13 @@ def _table(base: Path, rows: list[dict[str, Any]], header: str) -> Path:
     return path
 
 
+def _corners(boxes: Boxes) -> list[str]:
+    """What their columns are called."""
+    return [f"{side}{axis}" for side in ("low", "high") for axis in range(boxes.array.shape[1] // 2)]
+
+
 def _box_rows(boxes: Boxes) -> list[dict[str, Any]]:
-    n = boxes.array.shape[1] // 2
-    corners = [f"{side}{axis}" for side in ("low", "high") for axis in range(n)]
+    corners = _corners(boxes)
     return [
         {"class": boxes.classes[int(label)], "score": f"{score:.4f}"}
         | {c: f"{v:.2f}" for c, v in zip(corners, row, strict=True)}

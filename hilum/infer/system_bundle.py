@@ -1,8 +1,6 @@
 """The bundle of a system: those of its networks, each under parts/, in one file."""
 
 import json
-import tempfile
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +11,6 @@ from hilum.core.origin import trained_by
 from hilum.core.run import Run
 from hilum.core.system import NAME, SystemPlan
 from hilum.infer import bundle as bundles
-from hilum.infer import signature
 
 
 def write(
@@ -36,12 +33,11 @@ def write(
     files: dict[str, bytes] = {}
     cards = []
     for group in made.groups:
-        with tempfile.TemporaryDirectory() as folder:
-            own = Path(folder) / "part.hilum"
-            network = run.part(group.name)
-            cards.append(bundles.write(network, own, public, more=None if of_each is None else of_each(network)))
-            part = Run(own)
-            files |= {f"parts/{group.name}/{name}": part.read(name) for name in part.names()}
+        network = run.part(group.name)
+        network.check_hashes()
+        own, held = bundles.files_of(network, public, None if of_each is None else of_each(network))
+        cards.append(own)
+        files |= {f"parts/{group.name}/{name}": content for name, content in bundles.listed(held).items()}
     card = cards[0] | {
         "classes": [c.name for c in made.classes()],
         "groups": {g.name: [c.name for c in g.classes] for g in made.groups},
@@ -60,32 +56,27 @@ def verify(path: Path, keys: Path | None = None) -> dict[str, Any]:
     golden_difference: the largest of all networks. graphs, unverified and runtimes: of each, below its parts/NAME/.
     """
     bundle = Run(path)
-    bundle.check_hashes()
-    signed, signer = bundle.has(signature.NAME), None
-    if keys is not None:
-        given = bundle.read(signature.NAME) if signed else None
-        signer = signature.check(given, bundle.read("manifest.json"), signature.read_keys(keys), path)
+    found = bundles.sealed(bundle, keys)
     worst, told = 0.0, dict[str, dict[str, Any]](graphs={}, unverified={}, runtimes={})
     for group in _system(bundle).groups:
-        with _alone(bundle.part(group.name)) as own:
-            seen = bundles.verify(own)
+        with _named(group.name):
+            part = bundle.part(group.name)
+            part.check_hashes()
+            seen = bundles.proven(part)
         worst = max(worst, float(seen["golden_difference"]))
         for what, files in told.items():
             files |= {f"parts/{group.name}/{name}": value for name, value in seen[what].items()}
     card: dict[str, Any] = bundle.json("card.json")
-    found = {"files": len(bundle.names()), "signed": signed, "signed_by": signer, "golden_difference": worst}
-    return card | found | told
+    return card | found | {"golden_difference": worst} | told
 
 
 @contextmanager
-def _alone(part: Run) -> Iterator[Path]:
-    """One network of a bundle as a bundle of its own, for as long as it is looked at."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "part.hilum"
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-            for name in part.names():
-                archive.writestr(name, part.read(name))
-        yield path
+def _named(group: str) -> Iterator[None]:
+    """Refusals of one network say of which: all of them lie in the same file."""
+    try:
+        yield
+    except HilumError as error:
+        raise HilumError(error.code, f"parts/{group}: {error.seen}", error.remedy) from error
 
 
 def _system(run: Run) -> SystemPlan:

@@ -1,6 +1,7 @@
 """What weights do not say themselves: a small file of facts, or a plan.json, becomes the plan of an imported model."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +17,8 @@ from hilum.verbs.plan import complete
 
 TRAINED = ("fingerprint", "grouping", "warnings", "layout")
 # Of a plan's data: facts about those that its own run learned from.
+USED = {"ct": {"low", "high", "mean", "std"}, "scale": {"low", "high"}}
+# Numbers that a normalisation is made of; of all others none.
 
 
 @dataclass(frozen=True)
@@ -25,19 +28,22 @@ class Foreign:
     plan: how images reach it and what its outputs mean. weights: {name: tensor}, names and axes as in our network, or
     as another program has them where a `from_...` of the network's file translates them. source: file of the weights.
     notes: what to know about it, in sentences.
+    mirrored: axes along which its program would mirror, as it counts them; None where nobody says so.
     """
 
     plan: Plan
     weights: dict[str, Any]
     source: Path
     notes: list[str] = field(default_factory=list)
+    mirrored: Sequence[int] | None = None
 
 
 class Facts(Strict):
     """A facts file; the keys mean what they mean in plan.json.
 
     classes: names in the order of the outputs, without the background, or {value to write: name}. normalisation: one
-    for all channels, or a list. spacing: mm along right, anterior, superior; none for pictures. patch: in that order.
+    for all channels, or a list, with all numbers that it is made of. spacing: mm along right, anterior, superior; none
+    for pictures. patch: in that order.
     """
 
     task: str = "segment"
@@ -50,6 +56,16 @@ class Facts(Strict):
     options: dict[str, Any] = Field(default_factory=dict)
     data: str = "unknown"
     terms: str = "unknown"
+
+    @property
+    def axes(self) -> int:
+        """2 or 3."""
+        return len(self.patch) if self.dims is None else self.dims
+
+    @property
+    def rules(self) -> list[Normalisation]:
+        """The normalisations as written: one, or one per channel."""
+        return self.normalisation if isinstance(self.normalisation, list) else [self.normalisation]
 
 
 def read(path: Path, known: dict[str, Any] | None = None) -> Facts | Plan:
@@ -66,7 +82,29 @@ def read(path: Path, known: dict[str, Any] | None = None) -> Facts | Plan:
         raise HilumError("HIL-PLAN-01", f"{path} holds no facts", "Write lines like `patch: [96, 96, 96]`")
     if "networks" in data:
         return checked(Plan, data, str(path))
-    return checked(Facts, (known or {}) | data, str(path))
+    facts = checked(Facts, (known or {}) | data, str(path))
+    _check(facts, path)
+    return facts
+
+
+def _check(facts: Facts, path: Path) -> None:
+    """Refuse what would be another input than was meant (HIL-PLAN-03): numbers that lack or are unused, mm of pictures.
+
+    One that is unused passes where it is what a plan.json has there anyway.
+    """
+    for rule in facts.rules:
+        used = USED.get(rule.scheme, set())
+        usual = {name for name, one in Normalisation.model_fields.items() if getattr(rule, name) == one.default}
+        lacking, unused = used - rule.model_fields_set, rule.model_fields_set - used - usual - {"scheme"}
+        if lacking:
+            seen = f"{path}: a normalisation {rule.scheme!r} lacks {', '.join(sorted(lacking))}"
+            raise HilumError("HIL-PLAN-03", seen, "Write all numbers down that the weights were trained with")
+        if unused:
+            seen = f"{path}: a normalisation {rule.scheme!r} does not use {', '.join(sorted(unused))}"
+            raise HilumError("HIL-PLAN-03", seen, "Leave it out, or name the scheme that was meant")
+    if facts.axes == 2 and facts.spacing is not None:
+        seen = f"{path}: spacing is {facts.spacing}, but pictures have no size in mm and would all be resized"
+        raise HilumError("HIL-PLAN-03", seen, "Leave it out")
 
 
 def plan_of(facts: Facts | Plan, net: str | None, notes: list[str] | None = None) -> Plan:
@@ -81,8 +119,7 @@ def plan_of(facts: Facts | Plan, net: str | None, notes: list[str] | None = None
     catalogue.card("hilum.zoo", name)
     card = catalogue.card("hilum.tasks", facts.task)
     role = catalogue.card("hilum.learn", card["regime"]).get("predicts", "net")
-    rules = facts.normalisation if isinstance(facts.normalisation, list) else [facts.normalisation]
-    rules = rules * len(facts.channels) if len(rules) == 1 else rules
+    rules = facts.rules * len(facts.channels) if len(facts.rules) == 1 else facts.rules
     named = facts.classes if isinstance(facts.classes, dict) else dict(enumerate(facts.classes, _first(facts.task)))
     if facts.task == "segment" and not named:
         raise HilumError(
@@ -90,7 +127,7 @@ def plan_of(facts: Facts | Plan, net: str | None, notes: list[str] | None = None
         )
     made = {
         "task": facts.task,
-        "dims": len(facts.patch) if facts.dims is None else facts.dims,
+        "dims": facts.axes,
         "roles": card["roles"],
         "channels": facts.channels,
         "classes": [{"value": value, "name": called} for value, called in named.items()],

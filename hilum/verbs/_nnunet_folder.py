@@ -55,10 +55,10 @@ def is_results(folder: Path) -> bool:
 def read(folder: Path, orientation: str | None, configuration: str | None, fold: str | None) -> Foreign:
     """Plan and weights of a results folder; nothing in it is executed.
 
-    orientation: axis codes of the training files ("LAS"). configuration: "3d_fullres", ...; else the checkpoint's own.
-    fold: "0" or "all"; else 0, or the first there is. Refused: code in the checkpoint (HIL-M01), networks and systems
-    that are not ours (HIL-INFER-36), an orientation that is needed and not given, or given against what the plans say
-    (HIL-INFER-35).
+    orientation: axis codes of the training files ("LAS"). configuration: "3d_fullres", ..., where the checkpoint does
+    not say it itself. fold: "0" or "all"; else 0, or the first there is. Refused: code in the checkpoint (HIL-M01),
+    networks and systems that are not ours and another configuration than was trained (HIL-INFER-36), an orientation
+    that is needed and not given, or given against what the plans say (HIL-INFER-35).
     """
     plans, dataset = _json(folder / "plans.json"), _json(folder / "dataset.json")
     source, notes = _checkpoint(folder, fold)
@@ -68,10 +68,10 @@ def read(folder: Path, orientation: str | None, configuration: str | None, fold:
     try:
         config = _nnunet_plans.configuration(plans, _name(folder, plans, checkpoint, configuration))
         dims = len(config["patch_size"])
-        mirrored = checkpoint.get("inference_allowed_mirroring_axes") or ()
-        everywhere = sorted(mirrored) == list(range(dims))
+        mirrored = sorted(checkpoint.get("inference_allowed_mirroring_axes") or ())
+        everywhere = mirrored == list(range(dims))
         order, turned, words = _axes(plans, dims, orientation, everywhere)
-        notes = [*words, *notes, *_mirroring(everywhere, mirrored), *_trainer(checkpoint)]
+        notes = [*words, *notes, *_trainer(checkpoint)]
         notes += _nnunet_plans.preparation(plans, config)
         facts = _facts(folder, plans, dataset, config, order).model_copy(
             update={"options": {"overlap": 0.5, "mirror": everywhere}}
@@ -88,7 +88,7 @@ def read(folder: Path, orientation: str | None, configuration: str | None, fold:
     except WRONG as error:
         seen = f"network_weights of {source} are not those of nnU-Net ({type(error).__name__}: {error})"
         raise HilumError("HIL-INFER-36", seen, "Give nnU-Net's checkpoint_final.pth") from error
-    return Foreign(plan, weights, source, notes)
+    return Foreign(plan, weights, source, notes, mirrored)
 
 
 def _facts(
@@ -148,7 +148,10 @@ def _checkpoint(folder: Path, fold: str | None) -> tuple[Path, list[str]]:
 
 
 def _name(folder: Path, plans: Mapping[str, Any], checkpoint: Mapping[str, Any], wanted: str | None) -> str:
-    """The configuration asked for; else the one trained; else as the folder is called (TRAINER__PLANS__NAME)."""
+    """The one trained; else the one asked for; else as the folder is called (TRAINER__PLANS__NAME).
+
+    One that was not trained may have the same weights, and another spacing.
+    """
     known = list(plans["configurations"])
     stored = checkpoint.get("init_args")
     own = stored.get("configuration") if isinstance(stored, dict) else None
@@ -157,6 +160,9 @@ def _name(folder: Path, plans: Mapping[str, Any], checkpoint: Mapping[str, Any],
         raise HilumError(
             "HIL-INFER-36", f"The plans have no configuration {name!r}", f"Give --configuration, of {', '.join(known)}"
         )
+    if isinstance(own, str) and own in known and own != name:
+        seen = f"--configuration is {name!r}, but the checkpoint was trained as {own!r}"
+        raise HilumError("HIL-INFER-36", seen, "Leave it out, or give the folder of that other training")
     return str(name)
 
 
@@ -221,14 +227,19 @@ def reordered(weights: Mapping[str, Any], order: Sequence[int]) -> dict[str, Any
     return {n: w.permute(axes).contiguous() if w.ndim == len(axes) else w for n, w in weights.items()}
 
 
-def _mirroring(everywhere: bool, axes: Sequence[int]) -> list[str]:
-    if everywhere:
+def mirroring(plan: Plan, axes: Sequence[int]) -> list[str]:
+    """What to know about the mirror images that a plan predicts from. axes: along which nnU-Net would, as it counts."""
+    mirrors = bool(plan.options.get("mirror"))
+    if list(axes) == list(range(plan.dims)):
+        if not mirrors:
+            return ["nnU-Net would predict from all mirror images and take their mean; options.mirror is false here."]
         return [
             "It predicts from all mirror images and takes their mean, as nnU-Net does unless told otherwise: slow, and "
             "switched off with --set options.mirror=false."
         ]
-    if axes:
-        return [f"nnU-Net would mirror along its axes {sorted(axes)}; Hilum mirrors along all or none: none here."]
+    if axes or mirrors:
+        would = f"mirror along its axes {list(axes)}" if axes else "not mirror"
+        return [f"nnU-Net would {would}; Hilum mirrors along all or none: {'all' if mirrors else 'none'} here."]
     return []
 
 

@@ -44,8 +44,9 @@ def import_model(
     source, out = Path(source), Path(out)
     _check_place(out, sign)
     found = _found(source, net, None if facts is None else Path(facts), orientation, configuration, fold)
-    made, network, report, reading = _filled(found, net, settings or {})
-    notes = [*([reading] if reading else []), *found.notes]
+    plan, notes = _settled(found, net, settings or {})
+    made, network, report, reading = _filled(found, plan)
+    notes = [*([reading] if reading else []), *notes]
     origin = _weights.origin(found.source) | {"terms": str(made.data.get("terms", "unknown"))}
     if out.suffix == ".hilum":
         with tempfile.TemporaryDirectory() as folder:
@@ -119,9 +120,17 @@ def _found(
     return Foreign(plan, _weights.read_weights(file), file)
 
 
-def _filled(found: Foreign, net: str | None, settings: dict[str, Any]) -> tuple[Plan, Any, Report, str]:
-    """The final plan, its network with all weights in place, the report, and how foreign names were read."""
+def _settled(found: Foreign, net: str | None, settings: dict[str, Any]) -> tuple[Plan, list[str]]:
+    """The plan as the user settles it, and what to know about the model, which nnU-Net's plan says too."""
     made = edit(found.plan, net, settings)
+    more = [] if found.mirrored is None else _nnunet_folder.mirroring(made, found.mirrored)
+    if more:
+        made = made.edited({"data.notes": [*made.data.get("notes", []), *more]})
+    return made, [*found.notes, *more]
+
+
+def _filled(found: Foreign, made: Plan) -> tuple[Plan, Any, Report, str]:
+    """The final plan, its network with all weights in place, the report, and how foreign names were read."""
     begun = {key: value for key, value in _weights.origin(found.source).items() if key in ("name", "sha256")}
     learning = catalogue.load("hilum.learn", made.regime).Learning
     if "start" in learning.model_fields:

@@ -102,7 +102,7 @@ def test_scores_and_boxes_are_tables(tmp_path: Path) -> None:
     assert rows(tmp_path / "c.csv") == [wanted]
     none = Boxes(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int), {7: "lesion"})
     export(Result({"boxes": none}), Case("d", "", {}), tmp_path)
-    assert rows(tmp_path / "d.csv") == []
+    assert (tmp_path / "d.csv").read_text() == "class,score,low0,low1,high0,high1\n" and rows(tmp_path / "d.csv") == []
 
 
 def test_fields_are_millimetres_along_the_world(tmp_path: Path) -> None:

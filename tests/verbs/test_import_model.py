@@ -189,6 +189,44 @@ def test_m06_facts_are_data_and_nonsense_is_refused(
     refused(code, weights, tmp_path / "run", net=NET, facts=tmp_path / "odd.yaml")
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"normalisation": {"scheme": "ct", "low": -100, "high": 200}}, "'ct' lacks mean, std"),
+        ({"normalisation": [{"scheme": "ct", "mean": 0, "std": 1}]}, "'ct' lacks high, low"),
+        ({"normalisation": {"scheme": "scale"}}, "'scale' lacks high, low"),
+        ({"normalisation": {"scheme": "scale", "low": 0, "high": 255, "std": 3}}, "'scale' does not use std"),
+        ({"normalisation": {"scheme": "zscore", "low": -57, "high": 164}}, "'zscore' does not use high, low"),
+        ({"normalisation": {"scheme": "none", "mean": 40}}, "'none' does not use mean"),
+        ({"spacing": [0.5, 0.5]}, "pictures have no size in mm"),
+    ],
+)
+def test_facts_that_would_be_read_as_something_else_are_refused(
+    change: dict[str, Any], words: str, weights: Path, tmp_path: Path
+) -> None:
+    """A number that was left out was 0 or 1, one that no scheme uses was passed over, and pictures were enlarged."""
+    (tmp_path / "odd.yaml").write_text(yaml.safe_dump(FACTS | change))
+    error = refused("HIL-PLAN-03", weights, tmp_path / "run", net=NET, facts=tmp_path / "odd.yaml")
+    assert words in error.seen and "odd.yaml" in error.seen
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"scheme": "ct", "low": -100, "high": 200, "mean": 0, "std": 1},
+        {"scheme": "scale", "low": 0, "high": 1},
+        # as plan.json has it
+        {"scheme": "zscore", "low": 0.0, "high": 1.0, "mean": 0.0, "std": 1.0},
+        {"scheme": "zscore_box"},
+    ],
+)
+def test_a_whole_normalisation_is_taken_as_it_is(rule: dict[str, Any], weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "facts.yaml").write_text(yaml.safe_dump(FACTS | {"normalisation": rule}))
+    import_model(weights, tmp_path / "run", net=NET, facts=tmp_path / "facts.yaml")
+    found = Run(tmp_path / "run").plan.normalisation[0].model_dump()
+    assert {name: found[name] for name in rule} == rule
+
+
 def test_m06_yaml_that_makes_objects_is_refused(weights: Path, tmp_path: Path) -> None:
     (tmp_path / "odd.yaml").write_text("patch: !!python/object/apply:os.getcwd []\n")
     refused("HIL-PLAN-01", weights, tmp_path / "run", net=NET, facts=tmp_path / "odd.yaml")

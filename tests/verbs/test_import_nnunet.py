@@ -127,10 +127,15 @@ def plans(forward: Sequence[int] = (0, 1, 2), residual: bool = False) -> dict[st
 
 @pytest.fixture
 def results(tmp_path: Path) -> Callable[..., Path]:
-    """results(net, plans, axes, trainer, **more): a folder as nnU-Net leaves it."""
+    """results(net, plans, axes, trainer, trained, **more): a folder as nnU-Net leaves it."""
 
     def made(
-        net: Net, planned: dict[str, Any], axes: Any = None, trainer: Any = "nnUNetTrainer", **dataset: Any
+        net: Net,
+        planned: dict[str, Any],
+        axes: Any = None,
+        trainer: Any = "nnUNetTrainer",
+        trained: Any = "3d_fullres",
+        **dataset: Any,
     ) -> Path:
         folder = tmp_path / "nnUNetTrainer__nnUNetPlans__3d_fullres"
         (folder / "fold_0").mkdir(parents=True)
@@ -144,7 +149,7 @@ def results(tmp_path: Path) -> Callable[..., Path]:
             "logging": {"mean_fg_dice": [0.1, 0.8], "ema_fg_dice": [np.float64(0.5)]},
             "_best_ema": np.float64(0.8),
             "current_epoch": 1000,
-            "init_args": {"plans": planned, "configuration": "3d_fullres", "fold": 0, "device": torch.device("cpu")},
+            "init_args": {"plans": planned, "configuration": trained, "fold": 0, "device": torch.device("cpu")},
             "trainer_name": trainer,
             "inference_allowed_mirroring_axes": axes,
         }
@@ -297,9 +302,34 @@ def test_plans_before_2_3_are_understood(results: Callable[..., Path], tmp_path:
     }  # fmt: skip
     net = Net(1, 3, 3, deep_supervision=True, **(SHAPE | {"features": [4, 6, 6]}))
     planned["configurations"]["mine"] = {"inherits_from": "3d_fullres", "spacing": [6.0, 2.0, 1.0]}
-    import_model(results(net, planned), tmp_path / "run", orientation="RAS", configuration="mine")
+    import_model(results(net, planned, trained="mine"), tmp_path / "run", orientation="RAS", configuration="mine")
     plan = Run(tmp_path / "run").plan
     assert plan.networks["net"].options["features"] == [4, 6, 6] and plan.spacing == [1.0, 2.0, 6.0]
+
+
+def test_another_configuration_than_was_trained_is_refused(results: Callable[..., Path], tmp_path: Path) -> None:
+    """Its weights fit where the architecture is the same, and its spacing was taken."""
+    planned = plans()
+    coarse = planned["configurations"]["3d_fullres"] | {"spacing": [6.0, 2.0, 1.0]}
+    planned["configurations"]["3d_lowres"] = coarse
+    folder = results(original(), planned)
+    with pytest.raises(HilumError, match="'3d_lowres', but the checkpoint was trained as '3d_fullres'") as error:
+        import_model(folder, tmp_path / "run", orientation="RAS", configuration="3d_lowres")
+    assert error.value.code == "HIL-INFER-36" and not (tmp_path / "run").exists()
+    for out, given in (("same", "3d_fullres"), ("none", None)):
+        import_model(folder, tmp_path / out, orientation="RAS", configuration=given)
+        assert Run(tmp_path / out).plan.spacing == [0.5, 1.0, 3.0]
+
+
+@pytest.mark.parametrize("trained", [None, "gone"])
+def test_a_configuration_is_taken_as_given_where_the_checkpoint_names_none(
+    trained: Any, results: Callable[..., Path], tmp_path: Path
+) -> None:
+    planned = plans()
+    planned["configurations"]["mine"] = {"inherits_from": "3d_fullres", "spacing": [6.0, 2.0, 1.0]}
+    folder = results(original(), planned, trained=trained)
+    import_model(folder, tmp_path / "run", orientation="RAS", configuration="mine")
+    assert Run(tmp_path / "run").plan.spacing == [1.0, 2.0, 6.0]
 
 
 def change(planned: dict[str, Any], **keys: Any) -> dict[str, Any]:
@@ -435,6 +465,28 @@ def test_mirroring_along_some_axes_is_left_out_and_told(results: Callable[..., P
     assert Run(tmp_path / "run").plan.options["mirror"] is False
     told = [note for note in done["notes"] if "mirror" in note]
     assert len(told) == 1 and "would mirror along its axes [0, 2];" in told[0] and "none here" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("axes", "mirror", "words"),
+    [
+        ((0, 1, 2), None, "It predicts from all mirror images"),
+        ((0, 1, 2), False, "options.mirror is false here"),
+        ((0, 2), True, "would mirror along its axes [0, 2]; Hilum mirrors along all or none: all here"),
+        (None, True, "would not mirror; Hilum mirrors along all or none: all here"),
+        (None, None, ""),
+    ],
+)
+def test_what_is_told_of_mirror_images_is_what_the_plan_does(
+    axes: Any, mirror: bool | None, words: str, results: Callable[..., Path], tmp_path: Path
+) -> None:
+    """It was told that they are predicted from where --set options.mirror=false had said not to."""
+    folder, settings = results(original(), plans(), axes=axes), {} if mirror is None else {"options.mirror": mirror}
+    done = import_model(folder, tmp_path / "run", orientation="RAS", settings=settings)
+    run = Run(tmp_path / "run")
+    for notes in (done["notes"], run.json("start.json")["notes"], run.plan.data["notes"]):
+        told = [note for note in notes if "mirror" in note]
+        assert len(told) == (words != "") and all(words in note for note in told)
 
 
 @pytest.mark.parametrize("given", [{"net": "nnunet"}, {"facts": "facts.yaml"}])

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from hilum.core.atomic import json_text
 from hilum.core.calibration import Opinions
 from hilum.core.errors import HilumError
 from hilum.core.image import Case
@@ -70,6 +71,23 @@ def test_a_name_that_is_no_text_costs_only_itself(run: Path, images: Path, tmp_p
         assert list(kept(out)["done"]) == ["head_000"] and failed.pop("cut") == "HIL-N01"
         (place,) = failed
         assert failed[place] == "HIL-I12" and place.endswith("gr\\udcf6sse.nii.gz")
+
+
+def test_the_record_is_quickly_written_while_cases_come_and_for_reading_at_the_end(
+    run: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Indented it takes a slow encoder, and it was written so anew for every case, with all that were there."""
+    out, seen = tmp_path / "out", list[tuple[int, int]]()
+    noted = _record.noted
+
+    def looked(*words: Any) -> None:
+        noted(*words)
+        seen.append(((out / "predictions.json").read_text().count("\n"), len(kept(out)["done"])))
+
+    monkeypatch.setattr(_record, "noted", looked)
+    found = predict.predict(run, [images], out)
+    assert seen == [(1, 1), (1, 2), (1, 3)]
+    assert (out / "predictions.json").read_text() == json_text(found)
 
 
 @pytest.mark.parametrize("text", ["[]", '{"done', "{}"])
@@ -206,6 +224,21 @@ def test_results_do_not_go_into_the_folder_of_the_inputs(
     with pytest.raises(HilumError, match="HIL-INFER-20"):
         predict.predict(run, ["."], "found")
     assert len(predict.predict(run, ["."], "../found")["done"]) == 3
+
+
+def test_results_do_not_go_into_the_folder_that_is_read_however_it_is_named(
+    run: Path, images: Path, tmp_path: Path
+) -> None:
+    """A dataset.yaml, which is a file, led around the refusal."""
+    given = tmp_path / "given.yaml"
+    given.write_text("folder: images\n")
+    with pytest.raises(HilumError, match="HIL-INFER-20"):
+        predict.predict(run, [given], images / "found")
+    for sides in ({"fixed": images, "moving": given}, {"fixed": given, "moving": images}):
+        with pytest.raises(HilumError, match="HIL-INFER-20"):
+            predict.predict(run, [], images / "found", **sides)
+    assert not (images / "found").exists()
+    assert len(predict.predict(run, [given], tmp_path / "found")["done"]) == 3
 
 
 def test_a_cluster_is_given_whole_paths(

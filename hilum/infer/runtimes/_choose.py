@@ -61,7 +61,7 @@ class Chosen:
     forget: Callable[[], None] = _not_kept
 
     def seen(self, seconds: float, work: float) -> None:
-        """Told what a window takes now, of so many: what was chosen on a busy machine is chosen anew the next time."""
+        """Told what a look takes now, of so many: what was chosen on a busy machine is chosen anew the next time."""
         known = self.seconds.get(f"{self.name}, {self.pace}", self.seconds.get(self.name, 0.0))
         if known > BUSY * seconds and (known - seconds) * work > LOADING:
             self.forget()

@@ -86,8 +86,10 @@ def prepare(net: "nn.Module", example: "Tensor", stored: Stored) -> Look:
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
     name = f"{onnxruntime.__version__} net.onnx"
-    content = stored.cached(name) or graph(net, example)
-    stored.keep(name, content)
+    content = stored.cached(name)
+    if content is None:
+        content = graph(net, example)
+        stored.keep(name, content)
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
     def look(window: "Tensor") -> "Tensor":

@@ -9,6 +9,9 @@ import torch
 from torch import nn
 
 from hilum.core.run import Run
+from hilum.infer import _asked
+from hilum.infer._lanes import ALONE
+from hilum.infer._trial import Tried
 from hilum.infer.predictor import Predictor
 from hilum.infer.runtimes import _choose, _stored
 from hilum.planning.planner import Prepared
@@ -158,3 +161,31 @@ def test_under_a_limit_nothing_is_tried(
     assert predictor.computed_by is not None and predictor.computed_by.name == "torch"
     assert set(predictor.computed_by.left) == set(_choose.names()) - {"torch"} and not predictor.computed_by.seconds
     assert not cache.exists()
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_what_a_window_takes_is_held_against_a_look_by_the_look(
+    mirror: bool, trained: Callable[[str], Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a mirrored model a window is looked at from all sides: it never seemed faster than one look had been."""
+    asked, told = Predictor(trained("segment"), runtime="auto"), list[tuple[float, float]]()
+    asked.task.options.mirror = mirror
+    asked.expect(10)
+    asked._chosen[(0, False, False, ())] = _choose.Chosen("torch", nn.Identity())
+    sides = 2**asked.plan.dims if mirror else 1
+    monkeypatch.setattr(_asked, "tried", lambda *words: Tried(0, 0.5 * sides))
+    monkeypatch.setattr(_choose.Chosen, "seen", lambda self, *words: told.append(words))
+    asked._cost(nn.Identity(), torch.zeros(1, 1, 8, 8), None, ALONE, 3)
+    assert told == [(0.5, 3 * sides * 10)]
+
+
+def test_a_graph_is_written_once(cache: Path) -> None:
+    """It was written, and put onto the disk, again at every opening."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    own, window, kept = nn.Sequential(nn.Conv2d(1, 2, 3)).eval(), torch.ones(1, 1, 8, 8), _stored.Stored(key="e")
+    first = _choose.prepared("onnx", own, window, kept)(window)
+    (path,) = cache.iterdir()
+    written = path.stat().st_mtime_ns, path.stat().st_ino
+    assert torch.equal(_choose.prepared("onnx", own, window, kept)(window), first)
+    assert (path.stat().st_mtime_ns, path.stat().st_ino) == written
