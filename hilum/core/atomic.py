@@ -1,6 +1,7 @@
 """Atomic writing: a file is there whole or not at all."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -68,31 +69,44 @@ def _publish(part: Path, path: Path) -> None:
 
 @contextlib.contextmanager
 def writing_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`; on success, synced, it becomes `path`, which must be absent or empty.
+    """Yield a temporary folder; on success, synced, it becomes `path`, which must be absent or empty.
 
-    A place that can not be replaced (a mount, a folder that is not empty) is an OSError before anything is made.
+    A folder that is there stays the one it is, as somebody may stand in it and a mount can not be replaced: what was
+    written moves up into it, name by name, once all of it is on the disk. One that holds something, or that can not be
+    written to, is an OSError before anything is made.
     """
     path = Path(path).resolve()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=path.parent))
+    there = path.is_dir()
+    if there:
+        _check_empty(path)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=path if there else path.parent))
     try:
-        if path.is_dir():
-            path.rmdir()
-            path.mkdir()
         yield part
         # a name that outlives a power cut must not stand for files that do not
         for inner in (*part.rglob("*"), part):
             if not inner.is_symlink() and (inner.is_file() or inner.is_dir()):
                 _sync(inner)
-        umask = os.umask(0)
-        os.umask(umask)
-        part.chmod(0o777 & ~umask)
-        if path.is_dir():
-            path.rmdir()
-        os.replace(part, path)
-        _sync(path.parent)
+        if there:
+            _check_empty(path, part)
+            for inner in sorted(part.iterdir()):
+                os.replace(inner, path / inner.name)
+            _sync(path)
+        else:
+            umask = os.umask(0)
+            os.umask(umask)
+            part.chmod(0o777 & ~umask)
+            os.replace(part, path)
+            _sync(path.parent)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _check_empty(path: Path, but: Path | None = None) -> None:
+    """An OSError where the folder holds anything else."""
+    if any(inner != but for inner in path.iterdir()):
+        raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(path))
 
 
 def write_text(path: Path, text: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hilum.core import _members, _signed
-from hilum.core.atomic import UNFINISHED, _sync, json_text, sha256, write_all, write_text
+from hilum.core.atomic import _sync, json_text, sha256, write_all, write_text
 from hilum.core.calibration import Calibration
 from hilum.core.errors import HilumError
 from hilum.core.lock import waiting
@@ -75,11 +75,11 @@ class Run:
         return self._zip is not None
 
     def names(self) -> list[str]:
-        """All file names, with forward slashes; of a folder without what a killed process left half written."""
+        """All file names, with forward slashes; of a folder without hidden ones (`_hidden`)."""
         if self._zip is not None:
             return [n.removeprefix(self._within) for n in self._zip.namelist() if n.startswith(self._within)]
-        files = (p for p in self.path.rglob("*") if p.is_file() and not p.name.startswith(UNFINISHED))
-        return sorted(p.relative_to(self.path).as_posix() for p in files)
+        names = (p.relative_to(self.path).as_posix() for p in self.path.rglob("*") if p.is_file())
+        return sorted(name for name in names if not _hidden(name))
 
     def read(self, name: str) -> bytes:
         """One file's bytes."""
@@ -221,7 +221,7 @@ class Run:
         """Names of files that are not as manifest.json has them; a run without one is refused (HIL-M05)."""
         if not self.has("manifest.json"):
             raise HilumError("HIL-M05", f"{self.path} has no manifest.json", "The training did not finish: resume it")
-        manifest = self.json("manifest.json")
+        manifest = {n: h for n, h in self.json("manifest.json").items() if self.is_bundle or not _hidden(n)}
         seen = self.hashes()
         # of two members of one name a reader may see the other one; so of the manifest, which does not list itself
         twice = {n for n, count in Counter(self.names()).items() if count > 1}
@@ -318,6 +318,14 @@ class Run:
             # written anew and not appended to: a disk that is full, or power that goes, must not leave half a line
             lines.append(json.dumps(row, ensure_ascii=False, allow_nan=False))
             write_text(path, "".join(f"{line}\n" for line in lines))
+
+
+def _hidden(name: str) -> bool:
+    """Whether a file is none of a run's: half written by a killed process, a lock, or put there by who looked at it.
+
+    Finder of macOS writes .DS_Store and ._NAME into folders that are opened, and NFS .nfs of what was removed.
+    """
+    return any(part.startswith(".") for part in name.split("/"))
 
 
 def _lines(text: str) -> list[str]:

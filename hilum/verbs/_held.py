@@ -1,7 +1,7 @@
 """The folder that one call of a verb writes into: made, locked, and gone again where nothing came into it."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hilum.core.lock import NAME, locked
@@ -15,9 +15,10 @@ def free(out: Path) -> None:
 
 
 @contextmanager
-def held(out: Path, known: bool = False) -> Iterator[None]:
+def held(out: Path, known: bool = False, whole: bool = False) -> Iterator[None]:
     """The folder, locked. known: it may hold something; else that is refused (HIL-CORE-03).
 
+    whole: files that a call wrote which ended in an error or was stopped go again: they would refuse the next one.
     Another process that works in it is refused (HIL-T12).
     """
     fresh = not out.exists()
@@ -30,7 +31,21 @@ def held(out: Path, known: bool = False) -> Iterator[None]:
             if not known:
                 # somebody else's work may have begun and ended since we looked
                 free(out)
-            yield
+            try:
+                yield
+            except BaseException:
+                if whole and not known:
+                    _emptied(out)
+                raise
     finally:
         if fresh and out.is_dir() and not any(out.iterdir()):
             out.rmdir()
+
+
+def _emptied(out: Path) -> None:
+    """Take the files away; it was empty and nobody else works in it, so that all of them are ours."""
+    for path in out.iterdir():
+        if path.name != NAME and path.is_file():
+            # what went wrong is told, and not that a disk which fails also keeps a file
+            with suppress(OSError):
+                path.unlink()

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hilum.core.atomic import write_json, write_text
+from hilum.core.atomic import write_json, write_text, writing_folder
 from hilum.core.errors import HilumError
 from hilum.core.findings import INTENDED_USE
-from hilum.core.run import Run, free_folder, new_folder, write_rows
+from hilum.core.run import Run, free_folder, write_rows
 from hilum.evaluation import model_card
 from hilum.evaluation.checklists import CHECKLISTS, counted
 
@@ -15,17 +15,18 @@ from hilum.evaluation.checklists import CHECKLISTS, counted
 def card(model: Path | str, out: Path | str, *, metrics: Path | str | None = None) -> dict[str, Any]:
     """Write model_card.md and .html, claim.csv, tripod_ai.csv and provenance.json into `out`; say what is missing.
 
-    metrics: metrics.json of an evaluation of this model; raters.json beside it is used where it lies there.
+    The folder appears when all is in it. metrics: metrics.json of an evaluation of this model; raters.json beside it is
+    used where it lies there.
     """
     folder = free_folder(Path(out))
     made = model_card.card(Run(Path(model)), *given(metrics))
     tables = {name: made.checklist(name) for name in CHECKLISTS}
-    new_folder(folder)
-    for name, rows in tables.items():
-        write_rows(folder / f"{name}.csv", [row | {"numbering": CHECKLISTS[name].source} for row in rows])
-    write_json(folder / "provenance.json", made.found)
-    model_card.page(made).write(folder / "model_card.html")
-    write_text(folder / "model_card.md", model_card.markdown(made))
+    with writing_folder(folder) as part:
+        for name, rows in tables.items():
+            write_rows(part / f"{name}.csv", [row | {"numbering": CHECKLISTS[name].source} for row in rows])
+        write_json(part / "provenance.json", made.found)
+        model_card.page(made).write(part / "model_card.html")
+        write_text(part / "model_card.md", model_card.markdown(made))
     return {
         "facts": sum(len(field.lines) for field in made.fields),
         "unknown": sum(len(field.unknown) for field in made.fields),

@@ -22,6 +22,7 @@ from hilum.learn import _pace
 from hilum.pictures.page import Page
 from hilum.planning.planner import Prepared, look
 from hilum.tasks import _build, _task
+from hilum.verbs._same import finished
 from hilum.verbs.evaluate import evaluate
 from hilum.verbs.plan import planned
 from hilum.verbs.train import train
@@ -33,10 +34,11 @@ LOOKS = (
     "counts its own looks alone, and says of how many cells it is one."
 )
 FAILED = "failed.json"
-# Of a cell whose network did not train. With the same steps it would end alike again; minutes are planned anew.
-COLLAPSED = ("HIL-LEARN-02", "HIL-T06")
-# How training ends where the network is at fault; nearly all else that ends it would end the others too.
-LOST = "{} has no place in the table, as it did not train with seed {}: {}. [{}]"
+# Of a cell whose network did not train or gave no result. With the same steps it would end alike again; minutes are
+# planned anew.
+COLLAPSED = ("HIL-LEARN-02", "HIL-T06", "HIL-EVAL-01")
+# How a cell ends where the network is at fault; nearly all else that ends one would end the others too.
+LOST = "{} has no place in the table, as it did not train or gave no result with seed {}: {}. [{}]"
 
 
 def compare(
@@ -56,7 +58,7 @@ def compare(
     Returns (and writes compare.json, compare.html): rows per network with the mean over seeds, interval, paired
     difference to the best, p, p after Holm, and costs; sentences and notes; how firm the ranking is; AUROC of a
     classification; how sure the networks are, of classes or of voxels near foreground; how many cells were judged;
-    failed: networks that did not train, which have no row.
+    failed: networks that did not train or gave no result, which have no row.
 
     seeds: how many, from `plan.seed` of the settings on (0 if not given). The data are split by `plan.split_seed` (0).
     """
@@ -188,27 +190,46 @@ def _check(nets: list[str], seeds: int, given: tuple[Any, Any], folder: Path) ->
 
 
 def _run_cell(data: Path | str, task: str, plan: Any, cell: Path, count: int, progress: Progress) -> None:
-    """Train and evaluate one cell; a half-finished one is begun anew. count: cells that are judged on the same part.
+    """Train and evaluate one cell: one that was trained to its end is judged alone, half a training is begun anew.
 
-    Where the network does not train, FAILED says why.
+    count: cells that are judged on the same part. Where the network does not train or gives no result, FAILED says why.
     """
-    shutil.rmtree(cell, ignore_errors=True)
-    cell.mkdir(parents=True)
-    plan.write(cell / "wanted.json")
-    before = _pace.forget_peak()
     try:
-        run = train(data, task, cell / "run", plan=cell / "wanted.json", progress=progress)
+        run = _trained(cell / "run") or _train_cell(data, task, plan, cell, progress)
+        # of an earlier call
+        (cell / FAILED).unlink(missing_ok=True)
+        shutil.rmtree(cell / "done", ignore_errors=True)
+        evaluate(cell / "run", data, cell / "done", progress=progress)
     except HilumError as error:
         if error.code not in COLLAPSED:
             raise
         words = {"code": error.code, "seen": error.seen.rstrip("."), "remedy": error.remedy}
         write_json(cell / FAILED, words)
         return
+    run.record("compare", {"part": PART, "cells": count})
+
+
+def _trained(folder: Path) -> Run | None:
+    """The run of a cell, where its training has ended and nothing of it was changed: hours may lie in it."""
+    try:
+        run = Run(folder)
+        run.check_hashes()
+        return run if finished(run) else None
+    except HilumError:
+        return None
+
+
+def _train_cell(data: Path | str, task: str, plan: Any, cell: Path, progress: Progress) -> Run:
+    """The run of a cell, begun anew."""
+    shutil.rmtree(cell, ignore_errors=True)
+    cell.mkdir(parents=True)
+    plan.write(cell / "wanted.json")
+    before = _pace.forget_peak()
+    run = train(data, task, cell / "run", plan=cell / "wanted.json", progress=progress)
     peak = run.json("timing.json")["peak_bytes"]
     # the peak is of the process: where it did not grow, it is that of a network before
     write_json(cell / "cost.json", {"peak_bytes": peak if peak > before else None})
-    evaluate(cell / "run", data, cell / "done", progress=progress)
-    run.record("compare", {"part": PART, "cells": count})
+    return run
 
 
 def _cell(folder: Path, net: str, seed: int) -> Cell:
@@ -286,10 +307,10 @@ def _page(path: Path, content: dict[str, Any]) -> None:
 
 
 def _shown(content: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows of the table, and one for every network that did not train."""
+    """The rows of the table, and one for every network that has no place in it."""
     hidden = ("peak bytes", "supported")
     rows = [{k: v for k, v in r.items() if k not in hidden} | {"peak MB": _megabytes(r)} for r in content["rows"]]
-    lost = [{"net": one["net"], "did not train": f"seed {one['seed']}: {one['code']}"} for one in content["failed"]]
+    lost = [{"net": one["net"], "no place": f"seed {one['seed']}: {one['code']}"} for one in content["failed"]]
     return rows + lost
 
 

@@ -1,5 +1,6 @@
 """evaluate: a run or bundle against labelled data; metrics.json, cases.csv and report.html."""
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable
@@ -14,8 +15,9 @@ from hilum.core.findings import Verdict
 from hilum.core.image import Case
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run, write_rows
-from hilum.data.dataset import Dataset, has_role, listed, open_dataset
+from hilum.data.dataset import Dataset, attribute, has_role, listed, open_dataset
 from hilum.data.groups import group_cases
+from hilum.data.layouts.studies import FoundSource
 from hilum.data.splits import PARTS
 from hilum.evaluation import _sets, checks, raters, report, trust
 from hilum.evaluation.evaluator import Evaluation, judge_all, judge_generated
@@ -24,7 +26,7 @@ from hilum.evaluation.promises import Promises
 from hilum.evaluation.provenance import state
 from hilum.evaluation.voxels import Voxels
 from hilum.planning._parts import linked, paired
-from hilum.planning.fingerprint import content_hash
+from hilum.planning.fingerprint import check_boxes, content_hash
 from hilum.tasks import _task
 from hilum.tasks._instances import numbered
 from hilum.tasks._labels import check_objects, read_as, unnamed
@@ -49,6 +51,10 @@ UNKNOWN = f"Nothing is known of the doubt of these answers. {Verdict().reasons[0
 UNNAMED = (
     "The labels of these data do not name {}, which the model finds too: that is not judged here, and the headline is "
     "of the others."
+)
+DRAWN = (
+    "HIL-DATA-11: {} of {} labels that are judged by are SEGs that Hilum wrote, every segment drawn by an algorithm: "
+    "unless a person has looked them through, this tells agreement with a network, and not with the truth."
 )
 FURTHER = "The labels of these data also name values of what the model does not find ({}): they count as background."
 
@@ -102,7 +108,7 @@ def evaluate(
     if asked.labels:
         # of the task alone: it tells how truth is read, and nothing of what is predicted
         predictor.task.plan = predictor.plan.edited(asked.labels)
-    with held(Path(out)):
+    with held(Path(out), whole=True):
         return _judged(predictor, asked, Path(out), judged, progress, other)
 
 
@@ -167,11 +173,18 @@ def _judged(
 
 
 def _named(predictor: Trusted, asked: Asked, done: Evaluation) -> None:
-    """Say which classes of the model the labels do not name, and which values of theirs are none of the model's."""
+    """Say which classes of the model the labels do not name, and which values of theirs are none of the model's.
+
+    And how many of the labels a network drew.
+    """
     if silent := unnamed(predictor.task.plan):
         done.alarms.append(UNNAMED.format(listed([c.name for c in predictor.plan.classes if c.name in silent])))
     if others := asked.labels.get("data.others"):
         done.notes.append(FURTHER.format(listed([str(value) for value in others])))
+    named = [[item for role, item in case.items.items() if role.endswith("label")] for case in asked.cases]
+    drawn = sum(any(isinstance(item, FoundSource) for item in own) for own in named)
+    if drawn and predictor.plan.task in ("segment", "detect", "register"):
+        done.alarms.append(DRAWN.format(drawn, len(named)))
 
 
 def _recorded(
@@ -216,7 +229,7 @@ def _believed(
     least = doubt.acceptable(predictor.plan.task, None) if known.acceptable is None else known.acceptable
     answers = trust.answers(predictor.plan.task, done.judged, done.results, least)
     further = kept.summary(known) | sure.summary()
-    sites = {case.id: str(case.attributes.get("site") or "") for case in cases}
+    sites = {case.id: attribute(case, "site") for case in cases}
     return trust.summary(known, answers, [c.name for c in predictor.plan.classes], further, sites)
 
 
@@ -249,12 +262,24 @@ def _asked(run: Run, data: Path | str, part: str | None, progress: Progress) -> 
     labels = read_as(dataset.settings, plan, dataset.boxes)
     if plan.task == "segment" and numbered(plan.data.get("labels")):
         check_objects(labelled, dataset.settings, plan.edited(labels))
+    if plan.task == "detect":
+        _boxes_inside(dataset.only(c.id for c in labelled))
     grouped, grouping = group_cases(dataset.only(c.id for c in labelled), progress)
     if plan.task == "register":
         # pairs that share an image are no independent ones
         grouped = linked(grouped)
     units = _task.kind(plan.task).units(grouped, {c.id: "test" for c in grouped.cases}, plan.split_seed)
     return Asked([c for c, _ in units], "all", grouping, labels)
+
+
+def _boxes_inside(dataset: Dataset) -> None:
+    """Refuse boxes beyond their images (HIL-T10) as training does. An image that can not be read counts as missing."""
+    rows: dict[str, dict[str, Any]] = {}
+    for case in dataset.cases:
+        if case.boxes is not None:
+            with contextlib.suppress(HilumError):
+                rows[case.id] = {"shape": case.read("image").shape}
+    check_boxes(dataset.only(rows), list(rows.values()))
 
 
 def _of_run(

@@ -15,7 +15,7 @@ from hilum.core.progress import Progress, quiet
 from hilum.data import labels, likeness, placement
 from hilum.data.dataset import Dataset, has_role, listed, no_classes, open_dataset
 from hilum.data.groups import clash, patients_of
-from hilum.planning import fingerprint
+from hilum.planning import _reach, _warned, fingerprint
 from hilum.prepare.grid import ras_view, to_ras
 from hilum.tasks import _labels, _task
 from hilum.verbs import _sheet
@@ -26,7 +26,11 @@ PAIRS = 5
 
 @dataclass
 class _Seen:
-    """What is gathered while every case is read once."""
+    """What is gathered while every case is read once.
+
+    judged, shown: names of cases, chosen before: whose labels are compared, and which may be pictured. warned: how many
+    pictures are of cases that are warned of.
+    """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     problems: list[dict[str, str]] = field(default_factory=list)
@@ -34,6 +38,8 @@ class _Seen:
     judged: set[str] = field(default_factory=set)
     fits: list[placement.Fit] = field(default_factory=list)
     values: dict[str, dict[int, int]] = field(default_factory=dict)
+    shown: set[str] = field(default_factory=set)
+    warned: int = 0
     thumbnails: dict[str, Array] = field(default_factory=dict)
     dims: set[int] = field(default_factory=set)
     facts: list[dict[str, Any]] = field(default_factory=list)
@@ -54,7 +60,8 @@ def inspect(
     dataset = open_dataset(path, accept=accept)
     both = [case.id for case in dataset.cases if {"image", "label"} <= set(case.items)]
     # evenly over the data set: its end may come from another site
-    seen = _Seen(judged=set(evenly(both, placement.CASES)))
+    ids = [case.id for case in dataset.cases]
+    seen = _Seen(judged=set(evenly(both, placement.CASES)), shown=set(evenly(ids, _sheet.MOST)))
     with likeness.one_thread():
         for number, case in enumerate(dataset.cases):
             _look(case, seen, html is not None)
@@ -66,7 +73,7 @@ def inspect(
             "Mend them",
         )
     misplaced = placement.judge(seen.fits)
-    patients = dict(zip([c.id for c in dataset.cases], patients_of(dataset), strict=True))
+    patients = dict(zip(ids, patients_of(dataset), strict=True))
     alike, fixed = _alike(seen, patients), all(patients.values()) or bool(dataset.parts)
     refused = _refused(seen, dataset)
     found = {
@@ -160,8 +167,18 @@ def _look(case: Case, seen: _Seen, pictures: bool) -> None:
     label = _label(case, item, seen, row) if role == "image" and "label" in case.items else None
     if label is not None and _labels.VALIDITY in case.items:
         _validity(case, label, seen)
-    if pictures:
+    if pictures and _pictured(case, row, seen):
         seen.thumbnails[case.id] = _sheet.thumbnail(item, None if label is None else label.array[0])
+
+
+def _pictured(case: Case, row: dict[str, Any], seen: _Seen) -> bool:
+    """Whether the page may show the case: one of those spread over all, or of the first that are warned of.
+
+    Of many thousand cases a picture of each would fill the memory.
+    """
+    more = bool(row["warnings"]) and seen.warned < _sheet.MOST
+    seen.warned += more
+    return more or case.id in seen.shown
 
 
 def _problem(case: Case, error: HilumError, seen: _Seen) -> None:
@@ -216,8 +233,18 @@ def _row(case: Case, item: Any) -> dict[str, Any]:
     else:
         row["spacing"] = " x ".join(f"{s:.3g}" for s in item.spacing) + " mm"
         row["orientation"] = geometry.orientation(item.affine)
-    low, high = float(item.array.min()), float(item.array.max())
+    low, high = _ends(case, item)
     return row | {"range": f"{low:g} to {high:g}", "warnings": list(item.warnings)}
+
+
+def _ends(case: Case, image: Image) -> tuple[float, float]:
+    """The least and the most of all channels; of values that are numbers, where training would take the others."""
+    low, high = float(image.array.min()), float(image.array.max())
+    if not np.isfinite([low, high]).all():
+        _warned.no_numbers(case, image)
+        low, high = np.array([_reach.ends(channel) for channel in image.array]).T
+        return float(low.min()), float(high.max())
+    return low, high
 
 
 def _facts(case: Case, item: Image | Measurement) -> dict[str, Any]:

@@ -107,8 +107,8 @@ def predict(
         # a worker may stand in another folder
         inputs = [Path(path).absolute() for path in inputs]
         fixed, moving = (None if side is None else Path(side).absolute() for side in (fixed, moving))
-    _check_place(folder, inputs)
-    cases, lost = _cases(run.plan, inputs, fixed, moving, accept)
+    _check_place(folder, [*inputs, *(side for side in (fixed, moving) if side is not None)])
+    cases, lost = _cases(run.plan, inputs, fixed, moving, accept, folder)
     asked = [format, runtime, wide, maps, *roi, *accept]
     hashes = _cluster.files_of(run, other)
     key = hashlib.sha256(json.dumps([hashes, *asked]).encode()).hexdigest()
@@ -196,7 +196,7 @@ def _outcomes(
 
 
 def _check_place(folder: Path, inputs: Sequence[Path | str]) -> None:
-    """Refuse a folder of results inside a folder of inputs: the next call would take them for inputs (HIL-INFER-20)."""
+    """Refuse a folder of results inside one that is read: the next call would take them for inputs (HIL-INFER-20)."""
     for path in map(Path, inputs):
         with contextlib.suppress(PermissionError):
             if not path.is_dir() or not folder.resolve().is_relative_to(path.resolve()):
@@ -339,8 +339,12 @@ def _cases(
     fixed: Path | str | None,
     moving: Path | str | None,
     accept: tuple[str, ...],
+    out: Path | None = None,
 ) -> tuple[list[Case], list[tuple[str, HilumError]]]:
-    """Cases of all inputs (pairs for registration), and the inputs that are none, with the reason."""
+    """Cases of all inputs (pairs for registration), and the inputs that are none, with the reason.
+
+    out: where results go; not into the folder of an input, which a dataset.yaml may name (HIL-INFER-20).
+    """
     if fixed is not None or moving is not None:
         if fixed is None or moving is None or inputs:
             raise HilumError("HIL-INFER-07", "A pair needs --fixed and --moving and no other input", "Give both")
@@ -367,6 +371,8 @@ def _cases(
             seen = f"{_names.shown(Path(path))} can not be looked at ({error.strerror})"
             lost.append((str(path), HilumError("HIL-I12", seen, "Check the rights and the disk")))
             continue
+        if out is not None:
+            _check_place(out, [dataset.folder])
         for words in left_aside(dataset):
             log.warning("%s: %s", path, words)
         for case in _pairs_or_cases(dataset, plan.task):

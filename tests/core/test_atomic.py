@@ -70,14 +70,29 @@ def test_the_folder_one_stands_in_can_be_written_and_what_can_not_is_told_before
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "here").mkdir()
+    place = (tmp_path / "here").stat().st_ino
     monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(RuntimeError), atomic.writing_folder(Path(".")) as part:
+        (part / "a").write_text("half")
+        raise RuntimeError
+    assert not list((tmp_path / "here").iterdir())
     with atomic.writing_folder(Path(".")) as part:
         (part / "a").write_text("1")
     assert (tmp_path / "here" / "a").read_text() == "1"
+    # whoever called from there still stands in it: it is the same folder
+    assert Path("a").read_text() == "1" and (tmp_path / "here").stat().st_ino == place
     worked = False
     with pytest.raises(OSError), atomic.writing_folder(tmp_path / "here"):
         worked = True
     assert not worked and [p.name for p in tmp_path.iterdir()] == ["here"]
+
+
+def test_what_came_into_an_empty_folder_meanwhile_is_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with pytest.raises(OSError), atomic.writing_folder(tmp_path / "out") as part:
+        (part / "a").write_text("ours")
+        (tmp_path / "out" / "a").write_text("theirs")
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["a"] and (tmp_path / "out" / "a").read_text() == "theirs"
 
 
 def test_t01_what_a_folder_holds_is_on_the_disk_before_it_appears(

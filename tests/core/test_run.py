@@ -92,6 +92,28 @@ def test_m05_an_added_or_a_lost_file_is_refused(folder: Path) -> None:
     assert refused(folder) == "HIL-M05"
 
 
+def test_m05_what_a_file_manager_leaves_in_a_run_that_is_looked_at_is_no_change(folder: Path, tmp_path: Path) -> None:
+    """Finder of macOS writes such files, and the run was refused from then on."""
+    for name in (".DS_Store", "._net.safetensors", ".AppleDouble/net.safetensors"):
+        path = folder / "weights" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"how it was looked at")
+    run = Run(folder)
+    run.check_hashes()
+    assert run.names() == ["manifest.json", "plan.json", "split.csv", "weights/net.safetensors"]
+    # nor where an earlier Hilum has listed them
+    listed = run.json("manifest.json") | {"weights/.DS_Store": 64 * "0"}
+    (folder / "manifest.json").write_text(json.dumps(listed))
+    run.check_hashes()
+    run.write_manifest()
+    assert refused(zipped(folder, tmp_path / "a.hilum")) == "HIL-M05", "of a bundle every member counts"
+    (folder / "weights" / "extra.safetensors").write_bytes(b"x")
+    assert refused(folder) == "HIL-M05"
+    (folder / "weights" / "extra.safetensors").unlink()
+    (folder / "weights" / "net.safetensors").write_bytes(b"others")
+    assert refused(folder) == "HIL-M05"
+
+
 @pytest.mark.parametrize("form", ["2", '"2"', '"1"', "1.0", "2.0", "true", "null", "0", "[1]"])
 @pytest.mark.parametrize("name", ["plan.json", "card.json"])
 def test_m09_a_form_that_is_not_known_here_is_refused(name: str, form: str, folder: Path) -> None:

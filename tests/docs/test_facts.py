@@ -53,3 +53,10 @@ def test_mirroring_alone_is_as_frequent_in_short_runs() -> None:
     assert [name for name, card in cards.items() if "probability" not in card["options"]] == ["flip"]
     assert "all of it but mirroring is rarer" in page("explanation/augmentation.md")
     assert "but for mirroring, which stays" in page("explanation/planning.md")
+
+
+def test_how_long_workers_are_waited_for_is_told() -> None:
+    from hilum.verbs import _cluster
+
+    words = {600: "ten minutes"}[_cluster.PATIENCE]
+    assert f"it has no worker after {words}" in page("reference/errors.md")

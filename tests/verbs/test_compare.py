@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from hilum.planning.planner import look
 from hilum.tasks import _build, _task
 from hilum.verbs.compare import _place, apart, compare
 from hilum.verbs.evaluate import evaluate
+from hilum.verbs.plan import planned
 from hilum.verbs.train import train
 from hilum.zoo._cost import parameters
 
@@ -208,6 +210,41 @@ def test_a_network_that_does_not_train_costs_the_others_nothing(
     assert len(asked) == 3
 
 
+def test_a_network_that_gives_no_result_costs_the_others_nothing(
+    made: tuple[dict[str, Any], Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole call ended, at every try."""
+    lost, asked = {"vit"}, list[str]()
+
+    def trained(data: Any, task: str, run: Path, **words: Any) -> Run:
+        asked.append(Plan.read(words["plan"]).networks["net"].name)
+        return train(data, task, run, **words)
+
+    def judged(run: Path, data: Any, done: Path, **words: Any) -> Any:
+        if Run(run).plan.networks["net"].name in lost:
+            raise HilumError("HIL-EVAL-01", "None of 6 cases gave a result (no numbers)", "Mend the images")
+        return evaluate(run, data, done, **words)
+
+    def again(out: str = "out") -> dict[str, Any]:
+        return compare(made[2], "classify", NETS, tmp_path / out, steps=1, settings=SETTINGS)
+
+    monkeypatch.setattr("hilum.verbs.compare.train", trained)
+    monkeypatch.setattr("hilum.verbs.compare.evaluate", judged)
+    found = again()
+    assert [row["net"] for row in found["rows"]] == NETS[:1] and found["judged"]["cells"] == 1
+    assert [(one["net"], one["code"]) for one in found["failed"]] == [(NETS[1], "HIL-EVAL-01")]
+    assert any("gave no result with seed 0: None of 6 cases" in note for note in found["notes"])
+    assert again() == found and asked == ["resnet", "vit"]
+    # what was trained is tried again where somebody asks for it
+    next(tmp_path.glob("out/cells/vit-*/failed.json")).unlink()
+    lost.clear()
+    assert len(again()["rows"]) == 2 and len(asked) == 2
+    # where no network gives one, the data are at fault
+    lost.update(("vit", "resnet"))
+    with pytest.raises(HilumError, match=r"None of 6 cases gave a result.*HIL-EVAL-01"):
+        again("other")
+
+
 def test_another_split_is_another_cell(made: tuple[dict[str, Any], Path, Path], tmp_path: Path) -> None:
     """The remedy that was offered, --seed, is no option of compare."""
     for split in (0, 1):
@@ -297,6 +334,61 @@ def test_a_cell_that_was_cut_off_is_begun_anew_and_one_that_was_done_is_kept(
     own, rows = found["rows"][0], {row["net"]: row for row in whole["rows"]}
     for name in (found["headline"], "lowest seed", "highest seed", "steps", "parameters", "seeds"):
         assert own[name] == rows[NETS[0]][name], name
+
+
+def test_a_cell_that_was_trained_is_judged_anew_and_not_trained_again(
+    made: tuple[dict[str, Any], Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where judging was cut off, or `done` taken away as a note advises, hours of training went with it."""
+    out = tmp_path / "out"
+
+    def again() -> dict[str, Any]:
+        return compare(made[2], "classify", NETS[:1], out, steps=1, settings=SETTINGS)
+
+    def looks() -> list[int]:
+        return [event["look"] for event in Run(cell / "run").ledger() if event["event"] == "evaluate"]
+
+    first = again()
+    (cell,) = (out / "cells").iterdir()
+    weights = cell / "run" / "weights" / "net.safetensors"
+    before = weights.stat().st_mtime_ns
+    shutil.rmtree(cell / "done")
+    with monkeypatch.context() as patch:
+        patch.setattr("hilum.verbs.compare.train", lambda *a, **k: pytest.fail("it was trained again"))
+        second = again()
+    assert weights.stat().st_mtime_ns == before and (cell / "done" / "metrics.json").is_file()
+    assert second["rows"][0][first["headline"]] == first["rows"][0][first["headline"]] and looks() == [1, 2]
+    # one whose files are not as its training left them is begun anew
+    shutil.rmtree(cell / "done")
+    weights.write_bytes(weights.read_bytes()[:-1])
+    again()
+    assert weights.stat().st_mtime_ns != before and looks() == [1]
+
+
+@pytest.mark.parametrize(("budget", "times"), [({"steps": 1}, 1), ({"minutes": 1.0}, 2)])
+def test_a_network_that_did_not_train_is_tried_again_where_minutes_are_planned_anew(
+    budget: dict[str, Any],
+    times: int,
+    made: tuple[dict[str, Any], Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = list[Path]()
+
+    def trained(data: Any, task: str, run: Path, **words: Any) -> Run:
+        asked.append(run)
+        raise HilumError("HIL-LEARN-02", "It calls every image ill", "Lower learning.rate")
+
+    def plan(ready: Any, task: str, net: str, *more: Any) -> Plan:
+        # how fast the machine is costs time and decides nothing here
+        return planned(ready, task, net, None, 1, *more[2:])
+
+    monkeypatch.setattr("hilum.verbs.compare.train", trained)
+    monkeypatch.setattr("hilum.verbs.compare.planned", plan)
+    for _ in range(2):
+        with pytest.raises(HilumError, match="HIL-LEARN-02"):
+            compare(made[2], "classify", NETS[:1], tmp_path / "out", settings=SETTINGS, **budget)
+    assert len(asked) == times
 
 
 def test_a_changed_split_or_grouping_is_another_cell(tmp_path: Path) -> None:

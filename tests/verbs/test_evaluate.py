@@ -19,16 +19,18 @@ from hilum.core.plan import Plan
 from hilum.core.progress import quiet
 from hilum.core.run import Run
 from hilum.data.dataset import open_dataset
-from hilum.data.phantoms import cells, heads, slices
+from hilum.data.layouts.studies import FoundSource
+from hilum.data.phantoms import cells, heads, slices, spots
 from hilum.evaluation.evaluator import Evaluation, judge_all
 from hilum.evaluation.provenance import state
 from hilum.infer import bundle
 from hilum.io import raster
+from hilum.io._source import FileSource
 from hilum.planning.fingerprint import _hash, content_hash
 from hilum.planning.planner import look, make_plan
 from hilum.tasks._task import Judged
 from hilum.verbs import evaluate as verb
-from hilum.verbs.evaluate import SYSTEM, UNKNOWN, _asked, _believed, _case_rows, evaluate
+from hilum.verbs.evaluate import SYSTEM, UNKNOWN, Asked, _asked, _believed, _case_rows, evaluate
 from hilum.verbs.train import train
 
 
@@ -114,6 +116,36 @@ def test_t10_a_model_of_numbered_objects_is_not_judged_by_masks_without_numbers(
             _asked(run, tmp_path / "cells", None, quiet)
 
 
+def test_t10_boxes_of_other_data_that_reach_beyond_their_images_are_all_named(
+    plan_of: Callable[..., Plan], tmp_path: Path
+) -> None:
+    """Rows and columns that were swapped at the other hospital made a model that finds everything find nothing."""
+    spots.make(tmp_path / "other", 4, seed=77, size=64)
+    run: Any = SimpleNamespace(plan=plan_of("detect"), has=lambda name: False)
+    assert len(_asked(run, tmp_path / "other", None, quiet).cases) == 4
+    with open(tmp_path / "other" / "boxes.csv", "a", encoding="utf-8") as stream:
+        stream.write("spots_001,lesion,1,60,5,99\nspots_003,lesion,-9,2,5,9\n")
+    with pytest.raises(HilumError, match="HIL-T10") as error:
+        _asked(run, tmp_path / "other", None, quiet)
+    assert "2 of 4 cases" in error.value.seen and "spots_001" in error.value.seen and "spots_003" in error.value.seen
+    # an image that can not be read is no reason to judge nothing: its case counts as missing
+    (tmp_path / "other" / "dataset.yaml").write_text("patients: case\nleave_out: [spots_003]\n")
+    (tmp_path / "other" / "images" / "spots_001.png").write_bytes(b"")
+    assert len(_asked(run, tmp_path / "other", None, quiet).cases) == 3
+
+
+def test_na_is_no_site(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, str] = {}
+    monkeypatch.setattr("hilum.evaluation.trust.summary", lambda *words: seen.update(words[-1]) or {})
+    plan, known = SimpleNamespace(task="classify", classes=[]), SimpleNamespace(acceptable=0.5)
+    predictor: Any = SimpleNamespace(calibration=known, run=SimpleNamespace(system=None), plan=plan)
+    nothing: Any = SimpleNamespace(summary=lambda *words: {})
+    words = {"a": {"site": "NA"}, "b": {"site": "Oslo"}, "c": {}, "d": {"site": " n/a "}}
+    cases = [Case(name, name, {}, own) for name, own in words.items()]
+    _believed(predictor, Evaluation([], [], headline="accuracy"), nothing, nothing, cases)
+    assert seen == {"a": "", "b": "Oslo", "c": "", "d": ""}
+
+
 def test_other_data_are_read_by_the_names_of_their_classes_and_grouped_as_they_are(
     trained: Callable[[str], Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,6 +218,43 @@ def test_t12_a_lock_left_by_a_kill_is_free_and_an_error_leaves_no_folder(
     (out / ".lock").write_text("4194305")
     evaluate(run, data("classify"), out)
     assert (out / "metrics.json").is_file() and not (out / ".lock").exists()
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_an_evaluation_that_is_interrupted_leaves_nothing_that_refuses_the_next(
+    there: bool,
+    trained: Callable[[str], Run],
+    data: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """cases.csv lay there without metrics.json, and the same call was told to choose another folder."""
+    run, out = shutil.copytree(trained("classify").path, tmp_path / "run"), tmp_path / "out"
+    if there:
+        out.mkdir()
+
+    def stopped(path: Path, *_: Any) -> None:
+        assert (path.parent / "cases.csv").is_file()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("hilum.evaluation.report.write", stopped)
+        evaluate(run, data("classify"), out)
+    assert out.exists() == there and not (there and any(out.iterdir()))
+    evaluate(run, data("classify"), out)
+    assert (out / "metrics.json").is_file()
+
+
+def test_labels_that_a_network_drew_are_told_of_where_they_are_judged_by(tmp_path: Path) -> None:
+    """A report gave the agreement of two networks as accuracy."""
+    plan = SimpleNamespace(task="segment", classes=[], data={})
+    predictor: Any = SimpleNamespace(task=SimpleNamespace(plan=plan), plan=plan)
+    own, other = FoundSource(tmp_path, "dicom"), FileSource(tmp_path, "dicom")
+    cases = [Case("a", "a", {"label": own}), Case("b", "b", {"label": other, "label@1": own})]
+    for task, told in (("segment", 1), ("classify", 0)):
+        plan.task, done = task, Evaluation([], [], headline="dice")
+        verb._named(predictor, Asked(cases, "all"), done)
+        assert len(done.alarms) == told and all("HIL-DATA-11: 1 of 2 labels" in words for words in done.alarms)
 
 
 def test_of_a_system_the_report_says_what_is_not_judged() -> None:

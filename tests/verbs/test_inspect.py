@@ -218,6 +218,44 @@ def test_the_page_shows_pictures_and_stands_alone(folder: Path, tmp_path: Path, 
     assert code == 2 and "HIL-CORE-03" in err and (tmp_path / "page.html").read_text() == page
 
 
+def test_of_many_cases_the_pictures_alone_are_held_that_may_be_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """25,000 X-rays held 3 GB of memory for a page of 60 pictures."""
+    for number in range(12):
+        raster.write(tmp_path / "d" / f"c{number:02d}.png", Image(np.full((1, 8, 9), number, np.uint8)))
+    held: list[list[str]] = []
+    honest, row = _sheet.write, verb._row
+
+    def written(path: Path, found: Any, thumbnails: Any, pairs: Any) -> Path:
+        held.append(list(thumbnails))
+        return honest(path, found, thumbnails, pairs)
+
+    monkeypatch.setattr(_sheet, "MOST", 3)
+    monkeypatch.setattr(_sheet, "write", written)
+    inspect(tmp_path / "d", html=tmp_path / "first.html")
+    assert held.pop() == ["c00", "c05", "c11"]
+    # those that are warned of come first on the page, wherever they lie
+    late = {"warnings": ["HIL-N05: odd"]}
+    monkeypatch.setattr(verb, "_row", lambda case, item: row(case, item) | (late if case.id > "c05" else {}))
+    inspect(tmp_path / "d", html=tmp_path / "second.html")
+    assert held.pop() == ["c00", "c05", "c06", "c07", "c08", "c11"]
+    page = (tmp_path / "second.html").read_text()
+    assert page.count("data:image/png;base64,") == 3 and all(f"c0{n} · " in page for n in (6, 7, 8))
+
+
+def test_n09_the_range_is_that_of_numbers_and_an_image_without_any_is_a_problem(tmp_path: Path) -> None:
+    """It was told as "nan to nan", and that training refuses such an image was not."""
+    array = np.arange(9 * 8 * 7, dtype=np.float32).reshape(9, 8, 7)
+    array[0, 0, :2] = np.nan, np.inf
+    for name, values in (("a", array), ("b", np.full_like(array, np.nan))):
+        nibabel.save(nibabel.Nifti1Image(values, AFFINE), tmp_path / f"{name}.nii.gz")
+    found = inspect(tmp_path)
+    (row,) = found["rows"]
+    assert (row["case"], row["range"]) == ("a", "2 to 503") and any("HIL-N09" in words for words in row["warnings"])
+    assert [(p["case"], p["code"]) for p in found["problems"]] == [("b", "HIL-N09")]
+
+
 def test_json_for_machines(folder: Path, hilum: Any) -> None:
     code, out, _ = hilum("inspect", folder, "--json")
     assert code == 0 and json.loads(out)["problems"][0].keys() == {"case", "code", "seen", "remedy", "problem"}
