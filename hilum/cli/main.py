@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from hilum import __version__
 from hilum.cli import hand_on
 from hilum.core.errors import HilumError, Stopped
 from hilum.core.findings import INTENDED_USE
@@ -52,6 +53,21 @@ def _settings(pairs: list[str] | None) -> dict[str, Any]:
     from hilum.core.plan import parse_setting
 
     return dict(parse_setting(p) for p in pairs or [])
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"hilum {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which Hilum this is.")
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()

@@ -5,7 +5,9 @@ import re
 from typing import Any
 
 from typer.main import get_command
+from typer.testing import CliRunner
 
+import hilum
 from hilum.cli.main import app, calibrate
 from hilum.core.findings import INTENDED_USE
 from hilum.trust import conformal
@@ -41,3 +43,8 @@ def test_the_help_says_what_is_looked_at_and_what_an_error_is_of() -> None:
         assert inspect.signature(calibrate).parameters[option].default is None
     for error in (0.1, 0.05):
         assert f"{conformal.least(error)} at {error:g}" in shown
+
+
+def test_version_says_which_hilum_this_is_and_ends_well() -> None:
+    said = CliRunner().invoke(app, ["--version"])
+    assert (said.exit_code, said.output) == (0, f"hilum {hilum.__version__}\n")
