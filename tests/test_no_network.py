@@ -1,4 +1,8 @@
-"""No test talks to another machine: who tries is refused and noted (`no_network` in conftest.py)."""
+"""No test talks to another machine: who tries is refused and noted (`no_network` in conftest.py).
+
+Watched is the process of the tests. Those that it starts are not (commands, training on several devices, clusters), but
+for decoders, which have no network where the system lets them give it up (`io/_confined`).
+"""
 
 import contextlib
 import socket

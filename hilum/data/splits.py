@@ -8,6 +8,8 @@ from dataclasses import replace
 
 from hilum.core.errors import HilumError
 from hilum.data.dataset import Dataset
+from hilum.data.groups import Looks
+from hilum.data.leaks import leaks
 
 log = logging.getLogger(__name__)
 
@@ -99,12 +101,13 @@ def _together(few: list[list[str]], members: dict[str, list[str]], seed: int) ->
     return parts
 
 
-def folds(dataset: Dataset, k: int, seed: int) -> list[dict[str, str]]:
+def folds(dataset: Dataset, k: int, seed: int, seen: Looks | None = None) -> list[dict[str, str]]:
     """k splits {case id: part}; every group is in the test part of exactly one, classes spread evenly.
 
     The validation part is about an eighth of what the test part leaves, so that five folds are 70 / 10 / 20. A `fold`
     column in the data wins: its values, sorted, are the test parts. Refused (HIL-T08): k below 2, fewer groups than
-    folds, a column with another number of folds; a group in two folds (T09); a case without one (I11).
+    folds, a column with another number of folds; a case without one (I11); and, unless accepted (T09), a group, a
+    patient or an image, changed or not, in two folds. seen: from `groups.looks`, where images were read already.
     """
     members, stratum = _members(dataset)
     if k < 2 or len(members) < max(k, 3):
@@ -114,6 +117,10 @@ def folds(dataset: Dataset, k: int, seed: int) -> list[dict[str, str]]:
         )  # fmt: skip
     given = _fold_column(dataset, k)
     place = given or _placed(members, stratum, k, seed)
+    # a patient who is known keeps to one fold; one image that is filed under two of them would not
+    words = {c.id: f"fold {str(c.attributes['fold']).strip() if given else place[c.id] + 1}" for c in dataset.cases}
+    for warning in leaks(dataset, words, seen).warnings:
+        log.warning("%s", warning)
     found = []
     for number in range(k):
         parts = {case.id: "test" for case in dataset.cases if place[case.id] == number}

@@ -14,6 +14,7 @@ from typing import Any
 
 from hilum.core.errors import HilumError
 from hilum.io import _buffer
+from hilum.io._confined import confine
 from hilum.io._guard import reading
 from hilum.io._parcel import pack, unpack_options
 
@@ -27,6 +28,8 @@ def main() -> None:
     _cap(int(sys.argv[2]))
     _buffer.share()
     _warm()
+    # what was imported so far may have been compiled and kept
+    confine()
     _send(connection, {"value": "ready"}, [])
     while (request := _receive(connection)) is not None:
         # the signal's default action ends the process even inside a codec's loop

@@ -129,14 +129,15 @@ def _looked(path: Path, accept: Collection[str], files: Sequence[str] | None) ->
 def read_labels(path: Path) -> Image:
     """A series whose values are labels, as int32 (rare; segmentations come as DICOM SEG).
 
-    Slices that would have to be resampled (HIL-D23, D24) are refused: between two labels lies no third one.
+    Slices that would have to be resampled (HIL-D21, D23, D24) are refused: between two labels lies no third one.
     """
     with reading(Path(path)):
-        seen = read(path)
+        # a gap is refused below: nobody can accept it here
+        seen = read(path, accept=BRIDGED)
         if "resampled" in seen.meta:
             code = seen.meta["resampled"]["why"][0]
             raise HilumError(
-                code, f"{path} holds labels on an uneven or tilted stack, which can not be resampled",
+                code, f"{path} holds labels on an uneven, tilted or gapped stack, which can not be resampled",
                 even.BY_HAND,
             )  # fmt: skip
         return labels_of(seen)

@@ -23,6 +23,8 @@ NESTS = ("state_dict", "network_weights", "model_state_dict", "model", "net", "n
 # Keys under which Lightning, nnU-Net, MONAI and others keep the weights of a checkpoint.
 WRAPPED = re.compile(r"^(module\.|_orig_mod\.)+")
 # What DataParallel and torch.compile put before every name.
+LEAST_BYTES = 2
+# Floats of fewer are made for one processor's products, and are weights only together with scales that lie beside them.
 HOLDERS = ("net.", "model.", "network.")
 # What a module that holds the network puts before its names.
 NNUNET = re.compile(r"^(module\.|_orig_mod\.)*encoder\.stages\.\d+\.0\.convs\.")
@@ -93,8 +95,8 @@ def read_weights(path: Path | str) -> "dict[str, Tensor]":
     dropped from the names, then each of HOLDERS that more than half of them begin with; names of nnU-Net's plain U-Net
     become ours. Nothing in the file is executed.
 
-    Refused: no such path (HIL-RUN-01), code (HIL-M01), damage and values that are not finite (HIL-M04), files of
-    another kind or without tensors (HIL-LEARN-21).
+    Refused: no such path (HIL-RUN-01), code (HIL-M01), damage, values that are not finite and floats of 8 bits
+    (HIL-M04), files of another kind or without tensors (HIL-LEARN-21).
     """
     path = Path(path)
     if is_run(path):
@@ -106,6 +108,11 @@ def read_weights(path: Path | str) -> "dict[str, Tensor]":
     if not weights:
         raise HilumError("HIL-LEARN-21", f"{path} holds no tensors by name", "Give a run, a bundle or a state dict")
     for name, tensor in weights.items():
+        if tensor.is_floating_point() and tensor.element_size() < LEAST_BYTES:
+            raise HilumError(
+                "HIL-M04", f"The weight {name!r} of {path} is stored in 8 bits or fewer ({tensor.dtype})",
+                "Save it as float32 or float16, multiplied by its scales",
+            )  # fmt: skip
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise HilumError("HIL-M04", f"The weight {name!r} of {path} is not finite", "Take an earlier checkpoint")
     return weights

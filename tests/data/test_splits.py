@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hilum.core.errors import HilumError
-from hilum.core.image import Case
+from hilum.core.image import Case, Image
 from hilum.data.dataset import Dataset, Settings
 from hilum.data.splits import ENOUGH, PARTS, _cut, again, folds, split
 
@@ -160,6 +160,29 @@ def test_t09_a_fold_column_that_leaks_or_lacks_something_is_refused(groups: str,
     with pytest.raises(HilumError) as error:
         folds(in_folds(list(groups), words), 3, 0)
     assert error.value.code == code_
+
+
+@pytest.mark.parametrize("column", [False, True], ids=["cut", "column"])
+def test_t09_one_image_that_is_filed_under_two_patients_is_in_no_two_folds(
+    column: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    arrays = [np.random.default_rng(n).integers(0, 255, (1, 64, 64)).astype(np.uint8) for n in (0, 1, 2, 3)]
+    arrays.append(arrays[0][:, ::-1].copy())
+    cases = tuple(
+        Case(f"c{n}", f"P{n}", {"image": Image(array)}, {"fold": str(5 - n)} if column else {})
+        for n, array in enumerate(arrays)
+    )
+    data = Dataset("x", Path("x"), "table", cases)
+    with pytest.raises(HilumError) as error:
+        folds(data, 5, 0)
+    assert error.value.code == "HIL-T09" and "flipped" in error.value.seen
+    if column:
+        assert "c0 (fold 5) and c4 (fold 1)" in error.value.seen
+    kept = replace(data, cases=cases[:4])
+    assert column or len(folds(kept, 4, 0)) == 4
+    caplog.clear()
+    assert len(folds(replace(data, settings=Settings(accept=["T09"])), 5, 0)) == 5
+    assert "HIL-T09: accepted" in caplog.text
 
 
 def test_t09_an_accepted_leak_splits_and_folds() -> None:

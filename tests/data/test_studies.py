@@ -314,6 +314,16 @@ def test_d22_d32_of_files_that_were_left_out_as_copies_it_is_said(tmp_path: Path
     np.testing.assert_array_equal(seen.array, alone.array)
 
 
+def test_d32_of_a_slice_that_was_sent_again_elsewhere_it_is_said_once(tmp_path: Path) -> None:
+    folder = series(tmp_path / "a" / "s")
+    series(tmp_path / "b" / "s", 2, "p2", "1.2.2")
+    data = pydicom.dcmread(folder / "0004.dcm")
+    data.ImagePositionPatient[2] += 2.0
+    data.save_as(folder / "twin")
+    seen = by_description(open_dataset(tmp_path))["Series 1"].read("image")
+    assert [words[:7] for words in seen.warnings].count("HIL-D32") == 1
+
+
 def test_d27_two_people_in_one_series_are_two_cases_of_one_group(tmp_path: Path) -> None:
     folder = series(tmp_path / "a" / "s")
     for file in sorted(series(tmp_path.parent / f"{tmp_path.name}-other", seed=1).iterdir()):

@@ -740,6 +740,16 @@ def test_i08_softened_edges_are_refused_with_counts(tmp_path: Path, coloured: bo
     assert "colours" in refused(tmp_path / "t.png", "HIL-I08", labels=True)
 
 
+@pytest.mark.parametrize(("kind", "top"), [(np.uint16, 255), (np.uint16, 65535), (np.int32, 70_000), (np.int16, -900)])
+def test_i08_softened_edges_of_more_than_8_bits_are_refused_too(tmp_path: Path, kind: Any, top: int) -> None:
+    soft = Pillow.fromarray(disc().astype(np.float32) / 255).resize((50, 50), Pillow.Resampling.BILINEAR)
+    name = "a.png" if kind is np.uint16 else "a.tif"
+    array = np.round(np.asarray(soft) * top).astype(kind)
+    Pillow.fromarray(array).save(tmp_path / name) if name == "a.png" else tifffile.imwrite(tmp_path / name, array)
+    said = refused(tmp_path / name, "HIL-I08", labels=True)
+    assert f"0 in {(array == 0).sum()} pixels" in said and f"{top} in {(array == top).sum()} pixels" in said
+
+
 def test_i08_softened_straight_edges_are_refused_too(tmp_path: Path) -> None:
     board = Pillow.fromarray(np.kron(np.array([[0, 255], [255, 0]], np.uint8), np.ones((30, 30), np.uint8)))
     board.resize((45, 50), Pillow.Resampling.BILINEAR).save(tmp_path / "a.png")
@@ -757,6 +767,11 @@ def test_i08_class_maps_and_instances_are_no_softened_edges(tmp_path: Path) -> N
     for labels in (nested, instances, touching, lines, disc(), np.where(nested == 1, 255, nested), outlined):
         Pillow.fromarray(labels.astype(np.uint8)).save(tmp_path / "a.png")
         np.testing.assert_array_equal(raster.read_labels(tmp_path / "a.png").array[0], labels)
+        # objects of a whole image are numbered into the thousands, those of a scan in no order
+        mixed = np.random.default_rng(1).permutation(256)[labels] * 200 * (labels > 0)
+        for wide in (labels.astype(np.uint16) * 257, mixed.astype(np.uint16)):
+            Pillow.fromarray(wide).save(tmp_path / "b.png")
+            np.testing.assert_array_equal(raster.read_labels(tmp_path / "b.png").array[0], wide)
 
 
 def test_i08_a_jpeg_with_two_values_only_is_a_label(tmp_path: Path) -> None:

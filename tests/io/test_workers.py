@@ -1,6 +1,8 @@
 """Decoding processes: pixels come back uncopied; a crash, a panic, a loop or a bomb costs that file only."""
 
 import os
+import socket
+import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -39,6 +41,34 @@ def numbers(path, value):
 def alien(path): return {1, 2}
 def refuse(path): raise HilumError("HIL-N01", f"{path} is cut short", "Copy it again")
 def foreign(path): raise KeyError("x")
+def confined(path, port):
+    import ctypes, errno, socket, tempfile
+    found = {"tasks": len(os.listdir("/proc/self/task"))}
+    for kind in ("SOCK_STREAM", "SOCK_DGRAM"):
+        try:
+            with socket.socket(socket.AF_INET, getattr(socket, kind)) as door:
+                door.connect(("127.0.0.1", port))
+                door.send(b"x")
+            found[kind] = "sent"
+        except OSError as error:
+            found[kind] = errno.errorcode[error.errno]
+    for name, what in (
+        ("write", lambda: open(path.parent / "new", "w")), ("change", lambda: open(path, "r+b")),
+        ("remove", lambda: os.remove(path)), ("folder", lambda: os.mkdir(path.parent / "f")),
+        ("link", lambda: os.symlink(path, path.parent / "l")), ("move", lambda: os.rename(path, path.parent / "m")),
+    ):
+        try:
+            what()
+            found[name] = "done"
+        except OSError as error:
+            found[name] = errno.errorcode[error.errno]
+    with tempfile.TemporaryDirectory() as folder:
+        os.symlink(path, os.path.join(folder, "a"))
+        found["temp"] = open(os.path.join(folder, "a"), "rb").read().decode()
+    open(os.devnull, "w").close()
+    found["network"] = os.readlink("/proc/self/ns/net")
+    found["landlock"] = ctypes.CDLL(None).syscall(444, None, 0, 1)
+    return found
 def region(path, region): return [[s.start, s.stop] for s in region]
 def views(path):
     volume = np.arange(24, dtype=">i2").reshape(2, 3, 4)
@@ -173,6 +203,36 @@ def test_a_process_that_ended_while_idle_costs_no_file(pool: _workers.Pool, tmp_
     while worker.process.poll() is None:
         time.sleep(0.01)
     assert pool.decode("bad_codec", "numbers", tmp_path, {"value": 1}).array.max() == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system has no such bounds")
+def test_a_decoder_reaches_no_network_and_changes_no_file(
+    pool: _workers.Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As far as the system lets a process give that up."""
+    (tmp_path / "temp").mkdir()
+    (tmp_path / "data").mkdir()
+    path = tmp_path / "data" / "a.bin"
+    path.write_bytes(b"kept")
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temp"))
+    own = _workers.Pool(1, memory=3 << 30)
+    try:
+        with socket.socket() as door:
+            door.bind(("127.0.0.1", 0))
+            door.listen()
+            found = own.decode("bad_codec", "confined", path, {"port": door.getsockname()[1]})
+        assert own.decode("bad_codec", "large", path, {}).array.sum() == 6 * 10**7
+    finally:
+        own.close()
+    assert found["temp"] == "kept" and found["tasks"] == 1
+    if found["landlock"] >= 3:
+        assert {found[name] for name in ("write", "change", "remove", "folder", "link", "move")} == {"EACCES"}
+        assert sorted(file.name for file in path.parent.iterdir()) == ["a.bin"] and path.read_bytes() == b"kept"
+    if found["landlock"] >= 4:
+        assert found["SOCK_STREAM"] in ("EACCES", "ENETUNREACH")
+    # a container may forbid a network of its own
+    if found["network"] != os.readlink("/proc/self/ns/net"):
+        assert found["SOCK_DGRAM"] == "ENETUNREACH"
 
 
 def test_very_many_images_can_be_held(pool: _workers.Pool, tmp_path: Path) -> None:

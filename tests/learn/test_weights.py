@@ -150,6 +150,15 @@ def test_m04_truncated_and_not_finite_files_are_refused(name: str, tmp_path: Pat
         assert code_of(tmp_path / name) == "HIL-M04"
 
 
+@pytest.mark.parametrize("kind", [torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e8m0fnu], ids=str)
+def test_m04_floats_of_8_bits_are_refused_with_a_sentence(kind: torch.dtype, tmp_path: Path) -> None:
+    """Of some PyTorch can not even say whether they are finite; without their scales all are other weights."""
+    save_file({**STATE, "bad": torch.ones(4).to(kind)}, tmp_path / "x.safetensors")
+    with pytest.raises(HilumError, match=f"'bad'.*{kind}") as error:
+        read_weights(tmp_path / "x.safetensors")
+    assert error.value.code == "HIL-M04" and "float32" in error.value.remedy
+
+
 def test_m04_a_foreign_file_that_holds_a_weight_twice_is_refused(tmp_path: Path) -> None:
     entry = '"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}'
     for entries, code in ((f"{entry}, {entry}", "HIL-M04"), (entry, None)):

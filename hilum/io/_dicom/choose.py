@@ -31,13 +31,21 @@ def choose(found: Triage, series: str | None = None, volume: str | None = None) 
             return main[0]
         raise HilumError(
             left[0].why or "HIL-D27", f"{found.path} holds {len(left)} volumes in one series: {shown}",
-            f'Choose one, for example volume="{left[0].key}"',
+            f'{_apart(left)}; in Python also choose one, for example volume="{left[0].key}"',
         )  # fmt: skip
     uids = list(dict.fromkeys(one.series_uid for one in left))
     raise HilumError(
         "HIL-D27", f"{found.path} holds {len({_series_of(one) for one in left})} series: {shown}",
-        f'Choose one, for example series="{uids[0]}" or volume="{left[0].key}", or put each in a folder of its own',
+        f'{_apart(left)}; in Python also choose one, for example series="{uids[0]}" or volume="{left[0].key}"',
     )  # fmt: skip
+
+
+def _apart(several: list[Volume]) -> str:
+    """How whoever reads by a command or a table gets one of them alone; volumes may share a multi-frame file."""
+    files = [file for one in several for file in set(one.files)]
+    if len(set(files)) < len(files):
+        return "Export each as a series of its own"
+    return "Put the files of each into a folder of its own"
 
 
 def _something(found: Triage) -> None:

@@ -16,6 +16,9 @@ _LETTERS = frozenset(
     b"AE AS AT CS DA DS DT FD FL IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN UR US UT UV".split()
 )
 
+SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
+# VL Whole Slide Microscopy Image Storage: tiles of one level of a slide, or the label or overview beside it.
+
 
 def header(file: Path, series_of: dict[Path, str] | None = None) -> Any:
     """The data set up to the pixel data, as a pydicom FileDataset; values above 4 MiB are left out.
@@ -26,7 +29,7 @@ def header(file: Path, series_of: dict[Path, str] | None = None) -> Any:
 
     Refused: cut short (HIL-D01), not DICOM (D02), transfer syntax missing and not provable (D03) or contradicted by the
     content (D04), compression that is not decoded (D06), lengths (D07), nesting (D08), items and delimiters (D09),
-    deflated bombs (D10), sizes (D11), frames (D12), bits (D13), colours (D17), fragments (D44).
+    deflated bombs (D10), sizes (D11), frames (D12), bits (D13), colours (D17), fragments (D44), whole slides (I10).
     """
     file = Path(file)
     with reading(file), open(file, "rb", buffering=0) as stream:
@@ -83,6 +86,11 @@ def _header(file: Path, stream: BinaryIO, size: int, series_of: dict[Path, str])
     place = walk.run()
     found = _parsed(file, b"".join(window.kept), meta, implicit, big, notes)
     series_of[file] = str(found.get("SeriesInstanceUID") or "")
+    if str(found.get("SOPClassUID") or "").strip() == SLIDE:
+        raise HilumError(
+            "HIL-I10", "The file is part of a whole slide (VL Whole Slide Microscopy), which is not read from DICOM",
+            "Export the slide as SVS, OME-TIFF or pyramidal TIFF: hilum.io.slide reads those in Python, by region",
+        )  # fmt: skip
     if place is not None:
         found.hilum_pixels = agreed(found, window, stream, size, place, syntax)
     elif "Rows" in found or _image_class(found):

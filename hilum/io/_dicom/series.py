@@ -275,9 +275,10 @@ def _picture(patient: str, one: Slice, several: bool, said: tuple[str, ...]) -> 
 
 def _stacked(path: Path, patient: str, part: splitting.Part, alone: bool, accept: Collection[str]) -> Volume:
     """A part of a series with its grid, or the reason why it has none."""
+    known = (*part.warnings, *splitting.elsewhere(part.slices))
     base = replace(
         _base(patient, part.slices[0], "volume", part.slices, *part.words),
-        why="" if alone else (part.why or ("HIL-D27",))[0], localiser=part.localiser, warnings=part.warnings,
+        why="" if alone else (part.why or ("HIL-D27",))[0], localiser=part.localiser, warnings=known,
         copies=part.warnings,
     )  # fmt: skip
     try:
@@ -289,7 +290,7 @@ def _stacked(path: Path, patient: str, part: splitting.Part, alone: bool, accept
         stack = stacking.sort(path, part.slices, accept)
     except HilumError as error:
         return replace(base, refusal=error)
-    said = (*part.warnings, *_split_words(part), *stack.warnings)
+    said = (*known, *_split_words(part), *stack.warnings)
     return replace(
         base, slices=stack.slices, affine=stack.affine, shape=stack.shape, warnings=said, stack=stack
     )  # fmt: skip

@@ -80,14 +80,15 @@ def without_copies(slices: Sequence[Slice]) -> tuple[list[Slice], tuple[str, ...
     """The slices of each object once, and sentences on files that were left out.
 
     Left out: byte for byte a copy of another (HIL-D22); the same object at the same place with other content, as where
-    it was sent again: the first by name is kept (HIL-D32). Without a place (pictures) both are kept, and it is said.
+    it was sent again: the first by name is kept (HIL-D32). Without a place (pictures) both are kept, and it is said. At
+    another place both are kept, too, see `elsewhere`.
     """
     # two files of many frames meet once for each frame
     copies = functools.cache(_same_bytes)
     seen: dict[Hashable, list[tuple[Hashable, Slice]]] = defaultdict(list)
     kept, dropped, left, again = [], set[Path](), set[Path](), dict[Path, str]()
     for one in sorted(slices, key=lambda s: (s.file.name, str(s.file), s.frame)):
-        place = tuple(np.round(one.position / SAME_PLACE_MM).tolist()) if one.position is not None else ()
+        place = _place(one)
         uid = one.facts["SOPInstanceUID"]
         known = seen[(uid, one.frame) if uid else (*place, one.frame)]
         if any(copies(one.file, other.file) for _, other in known):
@@ -107,6 +108,31 @@ def without_copies(slices: Sequence[Slice]) -> tuple[list[Slice], tuple[str, ...
         said = f"HIL-D32: {len(again)} files hold the same object as another with other content ({named})"
         words.append(f"{said}; {len(left)} were left out" if left else said)
     return kept, tuple(words)
+
+
+def elsewhere(slices: Sequence[Slice]) -> tuple[str, ...]:
+    """A sentence where one object stands at several places of a volume (HIL-D32): nothing is left out, as it may be a
+    slice that was sent again with its position corrected, and as well that of an anonymiser with one name for all.
+    """
+    found: dict[Hashable, dict[Hashable, Slice]] = defaultdict(dict)
+    for one in slices:
+        if uid := one.facts["SOPInstanceUID"]:
+            found[uid, one.frame].setdefault(_place(one), one)
+    several = [list(places.values()) for places in found.values() if len(places) > 1]
+    if not several:
+        return ()
+    files = len({one.file for places in several for one in places})
+    first, other = sorted(one.file.name for one in several[0])[:2]
+    return (
+        f"HIL-D32: {files} files of this volume hold the same object as another, at another place ({first} and "
+        f"{other}): one was sent again with its position changed, or all were given one name; all were kept, take out "
+        "what is wrong",
+    )
+
+
+def _place(one: Slice) -> tuple[float, ...]:
+    """Its position in steps of SAME_PLACE_MM, () where it has none."""
+    return () if one.position is None else tuple(np.round(one.position / SAME_PLACE_MM).tolist())
 
 
 def _one_time(one: Slice, other: Slice) -> bool:

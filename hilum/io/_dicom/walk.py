@@ -14,6 +14,10 @@ BIG = 1 << 22
 # A value longer than this is left out of the header: no image needs it.
 DEEPEST = 64
 # Sequences within sequences.
+MOST_ELEMENTS, ITEM_COUNTS = 2_000_000, 3
+# The library makes an object of each element, and a larger one of each item, which counts for so many. Real headers
+# that say much of each frame hold fewer: 5,000 frames of 150 elements in 20 groups, as some makers write them, are
+# 1,050,000, and a SEG of 40,000 frames, of 20 elements in 7 groups, is 1,640,000.
 UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 SWAPPED_ITEM = 0xFEFF00E0
@@ -72,6 +76,7 @@ class Walk:
         self.levels = [_Level("data", -1, self.implicit, self.big)]
         self._swapped = False
         self._outer = self.pos
+        self._seen = 0
         while True:
             level = self.levels[-1]
             if level.end == self.pos:
@@ -144,8 +149,10 @@ class Walk:
         elif level.what == "fragments":
             if length == UNDEFINED:
                 raise HilumError("HIL-D07", f"{_name(level.tag)} has a fragment without a length", "Export it again")
+            self._count(ITEM_COUNTS)
             self._skip(level.tag, length)
         else:
+            self._count(ITEM_COUNTS)
             end = -1 if length == UNDEFINED else self.pos + length
             if end > self.pos:
                 self._within(level.tag, end)
@@ -168,6 +175,7 @@ class Walk:
         if group == 0xFFFE:
             self._delimiter(level, tag)
             return None
+        self._count()
         if implicit:
             (length,) = _LENGTH[level.big].unpack_from(window.data, at + 4)
             vr = b"SQ" if tag in _sequences() else b"  "
@@ -190,6 +198,15 @@ class Walk:
         else:
             self._skip(tag, length, start)
         return None
+
+    def _count(self, many: int = 1) -> None:
+        """What holds more than any image needs was made to fill memory: it is not parsed."""
+        self._seen += many
+        if self._seen > MOST_ELEMENTS:
+            raise HilumError(
+                "HIL-D07", f"The header holds more than {MOST_ELEMENTS:,} elements, an item counted as {ITEM_COUNTS}",
+                "Export it again, or leave it out",
+            )  # fmt: skip
 
     def _delimiter(self, level: _Level, tag: int) -> None:
         if tag == ITEM_END and level.end < 0 and len(self.levels) > 1:

@@ -1,5 +1,6 @@
 """Pictures as labels: what is no map of class values is refused with the values that were counted."""
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ def plain_values(path: Path, decoded: Decoded) -> Array:
             "HIL-I08", f"{path} is a {decoded.kind} label with blurred edges: {_counted(values, counts)}",
             "Save it as PNG, from before the lossy step",
         )  # fmt: skip
-    if array.dtype == np.uint8 and _softened(array[0], values, counts):
+    if array.dtype.kind in "iu" and _softened(array[0], values, counts):
         raise HilumError(
             "HIL-I08", f"{path} has softened edges: {_counted(values, counts)}",
             "Save it without smoothing, or cut it at half height first",
@@ -42,7 +43,8 @@ def plain_values(path: Path, decoded: Decoded) -> Array:
 def _softened(array: Array, values: Array, counts: Array) -> bool:
     """Whether nearly all values but the two commonest are steps of an edge: a lower and a higher one beside each.
 
-    Between two areas of a label map there is no step; where classes lie inside each other their values are few.
+    Between two areas of a label map there is no step; where classes lie inside each other their values are few. Of
+    numbered objects the inner pixels have no lower neighbour, and the edge of one that touches nothing no higher one.
     """
     main = np.sort(values[np.argsort(counts)[-2:]])
     between = values[(values > main[0]) & (values < main[-1])]
@@ -55,12 +57,13 @@ def _softened(array: Array, values: Array, counts: Array) -> bool:
         return False
     part = array[: max(3, MOST_LOOKED_AT // array.shape[1])]
     inner = part[1:-1, 1:-1]
-    around = np.stack([
+    around = [
         part[1 + y : part.shape[0] - 1 + y, 1 + x : part.shape[1] - 1 + x]
         for y, x in ((-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1))
-    ])  # fmt: skip
+    ]
+    lowest, highest = functools.reduce(np.minimum, around), functools.reduce(np.maximum, around)
     step = (inner > main[0]) & (inner < main[-1])
-    edge = step & (around.min(axis=0) < inner) & (around.max(axis=0) > inner)
+    edge = step & (lowest < inner) & (highest > inner)
     return bool(step.any() and edge.sum() >= MOSTLY * step.sum())
 
 

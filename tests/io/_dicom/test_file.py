@@ -20,6 +20,8 @@ from hilum.core.errors import HilumError
 from hilum.io._dicom.agree import BIG, DEFLATED, EXPLICIT, GE_PRIVATE, IMPLICIT
 from hilum.io._dicom.file import header, is_dicom
 from hilum.io._dicom.pixels import Record, frame_count, frames, kind
+from hilum.io._dicom.walk import Walk
+from hilum.io._dicom.window import Window
 
 J2K, JPEG, RLE = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.5"
 PIXELS = np.arange(40 * 33, dtype=np.uint16).reshape(40, 33)
@@ -345,6 +347,35 @@ def test_d07_a_length_beyond_the_end_in_the_meta_group_and_of_a_fragment(tmp_pat
     at = raw.index(b"\xff\x4f\xff\x51") - 4
     path.write_bytes(raw[:at] + struct.pack("<L", 0xFFFFFFFF) + raw[at + 4 :])
     refused(path, "HIL-D07")
+
+
+def sequence(tag: int, items: bytes) -> bytes:
+    """A sequence that ends where its delimiter stands."""
+    return element(tag, b"SQ", items + struct.pack("<HHL", 0xFFFE, 0xE0DD, 0), 0xFFFFFFFF)
+
+
+def item(content: bytes) -> bytes:
+    return struct.pack("<HHL", 0xFFFE, 0xE000, len(content)) + content
+
+
+@pytest.mark.parametrize("content", ["items", "elements"])
+def test_d07_a_header_of_elements_without_end_is_refused_before_it_is_parsed(tmp_path: Path, content: str) -> None:
+    if content == "items":
+        hostile = sequence(0x00081115, item(b"") * 700_000)
+    else:
+        hostile = sequence(0x00081115, item(b"".join(element(0x00090100 + n, b"LO", b"") for n in range(1000)) * 2001))
+    path = with_element(tmp_path / "a", hostile)
+    start = time.process_time()
+    assert "more than 2,000,000 elements" in str(refused(path, "HIL-D07"))
+    assert time.process_time() - start < 5
+
+
+def test_d07_frames_in_thousands_that_say_much_are_no_such_header() -> None:
+    """A file of 5,000 frames as makers write them: 150 elements in 20 groups each."""
+    group = item(b"".join(element(0x00189000 + n, b"DS", b"1.5 ") for n in range(7)))
+    raw = sequence(0x52009230, item(b"".join(sequence(0x20059000 + n, group) for n in range(19))) * 5000)
+    walk = Walk(Window(io.BytesIO(raw), len(raw)), 0, False, False)
+    assert walk.run() is None and walk._seen > 1_000_000
 
 
 def nested(levels: int, defined: bool, implicit: bool = False) -> bytes:

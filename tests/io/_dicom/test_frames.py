@@ -338,6 +338,21 @@ def test_d29_a_class_that_only_begins_like_the_secondary_captures_is_none(tmp_pa
     assert is_capture("1.2.840.10008.5.1.4.1.1.7") and is_capture("1.2.840.10008.5.1.4.1.1.7.2")
 
 
+def test_i10_a_whole_slide_is_left_out_with_a_remedy_that_a_slide_can_follow(tmp_path: Path) -> None:
+    folder = classic(tmp_path / "s" / "c", "MR")
+    data = pydicom.dcmread(enhanced(tmp_path / "s" / "slide.dcm", folder))
+    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.77.1.6"
+    data.Modality, data.SeriesInstanceUID = "SM", "1.2.3"
+    for one in data.PerFrameFunctionalGroupsSequence:
+        del one.PlanePositionSequence
+    data.save_as(tmp_path / "s" / "slide.dcm")
+    ((file, error),) = triage(tmp_path / "s").quarantined
+    assert file.name == "slide.dcm" and error.code == "HIL-I10" and "whole slide" in error.seen
+    assert "TIFF" in error.remedy and "series" not in error.remedy
+    with pytest.raises(HilumError, match=r"slide\.dcm.*HIL-I10"):
+        dicom.read(file)
+
+
 def test_d22_copies_of_many_frames_are_compared_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "m").mkdir()
     path = enhanced(tmp_path / "m" / "many.dcm", classic(tmp_path / "s", "MR"))

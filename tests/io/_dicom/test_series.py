@@ -293,7 +293,10 @@ def test_d25_two_orientations_are_split_and_named(tmp_path: Path) -> None:
     for file in other.iterdir():
         shutil.move(file, folder / f"t{file.name}")
     error = refusal(folder)
-    assert error.code == "HIL-D25" and "sagittal" in error.seen and "axial" in error.seen and "volume=" in error.remedy
+    assert error.code == "HIL-D25" and "sagittal" in error.seen and "axial" in error.seen
+    # no command and no table names a volume
+    assert error.remedy.startswith("Put the files of each into a folder of its own; in Python also")
+    assert "volume=" in error.remedy
     found = triage(folder)
     assert apart(found) == ["axial", "sagittal"]
     for volume in found.volumes:
@@ -388,7 +391,9 @@ def test_d27_series_and_patients_at_any_depth_are_kept_apart(tmp_path: Path) -> 
     assert "p1" not in {v.patient for v in found.volumes}
     assert [v.key for v in triage(tmp_path).volumes] == [v.key for v in found.volumes]
     error = refusal(tmp_path)
-    assert error.code == "HIL-D27" and "3 series" in error.seen and "T1" in error.seen and "series=" in error.remedy
+    assert error.code == "HIL-D27" and "3 series" in error.seen and "T1" in error.seen
+    assert error.remedy.startswith("Put the files of each into a folder of its own; in Python also")
+    assert "series=" in error.remedy
     assert dicom.read(tmp_path, volume=found.volumes[1].key).meta["series_uid"] == uid("T1")
     assert dicom.read(tmp_path, series=uid("T2")).meta["series_uid"] == uid("T2")
     assert refusal(tmp_path, series="1.1").code == refusal(tmp_path, volume="none").code == "HIL-D27"
@@ -613,7 +618,26 @@ def test_d32_volumes_whose_files_all_have_one_name_are_told_apart_by_what_they_s
     folder = stack(tmp_path / "s", heights(0, 2, 4), SOPInstanceUID="1.2.3", EchoTime=10.0)
     stack(folder, heights(0, 2, 4), name="t", SOPInstanceUID="1.2.3", EchoTime=20.0, SeriesInstanceUID=uid("s"))
     found = triage(folder).volumes
-    assert [len(one.slices) for one in found] == [3, 3] and all("HIL-D32" not in codes(one.warnings) for one in found)
+    assert [len(one.slices) for one in found] == [3, 3]
+    for one in found:
+        # one sentence, whatever the number of slices
+        (words,) = (words for words in one.warnings if words.startswith("HIL-D32"))
+        assert "3 files of this volume hold the same object" in words and one.shape == (8, 6, 3)
+
+
+def test_d32_a_slice_that_was_sent_again_at_another_place_is_kept_and_said(tmp_path: Path) -> None:
+    folder = stack(tmp_path / "s", heights(0, 2, 4, 7))
+    shutil.copy(folder / "s-003", folder / "twin")
+    edit(folder / "twin", ImagePositionPatient=[2.0, -3.0, 6.0])
+    (volume,) = triage(folder).volumes
+    assert len(volume.slices) == 5 and "HIL-D32" in codes(volume.warnings)
+    seen = dicom.read(folder)
+    (words,) = (words for words in seen.warnings if words.startswith("HIL-D32"))
+    assert "2 files of this volume" in words and "(s-003 and twin)" in words
+    # its copy at the same place is still left out, and of another volume it says nothing
+    edit(folder / "twin", ImagePositionPatient=[2.0, -3.0, 7.0], InstanceNumber=99)
+    (words,) = triage(folder).volumes[0].warnings[:1]
+    assert "1 were left out" in words and "of this volume" not in "".join(triage(folder).volumes[0].warnings)
 
 
 # files that can not be read
