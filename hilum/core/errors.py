@@ -1,5 +1,11 @@
 """Errors are sentences: a stable code, what was seen, and what to do about it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+RESUME = "go on with --resume"
+# What helps where a training was cut off and its state is saved, in the words of `hilum train` (see `going_on`).
+
 
 class HilumError(Exception):
     """An error a person can act on.
@@ -25,7 +31,23 @@ class Stopped(SystemExit):
 
     def __init__(self, number: int, how: str) -> None:
         super().__init__(128 + number)
+        self.number, self.how = number, how
         self.words = f"stopped by signal {number} {how}"
+
+
+@contextmanager
+def going_on(words: str) -> Iterator[None]:
+    """What a training in here says of going on is said by these words: only `hilum train` has --resume."""
+    try:
+        yield
+    except HilumError as error:
+        if RESUME not in error.remedy:
+            raise
+        raise HilumError(error.code, error.seen, error.remedy.replace(RESUME, words)) from error
+    except Stopped as stop:
+        if RESUME not in stop.how:
+            raise
+        raise Stopped(stop.number, stop.how.replace(RESUME, words)) from stop
 
 
 def near(word: str, known: list[str]) -> str:

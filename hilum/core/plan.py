@@ -2,10 +2,12 @@
 
 import json
 import reprlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from hilum.core.atomic import write_text
 from hilum.core.cells import is_formula
@@ -50,6 +52,15 @@ class Normalisation(Strict):
     std: float = 1.0
     low: float = 0.0
     high: float = 1.0
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Normalisation":
+        """Ends in order, and a deviation above 0, where they are used; of data of one value the ends are equal."""
+        if self.scheme in ("ct", "scale") and self.low > self.high:
+            raise ValueError(f"low, {self.low:g}, is above high, {self.high:g}")
+        if self.scheme == "ct" and self.std <= 0:
+            raise ValueError(f"std is {self.std:g}, and must be above 0")
+        return self
 
 
 class Plan(Strict):
@@ -115,6 +126,15 @@ class Plan(Strict):
             raise ValueError("every entry must be above 0")
         return value
 
+    @field_validator("data")
+    @classmethod
+    def _of_data(cls, value: dict[str, Any]) -> dict[str, Any]:
+        """What others read of it is what they take it for."""
+        for key, (fits, wanted) in TOLD.items():
+            if key in value and not fits(value[key]):
+                raise PydanticCustomError("told", "give {wanted}", {"key": key, "value": value[key], "wanted": wanted})
+        return value
+
     def write(self, path: Path) -> None:
         """Write plan.json, atomically."""
         write_text(path, self.text())
@@ -127,7 +147,7 @@ class Plan(Strict):
         """A copy with {dotted path: value} changed, checked again."""
         data = self.model_dump(mode="json")
         for path, value in changes.items():
-            _check_data(path, value)
+            _check_data(path)
             _put(data, path, value)
         return checked(Plan, data, "plan")
 
@@ -154,11 +174,51 @@ class Plan(Strict):
 
 DATA = (
     "name", "layout", "grouping", "labels", "ignore", "others", "terms", "warnings", "coils", "fingerprint", "notes",
-    "normalise_first",
+    "normalise_first", "slice",
 )  # fmt: skip
 # What a plan says of its data; any other key would be read by nobody.
-SWITCHES = ("normalise_first",)
-# Of these what is true or false.
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _values(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_whole, value))
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_text, value))
+
+
+def _rules(value: Any) -> bool:
+    words = ("nonzero", "instances")
+    return isinstance(value, dict) and all(_whole(v) or _values(v) or v in words for v in value.values())
+
+
+def _size(value: Any) -> bool:
+    return _values(value) and len(value) == 2 and min(value) > 0
+
+
+def _or_none(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or fits(value)
+
+
+TOLD: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "labels": (_or_none(_rules), "{class: value}, a value being a whole number, a list of them, nonzero or instances"),
+    "ignore": (_or_none(_whole), "a whole number"),
+    "others": (_or_none(_values), "a list of whole numbers"),
+    "layout": (_or_none(_text), "text"),
+    "notes": (_texts, "a list of text"),
+    "warnings": (_texts, "a list of text"),
+    "slice": (_or_none(_size), "two whole numbers above 0"),
+    "normalise_first": (lambda value: isinstance(value, bool), "true or false"),
+}
+# Of what a plan says of its data that which is read as such a thing.
 SHORT = reprlib.Repr()
 SHORT.maxlevel, SHORT.maxstring, SHORT.maxother = 2, 200, 200
 # How a wrong value is written out in a sentence.
@@ -185,16 +245,14 @@ def _put(data: dict[str, Any], path: str, value: Any) -> None:
         raise HilumError("HIL-PLAN-02", f"The plan has no {path!r}", "Open plan.json to see its keys")
 
 
-def _check_data(path: str, value: Any) -> None:
-    """Refuse a key below `data` that nobody reads (HIL-PLAN-02), and what is neither true nor false (HIL-PLAN-03)."""
+def _check_data(path: str) -> None:
+    """Refuse a key below `data` that nobody reads (HIL-PLAN-02)."""
     room, _, rest = path.partition(".")
     key = rest.partition(".")[0]
     if room != "data" or not rest:
         return
     if key not in DATA:
         raise HilumError("HIL-PLAN-02", f"The plan has no {path!r}: {key!r} is unknown", near(key, list(DATA)))
-    if rest in SWITCHES and not isinstance(value, bool):
-        raise HilumError("HIL-PLAN-03", f"plan: {path!r} can not be {SHORT.repr(value)}", "Give true or false")
 
 
 def checked(model: type[T], data: dict[str, Any], name: str) -> T:
@@ -210,6 +268,11 @@ def checked(model: type[T], data: dict[str, Any], name: str) -> T:
             raise HilumError("HIL-PLAN-02", f"{name} has an unknown key {where!r}", hint) from error
         if first["type"] == "missing":
             raise HilumError("HIL-PLAN-03", f"{name} lacks {where!r}", "Add it or plan anew") from error
+        if first["type"] == "told":
+            # a key below `data`, which pydantic does not know
+            told = first["ctx"]
+            seen = f"{name}: '{where}.{told['key']}' can not be {SHORT.repr(told['value'])}"
+            raise HilumError("HIL-PLAN-03", seen, f"Give {told['wanted']}") from error
         # written out in part: an input of YAML anchors may be small and its whole text endless
         seen = f"{name}: {where!r} can not be {SHORT.repr(first['input'])} ({first['msg']})"
         raise HilumError("HIL-PLAN-03", seen, "Give a sensible value") from error

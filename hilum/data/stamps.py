@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from hilum.core.errors import HilumError
+from hilum.core.errors import RESUME, HilumError
 from hilum.core.image import Case
 
 
@@ -31,7 +31,7 @@ class Stamps:
             more = f" and {len(words) - 3} more" if len(words) > 3 else ""
             raise HilumError(
                 "HIL-T11", f"Data changed during training: {', '.join(words[:3])}{more}",
-                "Put the files back and go on with --resume, if a state was saved; or train anew on the new ones",
+                f"Put the files back and {RESUME}, if a state was saved; or train anew on the new ones",
             )  # fmt: skip
 
 

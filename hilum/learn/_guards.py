@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from hilum.core.errors import HilumError, Stopped
+from hilum.core.errors import RESUME, HilumError, Stopped
 from hilum.core.image import Case
 from hilum.data.dataset import listed
 
@@ -23,6 +23,8 @@ AGAIN = 1.0
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
 STATE = "checkpoint.safetensors"
 # What a run goes on from, in its folder.
+SHOWN = 10
+# Cases whose refusals are written out in one.
 SHORT = ("out of memory", "can't allocate memory", "alloc_failed")
 # How PyTorch and CUDA's libraries say that memory ran out.
 
@@ -72,7 +74,7 @@ def disk(folder: Path) -> Iterator[None]:
 def _unwritten(folder: Path, why: str) -> HilumError:
     """A run without any saved state is taken back, and can not go on."""
     saved = (folder / STATE).is_file()
-    remedy = "The state saved before is whole: make room and go on with --resume" if saved else "Make room, train again"
+    remedy = f"The state saved before is whole: make room and {RESUME}" if saved else "Make room, train again"
     return HilumError("HIL-T02", f"{folder} can not be written ({why})", remedy)
 
 
@@ -90,7 +92,7 @@ def memory(what: str, device: str = "cpu") -> Iterator[None]:
         raise HilumError(
             "HIL-T07",
             f"Memory ran out {what}",
-            f"{less} plan.batch or plan.patch; a state that was saved goes on with --resume",
+            f"{less} plan.batch or plan.patch; where a state was saved, {RESUME}",
         ) from error
 
 
@@ -117,6 +119,16 @@ def check_prepared(case: Case, prepared: dict[str, Any]) -> tuple[str, str] | No
             reached = f"The image of case {case.id} reaches {most:.3g} after normalisation"
             return WILD, f"{reached}: its range differs from others'"
     return None
+
+
+def together(faults: Sequence[HilumError], cases: int) -> HilumError:
+    """One refusal for those of several cases, whose sentences name them: the first SHOWN and how many more."""
+    if len(faults) == 1:
+        return faults[0]
+    some = "; ".join(fault.seen for fault in faults[:SHOWN])
+    more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+    seen = f"{len(faults)} of {cases} cases can not be learned from by this plan: {some}{more}"
+    return HilumError(faults[0].code, seen, faults[0].remedy)
 
 
 def check_images(odd: Mapping[str, str], train: Sequence[Case]) -> list[str]:

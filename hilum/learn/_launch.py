@@ -15,7 +15,7 @@ from typing import Any
 
 from hilum.core import catalogue
 from hilum.core.atomic import clear
-from hilum.core.errors import HilumError, Stopped
+from hilum.core.errors import RESUME, HilumError, Stopped
 from hilum.core.image import Case
 from hilum.core.plan import Plan
 from hilum.core.progress import Progress
@@ -145,9 +145,7 @@ def _reason(error: Any, listener: Listener) -> BaseException:
     number = -code if code < 0 else code - 128
     if number in (signal.SIGTERM, signal.SIGINT):
         step = listener.step
-        return Stopped(
-            number, f"after step {step}; the state is saved, go on with --resume" if step else "before the first step"
-        )
+        return Stopped(number, f"after step {step}; the state is saved, {RESUME}" if step else "before the first step")
     return HilumError(
         "HIL-T07", f"Training process {error.error_index} ended with exit code {code}",
         "Often memory ran out: use fewer devices or a smaller plan; saved steps go on with --resume",

@@ -9,7 +9,7 @@ from typing import Any
 
 from hilum.core import catalogue
 from hilum.core.atomic import clear, write_json, writing
-from hilum.core.errors import HilumError, Stopped
+from hilum.core.errors import RESUME, HilumError, Stopped
 from hilum.core.image import Array, Case
 from hilum.core.plan import Plan
 from hilum.core.progress import Progress, quiet
@@ -28,6 +28,9 @@ SPARING, QUICK = 20, 0.1
 # A state is saved at a round, unless that takes over a tenth of a second and a twentieth of the time since the last.
 SKIPPED = 5
 # Updates of one optimiser in a row whose gradient is no number and which are left out before the run stops.
+
+UNKNOWN = ("HIL-N15", "HIL-T10")
+# Refusals of a label, class or box that the plan does not know: of these all cases are named.
 
 
 class Training:
@@ -67,10 +70,12 @@ class Training:
         import torch
 
         torch.manual_seed(self.plan.seed)
-        state: State = self.regime.setup(self.plan)
-        if self.start is not None:
-            self.start(state.networks[_build.predicting(self.plan)])
-        return _device.placed(state, self.fabric)
+        # a card may be full before anything is learned on it
+        with _guards.memory("while the network is placed", self.fabric.device.type):
+            state: State = self.regime.setup(self.plan)
+            if self.start is not None:
+                self.start(state.networks[_build.predicting(self.plan)])
+            return _device.placed(state, self.fabric)
 
     def run(self, resume: bool) -> State:
         """Train to the last planned step and return the state; the folder then holds plan, weights and curve."""
@@ -90,7 +95,8 @@ class Training:
                 self._try_out()
         state, begin = self.fresh(), 0
         if resume:
-            begin = self._restore(state)
+            with _guards.memory("while the saved state is placed", self.fabric.device.type):
+                begin = self._restore(state)
         # stopped early or gone on with after its last step, a run is done as it is
         over = begin >= (self.plan.steps or 1) and not self._owes(state, begin)
         done = bool(state.memory.get("stopped")) or over
@@ -120,20 +126,33 @@ class Training:
         if not self.parts["train"]:
             raise HilumError("HIL-T08", "No case is left in the train part", "Give more cases, or name the parts")
         unlearnable: dict[str, list[str]] = {}
+        unknown: list[HilumError] = []
         for number, case in enumerate(cases):
-            prepared = self.store(case)
-            if why := self.task.unlearnable(prepared):
-                unlearnable.setdefault(why, []).append(case.id)
-            self.sizes[case.id] = self.task.size(prepared)
-            if found := _guards.check_prepared(case, prepared):
-                self.odd[case.id], words = found
-                log.warning("%s", words)
+            try:
+                if why := self._ready(case):
+                    unlearnable.setdefault(why, []).append(case.id)
+            except HilumError as error:
+                if error.code not in UNKNOWN:
+                    raise
+                # its traceback would keep the arrays
+                unknown.append(error.with_traceback(None))
             self.progress("prepare", number + 1, len(cases), case.id)
+        if unknown:
+            raise _guards.together(unknown, len(cases))
         for why, names in unlearnable.items():
             raise HilumError(
                 "HIL-T10", f"Nothing can be learned from {len(names)} of {len(cases)} cases, as {why}: {listed(names)}",
                 "Leave them out, or give what they lack",
             )  # fmt: skip
+
+    def _ready(self, case: Case) -> str:
+        """Prepare a case, and note its size and what looks odd. Why nothing can be learned from it, or ""."""
+        prepared = self.store(case)
+        self.sizes[case.id] = self.task.size(prepared)
+        if found := _guards.check_prepared(case, prepared):
+            self.odd[case.id], words = found
+            log.warning("%s", words)
+        return self.task.unlearnable(prepared)
 
     def step(self, state: State, batch: Batch, k: int, ids: list[str]) -> dict[str, float]:
         """Step k: forwards, backwards, update. Returns the losses."""
@@ -249,7 +268,7 @@ class Training:
         self._save(state, step)
         # who saves is still at it: the first process to end makes the others end
         self.fabric.barrier()
-        raise Stopped(signal, f"after step {step}; the state is saved, go on with --resume")
+        raise Stopped(signal, f"after step {step}; the state is saved, {RESUME}")
 
     @contextmanager
     def _stamped(self) -> Iterator[None]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hilum.core import card
 from hilum.core.errors import HilumError
+from hilum.core.image import Case
 
 if TYPE_CHECKING:
     from hilum.learn._loop import Training
@@ -27,17 +28,24 @@ FEWEST = 10
 
 
 def dry_step(training: "Training") -> None:
-    """A step and a validation on the largest case alone, on weights that are then thrown away: it must fit."""
+    """A step on the largest case alone, and a validation of the largest that is learned from or validated, on weights
+    that are then thrown away: it must fit.
+    """
     from hilum.learn import _batches, _guards
 
-    cases = training.parts["train"]
+    def size(case: Case) -> int:
+        return training.sizes.get(case.id, 0)
+
     # two, because one image alone is no pair
-    largest = training.task.asked(sorted(cases, key=lambda case: training.sizes.get(case.id, 0))[-2:])[-1]
-    state, plan = training.fresh(), training.plan
-    with _guards.memory(f"in a first step on {largest.id}, the largest case", training.fabric.device.type):
+    largest = training.task.asked(sorted(training.parts["train"], key=size)[-2:])[-1]
+    # whole images of the validation part may be larger
+    judged = max([largest, *training.parts["val"]], key=size)
+    state, plan, device = training.fresh(), training.plan, training.fabric.device.type
+    with _guards.memory(f"in a first step on {largest.id}, the largest case", device):
         batch, ids = _batches.make(training.task, training.store, [largest], plan, 0)
         training.step(state, batch, 0, ids)
-        training.validated(state, [largest])
+    with _guards.memory(f"in a first validation of {judged.id}, the largest case", device):
+        training.validated(state, [judged])
 
 
 def peak_bytes() -> int:

@@ -1,9 +1,11 @@
 """What a run leaves of its way: log.csv and the live page at every round, trackers where asked for, and the timing."""
 
 import csv
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from hilum.learn import _guards, _pace
 from hilum.learn._curve import Curve
 from hilum.learn._state import State
 from hilum.learn._track import Ended, Trackers
+
+log = logging.getLogger(__name__)
 
 KINDS = ("prepare", "plan", "wait", "step", "validate", "draw", "save")
 # Of work, in the order in which a run meets them.
@@ -70,13 +74,31 @@ class Record:
         """
         self.curve.begin(step, plan)
         path = self.folder / "log.csv"
-        if step and path.is_file():
-            with open(path, encoding="utf-8", newline="") as stream:
-                self.rows = [dict(r) for r in csv.DictReader(stream) if int(r["step"]) <= step]
+        # who does not lead writes none
+        if self.leads and step and path.is_file():
+            self.rows = self._earlier(path, step)
         self.earlier = float(self.rows[-1]["seconds"]) if self.rows else 0.0
         if self.rows and self.leads:
             with self.spend("draw"), _guards.disk(self.folder):
                 self.curve.draw(self.rows, (), best, done)
+
+    def _earlier(self, path: Path, step: int) -> list[dict[str, Any]]:
+        """Rows of a log up to this step. One that holds no numbers in its columns any more, as a spreadsheet may leave
+        it, is laid aside with a warning, and the log begins anew: weights do not hang on it.
+        """
+        try:
+            with open(path, encoding="utf-8", newline="") as stream:
+                rows: list[dict[str, Any]] = list(csv.DictReader(stream))
+            for row in rows:
+                # what a round did not have is empty
+                list(map(float, [row["seconds"], *(value or 0 for value in row.values())]))
+            return [row for row in rows if int(row["step"]) <= step]
+        except (KeyError, TypeError, ValueError, csv.Error):
+            aside = next(p for n in count(1) if not (p := path.with_name(f"log.aside{n}.csv")).exists())
+            path.rename(aside)
+            log.warning("%s is no table of numbers as training writes it: it is kept as %s, and the log begins anew "
+                        "after step %d", path, aside.name, step)  # fmt: skip
+            return []
 
     def row(self, state: State, step: int) -> dict[str, Any]:
         """What training gave since the last round: step, seconds so far, the highest rate, mean losses."""

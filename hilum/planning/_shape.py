@@ -160,7 +160,7 @@ def _stored(plan: Plan, cases: memory.Kept, most: int, held: bool = False, devic
 
     held: the store was given by hand and stays. devices: processes that share every batch; `most` is for each.
     """
-    cost = step(plan)
+    cost = memory.largest(plan)
     whole = memory.predict(plan, cases, cost=cost, devices=devices)
     if whole.total <= most:
         # cases that turn out larger than predicted do not make the store outgrow what is allowed
@@ -210,10 +210,9 @@ def _smaller(build: Build, shaped: Shaped, fixed: set[str], devices: int) -> Ite
 
 
 def _halved(plan: Plan, least: int, fixed: set[str], devices: int) -> Iterator[Plan]:
-    """The plan with half the batch, half of that and so on, down to `least`."""
+    """The plan with half the batch, half of that and so on, down to `least`; each is one that they can share."""
     batch = plan.batch
-    while "batch" not in fixed and batch // 2 >= least and batch // 2 % devices == 0:
-        batch //= 2
+    while "batch" not in fixed and (batch := batch // 2 // devices * devices) >= max(1, least):
         yield plan.model_copy(update={"batch": batch})
 
 
@@ -222,7 +221,7 @@ def refuse_cap(asked: int | None) -> None:
     if asked is not None:
         raise HilumError(
             "HIL-PLAN-07", f"--memory {size_words(asked)} is kept on processors only, and this run is for CUDA",
-            "Leave --memory out, or train on processors: hilum train --accelerator cpu",
+            "Leave --memory out, or train on processors: --accelerator cpu of hilum train or compare",
         )  # fmt: skip
 
 
@@ -255,11 +254,9 @@ def given_fits(plan: Plan, ready: Any, most: int, devices: int = 1) -> Plan:
     if (found := _stored(plan, cases, each, devices=devices)) is not None:
         return found
     need = memory.predict(plan, cases, store=LEAST_STORE, devices=devices)
-    batch = plan.batch
-    while batch > 1 and batch // 2 % devices == 0:
-        batch //= 2
-        if _takes(plan.model_copy(update={"batch": batch}), cases, each, devices):
-            fits = f"batch {batch} fits (--set plan.batch={batch})"
+    for smaller in _halved(plan, 1, set(), devices):
+        if _takes(smaller, cases, each, devices):
+            fits = f"batch {smaller.batch} fits (--set plan.batch={smaller.batch})"
             break
     else:
         fits = "no batch of this patch and network fits: take a smaller patch, or plan anew"
@@ -309,7 +306,7 @@ def patch_fits(plan: Plan, facts: dict[str, Any]) -> None:
 
     Where the network takes no patch of twice the largest, the nearest that it takes is the most.
     """
-    if plan.task not in ("segment", "detect"):
+    if plan.task not in ("segment", "detect", "register"):
         return
     largest = np.max(_sizes(plan, facts), axis=0)
     most = np.maximum(2 * largest, ROOM[plan.dims])

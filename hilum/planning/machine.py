@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hilum.core import half
+from hilum.core.errors import HilumError
 
 CGROUP, OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 # Where control groups lie, and in which of them this process is.
@@ -69,8 +70,20 @@ def accelerator() -> dict[str, Any] | None:
 def speed(dims: int, device: str = "cpu", precision: str = "float32") -> float:
     """GFLOP/s of forward and backward of 3x3 (3x3x3) convolutions with norm and activation; two digits.
 
-    The best of a few repetitions in under a second; once per process and kind.
+    The best of a few repetitions in under a second; once per process and kind. Refused (HIL-T07): a card without room.
     """
+    import torch
+
+    try:
+        return _speed(dims, device, precision)
+    except torch.OutOfMemoryError as error:
+        raise HilumError(
+            "HIL-T07", "Memory ran out while the speed of the card was measured",
+            "Free the card (nvidia-smi names what holds its memory), or train with --accelerator cpu",
+        ) from error  # fmt: skip
+
+
+def _speed(dims: int, device: str, precision: str) -> float:
     import torch
     from torch import nn
 

@@ -153,6 +153,12 @@ def _prepared(task: _task.Task, case: Case, voxels: float) -> tuple[int, int]:
     return held(made), max((a.nbytes if a.dtype.kind == "c" else 4 * a.size for a in arrays), default=0)
 
 
+def largest(plan: Plan) -> Step:
+    """A step as it holds most: where whole slices are learned from, on the largest of them and not on the median."""
+    size = plan.data.get("slice")
+    return step(plan if size is None else plan.model_copy(update={"patch": size}))
+
+
 def predict(
     plan: Plan,
     cases: Kept,
@@ -165,13 +171,14 @@ def predict(
     """Peak resident bytes of training the plan on processors, whatever else is there, with these prepared cases.
 
     store: limit for prepared cases, by default the plan's. copies: of the weights besides gradients and optimiser.
-    cost: of one step, where it is known. devices: processes that share every batch; the bytes are those of each.
+    cost: of its `largest` step, where that is known. devices: processes that share every batch; the bytes are those of
+    each.
     """
-    cost = step(plan) if cost is None else cost
+    cost = largest(plan) if cost is None else cost
     limit = store if store is not None else plan.store_bytes or LIMIT
     slots = SLOTS.get(str(plan.learning.get("optimiser", "adamw")), 2)
     steady = cost.weights * (1 + slots + copies)
-    own = cost if devices == 1 else step(plan.model_copy(update={"batch": max(1, plan.batch // devices)}))
+    own = cost if devices == 1 else largest(plan.model_copy(update={"batch": max(1, plan.batch // devices)}))
     half = machine.halved(plan.learning.get("precision", "auto"), "cpu")
     saved = int(own.saved * (0.55 if half else 1))
     activations, workspace = cost.weights + saved, _workspace(own, plan)

@@ -1,6 +1,7 @@
 """A data set, a task and a budget become a plan."""
 
 import logging
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -37,7 +38,7 @@ PUBLISHED_MINUTES = 1440
 # A day: from here nnU-Net's own plan sees enough steps on processors too.
 BY_HAND = ("plan.batch", "plan.patch", "plan.store_bytes")
 # Settings that a plan which needs too much memory keeps: it is refused then.
-FACTS = ("name", "grouping", "fingerprint", "terms", "warnings", "coils")
+FACTS = ("name", "grouping", "fingerprint", "terms", "warnings", "coils", "slice")
 # Of what a plan says of its data, under `data`: these follow from the data, and no setting says otherwise.
 TUNED = {("segment", "nnunet"): 8e-3}
 # Rates of learning that the rules chose, by task and network: no other network was tried at them.
@@ -73,12 +74,18 @@ class Prepared:
         """What the data are warned of and training goes on with; it stands in the plan and in reports."""
         return [*self.leaks.warnings, *self.facts.get("warnings", [])]
 
-    @property
-    def noted(self) -> dict[str, Any]:
-        """What a plan keeps of these data where there is any: `warnings`, and `coils`, the most that raw data have."""
+    def noted(self, task: str) -> dict[str, Any]:
+        """What a plan keeps of these data where there is any: `warnings`, and `coils`, the most that raw data have.
+
+        Of a task that learns from whole slices also `slice`, the size of the largest that training or validation sees.
+        """
         coils = max((row.get("coils", 1) for row in self.facts["cases"]), default=1)
         found: dict[str, Any] = {"warnings": self.warnings} if self.warnings else {}
-        return found | ({"coils": coils} if coils > 1 else {})
+        found |= {"coils": coils} if coils > 1 else {}
+        if _task.kind(task).cut:
+            return found
+        sizes = [row["shape"][-2:] for row in self.facts["cases"] if self.parts[row["id"]] != "test"]
+        return found | {"slice": max(sizes, key=math.prod, default=None)}
 
 
 def look(
@@ -158,7 +165,7 @@ def make_plan(
     fixed = _fixed(ready, task, minutes, steps, seed)
 
     def build(budget: _task.Budget) -> Plan:
-        ruled = _by_rules(ready, task, budget, fixed, "plan.normalisation" not in settings)
+        ruled = _by_rules(ready, task, budget, fixed, settings)
         plan = edit(ruled, net, settings)
         return plan if plan.networks == ruled.networks or "plan.patch" in settings else _patch.taken(plan)
 
@@ -173,7 +180,7 @@ def make_plan(
             "HIL-PLAN-02", f"plan.split_seed is {shaped.plan.split_seed}, but the data were split by {seed} already",
             f"Give --seed {shaped.plan.split_seed} for that split, and --set plan.seed=N for other weights",
         )  # fmt: skip
-    if "plan.patch" in settings:
+    if {"patch", "spacing"} & {key.removeprefix("plan.").split(".")[0] for key in settings}:
         _shape.patch_fits(shaped.plan, ready.facts)
     plan = _checked(shaped.plan)
     _shape.enough_time(shaped, minutes, by_speed)
@@ -266,7 +273,7 @@ def _fixed(ready: Prepared, task: str, minutes: float | None, steps: int | None,
         "roles": catalogue.card("hilum.tasks", task)["roles"],
         "channels": facts["channels"],
         "normalisation": normalisation(facts, task),
-        "data": about | ready.noted,
+        "data": about | ready.noted(task),
         "minutes": minutes,
         "steps": steps,
         "seed": seed,
@@ -275,14 +282,20 @@ def _fixed(ready: Prepared, task: str, minutes: float | None, steps: int | None,
     }
 
 
-def _by_rules(ready: Prepared, task: str, budget: _task.Budget, fixed: dict[str, Any], guessed: bool) -> Plan:
-    """The plan that the task's rules make of a budget. guessed: whether intensities stay as they are guessed here."""
-    part = _task.kind(task).rules(ready.facts, budget)
+def _by_rules(
+    ready: Prepared, task: str, budget: _task.Budget, fixed: dict[str, Any], settings: dict[str, Any]
+) -> Plan:
+    """The plan that the task's rules make of a budget. Of the settings, which come later, they know the spacing: the
+    patch and what hangs on it are for that one.
+    """
+    # a wrong one is refused where the plan is edited
+    spacing = settings.get("plan.spacing")
+    part = _task.kind(task).rules(ready.facts | ({"spacing": spacing} if _is_spacing(spacing, ready) else {}), budget)
     regime = part.get("regime", catalogue.card("hilum.tasks", task)["regime"])
     roles = catalogue.card("hilum.learn", regime)["defaults"]
     part["networks"] = {role: {"name": name} for role, name in roles.items()} | part["networks"]
     notes = part.pop("notes", [])
-    if guessed and "normalisation" not in part:
+    if "plan.normalisation" not in settings and "normalisation" not in part:
         notes = [*_intensity.notes(ready.facts), *notes]
     if ready.unpaired:
         notes = [*notes, f"{ready.unpaired} images are left aside, as pairs.csv does not name them"]
@@ -290,6 +303,13 @@ def _by_rules(ready: Prepared, task: str, budget: _task.Budget, fixed: dict[str,
     if notes:
         data["data"] = {**data["data"], "notes": notes}
     return checked(Plan, data, "the plan")
+
+
+def _is_spacing(value: Any, ready: Prepared) -> bool:
+    """Whether it is one positive number for each axis."""
+    if not isinstance(value, list) or len(value) != ready.facts["dims"]:
+        return False
+    return all(isinstance(n, int | float) and not isinstance(n, bool) and 0 < n < math.inf for n in value)
 
 
 def _checked(plan: Plan) -> Plan:
@@ -386,6 +406,7 @@ def edit(plan: Plan, net: str | None, settings: dict[str, Any]) -> Plan:
             changes[path] = value
         else:
             changes[key if "." in key else f"networks.{role}.options.{key}"] = value
+    _refuse_patch(plan, changes)
     made = plan.edited(changes)
     return made if {"learning", "learning.rate"} & changes.keys() else _at_its_own_rate(plan, made, role)
 
@@ -415,6 +436,15 @@ def _refuse_budget(key: str) -> None:
         raise HilumError(
             "HIL-PLAN-02", f"{key} is what a plan is made for, which no setting changes",
             f"Give --{key.removeprefix('plan.')} to hilum train, plan or compare",
+        )  # fmt: skip
+
+
+def _refuse_patch(plan: Plan, changes: dict[str, Any]) -> None:
+    """Refuse a setting of the patch where whole slices are learned from (HIL-PLAN-05): it would be stated."""
+    if not _task.kind(plan.task).cut and any(path.split(".")[0] == "patch" for path in changes):
+        raise HilumError(
+            "HIL-PLAN-05", f"plan.patch is given, and {plan.task} does not use it: slices are whole",
+            "Leave plan.patch out",
         )  # fmt: skip
 
 

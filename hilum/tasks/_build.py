@@ -11,6 +11,9 @@ from hilum.tasks._task import Task
 if TYPE_CHECKING:
     from torch import nn
 
+ODD = (TypeError, ValueError, RuntimeError, LookupError, AttributeError, ArithmeticError, MemoryError)
+# What Python and torch raise where options or a patch are none that a network takes: a plan may be foreign.
+
 
 def build(task: Task, role: str) -> "nn.Module":
     """The network of that role with the plan's options; nonsense is refused by sentence. Weights from torch's seed."""
@@ -32,7 +35,7 @@ def build(task: Task, role: str) -> "nn.Module":
     net = catalogue.load("hilum.zoo", wanted.name).Net
     try:
         made: nn.Module = net(inputs, outputs, task.plan.dims, **options)
-    except (TypeError, ValueError, RuntimeError, IndexError, ZeroDivisionError) as error:
+    except ODD as error:
         raise HilumError(
             "HIL-PLAN-04", f"{wanted.name} can not be built with {options} ({error})", "Change networks in the plan"
         ) from error
@@ -68,7 +71,7 @@ def trial(task: Task) -> None:
     try:
         with torch.inference_mode():
             made[predicting(task.plan)].eval()(*task.inputs(task.example(np.random.default_rng(0))))
-    except (TypeError, ValueError, RuntimeError, IndexError, MemoryError) as error:
+    except ODD as error:
         raise HilumError(
             "HIL-PLAN-04", f"The planned network can not take a patch of {task.plan.patch} ({error})",
             "Change patch or networks in the plan",

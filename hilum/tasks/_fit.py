@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from hilum.core.errors import HilumError
 from hilum.tasks import _nnunet
 from hilum.tasks._task import Budget
 from hilum.tasks._topology import features, fit
@@ -30,6 +31,11 @@ def segmenter(facts: dict[str, Any], budget: Budget, outputs: int) -> dict[str, 
         found = fit(shape, spacing, min(budget.width, USUAL), outputs, limit)
         patch, strides, kernels = found.patch, found.strides, found.kernels
         batch, widths = 2 if dims == 3 else 4, features(len(strides), budget.width, dims)
+    if facts.get("spacing") and len(strides) < 2:
+        raise HilumError(
+            "HIL-PLAN-08", f"At the spacing {spacing} the median image is {[int(n) for n in shape]}: too small to pool",
+            "Give a finer plan.spacing",
+        )  # fmt: skip
     network = {
         "features": widths, "strides": strides, "kernels": kernels, "deep_supervision": len(strides) > 2,
     }  # fmt: skip
@@ -43,9 +49,11 @@ def segmenter(facts: dict[str, Any], budget: Budget, outputs: int) -> dict[str, 
 
 
 def target(facts: dict[str, Any]) -> tuple[list[float], list[float]]:
-    """Target spacing (image axes) and the median shape at it; pixels without a size count as 1."""
+    """Target spacing (image axes), by hand or by rule, and the median shape at it; pixels without a size count as 1."""
     spacings = [row["spacing"] for row in facts["cases"]]
     shapes = [row["shape"] for row in facts["cases"]]
+    if given := facts.get("spacing"):
+        return list(map(float, given)), [max(1.0, n) for n in _nnunet.median_shape(spacings, shapes, given)]
     if not facts["physical"]:
         return [1.0] * len(shapes[0]), np.median(np.array(shapes, dtype=np.float64), axis=0).tolist()
     # a picture has no coarse axis to spare: nnU-Net sees pictures as volumes of one slice

@@ -49,11 +49,12 @@ def stored(case: Case, role: str = "label") -> Image:
     return label
 
 
-def to_channels(values: Array, plan: Plan) -> Array:
+def to_channels(values: Array, plan: Plan, name: str = "The label") -> Array:
     """Stored label values to 0 (background), 1..n (position in plan.classes) and IGNORE; int16, same shape.
 
     Values that are none of these are refused (N15): a silent background would teach the wrong thing. What the other
-    networks of a system find, or other data name besides (`data.others`), is background to this one.
+    networks of a system find, or other data name besides (`data.others`), is background to this one. name: of the
+    label, for that sentence; see `label_words`.
     """
     rules = plan.data.get("labels") or {c.name: c.value for c in plan.classes}
     out = np.zeros(values.shape, dtype=np.int16)
@@ -74,10 +75,16 @@ def to_channels(values: Array, plan: Plan) -> Array:
     if not known.all():
         strange = np.unique(values[~known])[:5].tolist()
         raise HilumError(
-            "HIL-N15", f"The label holds values {strange} that are no class of the plan ({rules})",
+            "HIL-N15", f"{name} holds values {strange} that are no class of the plan ({rules})",
             "Map them under `labels` in a dataset.yaml, or name one value `ignore`",
         )  # fmt: skip
     return out
+
+
+def label_words(case: Case, label: Image) -> str:
+    """The label of a case in a sentence, with its file where it has one."""
+    path = label.meta.get("path")
+    return f"The label of case {case.id}" + (f" ({path})" if path else "")
 
 
 def unnamed(plan: Plan) -> frozenset[str]:
@@ -101,7 +108,7 @@ def valid(case: Case, label: Image) -> Array:
 def judged_channels(case: Case, label: Image, plan: Plan) -> Array:
     """`to_channels` of a label (1, *space), and IGNORE where the validity mask of the case, if it has one, is 0."""
     _check_segments(case, label, plan)
-    channels = to_channels(label.array, plan)
+    channels = to_channels(label.array, plan, label_words(case, label))
     if VALIDITY in case.items:
         channels[~valid(case, label)] = IGNORE
     return channels

@@ -90,6 +90,8 @@ class Task(ABC):
     # Whether images are brought to the plan's spacing.
     normalised: ClassVar[bool] = True
     # Whether intensities are normalised as the plan says.
+    cut: ClassVar[bool] = True
+    # Whether a sample is of the size of the plan's patch; else of a whole slice, and the patch is the median slice.
     expected: ClassVar[tuple[str, ...]] = ()
     # How remarks begin that the task itself makes of usual cases: they say nothing odd of an image, and the gate passes
     # over them.
@@ -135,7 +137,10 @@ class Task(ABC):
     @classmethod
     @abstractmethod
     def rules(cls, fingerprint: dict[str, Any], budget: Budget) -> dict[str, Any]:
-        """This task's part of the plan, by documented rules from the fingerprint and the budget."""
+        """This task's part of the plan, by documented rules from the fingerprint and the budget.
+
+        "spacing" in the fingerprint: given by hand, in the place of the one that the rules would choose.
+        """
 
     @classmethod
     def units(cls, dataset: Dataset, parts: dict[str, str], seed: int) -> list[tuple[Case, str]]:

@@ -18,7 +18,7 @@ from hilum.data.store import Prepared, Store
 from hilum.prepare import augment, intensity, modality, patches
 from hilum.tasks import _boxes, _build, _rounds_boxes, _show, _task
 from hilum.tasks._instances import numbered
-from hilum.tasks._labels import VALIDITY, same_grid, stored, to_channels, unnamed, valid
+from hilum.tasks._labels import VALIDITY, label_words, same_grid, stored, to_channels, unnamed, valid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -150,10 +150,10 @@ class Task(_task.Task):
         same_grid(case, case.read("image"), label)
         values, rules = label.array, self.plan.data.get("labels")
         if len(self.plan.classes) > 1:
-            return self._of_classes(case, values)
+            return self._of_classes(case, label)
         if _by_value(rules):
             # what the rules leave out is no object, and values that they do not know are refused (N15)
-            values = np.clip(to_channels(values, self.plan), 0, None)
+            values = np.clip(to_channels(values, self.plan, label_words(case, label)), 0, None)
         ignored = self._ignored(case)
         objects = np.where(False if ignored is None else ignored, 0, values)[0]
         # what `labels` says of the data goes before the option
@@ -161,14 +161,15 @@ class Task(_task.Task):
         boxes = _boxes.of_objects(objects, self.options.pieces and not single, single)
         return boxes, np.zeros(len(boxes), dtype=np.int64)
 
-    def _of_classes(self, case: Case, values: Array) -> tuple[Array, Array]:
-        """Boxes (N, 4) and places (N,) of a mask (1, *space) whose values are classes; refused where they are not."""
+    def _of_classes(self, case: Case, label: Image) -> tuple[Array, Array]:
+        """Boxes (N, 4) and places (N,) of a mask whose values are classes; refused where they are not."""
         if not (self.options.pieces or _by_value(self.plan.data.get("labels"))):
             raise HilumError(
                 "HIL-T10", f"Case {case.id} has a mask, which does not say of which class its objects are",
                 "Name its values under `classes` in a dataset.yaml as the model's classes, or write a boxes.csv",
             )  # fmt: skip
-        channels, ignored = to_channels(values, self.plan)[0], self._ignored(case)
+        channels = to_channels(label.array, self.plan, label_words(case, label))[0]
+        ignored = self._ignored(case)
         if ignored is not None:
             channels[ignored[0]] = 0
         found = [_boxes.of_objects(channels == place) for place in range(1, 1 + len(self.plan.classes))]

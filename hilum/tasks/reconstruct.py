@@ -57,6 +57,7 @@ class Task(_task.Task):
     varied = False
     spaced = False
     normalised = False
+    cut = False
     expected = (UNDERSAMPLED, _kspace.SIMULATED, PLACELESS)
 
     @classmethod

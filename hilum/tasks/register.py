@@ -15,7 +15,7 @@ from hilum.data.dataset import Dataset
 from hilum.data.store import Prepared, Store
 from hilum.prepare import grid, intensity, patches
 from hilum.tasks import _pairs, _rounds, _rounds_images, _show, _task
-from hilum.tasks._labels import IGNORE, class_plans, same_grid, stored, to_channels, unnamed
+from hilum.tasks._labels import IGNORE, class_plans, label_words, same_grid, stored, to_channels, unnamed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -78,7 +78,7 @@ class Task(_task.Task):
         _task.one_channel(fingerprint, "register")
         spacings = np.array([row["spacing"] for row in fingerprint["cases"]])
         shapes = np.array([row["shape"] for row in fingerprint["cases"]], dtype=np.float64)
-        spacing = np.median(spacings, axis=0)
+        spacing = np.array(fingerprint.get("spacing") or np.median(spacings, axis=0))
         largest = np.percentile(shapes * spacings / spacing, 95, axis=0)
         patch = [int(np.ceil(n / DIVISOR) * DIVISOR) for n in largest]
         rows = fingerprint["cases"]
@@ -126,7 +126,9 @@ class Task(_task.Task):
             if truth and self.options.labels and self.plan.classes and role in case.items:
                 label = stored(case, role)
                 same_grid(case, image, label)
-                target = grid.place_labels(label.like(to_channels(label.array, self.plan)), placed)
+                target = grid.place_labels(
+                    label.like(to_channels(label.array, self.plan, label_words(case, label))), placed
+                )
                 prepared[f"{side}_label"] = patches.cut(
                     target[None], self._start(placed.shape), self.plan.patch, fill=0
                 )
@@ -273,8 +275,8 @@ class Task(_task.Task):
             fixed, moving = stored(case, "fixed_label"), stored(case, "moving_label")
             for image, label in zip(images, (fixed, moving), strict=True):
                 same_grid(case, image, label)
-            truth = to_channels(fixed.array[0], self.plan)
-            source = moving.like(to_channels(moving.array, self.plan))
+            truth = to_channels(fixed.array[0], self.plan, label_words(case, fixed))
+            source = moving.like(to_channels(moving.array, self.plan, label_words(case, moving)))
             still = _pairs.still(*images)
             for name in ("dice", "hd95_mm"):
                 after = self._by_class(name, source, field, truth, fixed.spacing)

@@ -53,6 +53,10 @@ def test_an_unknown_key_is_refused_with_near_names() -> None:
         {"batch": 0}, {"batch": "many"}, {"dims": 4}, {"steps": 0}, {"minutes": -1}, {"seed": -1}, {"seed": 2**40},
         {"patch": [32]}, {"patch": [32, 0]}, {"patch": [32, 32, 32]}, {"spacing": [1.0]}, {"spacing": [1.0, -1.0]},
         {"normalisation": []}, {"normalisation": [{"scheme": "magic"}]}, {"format": 2}, {"minutes": float("nan")},
+        {"normalisation": [{"scheme": "scale", "low": 164, "high": -57}]},
+        {"normalisation": [{"scheme": "ct", "low": 164, "high": -57, "mean": 40, "std": 60}]},
+        {"normalisation": [{"scheme": "ct", "low": -57, "high": 164, "mean": 40, "std": 0}]},
+        {"normalisation": [{"scheme": "ct", "low": -57, "high": 164, "mean": 40, "std": -180}]},
         {"wrappers": ["private"]}, {"networks": []}, {"classes": [{"value": "x", "name": "y"}]},
         {"classes": [{"value": 1, "name": "x"}, {"value": 2, "name": "x"}]},
         {"classes": [{"value": 1, "name": "=HYPERLINK(1)"}]}, {"channels": ["=HYPERLINK(1)"]},
@@ -61,6 +65,36 @@ def test_an_unknown_key_is_refused_with_near_names() -> None:
 )  # fmt: skip
 def test_nonsense_is_refused_by_sentence(changes: dict[str, Any]) -> None:
     assert code(**changes) == "HIL-PLAN-03"
+
+
+def test_a_plan_of_images_of_one_value_opens() -> None:
+    """Planning fits it to them: both ends are that value, and the deviation is next to nothing."""
+    for rule in ({"scheme": "ct", "low": 7, "high": 7, "std": 1e-8}, {"scheme": "scale", "low": 7, "high": 7}):
+        assert plan(normalisation=[rule]).normalisation[0].high == 7
+    # of what a scheme does not use nothing is asked
+    assert plan(normalisation=[{"scheme": "zscore", "low": 3, "std": 0}]).normalisation[0].std == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "wanted"),
+    [
+        ("labels", "lesion", "{class: value}"), ("labels", 1, "{class: value}"), ("labels", {"a": "all"}, "nonzero"),
+        ("labels", {"a": 1.5}, "whole number"), ("labels", {"a": [1, "x"]}, "whole number"),
+        ("labels", {"a": True}, "whole number"), ("ignore", "x", "a whole number"), ("ignore", [9], "a whole number"),
+        ("others", 3, "a list of whole numbers"), ("notes", 5, "a list of text"), ("notes", None, "a list of text"),
+        ("warnings", [5], "a list of text"), ("layout", 3, "text"), ("slice", [16], "two whole numbers"),
+        ("normalise_first", 1, "true or false"), ("normalise_first", None, "true or false"),
+    ],
+)  # fmt: skip
+def test_what_a_plan_says_of_its_data_is_checked_when_set_and_when_read(key: str, value: Any, wanted: str) -> None:
+    """It was an AttributeError or a TypeError later."""
+    for call in (lambda: plan().edited({f"data.{key}": value}), lambda: plan(data={key: value})):
+        with pytest.raises(HilumError, match=rf"'data\.{key}' can not be .*Give .*{wanted}.*HIL-PLAN-03"):
+            call()
+    assert plan(data={"labels": None, "ignore": None, "slice": None, "coils": None}).data["labels"] is None
+    good = {"labels": {"a": 1, "b": [2, 3], "c": [], "d": "nonzero"}, "ignore": 9, "others": [4], "notes": ["so"]}
+    assert plan(data=good | {"any": 1}).data == good | {"any": 1}
+    assert plan(data=good).edited({"data.labels.a": 5}).data["labels"]["a"] == 5
 
 
 def test_a_missing_key_is_named() -> None:

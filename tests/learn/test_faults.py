@@ -588,3 +588,45 @@ def test_t16_looks_at_every_part_are_counted_and_stay_in_the_chain(
     with pytest.raises(HilumError) as error:
         Run(run).ledger()
     assert error.value.code == "HIL-RUN-04"
+
+
+def test_n15_all_cases_whose_label_the_given_plan_does_not_know_are_named(
+    data: Folder, plan_of: PlanOf, tmp_path: Path
+) -> None:
+    """With --plan the first was refused, without its name."""
+    plan = plan_of("segment", 2)
+    value = plan.classes[-1].value
+    classes = [c.model_dump() for c in plan.classes if c.value != value]
+    plan.edited({"classes": classes, "data.labels": {c["name"]: c["value"] for c in classes}}).write(
+        tmp_path / "plan.json"
+    )
+    with pytest.raises(HilumError) as error:
+        train(data("segment"), "segment", tmp_path / "run", plan=tmp_path / "plan.json")
+    assert error.value.code == "HIL-N15" and not (tmp_path / "run").exists()
+    found = {path.name for path in (data("segment") / "labels").iterdir() if path.name in error.value.seen}
+    # those of the training and the validation part
+    assert len(found) > 1 and f"{len(found)} of {len(found)} cases can not be learned from" in error.value.seen
+    assert f"values [{value}] that are no class of the plan" in error.value.seen
+
+
+@pytest.mark.parametrize("task", ["classify", "detect"])
+def test_t10_all_cases_of_a_class_that_the_given_plan_does_not_know_are_named(
+    task: str, data: Folder, plan_of: PlanOf, ready: Ready, begin: Begin, tmp_path: Path
+) -> None:
+    plan = plan_of(task, 2)
+    others = [{"value": c.value, "name": f"other {n}"} for n, c in enumerate(plan.classes)]
+    training = begin(tmp_path / "run", plan.edited({"classes": others}), ready(task))
+    cases = training.parts["train"] + training.parts["val"]
+    with pytest.raises(HilumError) as error:
+        training.run(False)
+    assert error.value.code == "HIL-T10" and f"of {len(cases)} cases can not be learned from" in error.value.seen
+    odd = [c.id for c in cases if c.boxes is None or len(c.boxes)]
+    assert len(odd) > 1 and all(f"Case {name} has" in error.value.seen for name in odd[: _guards.SHOWN])
+
+
+def test_of_many_refusals_ten_are_written_out() -> None:
+    faults = [HilumError("HIL-N15", f"The label of case {n} is odd", "Mend it") for n in range(12)]
+    assert _guards.together(faults[:1], 20) is faults[0]
+    found = _guards.together(faults, 20)
+    assert found.seen.startswith("12 of 20 cases can not") and "case 9 is odd; and 2 more" in found.seen
+    assert "case 10" not in found.seen and found.remedy == "Mend it"

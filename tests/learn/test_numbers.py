@@ -19,7 +19,7 @@ from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.core.plan import Plan
 from hilum.data.store import Store
-from hilum.learn import _batches, _checkpoint, _guards, _judge, _loop
+from hilum.learn import _batches, _checkpoint, _device, _guards, _judge, _loop
 from hilum.learn._loop import Training
 from hilum.planning.planner import Prepared
 from hilum.tasks import _rounds, _task
@@ -447,3 +447,26 @@ def test_a_gradient_is_clipped_to_the_planned_norm(
         assert seen == pytest.approx([1e-3] * 4, rel=1e-3)
     else:
         assert min(seen) > 2e-3
+
+
+@pytest.mark.parametrize("when", ["at first", "in the dry step", "with the steps", "resumed"])
+def test_t07_a_card_that_is_full_before_the_first_step_is_a_sentence(
+    when: str, plan_of: PlanOf, ready: Ready, begin: Begin, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    plan, left = (
+        plan_of("classify", 2),
+        [{"at first": 0, "in the dry step": 1, "with the steps": 2, "resumed": 1}[when]],
+    )
+    if when == "resumed":
+        begin(tmp_path / "run", plan, ready("classify")).run(False)
+    honest = _device.placed
+
+    def full(state: Any, fabric: Any) -> Any:
+        left[0] -= 1
+        if left[0] < 0:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB")
+        return honest(state, fabric)
+
+    monkeypatch.setattr(_device, "placed", full)
+    with pytest.raises(HilumError, match=r"Memory ran out while the network is placed.*HIL-T07"):
+        begin(tmp_path / "run", plan, ready("classify")).run(when == "resumed")

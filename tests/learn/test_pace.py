@@ -153,6 +153,35 @@ def test_the_largest_raw_data_are_those_of_the_largest_slice_with_its_coils(
     assert training.sizes[coils.id] == 2 * training.sizes[slices.id] == 8 * 4 * 16 * 16
 
 
+def test_what_is_validated_is_tried_on_the_largest_case_of_both_parts(
+    plan_of: Callable[..., Plan], ready: Callable[[str], Prepared], begin: Callable[..., Training], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Whole slices of the validation part may be larger than all that is learned from."""
+    training = begin(tmp_path / "run", plan_of("reconstruct", 1), ready("reconstruct"))
+    training._prepare()
+    tried: list[tuple[str, str]] = []
+    honest = training.step
+    monkeypatch.setattr(training, "step", lambda *w: (tried.append(("step", w[-1][0])), honest(*w))[1])
+    monkeypatch.setattr(training, "validated", lambda _, cases: tried.append(("validated", cases[0].id)))
+    first, val = training.parts["train"][0].id, training.parts["val"][0].id
+    for sizes in ({first: 9}, {first: 9, val: 10}, {}):
+        training.sizes = dict.fromkeys(training.sizes, 1) | sizes
+        _pace.dry_step(training)
+    last = training.parts["train"][-1].id
+    assert tried == [
+        ("step", first), ("validated", first), ("step", first), ("validated", val), ("step", last), ("validated", last),
+    ]  # fmt: skip
+
+    def short(*_: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(training, "validated", short)
+    training.sizes = {val: 10}
+    with pytest.raises(HilumError, match=f"in a first validation of {val}, the largest case.*HIL-T07"):
+        _pace.dry_step(training)
+
+
 @pytest.mark.parametrize("held", [0, 5])
 def test_what_a_card_held_is_told_where_one_was_used(
     held: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -10,7 +10,7 @@ from hilum.core.errors import HilumError
 from hilum.core.plan import Plan
 from hilum.core.run import Run
 from hilum.evaluation.provenance import provenance
-from hilum.learn import _loop, _versions
+from hilum.learn import _loop, _record, _versions
 from hilum.verbs.bundle import bundle
 from hilum.verbs.train import train
 
@@ -87,3 +87,34 @@ def test_a_run_resumed_by_the_same_versions_names_no_others(begun: Callable[...,
 def _bundled(run: Run, path: Path) -> Run:
     bundle(run.path, path)
     return Run(path)
+
+
+@pytest.mark.parametrize("text", [None, "", "step;seconds;rate\n2;1,5;0,001\n", 'step,seconds\n2,"1,5"\n', "a,b\n1\n"])
+def test_a_log_that_a_spreadsheet_wrote_anew_is_laid_aside_and_the_run_goes_on(
+    text: str | None, begun: Callable[..., Run], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was a KeyError, and of an empty table an IndexError at the end of a training."""
+    with pytest.raises(Cut):
+        begun(plan=tmp_path / "plan.json", progress=cut_at(3))
+    path = tmp_path / "run" / "log.csv"
+    honest = path.read_text()
+    assert honest.count("\n") > 1
+    if text is not None:
+        path.write_text(text)
+    run = begun(resume=True)
+    rows = path.read_text().splitlines()[1:]
+    assert [int(row.split(",")[0]) for row in rows] == ([1, 2, 3, 4] if text is None else [3, 4])
+    (done,) = [event for event in run.ledger() if event["event"] == "train"]
+    assert done["steps"] == 4
+    aside, odd = sorted(path.parent.glob("log.aside*.csv")), bool(text)
+    assert [one.read_text() for one in aside] == [text] * odd and ("log.aside1.csv" in caplog.text) == odd
+
+
+def test_a_finished_run_needs_no_log_to_say_how_many_steps_it_had(
+    begun: Callable[..., Run], tmp_path: Path, monkeypatch: Patch
+) -> None:
+    (tmp_path / "run").mkdir()
+    monkeypatch.setattr(_record.Record, "round", lambda *_: None)
+    run = begun(plan=tmp_path / "plan.json")
+    assert not run.has("log.csv")
+    assert [event["steps"] for event in run.ledger() if event["event"] == "train"] == [4]

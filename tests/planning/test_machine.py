@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+import torch
 
+from hilum.core.errors import HilumError
 from hilum.planning import machine
 
 
@@ -20,6 +22,16 @@ def test_speed_is_measured_once(dims: int) -> None:
     measured = machine.speed.cache_info().misses
     assert machine.facts(dims)["gflops"] == facts["gflops"]
     assert machine.speed.cache_info().misses == measured
+
+
+def test_t07_a_card_without_room_for_measuring_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> float:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(machine, "_best", full)
+    machine.speed.cache_clear()
+    with pytest.raises(HilumError, match=r"Memory ran out while the speed.*--accelerator cpu.*HIL-T07"):
+        machine.speed(2)
 
 
 def test_a_container_counts_less_than_its_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,7 +132,27 @@ def test_raw_data_count_with_all_slices_and_coils() -> None:
     # facts of runs of before
     for row in seen.facts["cases"]:
         del row["values"], row["coils"]
-    assert len(memory.kept(seen, plan).sizes) == len(cases) and "coils" not in seen.noted
+    assert len(memory.kept(seen, plan).sizes) == len(cases) and "coils" not in seen.noted("reconstruct")
+
+
+def test_memory_is_counted_on_the_largest_slice_and_time_on_the_median(ready: Ready) -> None:
+    """Of one large slice among small ones a cap knew nothing, and training took it whole."""
+    seen = ready("reconstruct")
+    usual = make_plan(seen, "reconstruct", steps=5)
+    many = enlarged(seen, "val", shape=[64, 96])
+    plan = make_plan(many, "reconstruct", steps=5)
+    assert (usual.patch, usual.data["slice"], plan.patch, plan.data["slice"]) == ([16, 16],) * 3 + ([64, 96],)
+    least, large = (memory.predict(one, memory.Kept(())) for one in (usual, plan))
+    # 24 times as many pixels
+    assert large.activations > 15 * least.activations and large.batches > 20 * least.batches
+    assert cost.step(plan) == cost.step(usual)
+    # also of a plan that was made for other data, and of both ways to keep a cap
+    given = usual.model_copy(update={"data": usual.data | many.noted("reconstruct")})
+    assert given.data["slice"] == [64, 96] and memory.largest(given) == memory.largest(plan)
+    assert memory.largest(plan).saved > 20 * cost.step(plan).saved
+    # nobody learns from the test part, and other tasks cut patches
+    assert make_plan(enlarged(seen, "test", shape=[64, 96]), "reconstruct", steps=5).data["slice"] == [16, 16]
+    assert "slice" not in make_plan(ready("segment"), "segment", steps=5).data
 
 
 def enlarged(seen: Prepared, part: str, **row: object) -> Prepared:

@@ -93,6 +93,19 @@ def test_a_spacing_or_normalisation_that_a_task_would_not_use_is_refused(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("key", ["plan.patch", "patch.0"])
+def test_a_patch_that_whole_slices_would_not_use_is_refused(
+    key: str, data: Callable[[str], Path], ready: Ready, plan_of: Callable[..., Plan], tmp_path: Path
+) -> None:
+    asked = {key: [16, 16] if key == "plan.patch" else 16}
+    assert code(ready("reconstruct"), "reconstruct", steps=1, settings=asked) == "HIL-PLAN-05"
+    plan_of("reconstruct", 1).write(tmp_path / "plan.json")
+    with pytest.raises(HilumError, match=r"plan\.patch.*HIL-PLAN-05"):
+        words = {"plan": tmp_path / "plan.json", "settings": asked}
+        train(data("reconstruct"), "reconstruct", tmp_path / "run", **words)
+    make_plan(ready("classify"), "classify", steps=1, settings={"plan.patch": [32, 32]})
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_a_longer_budget_never_gives_a_narrower_network(task: str, ready: Ready) -> None:
     def size(minutes: float) -> int:
@@ -199,6 +212,7 @@ def test_a_short_time_narrows_the_tasks_own_network_alone(ready: Ready) -> None:
         "data.name",
         "data.grouping",
         "data.coils",
+        "data.slice",
         "plan.data",
     ],
 )

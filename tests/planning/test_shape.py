@@ -1,6 +1,7 @@
 """Plans shaped by minutes, speed and memory; what fits nothing is refused with what would."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -230,7 +231,7 @@ def test_a_published_plan_keeps_two_samples_and_then_becomes_the_fitted_one(read
     assert kinds == ["published", "published", "fitted", "fitted"]
     many = whole.model_copy(update={"batch": 12})
     assert [one.batch for one in _shape._halved(many, 2, set(), 1)] == [6, 3]
-    assert [one.batch for one in _shape._halved(many, 1, set(), 2)] == [6]
+    assert [one.batch for one in _shape._halved(many, 1, set(), 2)] == [6, 2]
     assert [one.batch for one in _shape._halved(many, 1, {"batch"}, 1)] == []
 
 
@@ -282,13 +283,61 @@ def test_the_minutes_that_a_refusal_names_are_then_enough(task: str, gflops: flo
     assert plan.machine["seconds_per_step"] * 30 <= minutes * 60
 
 
-@pytest.mark.parametrize("task", ["segment", "detect"])
+@pytest.mark.parametrize("task", ["segment", "detect", "register"])
 def test_a_patch_far_larger_than_every_image_is_refused(task: str, ready: Ready) -> None:
     dims = ready(task).facts["dims"]
     error = refusal(lambda: make_plan(ready(task), task, steps=5, settings={"plan.patch": [1024] * dims}))
     assert error.code == "HIL-PLAN-08" and "Take at most" in str(error)
     largest = [max(row["shape"][a] for row in ready(task).facts["cases"]) for a in range(dims)]
     assert make_plan(ready(task), task, steps=5, settings={"plan.patch": largest}).patch == largest
+
+
+@pytest.mark.parametrize("task", ["segment", "register"])
+def test_a_spacing_by_hand_has_a_patch_that_is_made_for_it(task: str, ready: Ready) -> None:
+    """The patch and the stages stayed those of the spacing by rule, so that most of a coarse patch was padding."""
+    seen = ready(task)
+    usual = make_plan(seen, task, steps=20)
+    assert usual.spacing is not None
+    same, wide, fine = (
+        make_plan(seen, task, steps=20, settings={"plan.spacing": [round(n * times, 6) for n in usual.spacing]})
+        for times in (1, 3, 0.5)
+    )
+    assert same == usual and wide.spacing == [round(3 * n, 6) for n in usual.spacing]
+    sizes = [max(memory.at_spacing(row, wide)[axis] for row in seen.facts["cases"]) for axis in range(wide.dims)]
+    # what a network divides by apart, it is no larger than the images
+    assert all(side < size + 16 for side, size in zip(wide.patch, sizes, strict=True)), (wide.patch, sizes)
+    assert all(a <= b for a, b in zip(wide.patch, usual.patch, strict=True)) and fine.patch != usual.patch
+    assert fitted(wide, seen).patch == wide.patch
+    # what is no spacing has no rules made for it
+    for odd in ([1.0], [0, 1, 1], "coarse", ["a", "b", "c"]):
+        settings = {"plan.spacing": odd}
+        error = refusal(lambda settings=settings: make_plan(seen, task, steps=5, settings=settings))
+        assert error.code == "HIL-PLAN-03"
+
+
+def test_a_spacing_at_which_nothing_can_be_pooled_is_refused(ready: Ready) -> None:
+    error = refusal(lambda: make_plan(ready("segment"), "segment", steps=5, settings={"plan.spacing": [12, 12, 12]}))
+    assert error.code == "HIL-PLAN-08" and "too small to pool" in error.seen and "finer" in error.remedy
+
+
+def test_a_patch_that_a_spacing_leaves_too_large_is_refused(ready: Ready) -> None:
+    settings = {"plan.spacing": [8.0, 8.0, 8.0], "plan.patch": [48, 48, 48]}
+    assert refusal(lambda: make_plan(ready("segment"), "segment", steps=5, settings=settings)).code == "HIL-PLAN-08"
+    axis = {"spacing.0": 40.0, "spacing.1": 40.0, "spacing.2": 40.0}
+    assert refusal(lambda: make_plan(ready("segment"), "segment", steps=5, settings=axis)).code == "HIL-PLAN-08"
+
+
+def test_batches_that_several_processes_share_are_tried_before_it_is_said_that_none_fits(ready: Ready) -> None:
+    """Of a batch of six for two processes none was: half of it is three."""
+    plan = make_plan(ready("segment"), "segment", steps=5, settings={"plan.batch": 6})
+    assert [one.batch for one in _shape._halved(plan, 1, set(), 2)] == [2]
+    cases = memory.kept(ready("segment"), plan)
+    two = memory.predict(plan.model_copy(update={"batch": 2}), cases, devices=2).total
+    six = memory.predict(plan, replace(cases, sizes=(0,)), store=_shape.LEAST_STORE, devices=2).total
+    most = resident.now() + 2 * (two + (1 << 20))
+    assert two + (1 << 20) < six
+    error = refusal(lambda: _shape.given_fits(plan, ready("segment"), most, devices=2))
+    assert error.code == "HIL-PLAN-07" and "batch 2 fits (--set plan.batch=2)" in error.remedy
 
 
 @pytest.mark.parametrize("settings", [{"plan.batch": 0}, {"plan.batch": -1}, {"plan.patch": [0, 8, 8]}], ids=str)
