@@ -10,6 +10,7 @@ from hilum.core.findings import INTENDED_USE
 from hilum.core.plan import Normalisation, Plan
 from hilum.core.run import Run
 from hilum.evaluation import _card_trust, _parts
+from hilum.evaluation.bootstrap import INTERVALS
 from hilum.evaluation.provenance import NOT_KNOWN, imported
 
 LEVEL = {
@@ -235,11 +236,9 @@ def _performance(known: Known) -> Lines:
     size = NOT_KNOWN
     if counts:
         size = f"part {part}: {given['cases']} cases in {given['groups']} independent groups; see the table"
-    doubt = "95 % intervals over groups: resampled, of two to five Student's t; "
-    doubt += "none where nothing varies or groups are too few"
     return (
         ("metrics", ", ".join(given.get("metrics", {})) or NOT_KNOWN),
-        ("uncertainty", doubt if given else NOT_KNOWN),
+        ("uncertainty", INTERVALS if given else NOT_KNOWN),
         ("results", size),
         ("internal data", where),
         ("data of other origin", other),

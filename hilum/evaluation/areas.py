@@ -52,7 +52,7 @@ def compare_areas(
 
 
 def supported(p: float | None, low: float | None, high: float | None) -> bool:
-    """A difference is called supported when its adjusted p is at most ALPHA and any interval leaves out zero."""
+    """Whether a difference is called supported: adjusted p at most ALPHA, and any interval leaves out zero."""
     if p is None or p > ALPHA:
         return False
     return low is None or high is None or not low <= 0 <= high

@@ -25,6 +25,12 @@ _HAIR = 1e-12
 # Sums that are equal on paper differ in the last bit.
 FEW = 6
 # Groups below which percentiles of resamples can not hold 95 %: of five, 2 ** -4 of the truths lie outside of all.
+OVER = "95 % intervals over {}: resampled, of two to five Student's t"
+INTERVALS = (
+    f"{OVER.format('groups')}, where all values are 0 or all are 1 the binomial limit; none where nothing else varies "
+    "or groups are too few, in all or of a class, and of ece, fid and recall never"
+)
+# How intervals are made, in words; of metrics as the evaluator gives them, with the reasons why there is none.
 
 
 @dataclass(frozen=True)

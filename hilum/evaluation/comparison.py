@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from hilum.evaluation import _intervals, _left_out, _nothing_there, _sets, _sureness, areas, delong
+from hilum.evaluation import _alarms, _intervals, _left_out, _nothing_there, _sets, _sureness, areas, delong
 from hilum.evaluation.multiple import holm
 from hilum.evaluation.ranking import stability
 from hilum.evaluation.seeds import RESAMPLES, paired_of_seeds, variances
@@ -37,7 +37,7 @@ class Cell:
     scores: {case: {class: probability}} and truth: {case: class}, of a classification; else empty.
     voxels: {metric: {case: value or None}} of the probabilities of masks near foreground (`evaluation.voxels`).
     missing: cases without a result. records: of boxes, by case what the whole part's number is made of (`_sets.kept`).
-    batch: images a step, where it is known.
+    batch: images a step, where it is known. alarms: as in metrics.json.
     Its fields are plain data: benchmarks keep cells as JSON and make them again from it.
     """
 
@@ -56,6 +56,7 @@ class Cell:
     missing: tuple[str, ...] = ()
     records: dict[str, Any] = field(default_factory=dict)
     batch: int | None = None
+    alarms: tuple[str, ...] = ()
 
 
 def compared(cells: Sequence[Cell], every_pair: bool = True, wanted: str | None = None) -> dict[str, Any]:
@@ -87,7 +88,7 @@ def compared(cells: Sequence[Cell], every_pair: bool = True, wanted: str | None 
     known = _sets.read(by_net) if headline == _sets.NAME else None
     other = known is None and any(_of_set(row[headline], values[row["net"]], headline) for row in rows)
     sentences = [] if foreign else _differences(rows, values, groups, every_pair, known, headline, other)
-    notes = words + _uneven(by_net)
+    notes = _alarms.of_cells(cells) + words + _uneven(by_net)
     if foreign:
         notes.append(UNORDERED.format(wanted, headline))
     else:
@@ -204,7 +205,7 @@ def _notes(rows: list[Row], values: dict[str, Table], groups: list[str], every_p
             many = f"comparisons with the best: {len(rows) - 1}. That it was found on the same cases is not counted"
         notes.append(
             f"p is adjusted by Holm, {many}. A difference is called supported when the adjusted p is at most "
-            f"{areas.ALPHA:g} and its interval leaves out zero."
+            f"{areas.ALPHA:g} and its interval, where there is one, leaves out zero."
         )
     if rows[0]["seeds"] == 1:
         notes.append(

@@ -14,12 +14,15 @@ from hilum.core.plan import Plan
 from hilum.core.run import Run
 from hilum.evaluation import _parts
 from hilum.evaluation._card_fields import FIELDS, Known
+from hilum.evaluation.bootstrap import INTERVALS
 from hilum.evaluation.checklists import CHECKLISTS, counted, filled
 from hilum.evaluation.provenance import NOT_KNOWN, provenance, rows
 from hilum.pictures.page import Page
 
 KEYS = ("task", "part", "cases", "groups", "missing", "metrics")
 # What an evaluation must say to be put on a card.
+NUMBERS = ("mean", "low", "high", "n")
+# Of each metric, and of each of its classes.
 
 
 @dataclass(frozen=True)
@@ -71,13 +74,18 @@ class Card:
 def card(run: Run, metrics: Mapping[str, Any] | None = None, raters: Mapping[str, Any] | None = None) -> Card:
     """The card of a finished run or a bundle. metrics, raters: metrics.json and raters.json of its last evaluation.
 
-    Refused: an evaluation of another task, or one that lacks what metrics.json holds (HIL-EVAL-21).
+    Refused: an evaluation of another task, or one that lacks what these files hold (HIL-EVAL-21).
     """
     # hashes are compared by `provenance`
     run.check_form()
     plan = run.plan
     if metrics is not None:
         _check(metrics, plan)
+    if not isinstance((raters or {}).get("sentence", ""), str):
+        raise HilumError(
+            "HIL-EVAL-21", "The raters.json beside the metrics is not what hilum evaluate writes",
+            "Give the metrics.json that lies beside its own",
+        )  # fmt: skip
     found, given = provenance(run), metrics or {}
     known = Known(run, plan, found, given, raters or {}, _parts.apart(run, given))
     fields = tuple(Field(key, title, who, make(known)) for key, title, who, make in FIELDS)
@@ -85,7 +93,7 @@ def card(run: Run, metrics: Mapping[str, Any] | None = None, raters: Mapping[str
 
 
 def _check(metrics: Mapping[str, Any], plan: Plan) -> None:
-    if any(key not in metrics for key in KEYS) or not isinstance(metrics["metrics"], dict):
+    if any(key not in metrics for key in KEYS) or not _whole(metrics):
         raise HilumError(
             "HIL-EVAL-21", "What was given as metrics is not what hilum evaluate writes", "Give its metrics.json"
         )
@@ -96,12 +104,33 @@ def _check(metrics: Mapping[str, Any], plan: Plan) -> None:
         )  # fmt: skip
 
 
+def _whole(metrics: Mapping[str, Any]) -> bool:
+    """Whether what the card reads of metrics.json has the form that it has there."""
+    named, table = metrics["part"], metrics["metrics"]
+    counts = [metrics[key] for key in ("cases", "groups", "missing")]
+    if not isinstance(named, str) or not all(map(_count, counts)) or not isinstance(table, dict):
+        return False
+    rows = list(table.values())
+    if not all(isinstance(row, dict) and isinstance(row.get("per_class", {}), dict) for row in rows):
+        return False
+    rows += [own for row in rows for own in row.get("per_class", {}).values()]
+    return all(isinstance(row, dict) and all(map(_number, (row.get(k) for k in NUMBERS))) for row in rows)
+
+
+def _count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _number(value: Any) -> bool:
+    return value is None or isinstance(value, float) or _count(value)
+
+
 def _results(metrics: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
     """One row per metric and class: mean, interval, cases."""
     out: list[Mapping[str, Any]] = []
     for name, metric in metrics.get("metrics", {}).items():
         for key, values in [("all", metric), *metric.get("per_class", {}).items()]:
-            row = {"metric": name, "class": key} | {k: values.get(k) for k in ("mean", "low", "high", "n")}
+            row = {"metric": name, "class": key} | {k: values.get(k) for k in NUMBERS}
             out.append(row | {"better": metric.get("better")})
     return tuple(out)
 
@@ -143,7 +172,7 @@ def page(made: Card) -> Page:
         if field.key == "performance" and made.results:
             if made.apart is not None:
                 drawn.note("warning", made.apart)
-            drawn.table(made.results, caption="Mean and 95 % interval, groups resampled.")
+            drawn.table(made.results, caption=f"Mean and {INTERVALS}.")
         if field.unknown:
             drawn.note("info", f"To be filled by {field.who}: {', '.join(field.unknown)}.")
     for name, checklist in CHECKLISTS.items():

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hilum.evaluation.bootstrap import OVER
 from hilum.pictures.page import Page
 
 
@@ -17,8 +18,9 @@ def section(page: Page, found: Mapping[str, Any]) -> Page:
     if "rows" not in found:
         return page
     caption = (
-        f"{found['cases']} cases with two raters or more. Means with 95 % intervals, patients resampled. The first "
-        "row is the answer; for the others p is adjusted by Holm, as they are many."
+        f"{found['cases']} cases with two raters or more. Means with {OVER.format('patients')}; "
+        "none where nothing varies or patients are too few. The first row is the answer; for the others p is adjusted "
+        "by Holm, as they are many."
     )
     page.table([_shown(row) for row in found["rows"]], caption=caption)
     columns = [{"measure": r["measure"], "rater": r["rater"], **_spread(r, ("model", "others"))} for r in found["each"]]

@@ -14,6 +14,7 @@ from hilum.core.origin import trained_by
 from hilum.core.plan import Plan
 from hilum.core.run import Run
 from hilum.evaluation import _card_trust, _lost, _parts, raters_section, trust
+from hilum.evaluation.bootstrap import INTERVALS
 from hilum.evaluation.evaluator import Evaluation, confusion, picked
 from hilum.evaluation.provenance import NOT_KNOWN, answering, imported
 from hilum.learn._curve import curves
@@ -60,7 +61,7 @@ def write(
     page = Page(f"{plan.task}: {plan.data.get('name', '')}")
     page.text(_sentence(done, part, len(cases)))
     _noted(page, done, plan, part)
-    page.heading("Numbers").table(_rows(done), caption="Mean and 95 % interval, groups resampled.")
+    page.heading("Numbers").table(_rows(done), caption=f"Mean and {INTERVALS}.")
     page.bars([_bar(n, m) for n, m in done.metrics.items() if (_range(n) == [0, 1])])
     if plan.task == "classify":
         _confusion(page, done, [c.name for c in plan.classes])

@@ -24,8 +24,9 @@ from hilum.evaluation.reliability import (
 from hilum.metrics.nll import FLOOR
 from hilum.pictures.page import Page
 from hilum.tasks._task import Judged
-from hilum.trust import doubt
+from hilum.trust import doubt, gate
 from hilum.trust.conformal import LEAST_CASES, coverage_band, covered, guarantee, of_truth
+from hilum.trust.promises import fitted
 from hilum.trust.uncertainty import referral, risk_coverage
 
 SHARE = 0.2
@@ -79,10 +80,11 @@ def summary(
         out["calibration"] = _calibration(raw, scaled, truth, groups) | _of_classes(scaled, truth, classes)
         if known.sets is not None:
             out["sets"] = _sets(known, found, truth, classes, sites or {})
-    out["gate"] = _gate(found, groups)
+    out["gate"] = _gate(known, found, groups)
     sent, order = referral(-doubts, losses, SHARE), risk_coverage(-doubts, losses)
     assert sent is not None and order is not None
-    out["referral"] = {"share": SHARE, "before": sent.before, "after": sent.after, "caught": sent.caught}
+    out["referral"] = {"share": SHARE, "n": sent.n, "referred": sent.referred, "before": sent.before,
+                       "after": sent.after, "caught": sent.caught}  # fmt: skip
     out["aurc"] = {"found": order.aurc, "perfect": order.best, "random": float(losses.mean())}
     out["curve"] = [[round(float(c), 4), round(float(r), 6)] for c, r in zip(order.coverage, order.risk, strict=True)]
     return out | (kept or {})
@@ -143,18 +145,25 @@ def _sets(
     named = dict(zip(classes, held.classes, strict=True))
     return {"error": known.sets.error, "coverage": float(np.mean(shares)), "band low": low, "band high": high,
             "mean size": held.size, "per_class": named,
-            "guarantee": guarantee(known.sets.error, known.sets.groups)} | worst  # fmt: skip
+            "guarantee": guarantee(known.sets.error, known.sets.groups, fitted=fitted(known))} | worst  # fmt: skip
 
 
-def _gate(found: Sequence[Answer], groups: Sequence[str]) -> dict[str, Any]:
-    """Cases and wrong ones by decision, and the share accepted and wrong, mean over groups, with its interval."""
+def _gate(known: Calibration, found: Sequence[Answer], groups: Sequence[str]) -> dict[str, Any]:
+    """Cases and wrong ones by decision, and the share accepted and wrong, mean over groups, with its interval.
+
+    And what was promised of it: the error, of how many patients it was learned, and the sentence.
+    """
     rows = {}
     for decision in DECISIONS:
         own = [a.wrong for a in found if a.decision == decision]
         rows[decision] = {"cases": len(own), "wrong": sum(own)}
     accepted = promises.over_groups([float(a.wrong and a.decision == "accept") for a in found], groups)
     share = honest(interval(accepted, range(len(accepted)), ends=(0, 1)), "accuracy")
-    return {"decisions": rows, "accepted and wrong": {"mean": share.mean, "low": share.low, "high": share.high}}
+    out = {"decisions": rows, "accepted and wrong": {"mean": share.mean, "low": share.low, "high": share.high}}
+    if known.gate is not None:
+        out |= {"error": known.gate.error, "groups": known.gate.groups,
+                "guarantee": gate.promise(known.gate, fitted(known))}  # fmt: skip
+    return out
 
 
 def section(page: Page, known: Calibration, found: dict[str, Any]) -> None:
@@ -165,18 +174,7 @@ def section(page: Page, known: Calibration, found: dict[str, Any]) -> None:
     if "calibration" in found:
         _calibration_part(page, found["calibration"])
     if "sets" in found:
-        sets = found["sets"]
-        page.text(
-            f"Prediction sets hold the true class in {100 * sets['coverage']:.1f} % of cases, mean over groups; when "
-            f"the promise holds, {100 * sets['band low']:.1f} to {100 * sets['band high']:.1f} % are to be expected of "
-            f"{found['groups']} groups, or more, as the likeliest class is always in a set. Sets have "
-            f"{sets['mean size']:.2f} classes on average. {sets['guarantee']}"
-        )
-        if "worst site" in sets:
-            page.text(
-                f"Of the sites with {LEAST_CASES} cases or more, {sets['worst site']} has the lowest coverage: "
-                f"{100 * sets['its coverage']:.1f} % of its cases. Nothing is promised of a single site."
-            )
+        _sets_part(page, found)
     if "voxels" in found:
         voxels.section(page, found["voxels"])
     if "gate" in found:
@@ -216,20 +214,57 @@ def _calibration_part(page: Page, found: dict[str, Any]) -> None:
     )
 
 
+def _sets_part(page: Page, found: dict[str, Any]) -> None:
+    sets = found["sets"]
+    held = (
+        f"Prediction sets hold the true class in {100 * sets['coverage']:.1f} % of cases, mean over groups; when the "
+        f"promise holds, {100 * sets['band low']:.1f} to {100 * sets['band high']:.1f} % are to be expected of "
+        f"{found['groups']} groups, or more, as the likeliest class is always in a set."
+    )
+    if found["groups"] == 1:
+        held = "All answers are of one group, from which it can not be told how often sets hold the true class."
+    page.text(f"{held} Sets have {sets['mean size']:.2f} classes on average. {sets['guarantee']}")
+    if "worst site" in sets:
+        page.text(
+            f"Of the sites with {LEAST_CASES} cases or more, {sets['worst site']} has the lowest coverage: "
+            f"{100 * sets['its coverage']:.1f} % of its cases. Nothing is promised of a single site."
+        )
+
+
 def _gate_part(page: Page, known: Calibration, found: dict[str, Any]) -> None:
     rows = [{"decision": name, **row} for name, row in found["gate"]["decisions"].items()]
     means = "" if known.gate is None else f" Wrong means: {known.gate.wrong}."
     page.table(rows, caption=f"What the gate says, and how often the answer was wrong.{means}")
-    share, sent = found["gate"]["accepted and wrong"], found["referral"]
-    doubt = "" if share["low"] is None else f" (95 % interval {100 * share['low']:.1f} to {100 * share['high']:.1f} %)"
-    page.text(f"Accepted and wrong: {100 * share['mean']:.1f} % of cases{doubt}, mean over {found['groups']} groups.")
-    after = "none are left" if sent["after"] is None else f"{sent['after']:.4f}"
-    page.text(
-        f"Sending the least certain {100 * sent['share']:.0f} % to a person changes the mean loss from "
-        f"{sent['before']:.4f} to {after}; sent at random it would stay {sent['before']:.4f}."
-    )
+    page.text(" ".join([_accepted(found), *filter(None, [found["gate"].get("guarantee")])]))
+    sent = found["referral"]
+    page.text(_sent(sent))
     lines = {
         "by doubt": [(c, r) for c, r in found["curve"]],
         "at random": [(0.0, sent["before"]), (1.0, sent["before"])],
     }
     page.curve(lines, "share answered", "mean loss", "The surest first")
+
+
+def _accepted(found: dict[str, Any]) -> str:
+    """How often an answer was accepted and wrong: a share of groups, where there is one."""
+    if not found["gate"]["decisions"]["accept"]["cases"]:
+        return "Nothing was accepted, so nothing accepted could be wrong."
+    if found["groups"] == 1:
+        return "All answers are of one group, from which it can not be told how often one is accepted and wrong."
+    share = found["gate"]["accepted and wrong"]
+    ends = "" if share["low"] is None else f" (95 % interval {100 * share['low']:.1f} to {100 * share['high']:.1f} %)"
+    return f"Accepted and wrong: {100 * share['mean']:.1f} % of cases{ends}, mean over {found['groups']} groups."
+
+
+def _sent(sent: dict[str, Any]) -> str:
+    """What it is worth to send the least certain cases to a person."""
+    if not sent["referred"]:
+        return (
+            f"{100 * sent['share']:.0f} % of the cases ({sent['n']} in all) is less than one: what it is worth to send "
+            "the least certain to a person can not be told."
+        )
+    after = "none are left" if sent["after"] is None else f"{sent['after']:.4f}"
+    return (
+        f"Sending the {sent['referred']} least certain of {sent['n']} cases to a person changes the mean loss from "
+        f"{sent['before']:.4f} to {after}; sent at random it would stay {sent['before']:.4f}."
+    )

@@ -180,17 +180,18 @@ def interval(
     return max(low, value - width * scale), min(high, value + width * scale)
 
 
-def guarantee(error: float, n: int, what: str = "the true class is in the set") -> str:
-    """The promise and what it rests on, in plain words. n: patients that calibrated."""
+def guarantee(error: float, n: int, what: str = "the true class is in the set", fitted: str = "") -> str:
+    """The promise and what it rests on, in plain words. n: patients that calibrated. fitted: of `promises.fitted`."""
     wanted = f"{100 * (1 - error):g} %"
     if n < least(error):
         return (
             f"{n} calibration patients are too few to promise that {what} for {wanted} of patients, so nothing is "
             f"left out. At least {least(error)} are needed."
         )
+    besides = f"; and {fitted}" if fitted else ""
     return (
         f"Promise: for at least {wanted} of new patients {what}, on average over calibration parts like this one of "
         f"{n} patients. Assumption: the new patients are exchangeable with these, that is, drawn in the same way: the "
-        f"same hospitals, scanners, protocols and mix of diseases. It is a promise about all patients together "
-        f"(marginal), not about a single patient, a single class or a subgroup."
+        f"same hospitals, scanners, protocols and mix of diseases{besides}. It is a promise about all patients "
+        f"together (marginal), not about a single patient, a single class or a subgroup."
     )

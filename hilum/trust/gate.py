@@ -75,8 +75,11 @@ def limits(
     return gate, notes
 
 
-def decide(look: Look, gate: Gate | None) -> Verdict:
-    """What should happen with a result, and why. A doubt that is no finite number counts as not measured."""
+def decide(look: Look, gate: Gate | None, fitted: str = "") -> Verdict:
+    """What should happen with a result, and why. A doubt that is no finite number counts as not measured.
+
+    fitted: of `promises.fitted`.
+    """
     person, flag = list[str](), [*look.quality, *look.warnings]
     if gate is None:
         return Verdict(reasons=(*Verdict().reasons, *flag))
@@ -98,15 +101,25 @@ def decide(look: Look, gate: Gate | None) -> Verdict:
         return Verdict("person", tuple(person + flag))
     if flag:
         return Verdict("flag", tuple(flag))
-    return Verdict("accept", (accepted(gate),))
+    return Verdict("accept", (accepted(gate, fitted),))
 
 
-def accepted(gate: Gate) -> str:
+def accepted(gate: Gate, fitted: str = "") -> str:
     """What an acceptance rests on."""
-    return (
-        f"Doubt is low enough that, for patients like the {gate.groups} of validation, at most {100 * gate.error:g} % "
-        f"of results are accepted and wrong ({gate.wrong}), on average."
+    return f"Doubt is low enough that, {_promised(gate, fitted)}."
+
+
+def promise(gate: Gate | None, fitted: str = "") -> str | None:
+    """What all acceptances together promise, and what that rests on; None where nothing is accepted."""
+    return None if gate is None or gate.accept is None else f"Promise: {_promised(gate, fitted)}."
+
+
+def _promised(gate: Gate, fitted: str) -> str:
+    words = (
+        f"for patients drawn like the {gate.groups} of validation, at most {100 * gate.error:g} % of results are "
+        f"accepted and wrong ({gate.wrong}), on average"
     )
+    return f"{words}, if {fitted}" if fitted else words
 
 
 def _above(doubt: float, limit: float) -> bool:

@@ -342,11 +342,12 @@ def _of_classes(
     points = conformal.one_per_group(conformal.of_truth(conformal.lac(honest), truth), groups, SEED)
     threshold = conformal.quantile(points, error)
     sets = Sets(error=error, threshold=threshold if np.isfinite(threshold) else None, groups=len(points))
-    notes.append(conformal.guarantee(error, len(points)))
+    made = made.model_copy(update={"scaling": scaling, "sets": sets})
+    notes.append(conformal.guarantee(error, len(points), fitted=promises.fitted(made)))
     # scaling may change the answer: what is delivered, and so what is right or wrong, is the scaled one
     scaled = [replace(j, record=(row, j.record[1])) for j, row in zip(val.judged, honest, strict=True)]
     single: Array = conformal.sets(honest, threshold).sum(axis=1) == 1
-    return made.model_copy(update={"scaling": scaling, "sets": sets}), scaled, single
+    return made, scaled, single
 
 
 def _of_masks(
@@ -373,7 +374,8 @@ def _of_headline(
     found = promises.of_metric(name, values, val.groups, error, SEED, guesses)
     count = len({g for g, v in zip(val.groups, values, strict=True) if v is not None})
     if count:
-        notes.append(conformal.guarantee(error, count, f"{name} is within the stated limits"))
+        besides = "" if guesses is None else promises.fitted(made)
+        notes.append(conformal.guarantee(error, count, f"{name} is within the stated limits", besides))
     return made if found is None else made.model_copy(update={"measured": {**made.measured, name: found}})
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from hilum.core.calibration import Calibration
 from hilum.core.image import Array, Image
 from hilum.infer.predictor import Opinion
-from hilum.infer.streamed import Map
+from hilum.infer.streamed import Map, mapped
 from hilum.tasks._task import Task
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def of_mask(opinion: Opinion, task: Task, known: Calibration, where: Array | Non
     count = 1 + len(task.plan.classes)
     doubt = opinion.maps.get("doubt")
     if doubt is None:
-        doubt = entropy(known, count)(opinion.logits[:count].float()).numpy()
+        doubt = mapped(opinion.logits[:count], entropy(known, count)).numpy()
     found = {"doubt": _placed(opinion, doubt)}
     if opinion.entropies is not None:
         found["disagreement"] = _placed(opinion, opinion.entropies.normalised()[2])

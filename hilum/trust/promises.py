@@ -6,7 +6,7 @@ opinions: nothing that was fitted to the same patients comes between, so that th
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,10 +15,14 @@ from hilum.core.findings import Mask, Result
 from hilum.core.image import Array, Case
 from hilum.core.plan import ClassPlan
 from hilum.infer.predictor import Opinion
+from hilum.infer.streamed import mapped
 from hilum.metrics import _names
 from hilum.tasks._labels import judged_channels, stored, unnamed
 from hilum.tasks._task import Task
 from hilum.trust import conformal, risk_control
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 THRESHOLDS = np.geomspace(1e-4, 0.5, 60)
 # Of a class's probability; from 0.5 on a voxel is found anyway.
@@ -33,6 +37,8 @@ BOTH = (
     "those who have it: calibrate the run again"
 )
 # What is added to the promise of intervals: as they are learned now, and as they were before.
+FITTED = "{}, fitted on these patients too, does for new ones what it did for these while they were held out"
+# What a promise assumes besides, where the answer to a new patient goes through a fit.
 
 
 @dataclass(frozen=True)
@@ -63,10 +69,12 @@ def reached(opinion: Opinion, task: Task, channel: int) -> Array:
     """(*space) float32: the probability of a class on the image's own grid; 1 where the class was found."""
     import torch
 
-    logits = opinion.logits[: 1 + len(task.plan.classes)]
-    # one class at a time, without the probabilities of all
-    chance = (logits[channel] - torch.logsumexp(logits, dim=0)).exp()
-    back: Array = opinion.prepared["placed"].channels_back(chance[None].numpy())[0].astype(np.float32)
+    def chance(scores: "Tensor") -> "Tensor":
+        # one class at a time, without the probabilities of all
+        return (scores[channel] - torch.logsumexp(scores, dim=0)).exp()
+
+    chances = mapped(opinion.logits[: 1 + len(task.plan.classes)], chance)
+    back: Array = opinion.prepared["placed"].channels_back(chances[None].numpy())[0]
     back[opinion.result["mask"].array == task.plan.classes[channel - 1].value] = 1
     return back
 
@@ -88,12 +96,12 @@ def wide_masks(opinion: Opinion, task: Task, known: Wide, where: Array | None = 
     for channel, one in enumerate(task.plan.classes, 1):
         threshold = known.thresholds.get(one.name)
         if threshold is not None:
-            chance = reached(opinion, task, channel)
             # compared as `false_negative_losses` does, in float32
-            inside = chance >= np.float32(threshold)
+            inside = reached(opinion, task, channel) >= np.float32(threshold)
             if where is not None:
                 inside &= where
-            values = np.where(inside, one.value, 0).astype(np.min_scalar_type(one.value))
+            values = np.zeros(inside.shape, dtype=np.min_scalar_type(one.value))
+            values[inside] = one.value
             found[names[channel - 1]] = Mask(values, {one.value: one.name}, opinion.result["mask"].affine)
     return found
 
@@ -245,20 +253,35 @@ def said(known: Interval, value: float | None) -> dict[str, Any]:
     return found | {"coverage": round(1 - known.error, 6), "patients": known.groups}
 
 
+def fitted(known: Calibration) -> str:
+    """What promises of scaled answers and of foretold qualities assume besides; "" where nothing was fitted.
+
+    Their thresholds are learned of answers by fits which had not seen the patient. A new one's goes through a fit of
+    all these patients, of a kind that was chosen on them: exchangeable patients alone do not make the two alike.
+    """
+    if known.foreseen is not None:
+        return FITTED.format(f"the sum that foretells {known.foreseen.metric}")
+    return "" if known.scaling.method == "none" else FITTED.format("the scaling of probabilities")
+
+
 def sentences(known: Calibration, wides: bool) -> list[str]:
     """What is promised of sets and intervals of single results, and (wides) of wide masks, each with its assumption.
 
     Of promises that rest on different numbers of patients the fewest are named; each row of `said` has its own.
     """
-    found = []
+    found, besides = [], fitted(known)
     if known.sets is not None:
-        found.append(conformal.guarantee(known.sets.error, known.sets.groups))
+        found.append(conformal.guarantee(known.sets.error, known.sets.groups, fitted=besides))
     for error in dict.fromkeys(one.error for one in known.measured.values()):
-        own = [one for one in known.measured.values() if one.error == error]
+        rows = {what: one for what, one in known.measured.items() if one.error == error}
+        own = list(rows.values())
         sized = [one.where_found for one in own if one.floor is not None]
         among = (FOUND if all(sized) else BOTH) if sized else ""
         words = f"a true value is in its interval (each by itself{among})"
-        found.append(conformal.guarantee(error, min(one.groups for one in own), words))
+        # what lies around an expectation, which the fit has made
+        foretold = [what for what, one in rows.items() if one.width is not None and one.floor is None]
+        more = f"for {', '.join(foretold)} {besides}" if besides and foretold else ""
+        found.append(conformal.guarantee(error, min(one.groups for one in own), words, more))
     kept = [] if known.wide is None else [name for name, t in known.wide.thresholds.items() if t is not None]
     if wides and known.wide is not None and kept:
         fewest = min(known.wide.groups[name] for name in kept)

@@ -20,6 +20,8 @@ KINDS = ("one", "dropout", "views")
 # As a person asks for them; an ensemble is asked for by naming its runs.
 PASSES = 20
 # With dropout, unless said otherwise.
+DIGITS = 4
+# Of the number of passes, at most: more than can be waited for.
 
 
 class Several(Predictor):
@@ -51,9 +53,10 @@ class Several(Predictor):
 def parse(words: str) -> Opinions:
     """`views`, `dropout`, `dropout:10` or `one`; anything else is refused (HIL-TRUST-08)."""
     kind, _, count = words.partition(":")
-    if kind not in KINDS or (count and (kind != "dropout" or not count.isdigit() or int(count) < 2)):
+    number = count.isdecimal() and len(count) <= DIGITS and int(count) >= 2
+    if kind not in KINDS or (count and (kind != "dropout" or not number)):
         raise HilumError(
-            "HIL-TRUST-08", f"--opinions is {words!r}", "Use one, views, dropout or dropout:N with N of 2 or more"
+            "HIL-TRUST-08", f"--opinions is {words!r}", "Use one, views, dropout or dropout:N with N of 2 to 9999"
         )
     if kind == "dropout":
         return Opinions(kind="dropout", count=int(count or PASSES))

@@ -50,6 +50,8 @@ class Trusted(Several):
         known = self.calibration
         self.judged = known is not None and bool(self.known or known.quality or known.sides)
         self.wide, self.maps = wide, maps
+        kept = known.wide.thresholds.values() if wide and known is not None and known.wide is not None else []
+        self.wides = sum(threshold is not None for threshold in kept)
         self.keep = False
         self.latest: Opinion | None = None
 
@@ -94,7 +96,7 @@ class Trusted(Several):
         meta |= {k: round(v, 6) for k, v in named if v is not None}
         classes = tuple(meta["set"]) if "set" in meta else None
         look = Look(uncertain, classes, unlike, words, self._odd(result.warnings, case, known))
-        return replace(result, findings=findings, verdict=decide(look, known.gate), meta=meta)
+        return replace(result, findings=findings, verdict=decide(look, known.gate, promises.fitted(known)), meta=meta)
 
     def _odd(self, warnings: Sequence[str], case: Case, known: Calibration) -> tuple[str, ...]:
         """Warnings without those that the task makes of every case like its training ones (`Task.expected`).

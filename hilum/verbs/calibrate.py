@@ -9,7 +9,8 @@ from hilum.core.errors import HilumError
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
 from hilum.infer.runtimes import _choose
-from hilum.trust import learned, several
+from hilum.trust import gate, learned, several
+from hilum.trust.promises import fitted
 from hilum.verbs._same import own_data, writable
 
 
@@ -25,6 +26,8 @@ def calibrate(
     progress: Progress = quiet,
 ) -> dict[str, Any]:
     """Write calibration.json into the run folder and return it, with the "error" that it was learned for.
+
+    And with the "promise" of the gate in words, None where it accepts nothing.
 
     `hilum train` has done so with the defaults. What is not given stays as the calibration that is there has it, an
     ensemble with its weights; runtime as the call before had it.
@@ -88,7 +91,7 @@ def of_one(
         kept = _before(run).get("with", []) if made.opinions.kind == "ensemble" else []
         facts |= {"opinions": made.opinions.model_dump(), "with": [_named(r) for r in more] or kept}
     run.record("calibrate", facts)
-    return made.model_dump() | {"error": error}
+    return made.model_dump() | {"error": error, "promise": gate.promise(made.gate, fitted(made))}
 
 
 def _alike(parts: Sequence[Run]) -> None:

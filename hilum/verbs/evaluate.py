@@ -19,7 +19,7 @@ from hilum.data.dataset import Dataset, attribute, has_role, listed, open_datase
 from hilum.data.groups import group_cases
 from hilum.data.layouts.studies import FoundSource
 from hilum.data.splits import PARTS
-from hilum.evaluation import _sets, checks, raters, report, trust
+from hilum.evaluation import _met_before, _parts, _sets, checks, raters, report, trust
 from hilum.evaluation.evaluator import Evaluation, judge_all, judge_generated
 from hilum.evaluation.guided import Guided
 from hilum.evaluation.promises import Promises
@@ -150,12 +150,7 @@ def _judged(
     _named(predictor, asked, done)
     content = _recorded(predictor, asked, done, judged, guide[0].summary() if guide else {})
     believed = _believed(predictor, done, kept, sure, cases)
-    frame = checks.frame_alone(predictor, cases)
-    if frame is not None:
-        (done.alarms if frame["gives away"] else done.notes).append(frame["sentence"])
-    for words in done.alarms:
-        # whoever does not open the report must know too
-        log.warning("%s", words)
+    content["alarms"] = _alarmed(predictor, asked, done)
     names = [c.name for c in predictor.plan.classes] if predictor.plan.task == "classify" else []
     write_rows(folder / "cases.csv", _case_rows(done, names, sure.column))
     if matched := _sets.kept(done):
@@ -172,11 +167,28 @@ def _judged(
     return content
 
 
+def _alarmed(predictor: Trusted, asked: Asked, done: Evaluation) -> list[str]:
+    """All that a good number may hide, what the frame alone tells too; logged, as not everybody opens the report."""
+    frame = checks.frame_alone(predictor, asked.cases)
+    if frame is not None:
+        (done.alarms if frame["gives away"] else done.notes).append(frame["sentence"])
+    # the report has this one by the name of the part
+    flattering = _parts.objection(asked.part)
+    alarms = [*([] if flattering is None else [flattering]), *done.alarms]
+    for words in alarms:
+        log.warning("%s", words)
+    return alarms
+
+
 def _named(predictor: Trusted, asked: Asked, done: Evaluation) -> None:
     """Say which classes of the model the labels do not name, and which values of theirs are none of the model's.
 
-    And how many of the labels a network drew.
+    And how many of the labels a network drew, and of other data whether their patients are known to the run.
     """
+    if asked.grouping:
+        alarms, notes = _met_before.sentences(predictor.run, asked.cases, asked.grouping)
+        done.alarms += alarms
+        done.notes += notes
     if silent := unnamed(predictor.task.plan):
         done.alarms.append(UNNAMED.format(listed([c.name for c in predictor.plan.classes if c.name in silent])))
     if others := asked.labels.get("data.others"):

@@ -49,6 +49,24 @@ def test_a_difference_that_is_there_is_supported_and_one_that_is_not_is_not(seed
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
+def test_what_evaluations_warned_of_is_told_with_the_networks_it_is_true_of():
+    values = [0.5, 0.6, 0.7]
+    for seeds, own in ((1, "a: It is mirrored."), (2, "a with seed 0: It is mirrored.")):
+        made = [cell(n, s, values, alarms=("Drawn.",)) for n in "ab" for s in range(seeds)]
+        made[0] = dataclasses.replace(made[0], alarms=("It is mirrored.", "Drawn."))
+        assert compared(made)["notes"][:2] == [own, "All networks: Drawn."]
+    made = [dataclasses.replace(one, alarms=()) for one in made]
+    assert not any("Drawn" in note for note in compared(made)["notes"])
+
+
+def test_the_rule_is_told_as_it_is_kept_where_there_is_no_interval():
+    """It asked for an interval, beside a difference that is supported without one."""
+    found = compared([cell(net, 0, [mean] * 12) for net, mean in (("good", 0.75), ("poor", 0.5))])
+    row = found["rows"][1]
+    assert row["supported"] and row["difference low"] is None
+    assert any("its interval, where there is one, leaves out zero." in note for note in found["notes"])
+
+
 def test_holm_keeps_many_nulls_from_being_called():
     rng, called, bare = np.random.default_rng(1), 0, 0
     for _ in range(25):

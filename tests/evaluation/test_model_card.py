@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import zipfile
+from html import escape
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +20,7 @@ from hilum.core.findings import INTENDED_USE
 from hilum.core.plan import Plan, checked
 from hilum.core.run import Run, write_rows
 from hilum.evaluation import _card_trust, _claim, _parts, _tripod_ai, model_card, report
+from hilum.evaluation.bootstrap import INTERVALS
 from hilum.evaluation.checklists import CHECKLISTS, counted
 from hilum.evaluation.provenance import NOT_KNOWN, provenance, rows, state
 from hilum.verbs.card import card as card_verb
@@ -203,6 +205,16 @@ def test_the_card_names_every_mandatory_field_and_who_fills_it(tmp_path):
     assert head["terms_of_weights"] == "CC BY 4.0" and head["intended_use"] == INTENDED_USE
 
 
+def test_the_table_of_results_says_how_its_intervals_are_made_and_why_there_is_none(tmp_path):
+    """It said "groups resampled" of Student's t and of binomial limits, and nothing of a dash."""
+    made = model_card.card(written(tmp_path / "run"), METRICS)
+    html = model_card.page(made).html()
+    assert f"<caption>Mean and {escape(INTERVALS)}.</caption>" in html and "groups resampled" not in html
+    for words in ("of two to five Student's t", "the binomial limit", "of ece, fid and recall never"):
+        assert words in INTERVALS
+    assert f"- uncertainty: {INTERVALS}\n" in model_card.markdown(made)
+
+
 def test_no_card_promises_too_much(tmp_path):
     text = model_card.markdown(model_card.card(written(tmp_path / "run"), METRICS)).lower()
     assert not re.search(r"\b(validated|clinical-grade|compliant|compliance|fda|approved|certified|cleared)\b", text)
@@ -280,8 +292,20 @@ def test_the_verb_writes_four_files_and_the_record(tmp_path):
     assert error.value.code == "HIL-CORE-03"
 
 
+ROW = METRICS["metrics"]["dice"]
+OTHERS = (
+    {"task": "classify"},
+    # other forms in it ended in a traceback
+    {"part": ["test"]}, {"part": None}, {"cases": "two"}, {"groups": {}}, {"missing": None},
+    *({"metrics": {"dice": row}} for row in (
+        0.9, None, [0.9], ROW | {"mean": "high"}, ROW | {"n": [2]}, ROW | {"per_class": [0.9]},
+        ROW | {"per_class": {"cell": 0.9}}, ROW | {"per_class": {"cell": ROW | {"low": {}}}},
+    )),
+)  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    "text", ["[]", "{", json.dumps({"task": "segment"}), json.dumps(METRICS | {"task": "classify"}), None]
+    "text", ["[]", "{", json.dumps({"task": "segment"}), *(json.dumps(METRICS | other) for other in OTHERS), None]
 )
 def test_another_file_as_metrics_is_refused_and_nothing_is_written(text, tmp_path):
     written(tmp_path / "run")
@@ -290,6 +314,13 @@ def test_another_file_as_metrics_is_refused_and_nothing_is_written(text, tmp_pat
     with pytest.raises(HilumError) as error:
         card_verb(tmp_path / "run", tmp_path / "card", metrics=tmp_path / "metrics.json")
     assert error.value.code == "HIL-EVAL-21" and not (tmp_path / "card").exists()
+
+
+def test_another_file_as_raters_is_refused(tmp_path):
+    """It ended in a traceback."""
+    with pytest.raises(HilumError) as error:
+        model_card.card(written(tmp_path / "run"), METRICS, {"cases": 8, "sentence": ["alike"]})
+    assert error.value.code == "HIL-EVAL-21" and "raters.json" in str(error.value)
 
 
 @pytest.mark.parametrize("there", [False, True])

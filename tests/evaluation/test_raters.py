@@ -163,6 +163,7 @@ def test_the_section_says_what_was_found_in_words(tmp_path):
     for words in ("Beside several raters", "anna: 8 cases", raters.LIKE, "against the consensus", "do not all agree"):
         assert words in drawn
     assert "<script" not in drawn
+    assert "over patients: resampled, of two to five Student" in drawn and "patients are too few. The first" in drawn
 
 
 def test_beside_claims_nothing_without_an_interval_that_says_so():

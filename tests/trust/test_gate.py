@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hilum.core.calibration import Gate
-from hilum.trust.gate import Look, decide, learned, limits
+from hilum.trust.gate import Look, decide, learned, limits, promise
 
 
 def gate(**more: object) -> Gate:
@@ -86,6 +86,14 @@ def test_every_reason_is_said_in_words(look: Look, decision: str, word: str) -> 
 
 def test_without_a_gate_a_person_judges() -> None:
     assert decide(Look(doubt=0.0), None).decision == "person"
+
+
+def test_an_acceptance_of_scaled_answers_says_what_it_assumes_besides() -> None:
+    (bare,) = decide(Look(doubt=0.1), gate()).reasons
+    (told,) = decide(Look(doubt=0.1), gate(), "the fit holds").reasons
+    assert bare.endswith(", on average.") and told == bare.removesuffix(".") + ", if the fit holds."
+    assert promise(gate(), "the fit holds") == told.replace("Doubt is low enough that, ", "Promise: ")
+    assert promise(gate(accept=None)) is None and promise(None) is None
 
 
 def test_rounding_does_not_part_a_validation_case_from_the_limit_that_it_gave() -> None:

@@ -4,6 +4,7 @@ import errno
 import json
 import shutil
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -18,6 +19,7 @@ from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.core.progress import quiet
 from hilum.core.run import Run
+from hilum.evaluation.bootstrap import INTERVALS
 from hilum.infer.runtimes import _choose
 from hilum.planning.planner import Prepared, fitted, look
 from hilum.tasks._task import Judged
@@ -122,6 +124,7 @@ def test_an_evaluation_reports_what_the_doubt_was_worth(slices: tuple[Path, Path
     assert row["ece"] == pytest.approx(made["classwise ece"])
     assert row["line"] is None or set(row["line"]) == {"slope", "intercept", "large"}
     page = (tmp_path / "out" / "report.html").read_text()
+    assert f"Mean and {escape(INTERVALS)}." in page and found["gate"]["error"] == 0.1
     assert "Every class against the rest" in page and "resolution" in page
     assert "How far the answers can be believed" in page and "Accepted and wrong" in page
     rows = (tmp_path / "out" / "cases.csv").read_text().splitlines()
@@ -233,6 +236,7 @@ def test_the_gate_is_learned_of_the_scaled_answers_that_are_delivered() -> None:
     second = np.where(truth, rng.uniform(0.38, 0.46, 120), rng.uniform(0.05, 0.15, 120))
     made = _of_two(second, truth, 0.1)
     assert made.scaling.method == "vector" and made.gate is not None and made.gate.rate == 1
+    assert any(n.startswith("Promise") and "; and the scaling of probabilities, fitted on" in n for n in made.notes)
 
 
 def test_what_lacks_for_a_gate_is_said() -> None:

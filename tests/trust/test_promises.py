@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from hilum.core.calibration import Calibration, Interval, Sets, Wide
+from hilum.core.calibration import Calibration, Foreseen, Interval, Scaling, Sets, Wide
 from hilum.core.findings import Mask, Result
 from hilum.core.image import Image
 from hilum.core.plan import ClassPlan
@@ -107,6 +107,27 @@ def test_numbers_say_what_they_rest_on_and_sentences_what_it_means() -> None:
     sets, _, wides = promises.sentences(known, True)
     assert "95 % of new patients the true class is in the set" in sets and "50 patients" in sets
     assert "misses at most 10 % of its voxels" in wides and "30 patients" in wides
+
+
+def test_what_goes_through_a_fit_says_that_it_must_do_for_new_patients_what_it_did_out_of_fold() -> None:
+    """A new patient is scaled by one more fit, of all patients: that they are exchangeable was all that was said."""
+    volume = Interval(unit="ml", error=0.1, groups=40, width=0.2, floor=1.0, where_found=True)
+    dice, bound = (volume.model_copy(update={"width": w, "floor": None}) for w in (0.2, None))
+    made = Calibration(cases=40, groups=40, sets=Sets(error=0.1, threshold=0.6, groups=40))
+    made = made.model_copy(update={"measured": {"volume of x": volume, "dice": dice}})
+    scaled = made.model_copy(update={"scaling": Scaling(method="temperature", scale=[0.5])})
+    sets, told = promises.sentences(scaled, True)
+    words = "the scaling of probabilities, fitted on these patients too, does for new ones what it did for these while"
+    assert f"mix of diseases; and {words} they were held out. It is" in sets and f"; and for dice {words}" in told
+    # nothing was scaled, or what was is in no promise
+    assert promises.fitted(made) == "" and not any("fitted" in one for one in promises.sentences(made, True))
+    for measured in ({"volume of x": volume}, {"dice": bound}):
+        only = scaled.model_copy(update={"measured": measured, "sets": None})
+        assert not any("fitted" in one for one in promises.sentences(only, True))
+    model = Foreseen(metric="psnr_db", base=20, parts={}, groups=40)
+    assert promises.fitted(made.model_copy(update={"foreseen": model})).startswith(
+        "the sum that foretells psnr_db, fitted"
+    )
 
 
 def test_patients_without_a_lesion_do_not_narrow_the_interval_of_those_who_have_one() -> None:

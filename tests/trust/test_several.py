@@ -68,7 +68,9 @@ def test_opinions_are_asked_for_by_a_word(words: str, kind: str, count: int) -> 
     assert (found.kind, found.count) == (kind, count)
 
 
-@pytest.mark.parametrize("words", ["", "ensemble", "dropout:1", "dropout:x", "views:3", "one:2"])
+@pytest.mark.parametrize(
+    "words", ["", "ensemble", "dropout:1", "dropout:x", "dropout:²", "dropout:" + 5000 * "9", "views:3", "one:2"]
+)
 def test_other_words_are_refused(words: str) -> None:
     assert code(lambda: several.parse(words))[0] == "HIL-TRUST-08"
 

@@ -257,6 +257,40 @@ def test_labels_that_a_network_drew_are_told_of_where_they_are_judged_by(tmp_pat
         assert len(done.alarms) == told and all("HIL-DATA-11: 1 of 2 labels" in words for words in done.alarms)
 
 
+def test_further_scans_of_patients_that_the_run_learned_from_are_told_of(
+    trained: Callable[[str], Run], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Their images are others, so they were judged as new patients: "each is one group"."""
+    run, other = Run(Path(shutil.copytree(trained("segment").path, tmp_path / "run"))), tmp_path / "other"
+    learned = sorted({row["group"] for row in run.split() if row["part"] != "test"})
+    heads.make(other, 2, seed=77)
+    names = [case.id for case in open_dataset(other).cases]
+    for people, known in (([learned[0], "new"], True), (["x", "new"], False)):
+        rows = [f"{name},{who}\n" for name, who in zip(names, people, strict=True)]
+        (other / "dataset.yaml").write_text("classes: {1: ventricle, 2: lesion}\n")
+        (other / "cases.csv").write_text("case,patient\n" + "".join(rows))
+        caplog.clear()
+        out = tmp_path / f"out {known}"
+        found = evaluate(run.path, other, out)
+        told = [words for words in found["alarms"] if words.startswith("HIL-EVAL-05: 1 of 2 patients")]
+        assert (found["part"], bool(told)) == ("all", known)
+        assert ("HIL-EVAL-05" in caplog.text) == ("HIL-EVAL-05" in (out / "report.html").read_text()) == known
+
+
+def test_a_training_that_is_judged_is_no_result_in_the_terminal_either(
+    trained: Callable[[str], Run], data: Callable[[str], Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The table stood there as any other; that its figures are none was said in report.html alone."""
+    run = shutil.copytree(trained("classify").path, tmp_path / "run")
+    for part in ("train", "test"):
+        caplog.clear()
+        found = evaluate(run, data("classify"), tmp_path / part, part=part)
+        assert ("These figures are no result." in caplog.text) == (part == "train")
+        told = [words for words in found["alarms"] if "These figures are no result." in words]
+        assert len(told) == (part == "train") and json.loads((tmp_path / part / "metrics.json").read_text()) == found
+        assert (tmp_path / part / "report.html").read_text().count("These figures are no result.") == len(told)
+
+
 def test_of_a_system_the_report_says_what_is_not_judged() -> None:
     predictor: Any = SimpleNamespace(calibration=None, run=SimpleNamespace(system=object()))
     nothing: Any = None

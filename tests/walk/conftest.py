@@ -18,7 +18,7 @@ import torch
 from hilum.core import catalogue
 from hilum.core.run import Run
 
-METRICS_KEYS = {"task", "part", "cases", "groups", "missing", "state", "runtime", "metrics"}
+METRICS_KEYS = {"task", "part", "cases", "groups", "missing", "state", "runtime", "metrics", "alarms"}
 METRIC_KEYS = {"mean", "low", "high", "n", "better", "per_class"}
 
 
