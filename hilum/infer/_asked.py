@@ -40,20 +40,22 @@ def by_class(task: _task.Task) -> bool:
     return bool(task.CARD["infer"] == "windows" and task.reduce == "argmax")
 
 
-def check_eight(run: Run, task: _task.Task, made: bool = False) -> None:
+def check_eight(run: Run, task: _task.Task, made: bool = False, *, making: bool = False) -> None:
     """Refuse a run of which no graph of eight bits can be made or used (HIL-INFER-15), or where none is (INFER-14).
 
     Made and measured are those of masks by class. Of an ensemble a graph holds one network, and the others would be
-    asked for theirs. made: whether it must be there.
+    asked for theirs. made: whether it must be there. making: whether one is to be made; else it is asked to compute.
     """
-    remedy = "Eight bits are made and measured for those only; use --runtime auto"
+    use = "predict without it" if making else "use --runtime auto"
     if not by_class(task):
         seen = f"{run.path} is not a run of masks by class ({task.plan.task})"
-        raise HilumError("HIL-INFER-15", seen, remedy)
+        # one class in pictures keeps its probabilities unless it is trained otherwise
+        train = ", or train with --set options.reduce=argmax" if task.reduce == "mean" else ""
+        raise HilumError("HIL-INFER-15", seen, f"Eight bits are made and measured for those only; {use}{train}")
     known = run.calibration
     if known is not None and known.opinions.kind == "ensemble":
         seen = f"An answer of {run.path} is the mean of several networks, and a graph of eight bits holds one"
-        raise HilumError("HIL-INFER-15", seen, "Use --runtime auto, or calibrate it with --opinions one")
+        raise HilumError("HIL-INFER-15", seen, f"{use[0].upper()}{use[1:]}, or calibrate it with --opinions one")
     if made and not run.has("graphs/openvino_int8.xml"):
         seen = f"{run.path} has no graph of eight bits"
         raise HilumError("HIL-INFER-14", seen, "Make one first: hilum quantise RUN DATA")

@@ -16,7 +16,7 @@ from hilum.core.errors import HilumError
 from hilum.core.findings import INTENDED_USE
 from hilum.core.origin import trained_by
 from hilum.core.run import FORMAT, Run
-from hilum.infer import bundled_graph, bundled_runtimes, domain, signature
+from hilum.infer import bundled_graph, bundled_runtimes, domain, signature, watched
 from hilum.infer._asked import by_class
 from hilum.infer.network import network
 from hilum.infer.runtimes import _choose
@@ -179,7 +179,7 @@ def seal(path: Path, files: Mapping[str, bytes], key: Path | None) -> None:
 def _card(run: Run, role: str, public: bool) -> dict[str, Any]:
     """What card.json says."""
     plan = run.plan
-    asked = _conditions(_applying(run)) if public else None
+    asked = _conditions(run) if public else None
     events = [e["when"] for e in run.ledger() if e["event"] in CHANGES]
     card: dict[str, Any] = {
         "format": FORMAT,
@@ -206,16 +206,37 @@ def _applying(run: Run) -> str:
     return stated if own is None else terms.inherited(stated, own)
 
 
-def _conditions(stated: str) -> list[str]:
+def _conditions(run: Run) -> list[str]:
     """What the terms ask of whoever makes the model public; terms that forbid it are refused (HIL-INFER-10)."""
+    stated = _applying(run)
     against = terms.objection(stated)
     if against is not None:
         raise HilumError(
-            "HIL-INFER-10", f"This model can not be made public: {against}",
-            "Bundle it without --public for those who may have it; where the terms of its data are known and allow it, "
-            "state them under `terms` in the dataset.yaml and train again",
-        )  # fmt: skip
+            "HIL-INFER-10",
+            f"This model can not be made public: {against}",
+            "Bundle it without --public for those who may have it; where the terms are known and allow it, "
+            + _to_state(run),
+        )
     return terms.conditions(stated)
+
+
+def _to_state(run: Run) -> str:
+    """Where the terms of a run are stated that stand in its way, by where its weights are from."""
+    if not run.has("split.csv"):
+        return "state them under `terms` in the facts, or as the licence in nnU-Net's dataset.json, and import it again"
+    begun = run.json("start.json").get("source", {}) if run.has("start.json") else {}
+    of_data = "state those of its data under `terms` in the dataset.yaml"
+    if not begun or terms.objection(str(begun.get("terms", "unknown"))) is None:
+        return f"{of_data} and train again"
+    ways = [] if terms.objection(run.terms_of_data or "unknown") is None else [of_data]
+    if begun.get("kind") == "file":
+        # --start takes no facts
+        ways.append(
+            f"import {begun['name']}, which it began with, with its `terms` (hilum import; a whole network only)"
+        )
+    else:
+        ways.append(f"state those of {begun['name']}, which it began with, where that was made")
+    return f"{', '.join(ways)}, and train again from that"
 
 
 def verify(path: Path, keys: Path | None = None) -> dict[str, Any]:
@@ -247,6 +268,9 @@ def sealed(bundle: Run, keys: Path | None) -> dict[str, Any]:
 def proven(bundle: Run) -> dict[str, Any]:
     """Of `verify`, what one network computes: golden_difference, graphs, unverified and runtimes."""
     _check_there(bundle, "golden.safetensors")
+    # what prediction reads besides
+    watched.known(bundle)
+    domain.known(bundle)
     stored, card = _stored(bundle), bundle.json("card.json")
     held = max((tensor.numel() for name, tensor in stored.items() if name.startswith("in.")), default=0)
     if math.prod(bundle.plan.patch) > held:
@@ -255,7 +279,7 @@ def proven(bundle: Run) -> dict[str, Any]:
         raise HilumError("HIL-M10", seen, "Do not use it")
     try:
         computed = golden(bundle)
-    except (TypeError, ValueError, RuntimeError, IndexError, MemoryError) as error:
+    except _build.ODD as error:
         # its plan is foreign: a patch or options that no network takes
         seen = f"{bundle.path} can not compute its golden output ({error})"
         raise HilumError("HIL-M10", seen, "Do not use it") from error

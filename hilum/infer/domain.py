@@ -5,6 +5,7 @@ and whether a contrast agent was given, nobody keeps of the training images; a c
 another part unlike (`trust.outlier`).
 """
 
+import csv
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -48,9 +49,21 @@ def code(word: Any) -> str:
 
 
 def known(run: Run) -> Domain:
-    """Of a bundle a file of its own; of a run, and of a bundle from before there was one, what its other files say."""
+    """Of a bundle a file of its own; of a run, and of a bundle from before there was one, what its other files say.
+
+    Files that are spoilt are refused (HIL-M05): a bundle may come from anywhere.
+    """
     if run.has(NAME):
         return checked(Domain, run.json(NAME), NAME)
+    try:
+        return _of_files(run)
+    except (KeyError, TypeError, ValueError, AttributeError, csv.Error) as error:
+        seen = f"fingerprint.json or split.csv of {run.path} is damaged ({' '.join(str(error).split())})"
+        raise HilumError("HIL-M05", seen, "Copy it again") from error
+
+
+def _of_files(run: Run) -> Domain:
+    """What the fingerprint and the split, the calibration and the plan say."""
     rows, of_all = _training(run)
     modalities = dict[str, list[str]]()
     # one that was cut short says nothing

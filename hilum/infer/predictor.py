@@ -60,6 +60,8 @@ class Predictor(Asked):
     # Whether it says beforehand what a mask will take.
     judged = False
     # Whether the doubt of a mask is told too, by those that can (`trust.trusted`).
+    wides = 0
+    # Wide masks that are found besides, by the same.
     later = promise.NONE
     # Other networks of a system, which are asked about the same image once this one is done.
     room: int | None = None
@@ -171,6 +173,18 @@ class Predictor(Asked):
         if self.task.CARD["infer"] == "windows":
             promise.fits(case.items.get("image"), self.plan, self.limit)
 
+    def check_varies(self) -> None:
+        """Refuse a network that gives a whole picture one answer, whatever it sees (HIL-M10): before any is looked at.
+
+        One that is asked in windows shows it by itself, and a bundle was asked when it was made. Two more answers cost
+        a tenth to half a second of pictures; of volumes they would cost as much as two cases, and are not asked for.
+        """
+        if self.task.CARD["infer"] == "whole" and self.plan.dims == 2 and not self.run.is_bundle:
+            # it brings with it all that bundles need, which nobody else here does
+            from hilum.infer.bundle import answer
+
+            answer(self.task, self.net, self.run.path)
+
     def _told(self, case: Case, compute: Callable[[dict[str, Any]], tuple[Any, dict[str, Any]]]) -> Opinion:
         """A case checked, prepared, computed and decoded. compute: prepared -> what is decoded, and what is kept."""
         if self.task.CARD["infer"] == "sampler":
@@ -224,9 +238,10 @@ class Predictor(Asked):
             look, pace = windows.Begun(self._scores(chosen, head, tiles)), self._pace(chosen, tiles.count)
             if foretold:
                 looks, count = windows.asked_about(image, tiles, air), self.task.out_channels()
-                way = promise.Way(looks, self.task.reduce, self.beside(), self.judged, self.later)
+                way = promise.Way(looks, self.task.reduce, self.beside(), self.judged, self.later, self.wides)
                 assert isinstance(count, int), "windows are merged of one output"
-                progress = self._foretold(look, window, None, pace, tiles, prepared, count, 0, way, progress)
+                maps = int(self.maps)
+                progress = self._foretold(look, window, None, pace, tiles, prepared, count, maps, way, progress)
             with self.clock("merge"):
                 limit = self.room if self.limit is None else self.limit
                 merged = windows.merged(

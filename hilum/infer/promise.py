@@ -16,6 +16,7 @@ from hilum.core.errors import HilumError
 from hilum.core.image import Array, Extent
 from hilum.core.plan import Plan
 from hilum.core.sizes import size_words
+from hilum.core.warp import SLAB
 from hilum.infer import _stages
 from hilum.infer._trial import Tried
 from hilum.infer.near import REACH
@@ -148,6 +149,7 @@ class Way:
     looks: windows that the network will be asked about; None: all. whole: scores of all voxels are held, and masks
     decoded from them as the task's `reduce` says ("argmax", "mean", "none" of numbered objects); "": plane by plane.
     beside: bytes that others will add meanwhile. judged: whether the doubt of the mask is told. later: of a system.
+    wide: masks that are found besides, of the scores of all voxels.
     """
 
     looks: int | None = None
@@ -155,6 +157,7 @@ class Way:
     beside: int = 0
     judged: bool = False
     later: Later = NONE
+    wide: int = 0
 
 
 PLAIN = Way()
@@ -175,9 +178,9 @@ def of(
     """Add up.
 
     one: what a window costs, tried when it is called or known from an earlier case. channels: merged. prepared: bytes
-    of the image on the network's grid. image: as read. maps: pictures made on the way. earlier: the peak when the case
-    was begun, None: not known. pictures: of the maps those that are written. single: whether of some class only the
-    largest piece is kept.
+    of the image on the network's grid. image: as read. maps: pictures made on the way, or of all scores. earlier: the
+    peak when the case was begun, None: not known. pictures: of the maps those that are written. single: whether of some
+    class only the largest piece is kept.
     """
     before, until = resident.now(), resident.peak()
     cost = one()
@@ -189,16 +192,18 @@ def of(
     every = grid * channels * BYTES if way.whole else 0
     some = SCRATCH * CHUNK * BYTES + (at_a_time(tiles.shape[1:]) + 2 * REACH) * plane * DISTANCE
     libraries = 0 if LAST in sys.modules else WRITERS * (len(tiles.shape) - 1) // 2
-    written = _labels(grid, own, maps, pictures, single) + libraries
-    judging = JUDGING[len(tiles.shape)] * own if way.judged else 0
+    written = _labels(grid, own, maps, pictures, single) + way.wide * own + libraries
+    # what was found besides is there too
+    judging = (JUDGING[len(tiles.shape)] + way.wide + pictures * BYTES) * own if way.judged else 0
+    decoding = max(_decoding(way.whole, grid, own), _further(way, pictures, grid, own))
     ring, networks = ring_memory(tiles, channels), 1 + way.later.networks
     return Promise(
         # what the try leaves behind (buffers of the libraries) stays
-        process=max(before, resident.now()) + padded + maps * grid * BYTES + way.beside,
+        process=max(before, resident.now()) + padded + (0 if way.whole else maps * grid * BYTES) + way.beside,
         window=cost.window,
         ring=ring,
         scores=every or some,
-        labels=every + max(written, judging, _decoding(way.whole, grid, own)),
+        labels=every + max(written, judging, decoding),
         seconds=round(networks * (cost.cold + cost.seconds * (tiles.count if way.looks is None else way.looks)), 4),
         # a peak that was there before says nothing of this case
         read=until if earlier is not None and until > earlier else 0,
@@ -237,6 +242,18 @@ def _decoding(whole: str, grid: int, own: int) -> int:
         # the margin brought back; a copy of it and the probability, which is kept
         return max(BYTES * grid + (BYTES + resized) * own, 3 * BYTES * own, told + BYTES * own, 9 * grid + 5 * own)
     return max(told, 9 * grid + own)
+
+
+def _further(way: Way, pictures: int, grid: int, own: int) -> int:
+    """Bytes while wide masks and maps are made of the scores of all voxels, one after the other, beside these."""
+    if not way.whole or not (way.wide or pictures):
+        return 0
+    # the mask, and its probability or its numbers
+    there = {"mean": 1 + BYTES, "none": 2}.get(way.whole, 1) + way.wide
+    resized = 0 if own == grid else BYTES
+    some = SCRATCH * BYTES * (CHUNK + (min(grid, SLAB) if resized else 0))
+    # of a few planes, of all, and brought back; a wide mask is told from that
+    return some + BYTES * grid + (there + BYTES + max(resized, 1)) * own
 
 
 def _labels(grid: int, own: int, maps: int, pictures: int, single: bool) -> int:

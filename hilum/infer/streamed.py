@@ -128,6 +128,16 @@ def found(
     return Found(labels, _near(keeper, likeliest, head, count, shape), pictures)
 
 
+def mapped(scores: "Tensor", how: Map) -> "Tensor":
+    """Scores (K, *space) of a whole image -> (*space), some planes at a time: of all at once, copies would be made."""
+    import torch
+
+    made, some = torch.empty(scores.shape[1:]), max(1, CHUNK // scores[:, 0].numel())
+    for low in range(0, len(made), some):
+        made[low : low + some] = how(scores[:, low : low + some].float())
+    return made
+
+
 def at_a_time(plane: tuple[int, ...]) -> int:
     """Planes of this shape that are handed to the collector at a time."""
     return max(PLANES, SMALL // max(1, math.prod(plane)))

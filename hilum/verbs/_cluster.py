@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import math
+import re
 import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +27,8 @@ from hilum.core.run import Run
 from hilum.verbs import _record
 
 log = logging.getLogger(__name__)
-LOCAL = "local:"
+LOCAL, COUNT = "local:", re.compile("0*[1-9][0-9]{0,3}")
+# What processes here are asked for by, and how many there can be.
 WORDS = ("model", "files", "runtime", "memory", "wide", "maps", "roi", "coarse", "processes")
 # What a predictor is made from: files is the `digest` of `files_of`, memory bytes or None, coarse a path or None,
 # processes those that share a machine.
@@ -41,7 +43,7 @@ _alone = threading.Lock()
 
 def check(address: str) -> None:
     """Refuse an address that is none (HIL-INFER-16), and a missing package (HIL-INFER-12)."""
-    if address.startswith(LOCAL) and not (address[len(LOCAL) :].isdigit() and int(address[len(LOCAL) :]) > 0):
+    if address.startswith(LOCAL) and not COUNT.fullmatch(address[len(LOCAL) :]):
         raise HilumError(
             "HIL-INFER-16", f"--cluster is {address!r}", "Use local:N for N processes here, or tcp://host:8786"
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from hilum.core import catalogue
 from hilum.core.errors import HilumError
@@ -52,20 +52,21 @@ class Facts(Strict):
     classes: list[str] | dict[int, str] = Field(default_factory=list)
     spacing: list[float] | None = None
     patch: list[int]
-    normalisation: Normalisation | list[Normalisation]
+    normalisation: list[Normalisation]
     options: dict[str, Any] = Field(default_factory=dict)
     data: str = "unknown"
     terms: str = "unknown"
+
+    @field_validator("normalisation", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        """One by itself is a list of one."""
+        return value if isinstance(value, list) else [value]
 
     @property
     def axes(self) -> int:
         """2 or 3."""
         return len(self.patch) if self.dims is None else self.dims
-
-    @property
-    def rules(self) -> list[Normalisation]:
-        """The normalisations as written: one, or one per channel."""
-        return self.normalisation if isinstance(self.normalisation, list) else [self.normalisation]
 
 
 def read(path: Path, known: dict[str, Any] | None = None) -> Facts | Plan:
@@ -90,9 +91,10 @@ def read(path: Path, known: dict[str, Any] | None = None) -> Facts | Plan:
 def _check(facts: Facts, path: Path) -> None:
     """Refuse what would be another input than was meant (HIL-PLAN-03): numbers that lack or are unused, mm of pictures.
 
+    And ends that are equal, which make one value or two of all; only a plan that was made of such images may have them.
     One that is unused passes where it is what a plan.json has there anyway.
     """
-    for rule in facts.rules:
+    for rule in facts.normalisation:
         used = USED.get(rule.scheme, set())
         usual = {name for name, one in Normalisation.model_fields.items() if getattr(rule, name) == one.default}
         lacking, unused = used - rule.model_fields_set, rule.model_fields_set - used - usual - {"scheme"}
@@ -102,6 +104,9 @@ def _check(facts: Facts, path: Path) -> None:
         if unused:
             seen = f"{path}: a normalisation {rule.scheme!r} does not use {', '.join(sorted(unused))}"
             raise HilumError("HIL-PLAN-03", seen, "Leave it out, or name the scheme that was meant")
+        if used and rule.low == rule.high:
+            seen = f"{path}: a normalisation {rule.scheme!r} has low and high both {rule.low:g}"
+            raise HilumError("HIL-PLAN-03", seen, "Write the numbers down that the weights were trained with")
     if facts.axes == 2 and facts.spacing is not None:
         seen = f"{path}: spacing is {facts.spacing}, but pictures have no size in mm and would all be resized"
         raise HilumError("HIL-PLAN-03", seen, "Leave it out")
@@ -119,7 +124,8 @@ def plan_of(facts: Facts | Plan, net: str | None, notes: list[str] | None = None
     catalogue.card("hilum.zoo", name)
     card = catalogue.card("hilum.tasks", facts.task)
     role = catalogue.card("hilum.learn", card["regime"]).get("predicts", "net")
-    rules = facts.rules * len(facts.channels) if len(facts.rules) == 1 else facts.rules
+    rules = facts.normalisation
+    rules = rules * len(facts.channels) if len(rules) == 1 else rules
     named = facts.classes if isinstance(facts.classes, dict) else dict(enumerate(facts.classes, _first(facts.task)))
     if facts.task == "segment" and not named:
         raise HilumError(

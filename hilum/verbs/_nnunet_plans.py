@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hilum.core.errors import HilumError
-from hilum.core.plan import Normalisation
+from hilum.core.plan import Normalisation, checked
 
 NETWORKS = {"PlainConvUNet": "n_conv_per_stage", "ResidualEncoderUNet": "n_blocks_per_stage"}
 # Networks that are in the zoo, and the setting that counts the parts of their encoder's stages.
@@ -143,7 +143,9 @@ def normalisation(plans: Mapping[str, Any], config: Mapping[str, Any], channel: 
         earlier = plans.get("foreground_intensity_properties_by_modality")
         of = plans.get("foreground_intensity_properties_per_channel", earlier)[str(channel)]
         ends = {"low": float(of["percentile_00_5"]), "high": float(of["percentile_99_5"])}
-        return Normalisation(scheme="ct", mean=float(of["mean"]), std=float(of["std"]), **ends)
+        # a deviation of 0 nnU-Net takes for this one
+        ends |= {"mean": float(of["mean"]), "std": float(of["std"]) or 1e-8}
+        return checked(Normalisation, {"scheme": "ct"} | ends, f"plans.json, channel {channel}")
     if scheme == "ZScoreNormalization":
         return Normalisation(scheme="zscore_nonzero" if masked else "zscore_box")
     if scheme == "NoNormalization":

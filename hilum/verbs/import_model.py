@@ -148,7 +148,7 @@ def _tried(task: _task.Task, network: Any, made: Plan, source: Path) -> None:
     name = made.networks[_build.predicting(made)].name
     try:
         bundles.answer(task, network.eval(), source)
-    except (TypeError, ValueError, RuntimeError, IndexError, MemoryError) as error:
+    except _build.ODD as error:
         raise HilumError(
             "HIL-PLAN-04", f"{name} can not take a patch of {made.patch} ({error})",
             "Change patch in the facts, or the network's options",

@@ -21,7 +21,7 @@ from hilum.core.errors import HilumError
 from hilum.core.findings import INTENDED_USE
 from hilum.core.run import Run
 from hilum.evaluation import model_card
-from hilum.infer import bundle
+from hilum.infer import bundle, domain
 from hilum.infer.predictor import open_predictor
 from hilum.infer.runtimes import _choose, torch_channels_last
 from hilum.learn import _weights
@@ -216,6 +216,49 @@ def test_m10_a_patch_that_no_machine_holds_is_refused(good: Path, tmp_path: Path
     plan["patch"] = [1 << 24] * len(plan["patch"])
     path = pack(files | {"plan.json": json.dumps(plan).encode()}, tmp_path / "a.hilum", honest=True)
     assert refused(path) == "HIL-M10"
+
+
+def test_options_that_no_network_takes_are_refused_by_sentence(trained: Trained, tmp_path: Path) -> None:
+    """A dictionary in place of a list ended in a traceback: verify, predict and import each had their own errors."""
+    bundle.write(trained("segment"), tmp_path / "good.hilum")
+    files = unpack(tmp_path / "good.hilum")
+    plan = json.loads(files["plan.json"])
+    options = plan["networks"]["net"]["options"]
+    options["features"] = {str(n): width for n, width in enumerate(options["features"])}
+    path = pack(files | {"plan.json": json.dumps(plan).encode()}, tmp_path / "odd.hilum", honest=True)
+    assert refused(path) == "HIL-PLAN-04"
+    with pytest.raises(HilumError, match="HIL-PLAN-04"):
+        open_predictor(path)
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    save_file(trained("segment").weights("net"), tmp_path / "net.safetensors")
+    with pytest.raises(HilumError, match="HIL-PLAN-04"):
+        import_model(tmp_path / "net.safetensors", tmp_path / "run", facts=tmp_path / "plan.json")
+
+
+@pytest.mark.parametrize("kind", ["cases", "settings", "spacing", "split", "anatomy"])
+def test_what_a_bundle_of_before_says_of_its_training_images_is_refused_where_it_is_spoilt(
+    kind: str, trained: Trained, tmp_path: Path
+) -> None:
+    """Such a bundle was called whole, and its first prediction ended in a traceback."""
+    run = trained("segment")
+    bundle.write(run, tmp_path / "good.hilum")
+    files = unpack(tmp_path / "good.hilum")
+    # in its place it had files of the run
+    del files[domain.NAME]
+    row, split = {"id": "a", "physical": True, "spacing": ["x", "y", "z"]}, b"case,group\na,a\n"
+    odd: dict[str, Any] = {"cases": {"cases": [1]}, "settings": {"settings": 5}, "spacing": {"cases": [row]}}
+    odd |= {"anatomy": {"anatomy": {"dims": 3}}, "split": {}}
+    files["fingerprint.json"] = json.dumps(odd[kind]).encode()
+    files |= {"split.csv": split} if kind == "split" else {}
+    path = pack(files, tmp_path / "odd.hilum", honest=True)
+    assert refused(path) == "HIL-M05"
+    with pytest.raises(HilumError, match="HIL-M05") as error:
+        open_predictor(path)
+    assert "\n" not in str(error.value)
+    files["fingerprint.json"], files["split.csv"] = run.read("fingerprint.json"), run.read("split.csv")
+    path = pack(files, tmp_path / "whole.hilum", honest=True)
+    bundle.verify(path)
+    assert domain.known(Run(path)) == domain.known(run)
 
 
 def test_m10_a_patch_larger_than_the_golden_input_is_refused_before_one_is_made(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from hilum.core import catalogue, resident
@@ -57,6 +58,23 @@ def test_m10_an_output_that_is_no_number_gives_no_result(
     with pytest.raises(HilumError) as error:
         predictor(case)
     assert error.value.code == "HIL-M10"
+
+
+def test_m10_a_whole_image_gets_no_answer_that_is_the_same_whatever_is_seen(
+    trained: Trained, data: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Every image had the same class with the same confidence, where the run had not been bundled."""
+    run = Run(shutil.copytree(trained("classify").path, tmp_path / "run"))
+    weights = run.weights("net")
+    weights["head.weight"].zero_()
+    weights["head.bias"].copy_(torch.linspace(2, -1, len(weights["head.bias"])))
+    save_file(weights, run.path / "weights" / "net.safetensors")
+    run.write_manifest()
+    image = next(path for path in sorted(data("classify").rglob("*")) if path.is_file() and path.suffix != ".csv")
+    with pytest.raises(HilumError, match="one answer, whatever it sees") as error:
+        predict(run.path, [image], tmp_path / "out")
+    assert error.value.code == "HIL-M10" and "scores" not in "".join(p.name for p in (tmp_path / "out").rglob("*"))
+    assert predict(trained("classify").path, [image], tmp_path / "other")["done"]
 
 
 def test_m10_a_generator_that_gives_no_numbers_gives_no_image(trained: Trained) -> None:

@@ -58,6 +58,31 @@ def test_a_plan_that_says_more_than_the_data_allow_does_not_make_them_free(train
     assert error.value.code == "HIL-INFER-10"
 
 
+def test_the_remedy_is_one_that_this_run_can_follow(trained: Trained, tmp_path: Path) -> None:
+    """It named a dataset.yaml also where there is none, and where the weights came from a file without terms."""
+
+    def remedy(run: Run) -> str:
+        run.write_manifest()
+        with pytest.raises(HilumError, match="HIL-INFER-10") as error:
+            bundle.write(run, tmp_path / "model.hilum", public=True)
+        return error.value.remedy
+
+    assert remedy(under("unknown", trained, tmp_path / "own")).endswith("in the dataset.yaml and train again")
+    begun = under("CC0", trained, tmp_path / "begun")
+    begun.plan.edited({"data.terms": "unknown"}).write(begun.path / "plan.json")
+    for kind, what in (
+        ("file", "import net.pt, which it began with, with its `terms`"),
+        ("run", "of net.pt, which it"),
+    ):
+        source = {"name": "net.pt", "kind": kind, "sha256": "0", "terms": "unknown"}
+        (begun.path / "start.json").write_text(json.dumps({"source": source}))
+        assert what in remedy(begun) and "dataset.yaml" not in remedy(begun)
+    imported = under("unknown", trained, tmp_path / "imported")
+    for name in ("split.csv", "fingerprint.json"):
+        (imported.path / name).unlink()
+    assert "in the facts" in remedy(imported) and "dataset.yaml" not in remedy(imported)
+
+
 def test_without_public_nothing_is_asked(trained: Trained, tmp_path: Path) -> None:
     card = bundle.write(under("research", trained, tmp_path / "run"), tmp_path / "model.hilum")
     assert "conditions" not in card

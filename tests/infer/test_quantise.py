@@ -166,7 +166,7 @@ def test_the_verb_measures_what_it_costs(
 
     with pytest.raises(HilumError) as error:
         verb(trained("classify").path, data("classify"))
-    assert error.value.code == "HIL-INFER-15"
+    assert error.value.code == "HIL-INFER-15" and "--runtime" not in error.value.remedy, "quantise has no such option"
     shutil.copytree(trained("segment").path, tmp_path / "run")
     found = verb(tmp_path / "run", data("segment"))
     assert found["cases"] >= 1 and 0 <= found["same"] <= 1 and found["headline"] == "dice"

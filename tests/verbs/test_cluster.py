@@ -30,7 +30,7 @@ from hilum.verbs.predict import predict
 pytest.importorskip("distributed")
 
 
-@pytest.mark.parametrize("address", ["local:", "local:0", "local:x"])
+@pytest.mark.parametrize("address", ["local:", "local:0", "local:x", "local:²", "local:" + "9" * 5000])
 def test_an_address_that_is_none_is_refused(address: str) -> None:
     with pytest.raises(HilumError) as error:
         _cluster.check(address)

@@ -198,6 +198,9 @@ def test_m06_facts_are_data_and_nonsense_is_refused(
         ({"normalisation": {"scheme": "scale", "low": 0, "high": 255, "std": 3}}, "'scale' does not use std"),
         ({"normalisation": {"scheme": "zscore", "low": -57, "high": 164}}, "'zscore' does not use high, low"),
         ({"normalisation": {"scheme": "none", "mean": 40}}, "'none' does not use mean"),
+        ({"normalisation": {"scheme": "scale", "low": 164, "high": -57}}, "low, 164, is above high, -57"),
+        ({"normalisation": [{"scheme": "scale", "low": 3, "high": 3}]}, "'scale' has low and high both 3"),
+        ({"normalisation": [{"scheme": "ct", "low": 0, "high": 1, "mean": 0, "std": 0}]}, "std is 0, and must"),
         ({"spacing": [0.5, 0.5]}, "pictures have no size in mm"),
     ],
 )

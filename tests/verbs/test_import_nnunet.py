@@ -15,9 +15,11 @@ from nibabel.orientations import axcodes2ornt
 
 from hilum.core.errors import HilumError
 from hilum.core.image import Case, Image
+from hilum.core.plan import Normalisation
 from hilum.core.run import Run
 from hilum.infer.predictor import open_predictor
 from hilum.io import _source
+from hilum.verbs import _nnunet_plans
 from hilum.verbs._nnunet_folder import axis_order
 from hilum.verbs.import_model import import_model
 from hilum.zoo.nnunet import Net
@@ -370,6 +372,19 @@ def test_what_can_not_give_the_same_labels_is_refused(
     with pytest.raises(HilumError, match=words) as error:
         import_model(folder, tmp_path / "run", orientation="RAS")
     assert error.value.code in ("HIL-INFER-36", "HIL-DATA-09") and not (tmp_path / "run").exists()
+
+
+def test_a_deviation_of_0_is_next_to_nothing_and_ends_that_are_swapped_are_refused() -> None:
+    def rule(**changes: float) -> Normalisation:
+        told = {"foreground_intensity_properties_per_channel": {"0": CT | changes}}
+        config = {"normalization_schemes": ["CTNormalization"], "use_mask_for_norm": [False]}
+        return _nnunet_plans.normalisation(told, config, 0)
+
+    # of a foreground of one value, as nnU-Net divides by it
+    assert rule(std=0).std == 1e-8
+    for changes in ({"std": -60.0}, {"percentile_00_5": 200.0, "percentile_99_5": -100.0}):
+        with pytest.raises(HilumError, match=r"plans\.json, channel 0.*HIL-PLAN-03"):
+            rule(**changes)
 
 
 @pytest.mark.parametrize("how", ["resample_data_or_seg_to_shape", "resample_torch_fornnunet"])
