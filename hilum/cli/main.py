@@ -48,6 +48,9 @@ Memory = Annotated[
 Out = Annotated[Path, typer.Option(help="A new or empty folder.")]
 Again = Annotated[Path, typer.Option(help="A new or empty folder, or that of the same call.")]
 
+MISUSED: type[Exception] = typer.BadParameter.__bases__[0]
+# What is raised for words that a command does not take: of typer itself, or in earlier versions of click.
+
 
 def _settings(pairs: list[str] | None) -> dict[str, Any]:
     from hilum.core.plan import parse_setting
@@ -209,6 +212,8 @@ def compare(
     seeds: Annotated[int, typer.Option(help="Runs per network; the first seed is 0, or `--set plan.seed`.")] = 1,
     minutes: Minutes = None,
     steps: Steps = None,
+    memory: Memory = None,
+    accelerator: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     set_: Sets = None,
 ) -> None:
     """Several networks on the same data, split and budget (200 steps unless said otherwise); it can be continued.
@@ -228,6 +233,8 @@ def compare(
             seeds=seeds,
             minutes=minutes,
             steps=steps,
+            memory=memory,
+            accelerator=accelerator,
             settings=_settings(set_),
             progress=progress,
         )
@@ -398,6 +405,7 @@ def resample(
         str | None, typer.Option(help="mm along the image's own axes: 1,1,2, or 1 for all three.")
     ] = None,
     labels: Annotated[bool, typer.Option("--labels", help="Whole-number labels, which must never mix.")] = False,
+    accept: Accept = None,
 ) -> None:
     """Put a volume onto another's grid, or to another spacing, by its place in the patient.
 
@@ -408,7 +416,9 @@ def resample(
     from hilum.verbs.resample import resample as verb
 
     with show.bars() as progress:
-        found = verb(path, out, like=like, spacing=spacing, labels=labels, progress=progress)
+        found = verb(
+            path, out, like=like, spacing=spacing, labels=labels, accept=tuple(accept or ()), progress=progress
+        )
     show.resampled(found)
 
 
@@ -459,14 +469,16 @@ def main() -> None:
         # a path that is no UTF-8 must not end a run that is done
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    told = logging.StreamHandler(sys.stderr)
+    told.setFormatter(show.OneLine())
+    logging.basicConfig(level=logging.WARNING, handlers=[told])
     # as the process ends Python would search all that PyTorch made for cycles, for nothing
     atexit.register(gc.freeze)
     # where a shell had it ignored, as of jobs in the background, it stays so
     heard = [n for n in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(n) != signal.SIG_IGN]
     before = {number: signal.signal(number, _end) for number in heard}
     try:
-        app()
+        _run()
     except Stopped as stop:
         print(f"hilum: {stop.words}.", file=sys.stderr)
         raise
@@ -486,6 +498,24 @@ def main() -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _run() -> None:
+    """The command that was asked for; words that it does not take are an error like any other (HIL-CORE-05)."""
+    try:
+        code = app(prog_name="hilum", standalone_mode=False)
+    except MISUSED as error:
+        if len(sys.argv) == 1:
+            # no word at all, to which the help is the answer
+            error.show()  # type: ignore[attr-defined]
+            sys.exit(2)
+        words = " ".join(error.format_message().split())  # type: ignore[attr-defined]
+        seen, _, meant = words.partition(" Did you mean ")
+        command = getattr(getattr(error, "ctx", None), "command_path", "hilum")
+        remedy = f"See: {command} --help"
+        raise HilumError("HIL-CORE-05", seen, f"Did you mean {meant} {remedy}" if meant else remedy) from error
+    if code:
+        sys.exit(code)
 
 
 def _end(number: int, _: object) -> None:

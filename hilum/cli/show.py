@@ -1,6 +1,7 @@
 """How results look in a terminal: progress with the time left, tables, and what to do next."""
 
 import contextlib
+import logging
 import shlex
 import sys
 from collections import Counter
@@ -71,6 +72,14 @@ def _table(rows: list[dict[str, Any]], title: str = "") -> None:
 def plain(words: str) -> str:
     """Text with everything that is not printable written out: names in data must not steer the terminal."""
     return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in words)
+
+
+class OneLine(logging.Formatter):
+    """What the library logs as one line without control bytes: it may quote a header or a name of a file."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """As of errors."""
+        return plain(" ".join(super().format(record).split()))
 
 
 def _cell(value: Any) -> str:
@@ -166,7 +175,8 @@ def compared(found: dict[str, Any], out: Path) -> None:
     if found["sureness"]:
         _table(found["sureness"], "How sure the networks are; lower is better")
     for sentence in found["sentences"] + found["notes"] + found["auroc sentences"] + found["sureness sentences"]:
-        print(sentence)
+        # some name cases and patients
+        print(plain(sentence))
     print(f"Open {out}/compare.html")
 
 
@@ -224,6 +234,8 @@ def calibrated(found: dict[str, Any]) -> None:
             f"{100 * gate['rate']:.0f} % of the validation cases that could be judged have a doubt below the limit"
             f"{alone}."
         )
+        if found.get("promise"):
+            print(found["promise"])
     for note in found["notes"]:
         print(note)
 

@@ -176,7 +176,7 @@ def quantised(run: Run, data: Path | str, progress: Progress) -> dict[str, Any]:
     run.check_hashes()
     for part in _parts(run):
         # before the first of them is changed
-        check_eight(part, _task.load(part.plan))
+        check_eight(part, _task.load(part.plan), making=True)
     found = {p.path.name: quantise.of_one(p, data, _named(progress, p.path.name)) for p in _parts(run)}
     run.record("quantise", {"groups": list(found)})
     return found

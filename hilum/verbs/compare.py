@@ -3,22 +3,24 @@
 import csv
 import hashlib
 import json
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
 
 from hilum.core import catalogue
 from hilum.core.atomic import write_json
-from hilum.core.errors import HilumError
+from hilum.core.errors import HilumError, going_on
 from hilum.core.lock import NAME as LOCK
 from hilum.core.lock import locked
 from hilum.core.plan import Plan, parse_net
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run
-from hilum.evaluation import voxels
+from hilum.core.sizes import parse_size
+from hilum.evaluation import _parts, report, voxels
 from hilum.evaluation.comparison import Cell, compared
 from hilum.evaluation.provenance import learned
-from hilum.learn import _pace
+from hilum.learn import _device, _guards, _pace
 from hilum.pictures.page import Page
 from hilum.planning.planner import Prepared, look
 from hilum.tasks import _build, _task
@@ -26,6 +28,8 @@ from hilum.verbs._same import finished
 from hilum.verbs.evaluate import evaluate
 from hilum.verbs.plan import planned
 from hilum.verbs.train import train
+
+log = logging.getLogger(__name__)
 
 PART = "test"
 # Of the data, on which every cell is judged.
@@ -38,6 +42,10 @@ FAILED = "failed.json"
 # planned anew.
 COLLAPSED = ("HIL-LEARN-02", "HIL-T06", "HIL-EVAL-01")
 # How a cell ends where the network is at fault; nearly all else that ends one would end the others too.
+REFUSED = (
+    "HIL-T01", "HIL-T04", "HIL-T05", "HIL-RUN-02", "HIL-RUN-03", "HIL-M05", "HIL-PLAN-01", "HIL-PLAN-02", "HIL-PLAN-03",
+)  # fmt: skip
+# How the saved state of a cell, or what lies beside it, is refused: the cell is begun anew.
 LOST = "{} has no place in the table, as it did not train or gave no result with seed {}: {}. [{}]"
 
 
@@ -51,9 +59,12 @@ def compare(
     minutes: float | None = None,
     steps: int | None = None,
     settings: dict[str, Any] | None = None,
+    memory: str | None = None,
+    accelerator: str = "auto",
     progress: Progress = quiet,
 ) -> dict[str, Any]:
-    """Train and evaluate every network with every seed; finished cells in `out`/cells are taken as they are.
+    """Train and evaluate every network with every seed; finished cells in `out`/cells are taken as they are, and one
+    whose training was cut off goes on from its last saved state.
 
     Returns (and writes compare.json, compare.html): rows per network with the mean over seeds, interval, paired
     difference to the best, p, p after Holm, and costs; sentences and notes; how firm the ranking is; AUROC of a
@@ -61,7 +72,9 @@ def compare(
     failed: networks that did not train or gave no result, which have no row.
 
     seeds: how many, from `plan.seed` of the settings on (0 if not given). The data are split by `plan.split_seed` (0).
+    memory, accelerator: of every training, as `train` takes them.
     """
+    _device.check(accelerator)
     folder, settings = Path(out), dict(settings or {})
     first, split = settings.pop("plan.seed", 0), settings.pop("plan.split_seed", 0)
     _check(nets, seeds, (first, split), folder)
@@ -72,23 +85,33 @@ def compare(
     for net in nets:
         for seed in range(first, first + seeds):
             # every plan is checked before the first cell is trained; the split is the same for all seeds
-            plans[net, seed] = planned(ready, task, net, minutes, steps, split, settings | {"plan.seed": seed})
+            own = settings | {"plan.seed": seed}
+            plans[net, seed] = planned(ready, task, net, minutes, steps, split, own, memory, accelerator)
         _build.trial(_task.load(plans[net, first]))
     budget = {"task": task, "data": ready.dataset.name, "seeds": seeds, "minutes": minutes, "steps": steps}
     wanted = _task.load(plans[nets[0], first]).metrics[0]
     folder.mkdir(parents=True, exist_ok=True)
     # a cell that another process still trains looks like one that was cut off, which is begun anew
-    with locked(folder):
-        cells, failed = _cells(data, ready, plans, budget | {"settings": settings}, folder, progress)
+    words = budget | {"settings": settings, "memory": memory, "accelerator": accelerator}
+    with locked(folder), going_on("repeat the call to go on"):
+        cells, failed = _cells(data, ready, plans, words, folder, progress)
         # every one of them has looked at the same test part
         looks = _told(_finished(folder))
         content: dict[str, Any] = budget | {"split_seed": split} | compared(cells, wanted=wanted)
         content |= {"judged": {"part": PART, "cells": looks}, "failed": failed}
-        content["notes"] += [LOST.format(one["net"], one["seed"], one["seen"], one["code"]) for one in failed]
-        content["notes"] += [LOOKS.format(looks, PART)] if looks > 1 else []
+        told = [LOST.format(one["net"], one["seed"], one["seen"], one["code"]) for one in failed]
+        told += [LOOKS.format(looks, PART)] if looks > 1 else []
+        content["notes"] = _of_data(ready, plans[nets[0], first]) + content["notes"] + told
         _page(folder / "compare.html", content)
         write_json(folder / "compare.json", content)
     return content
+
+
+def _of_data(ready: Prepared, plan: Plan) -> list[str]:
+    """What the data are warned of, and how patients were kept apart, as every report says it. plan: of any cell."""
+    # one of the warnings says that the parts share what was accepted
+    grouped = [] if _parts.leaks(plan) else [report.GROUPING[ready.grouping]]
+    return [*ready.warnings, *grouped]
 
 
 def _cells(
@@ -108,7 +131,7 @@ def _cells(
         # The fingerprint says nothing of which cases are judged, and which belong together
         parts = [(case.id, case.group, part) for case, part in ready.units(plan)]
         asked = [net, seed, words["minutes"], words["steps"], words["settings"]]
-        asked += [plan.data["fingerprint"], plan.versions, sorted(parts)]
+        asked += [plan.data["fingerprint"], plan.versions, sorted(parts), *_machine(words)]
         places[net, seed] = _place(folder / "cells", f"{parse_net(net)[0]}-{seed}", asked, ready.facts["cases"])
     # one that turns out not to train is counted too: too many looks flatter nobody
     count = len({*(p for p in places.values() if not (p / FAILED).is_file()), *_finished(folder)})
@@ -117,7 +140,7 @@ def _cells(
         # of a network that did not train with one seed the others would be a choice
         if net not in failed and not (cell / "done" / "metrics.json").is_file():
             if not (cell / FAILED).is_file() or words["minutes"] is not None:
-                _run_cell(data, words["task"], plans[net, seed], cell, count, progress)
+                _run_cell(data, plans[net, seed], words, cell, count, progress)
             if why := _known(cell / FAILED):
                 failed[net] = {"net": net, "seed": seed} | why
         progress("compare", number + 1, len(plans), net)
@@ -125,6 +148,13 @@ def _cells(
         why = next(iter(failed.values()))
         raise HilumError(why["code"], why["seen"], why["remedy"])
     return [_cell(p, *of) for of, p in places.items() if of[0] not in failed], list(failed.values())
+
+
+def _machine(words: dict[str, Any]) -> list[dict[str, Any]]:
+    """What of the machine was asked for by hand, as plans follow it; nothing where nothing was."""
+    memory = {} if words["memory"] is None else {"memory": parse_size(words["memory"])}
+    chosen = {} if words["accelerator"] == "auto" else {"accelerator": words["accelerator"]}
+    return [memory | chosen] if memory or chosen else []
 
 
 def _finished(folder: Path) -> set[Path]:
@@ -189,13 +219,14 @@ def _check(nets: list[str], seeds: int, given: tuple[Any, Any], folder: Path) ->
         raise HilumError("HIL-CORE-03", f"{folder} exists and is no comparison", "Choose another --out")
 
 
-def _run_cell(data: Path | str, task: str, plan: Any, cell: Path, count: int, progress: Progress) -> None:
-    """Train and evaluate one cell: one that was trained to its end is judged alone, half a training is begun anew.
+def _run_cell(data: Path | str, plan: Any, words: dict[str, Any], cell: Path, count: int, progress: Progress) -> None:
+    """Train and evaluate one cell: one that was trained to its end is judged alone, half a training goes on.
 
-    count: cells that are judged on the same part. Where the network does not train or gives no result, FAILED says why.
+    words: what was asked for. count: cells that are judged on the same part. Where the network does not train or gives
+    no result, FAILED says why.
     """
     try:
-        run = _trained(cell / "run") or _train_cell(data, task, plan, cell, progress)
+        run = _trained(cell / "run") or _train_cell(data, plan, words, cell, progress)
         # of an earlier call
         (cell / FAILED).unlink(missing_ok=True)
         shutil.rmtree(cell / "done", ignore_errors=True)
@@ -219,17 +250,41 @@ def _trained(folder: Path) -> Run | None:
         return None
 
 
-def _train_cell(data: Path | str, task: str, plan: Any, cell: Path, progress: Progress) -> Run:
-    """The run of a cell, begun anew."""
-    shutil.rmtree(cell, ignore_errors=True)
-    cell.mkdir(parents=True)
-    plan.write(cell / "wanted.json")
+def _train_cell(data: Path | str, plan: Any, words: dict[str, Any], cell: Path, progress: Progress) -> Run:
+    """The run of a cell, gone on with where its training was cut off, else begun anew."""
     before = _pace.forget_peak()
-    run = train(data, task, cell / "run", plan=cell / "wanted.json", progress=progress)
+    run = _gone_on(data, words, cell, progress)
+    if run is None:
+        shutil.rmtree(cell, ignore_errors=True)
+        cell.mkdir(parents=True)
+        plan.write(cell / "wanted.json")
+        run = train(
+            data, words["task"], cell / "run", plan=cell / "wanted.json", memory=words["memory"],
+            accelerator=words["accelerator"], progress=progress,
+        )  # fmt: skip
     peak = run.json("timing.json")["peak_bytes"]
     # the peak is of the process: where it did not grow, it is that of a network before
     write_json(cell / "cost.json", {"peak_bytes": peak if peak > before else None})
     return run
+
+
+def _gone_on(data: Path | str, words: dict[str, Any], cell: Path, progress: Progress) -> Run | None:
+    """The run of a cell whose training was cut off and that went on to its end from the state that was saved; None
+    where there is none, or where it can not be gone on from, which is told.
+    """
+    folder = cell / "run"
+    # a network that did not train would not from there either, and a run that was done is one that was changed since
+    if not (folder / _guards.STATE).is_file() or (cell / FAILED).is_file():
+        return None
+    try:
+        if finished(Run(folder)):
+            return None
+        return train(data, words["task"], folder, resume=True, accelerator=words["accelerator"], progress=progress)
+    except HilumError as error:
+        if error.code not in REFUSED:
+            raise
+        log.warning("%s can not be gone on from and begins anew: %s", cell.name, error.seen.rstrip("."))
+        return None
 
 
 def _cell(folder: Path, net: str, seed: int) -> Cell:
@@ -240,12 +295,13 @@ def _cell(folder: Path, net: str, seed: int) -> Cell:
     with open(folder / "run" / "log.csv", encoding="utf-8", newline="") as stream:
         last = list(csv.DictReader(stream))[-1]
     judged = [r for r in rows if r.get("truth")]
+    found = _known(folder / "done" / "metrics.json")
     return Cell(
         net,
         seed,
         values={r["case"]: float(r["headline"]) if r["headline"] else None for r in rows},
         groups={r["case"]: r["group"] for r in rows},
-        metrics=_known(folder / "done" / "metrics.json")["metrics"],
+        metrics=found["metrics"],
         steps=int(last["step"]),
         seconds=float(last["seconds"]),
         parameters=learned(run, "net"),
@@ -256,6 +312,8 @@ def _cell(folder: Path, net: str, seed: int) -> Cell:
         voxels=_of_voxels(rows),
         missing=tuple(r["case"] for r in rows if r.get("missing")),
         records=_known(folder / "done" / "matched.json"),
+        # of before they were kept there are none
+        alarms=tuple(found.get("alarms", ())),
     )
 
 

@@ -1,10 +1,14 @@
 """demo: the main job on a phantom study that is made on the spot, from images to a report."""
 
+import shlex
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hilum.core import catalogue
+from hilum.core.errors import HilumError, going_on
 from hilum.core.findings import INTENDED_USE
 from hilum.core.progress import Progress, quiet
 from hilum.core.run import Run, free_folder
@@ -29,8 +33,9 @@ def demo(
     progress("make phantoms", 1, 2)
     catalogue.load("hilum.data.phantoms", "heads").make(data, cases)
     progress("make phantoms", 2, 2)
-    plan(data, "segment", folder / "plan.json", minutes=minutes, progress=progress)
-    train(data, "segment", run, plan=folder / "plan.json", progress=progress)
+    with _without_options(data, run):
+        plan(data, "segment", folder / "plan.json", minutes=minutes, progress=progress)
+        train(data, "segment", run, plan=folder / "plan.json", progress=progress)
     metrics = evaluate(run, data, folder / "evaluation", progress=progress)
     test = {row["case"] for row in _rows(run) if row["part"] == "test"}
     series = sorted(p for p in (data / "images").iterdir() if p.is_dir())
@@ -55,6 +60,19 @@ def demo(
     ]
     report = str(folder / "evaluation" / "report.html")
     return {"rows": rows, "report": report, "intended_use": INTENDED_USE, "folder": str(folder), "metrics": metrics}
+
+
+@contextmanager
+def _without_options(data: Path, run: Path) -> Iterator[None]:
+    """What planning and training name in a refusal, or when they are stopped, as whoever called a demo can do it."""
+    words = shlex.join(["hilum", "train", str(data), "--task", "segment", "--out", str(run), "--resume"])
+    try:
+        with going_on(f"go on with: {words}"):
+            yield
+    except HilumError as error:
+        if "--memory" not in error.remedy:
+            raise
+        raise HilumError(error.code, error.seen, "Close other programs, and begin again: hilum demo") from error
 
 
 def _words(metric: dict[str, Any]) -> str:

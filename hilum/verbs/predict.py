@@ -179,6 +179,7 @@ def _outcomes(
         if cluster is not None:
             words |= {"memory": None, "runtime": "torch"}
         predictor = trusted(run, limit=words.pop("memory"), coarse=other, **words)
+        predictor.check_varies()
         predictor.expect(len(cases))
 
         def told(case: Case) -> tuple[Result, dict[str, Any]]:
@@ -347,7 +348,8 @@ def _cases(
     """
     if fixed is not None or moving is not None:
         if fixed is None or moving is None or inputs:
-            raise HilumError("HIL-INFER-07", "A pair needs --fixed and --moving and no other input", "Give both")
+            remedy = "Give both" if fixed is None or moving is None else "Leave the other inputs out"
+            raise HilumError("HIL-INFER-07", "A pair needs --fixed and --moving and no other input", remedy)
         files = {"fixed": _source.open(Path(fixed)), "moving": _source.open(Path(moving))}
         sides = {role: source.accepting(accept) for role, source in files.items()}
         # of folders the whole name: those of series are often called by numbers with dots

@@ -47,7 +47,7 @@ def of_one(run: Run, data: Path | str, progress: Progress) -> dict[str, Any]:
     """The same of one network, by itself or of a system."""
     taken_up(run)
     predictor = Predictor(run)
-    check_eight(run, predictor.task)
+    check_eight(run, predictor.task, making=True)
     units = own_data(run, data, "HIL-TRUST-20", "Give the same, unchanged data", progress)
     parts = {part: [case for case, own in units if own == part] for part in ("train", "val")}
     if not parts["val"]:

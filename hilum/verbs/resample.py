@@ -10,6 +10,7 @@ from hilum.core import catalogue, geometry
 from hilum.core.errors import HilumError
 from hilum.core.image import Image
 from hilum.core.progress import Progress, quiet
+from hilum.data.dataset import accepted
 from hilum.io import open as open_image
 from hilum.planning import machine
 from hilum.prepare import regrid
@@ -22,16 +23,18 @@ def resample(
     like: Path | str | None = None,
     spacing: str | tuple[float, ...] | None = None,
     labels: bool = False,
+    accept: tuple[str, ...] = (),
     progress: Progress = quiet,
 ) -> dict[str, Any]:
     """Write `out` and return the record: from, to, method, outside (share of new voxels), warnings, written.
 
     like: a volume whose grid is taken. spacing: mm along the image's own axes, "1,1,1" or "1" for all three, over its
-    own field of view. labels: whole-number values that must never mix. Refused: pictures (HIL-N10), volumes without a
-    known place (HIL-N05), nothing in common (HIL-N14), labels with fractions (HIL-N15), no or a nonsensical grid
-    (HIL-PREP-02), an `out` that exists (HIL-CORE-03) or that no format writes (HIL-IO-04).
+    own field of view. labels: whole-number values that must never mix. accept: codes of faults that are known and meant
+    (D21), in both volumes. Refused: pictures (HIL-N10), volumes without a known place (HIL-N05), nothing in common
+    (HIL-N14), labels with fractions (HIL-N15), no or a nonsensical grid (HIL-PREP-02), an `out` that exists
+    (HIL-CORE-03) or that no format writes (HIL-IO-04).
     """
-    path, out = Path(path), Path(out)
+    path, out, accept = Path(path), Path(out), tuple(accepted(accept))
     if (like is None) == (spacing is None):
         given = "Both --like and --spacing are" if like is not None else "Neither --like nor --spacing is"
         raise HilumError("HIL-PREP-02", f"{given} given", "Give one of them")
@@ -39,10 +42,10 @@ def resample(
         raise HilumError("HIL-CORE-03", f"{out} exists", "Choose another --out or remove it")
     module = _writer(out)
     wanted = _parsed(spacing) if spacing is not None else None
-    image = _volume(path, labels)
+    image = _volume(path, labels, accept)
     source = regrid.of(image, str(path))
     if like is not None:
-        target = regrid.of(_volume(Path(like), False), str(like))
+        target = regrid.of(_volume(Path(like), False, accept), str(like))
     else:
         assert wanted is not None
         target = regrid.at_spacing(image, wanted, str(path))
@@ -65,9 +68,9 @@ def _fits(image: Image, target: regrid.Grid, labels: bool) -> None:
         )  # fmt: skip
 
 
-def _volume(path: Path, labels: bool) -> Image:
+def _volume(path: Path, labels: bool, accept: tuple[str, ...]) -> Image:
     """The image or label map at a path; raw data is refused."""
-    source = open_image(path)
+    source = open_image(path).accepting(accept)
     image = source.read_labels() if labels else source.read()
     if not isinstance(image, Image):
         raise HilumError("HIL-N10", f"{path} is raw data, not an image", "Give a volume (NIfTI, DICOM)")

@@ -1,6 +1,5 @@
 """train: learn from a data set and leave a run folder."""
 
-import csv
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
@@ -209,8 +208,7 @@ def _finished(
     if stamps is not None:
         stamps.check(_learned_from(units))
     counts = {p: sum(part == p for _, part in units) for p in ("train", "val", "test")}
-    with open(out / "log.csv", encoding="utf-8", newline="") as stream:
-        done = int(list(csv.DictReader(stream))[-1]["step"])
+    done = int(_checkpoint.load(out / "checkpoint.safetensors")["step"])
     facts = {"steps": done, "resumed": resume, "cases": counts, "data": made.data["name"], "runtime": runtime}
     run.record("train", facts | {"versions": _versions.here(), "machine": _machine(words)})
     return run
@@ -351,8 +349,8 @@ def _of_these(made: Plan, ready: Prepared, settings: dict[str, Any]) -> Plan:
         made = made.edited({key: value for key, value in read.items() if key not in told})
     here = {"name": ready.facts["data"], "grouping": ready.grouping, "fingerprint": ready.facts["hash"]}
     here |= {"terms": ready.facts["settings"]["terms"]}
-    here |= ready.noted
-    stale = {"warnings", "coils"}
+    here |= ready.noted(made.task)
+    stale = {"warnings", "coils", "slice"}
     if made.data.get("fingerprint") != ready.facts["hash"]:
         # notes are about the images that it was made for
         stale, here = stale | {"notes"}, here | {"layout": ready.facts["layout"]}

@@ -413,7 +413,9 @@ def test_an_image_of_other_dimensions(refused: Any, data: Any, trained: Any) -> 
 
 def test_half_a_pair(refused: Any, data: Any, trained: Any) -> None:
     image = next(iter(sorted((data("register") / "images").iterdir())))
-    refused("HIL-INFER-07", "predict", trained("register").path, "--fixed", image)
+    assert "Give both" in refused("HIL-INFER-07", "predict", trained("register").path, "--fixed", image)
+    whole = ("predict", trained("register").path, "--fixed", image, "--moving", image)
+    assert "Leave the other inputs out" in refused("HIL-INFER-07", *whole, image)
 
 
 def test_predict_and_generate_are_not_mixed_up(refused: Any, data: Any, trained: Any) -> None:
@@ -449,17 +451,32 @@ def test_help_has_an_example(command: str, hilum: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("words", "said", "see"),
     [
-        ("train", "x"),
-        ("train", "x", "--task", "segment"),
-        ("generate", "x", "--count", "two", "--out", "y"),
-        ("nonsense",),
+        (("train", "x"), "Missing option '--task'", "hilum train"),
+        (("train", "x", "--task", "segment"), "Missing option '--out'", "hilum train"),
+        (("train", "x", "--taks", "segment"), "--task", "hilum train"),
+        (("generate", "x", "--count", "two", "--out", "y"), "'--count'", "hilum generate"),
+        (("verify", "x", "y"), "unexpected extra argument", "hilum verify"),
+        (("trian",), "Did you mean 'train'?", "hilum"),
+        (("--nonsense",), "No such option: --nonsense", "hilum"),
     ],
 )
-def test_usage(words: tuple[str, ...], hilum: Any) -> None:
-    code, _, err = hilum(*words)
-    assert code == 2 and "Usage" in err and "Traceback" not in err
+def test_words_that_a_command_does_not_take_are_one_sentence(
+    words: tuple[str, ...], said: str, see: str, hilum: Any
+) -> None:
+    """They were several lines without a code."""
+    code, out, err = hilum(*words)
+    assert (code, out, len(err.strip().splitlines())) == (2, "", 1), err
+    assert said in err and err.startswith("hilum: ") and err.endswith(f" See: {see} --help. [HIL-CORE-05]\n")
+
+
+def test_help_and_version_end_well_and_no_word_at_all_shows_the_help(hilum: Any) -> None:
+    for words in (("--help",), ("train", "-h"), ("--version",)):
+        code, out, err = hilum(*words)
+        assert code == 0 and out and not err
+    code, out, err = hilum()
+    assert "Usage: hilum" in out + err and "HIL-" not in err
 
 
 def test_a_place_that_can_not_be_written_is_one_sentence(refused: Any, data: Any, trained: Any, tmp_path: Path) -> None:

@@ -62,3 +62,10 @@ def test_whatever_ends_a_command_is_a_sentence_that_can_be_read(what: str, code:
     done = subprocess.run(words, capture_output=True, text=True, timeout=120, env=env)
     assert done.returncode == code, done.stderr
     assert done.stdout.startswith(out) and done.stderr.startswith(err) and "Traceback" not in done.stderr
+
+
+def test_d38_what_is_logged_is_one_line_that_steers_no_terminal() -> None:
+    """A warning may quote what a header says of a patient."""
+    what = "__import__('logging').getLogger('hilum.io').warning('HIL-D01: %s', 'a\\x1b[2Jb\\r\\nhilum: done\\u202e')"
+    done = subprocess.run([sys.executable, "-c", ENDS.format(what=what)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and done.stderr == "HIL-D01: a\\x1b[2Jb hilum: done\\u202e\n"

@@ -101,6 +101,8 @@ def test_a_doubt_below_the_limit_is_not_called_accepted(capsys: pytest.CaptureFi
     assert said.startswith("Accepted: 1 - probability of the class up to 0.2, where nothing else is odd.")
     assert said.endswith("70 % of the validation cases that could be judged have a doubt below the limit.")
     assert note == "So it is."
+    show.calibrated(asked | {"gate": gate, "promise": "Promise: so many.", "notes": []})
+    assert capsys.readouterr().out.endswith("have a doubt below the limit.\nPromise: so many.\n")
     show.calibrated(asked | {"gate": gate, "sets": {"threshold": 0.1}, "notes": []})
     assert capsys.readouterr().out.endswith("have a doubt below the limit and a prediction set of one class.\n")
     show.calibrated({"networks": {"a": asked | {"gate": gate | {"accept": None, "rate": 0.0}, "notes": []}}})

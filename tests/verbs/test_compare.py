@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from hilum.core.errors import HilumError
+from hilum.core.errors import HilumError, Stopped
 from hilum.core.lock import locked
 from hilum.core.plan import Plan
 from hilum.core.run import Run, write_rows
 from hilum.data.phantoms import slices
 from hilum.evaluation.comparison import Cell
+from hilum.evaluation.report import GROUPING
+from hilum.learn import _versions
 from hilum.planning.planner import look
 from hilum.tasks import _build, _task
 from hilum.verbs.compare import _place, apart, compare
@@ -271,6 +273,44 @@ def test_where_the_metric_of_the_task_is_missing_nobody_is_best(
     assert not any(words in page for words in ("best first", "Which differences", "its lead", "<strong>1"))
 
 
+def test_what_every_report_warns_of_is_told_beside_the_table_too(
+    made: tuple[dict[str, Any], Path, Path], tmp_path: Path
+) -> None:
+    """A network that reads the class off the frame led the table, and nothing told of it."""
+    found, page, data = made[0], (made[1] / "compare.html").read_text(encoding="utf-8"), made[2]
+    assert found["notes"][0] == GROUPING["similarity"] and "Patients are unknown" in page
+    out = Path(shutil.copytree(made[1], tmp_path / "out"))
+    for path in out.glob("cells/*/done/metrics.json"):
+        known = json.loads(path.read_text(encoding="utf-8"))
+        alarms = known.pop("alarms")
+        assert isinstance(alarms, list)
+        if path.parts[-3].startswith("vit-0"):
+            known["alarms"] = ["The frame gives the class away."]
+        # the others are cells of before alarms were kept
+        path.write_text(json.dumps(known), encoding="utf-8")
+    again = compare(data, "classify", NETS, out, seeds=2, steps=2, settings=SETTINGS)
+    told = "vit:depth=1 with seed 0: The frame gives the class away."
+    assert [note for note in again["notes"] if "The frame gives" in note] == [told]
+    assert told in (out / "compare.html").read_text(encoding="utf-8")
+
+
+def test_leaks_that_were_accepted_are_told_beside_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slices.make(tmp_path / "data", 20, size=32)
+    ready = look(tmp_path / "data", "classify", 0)
+    rows = [{"case": c.id, "patient": c.id, "split": ready.parts[c.id]} for c in ready.dataset.cases]
+    one = next(row for row in rows if row["split"] == "test")
+    one["patient"] = next(row["patient"] for row in rows if row["split"] == "train")
+    write_rows(tmp_path / "data" / "cases.csv", rows)
+    (tmp_path / "data" / "dataset.yaml").write_text("accept: [T09]\n")
+    row = {"mean": 1.0, "low": None, "high": None, "better": "higher"}
+    cells = [Cell(n, 0, {"a": 1.0}, {"a": "a"}, {"accuracy": row}, 1, 1.0, 1) for n in NETS]
+    monkeypatch.setattr("hilum.verbs.compare._cells", lambda *words: (cells, []))
+    found = compare(tmp_path / "data", "classify", NETS, tmp_path / "out", steps=1, settings=SETTINGS)
+    assert found["notes"][0].startswith("HIL-T09: accepted")
+    # that no patient is in two parts would be false
+    assert not set(found["notes"]) & set(GROUPING.values())
+
+
 def test_a_comma_inside_of_brackets_belongs_to_an_option() -> None:
     assert apart("resnet, vit:depth=1,,") == ["resnet", "vit:depth=1"]
     one = "nnunet:strides=[1,[1,2,2],2]:features=[8,16,32]"
@@ -334,6 +374,64 @@ def test_a_cell_that_was_cut_off_is_begun_anew_and_one_that_was_done_is_kept(
     own, rows = found["rows"][0], {row["net"]: row for row in whole["rows"]}
     for name in (found["headline"], "lowest seed", "highest seed", "steps", "parameters", "seeds"):
         assert own[name] == rows[NETS[0]][name], name
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_training_that_was_stopped_goes_on_by_the_same_call(
+    refused: bool, made: tuple[dict[str, Any], Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    """It was told to go on with --resume, which compare has not, and the next call took the saved state away."""
+    out, begun, told = tmp_path / "out", list[bool](), list[str]()
+
+    def again(stopped: bool = False) -> dict[str, Any]:
+        def progress(name: str, done: int, total: int, note: str = "") -> None:
+            if name == "train":
+                told.append(f"{done} of {total}")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("hilum.verbs.compare.train", trained)
+            if stopped:
+                patch.setattr("hilum.learn._device.largest", lambda seen, fabric: 2)
+            return compare(made[2], "classify", NETS[:1], out, steps=3, settings=SETTINGS, progress=progress)
+
+    def trained(*place: Any, **words: Any) -> Run:
+        begun.append(not words.get("resume", False))
+        return train(*place, **words)
+
+    with pytest.raises(Stopped) as stop:
+        again(stopped=True)
+    assert stop.value.code == 130 and stop.value.words.endswith("the state is saved, repeat the call to go on")
+    (cell,) = (out / "cells").iterdir()
+    if refused:
+        # as after an update: what it would have become is not known any more
+        monkeypatch.setattr(_versions, "here", lambda: {"hilum": "another"})
+    found = again()
+    assert found["rows"][0]["steps"] == 3 and (cell / "done" / "metrics.json").is_file()
+    assert (begun, told[1:]) == (
+        ([True, False, True], ["1 of 3", "2 of 3", "3 of 3"]) if refused else ([True, False], ["2 of 3", "3 of 3"])
+    )
+    assert ("begins anew" in caplog.text) == refused
+
+
+def test_memory_and_accelerator_reach_every_plan(
+    made: tuple[dict[str, Any], Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The refusal named --memory, which compare had not; what was asked for by hand is another cell."""
+    out, asked = tmp_path / "out", list[dict[str, Any]]()
+
+    def trained(*place: Any, **words: Any) -> Run:
+        asked.append(words)
+        return train(*place, **words)
+
+    monkeypatch.setattr("hilum.verbs.compare.train", trained)
+    for words in ({}, {"memory": "8GB", "accelerator": "cpu"}, {"memory": "8192MB", "accelerator": "cpu"}):
+        compare(made[2], "classify", NETS[:1], out, steps=1, settings=SETTINGS, **words)  # type: ignore[arg-type]
+    assert [(one["memory"], one["accelerator"]) for one in asked] == [(None, "auto"), ("8GB", "cpu")]
+    assert {Run(path).plan.machine.get("memory_cap") for path in out.glob("cells/*/run")} == {None, 8 << 30}
+    with pytest.raises(HilumError, match=r"give --memory .*HIL-PLAN-07"):
+        compare(made[2], "classify", NETS[:1], out, steps=1, settings=SETTINGS, memory="100MB")
+    with pytest.raises(HilumError, match="HIL-LEARN-01"):
+        compare(made[2], "classify", NETS[:1], out, steps=1, settings=SETTINGS, accelerator="gpu")
 
 
 def test_a_cell_that_was_trained_is_judged_anew_and_not_trained_again(

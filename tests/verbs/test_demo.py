@@ -1,17 +1,41 @@
 """demo: from nothing to a report, masks, a DICOM SEG and a bundle."""
 
 import json
+import re
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 
-from hilum.core.errors import HilumError
+from hilum.core.errors import RESUME, HilumError, Stopped
 from hilum.io import dicom_seg, dicom_sr
 from hilum.learn import _pace
 from hilum.verbs.demo import _folder, demo
 from hilum.verbs.verify import verify
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (Stopped(2, f"after step 3; the state is saved, {RESUME}"), "go on with: hilum train .*/data --task segment"),
+        (HilumError("HIL-T02", "It can not be written", f"Make room and {RESUME}"), r"--out .*/run --resume\."),
+        (HilumError("HIL-T07", "Memory ran out", "Plan with --memory for less"), "Close other programs.*hilum demo"),
+        (HilumError("HIL-T06", "The loss became nan", "Lower learning.rate"), "Lower learning.rate"),
+    ],
+)
+def test_what_a_demo_has_no_option_for_is_said_otherwise(
+    error: BaseException, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trained(*place: object, **more: object) -> None:
+        raise error
+
+    monkeypatch.setattr("hilum.verbs.demo.plan", lambda *place, **more: None)
+    monkeypatch.setattr("hilum.verbs.demo.train", trained)
+    with pytest.raises(type(error)) as told:
+        demo(tmp_path / "demo", cases=1)
+    said = told.value.words if isinstance(told.value, Stopped) else str(told.value)
+    assert re.search(words, said), said
 
 
 def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import hilum
 from hilum.core.errors import HilumError
 from hilum.core.image import Image
 from hilum.data.phantoms.kspace import measure
-from hilum.io import kspace, nifti, raster
+from hilum.io import dicom, kspace, nifti, raster
 
 
 @pytest.fixture
@@ -152,6 +152,23 @@ def test_the_command_prints_the_record(scan: Path, tmp_path: Path, hilum: Callab
     assert found == 2 and not shown and err.strip().endswith("[HIL-CORE-03]")
     found, shown, _ = hilum("resample", "--help")
     assert found == 0 and "Example: hilum resample" in " ".join(shown.split())
+
+
+def test_d21_a_known_gap_can_be_accepted(tmp_path: Path, hilum: Callable[..., tuple[int, str, str]]) -> None:
+    """The sentence named --accept, which the command did not have."""
+    array = np.random.default_rng(0).integers(0, 900, (1, 12, 10, 8)).astype(np.int16)
+    dicom.write_series(tmp_path / "series", Image(array, np.diag([-1.0, -1.5, 2.0, 1.0])))
+    sorted((tmp_path / "series").iterdir())[4].unlink()
+    words, out = ("resample", tmp_path / "series", "--spacing", "1"), tmp_path / "new.nii.gz"
+    assert "--accept D21" in hilum(*words, "--out", out)[2] and not out.exists()
+    found, shown, err = hilum(*words, "--accept", "D21", "--out", out)
+    assert found == 0 and out.is_file() and "HIL-D21" in shown, err
+    like = ("resample", out, "--like", tmp_path / "series", "--out", tmp_path / "back.nii.gz")
+    assert "HIL-D21" in hilum(*like)[2] and hilum(*like, "--accept", "D21")[0] == 0
+    # labels are never interpolated, and the sentence does not say that they could be
+    found, _, err = hilum(*words, "--labels", "--accept", "D21", "--out", tmp_path / "labels.nii.gz")
+    assert found == 2 and "HIL-D21" in err and "--accept" not in err
+    assert "HIL-PLAN-03" in hilum(*words, "--accept", "D99", "--out", tmp_path / "other.nii.gz")[2]
 
 
 def test_t07_a_grid_beyond_the_memory_is_refused(

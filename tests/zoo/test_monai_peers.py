@@ -86,7 +86,7 @@ def test_without_monai_the_remedy_is_said(name: str, monkeypatch: pytest.MonkeyP
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "monai", None)
     net = importlib.import_module(f"hilum.zoo.{name}").Net
-    with pytest.raises(HilumError, match=r"monai.*not installed.*pip install --upgrade monai.*HIL-ZOO-07"):
+    with pytest.raises(HilumError, match=r"monai.*not installed.*Hilum\'s folder: .*\[monai\]\".*HIL-ZOO-07"):
         net(1, 2, 2)
 
 

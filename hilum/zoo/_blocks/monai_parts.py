@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from hilum.core.errors import HilumError
+from hilum.core.extras import install
 
 
 def monai_part(module: str, name: str) -> Any:
@@ -20,4 +21,4 @@ def monai_part(module: str, name: str) -> Any:
         absent = importlib.util.find_spec("monai") is None
         why = "is not installed" if absent else f"has no {name} in this version ({error})"
         seen = f"This network is built from parts of the package monai, which {why}"
-        raise HilumError("HIL-ZOO-07", seen, "Install it with: pip install --upgrade monai") from error
+        raise HilumError("HIL-ZOO-07", seen, install("monai")) from error
