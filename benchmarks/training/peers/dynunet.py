@@ -122,7 +122,7 @@ class Trainer:
         else:
             self.optimiser = torch.optim.AdamW(self.net.parameters(), lr=rate, weight_decay=1e-4)
         self.loss = DiceCELoss(to_onehot_y=True, softmax=True, batch=True)
-        self.half = self.device.type == "cpu" and half()
+        self.half = self.device.type == "cpu" and half() and settings.get("half", True)
 
     def step(self, batch: dict[str, Any], done: float) -> float:
         """One step; done: share of the budget that is spent, for the poly (SGD) or cosine (AdamW) schedule."""
