@@ -514,6 +514,9 @@ def _run() -> None:
         command = getattr(getattr(error, "ctx", None), "command_path", "hilum")
         remedy = f"See: {command} --help"
         raise HilumError("HIL-CORE-05", seen, f"Did you mean {meant} {remedy}" if meant else remedy) from error
+    except typer.Abort:
+        print("hilum: stopped, as its input ended.", file=sys.stderr)
+        sys.exit(1)
     if code:
         sys.exit(code)
 

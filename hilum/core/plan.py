@@ -55,11 +55,13 @@ class Normalisation(Strict):
 
     @model_validator(mode="after")
     def _ordered(self) -> "Normalisation":
-        """Ends in order, and a deviation above 0, where they are used; of data of one value the ends are equal."""
+        """Ends in order, and no deviation below 0, where they are used; of data of one value the ends are equal, and
+        models that were imported of such data have a deviation of 0, which counts as the least there is.
+        """
         if self.scheme in ("ct", "scale") and self.low > self.high:
             raise ValueError(f"low, {self.low:g}, is above high, {self.high:g}")
-        if self.scheme == "ct" and self.std <= 0:
-            raise ValueError(f"std is {self.std:g}, and must be above 0")
+        if self.scheme == "ct" and self.std < 0:
+            raise ValueError(f"std is {self.std:g}, and can not be below 0")
         return self
 
 

@@ -29,8 +29,11 @@ def sentences(run: Run, cases: Sequence[Case], grouping: str) -> tuple[list[str]
     if grouping != "patient" or run.plan.data.get("grouping") != "patient":
         return [], [OPEN.format("patients of these data, or of its own, are unknown")]
     here = {case.group for case in cases}
-    both = sorted(here & {row["group"] for row in run.split() if row["part"] in ("train", "val")})
+    learned = [row for row in run.split() if row["part"] in ("train", "val")]
+    both = sorted(here & {row["group"] for row in learned})
     if not both:
-        return [], []
+        # of listed pairs; the others of each group have no key there
+        paired = any(row["part"] == "train" and row.get("moving") for row in learned)
+        return [], [OPEN.format("its pairs join several of its patients under the key of one")] if paired else []
     named = ", ".join(map(repr, both[:SHOWN])) + (", ..." if len(both) > SHOWN else "")
     return [MET.format(len(both), len(here), named)], []

@@ -27,8 +27,8 @@ FEW = 6
 # Groups below which percentiles of resamples can not hold 95 %: of five, 2 ** -4 of the truths lie outside of all.
 OVER = "95 % intervals over {}: resampled, of two to five Student's t"
 INTERVALS = (
-    f"{OVER.format('groups')}, where all values are 0 or all are 1 the binomial limit; none where nothing else varies "
-    "or groups are too few, in all or of a class, and of ece, fid and recall never"
+    f"{OVER.format('groups')}; of a metric from 0 to 1 whose values are all 0 or all 1 the binomial limit; none where "
+    "nothing varies otherwise or groups are too few, in all or of a class, and of ece, fid and recall never"
 )
 # How intervals are made, in words; of metrics as the evaluator gives them, with the reasons why there is none.
 

@@ -44,13 +44,20 @@ class Field:
 class Card:
     """fields: all of them, in order. found: the provenance. results: rows of the last evaluation, if one was given.
 
-    apart: why those rows are no result of this model; None where they are.
+    apart: why those rows are no result of this model; None where they are. alarms: what else they may hide, as the
+    evaluation said it.
     """
 
     fields: tuple[Field, ...]
     found: Mapping[str, Any]
     results: tuple[Mapping[str, Any], ...] = ()
     apart: str | None = None
+    alarms: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What stands above the results."""
+        return list(dict.fromkeys([*([] if self.apart is None else [self.apart]), *self.alarms]))
 
     @property
     def title(self) -> str:
@@ -89,7 +96,7 @@ def card(run: Run, metrics: Mapping[str, Any] | None = None, raters: Mapping[str
     found, given = provenance(run), metrics or {}
     known = Known(run, plan, found, given, raters or {}, _parts.apart(run, given))
     fields = tuple(Field(key, title, who, make(known)) for key, title, who, make in FIELDS)
-    return Card(fields, found, _results(given), known.apart)
+    return Card(fields, found, _results(given), known.apart, tuple(given.get("alarms", ())))
 
 
 def _check(metrics: Mapping[str, Any], plan: Plan) -> None:
@@ -109,6 +116,9 @@ def _whole(metrics: Mapping[str, Any]) -> bool:
     named, table = metrics["part"], metrics["metrics"]
     counts = [metrics[key] for key in ("cases", "groups", "missing")]
     if not isinstance(named, str) or not all(map(_count, counts)) or not isinstance(table, dict):
+        return False
+    alarms = metrics.get("alarms", [])
+    if not isinstance(alarms, list) or not all(isinstance(words, str) for words in alarms):
         return False
     rows = list(table.values())
     if not all(isinstance(row, dict) and isinstance(row.get("per_class", {}), dict) for row in rows):
@@ -152,7 +162,7 @@ def markdown(made: Card) -> str:
     for field in made.fields:
         out += [f"## {field.title}", "", *(f"- {name}: {_escaped(words)}" for name, words in field.lines), ""]
         if field.key == "performance" and made.results:
-            out += [] if made.apart is None else [f"**{_escaped(made.apart)}**", ""]
+            out += [line for words in made.warnings for line in (f"**{_escaped(words)}**", "")]
             out += [_table(made.results), ""]
         if field.unknown:
             out += [f"To be filled by {field.who}: {', '.join(field.unknown)}.", ""]
@@ -170,8 +180,8 @@ def page(made: Card) -> Page:
     for field in made.fields:
         drawn.heading(field.title).table([{"fact": n, "value": w} for n, w in field.lines], columns=["fact", "value"])
         if field.key == "performance" and made.results:
-            if made.apart is not None:
-                drawn.note("warning", made.apart)
+            for words in made.warnings:
+                drawn.note("warning", words)
             drawn.table(made.results, caption=f"Mean and {INTERVALS}.")
         if field.unknown:
             drawn.note("info", f"To be filled by {field.who}: {', '.join(field.unknown)}.")

@@ -177,9 +177,11 @@ class Predictor(Asked):
         """Refuse a network that gives a whole picture one answer, whatever it sees (HIL-M10): before any is looked at.
 
         One that is asked in windows shows it by itself, and a bundle was asked when it was made. Two more answers cost
-        a tenth to half a second of pictures; of volumes they would cost as much as two cases, and are not asked for.
+        a tenth to half a second of pictures; of volumes and raw data, as large as they are, they would cost as much as
+        two cases, and are not asked for.
         """
-        if self.task.CARD["infer"] == "whole" and self.plan.dims == 2 and not self.run.is_bundle:
+        small = self.plan.dims == 2 and self.task.cut
+        if self.task.CARD["infer"] == "whole" and small and not self.run.is_bundle:
             # it brings with it all that bundles need, which nobody else here does
             from hilum.infer.bundle import answer
 

@@ -92,7 +92,7 @@ def memory(what: str, device: str = "cpu") -> Iterator[None]:
         raise HilumError(
             "HIL-T07",
             f"Memory ran out {what}",
-            f"{less} plan.batch or plan.patch; where a state was saved, {RESUME}",
+            f"{less} plan.batch or, where images are cut, plan.patch; where a state was saved, {RESUME}",
         ) from error
 
 

@@ -99,7 +99,7 @@ def steps_for(training: "Training", minutes: float) -> int:
             "HIL-PLAN-06",
             f"{minutes:g} minutes hold {max(0, steps)} steps: preparing and timing took {minutes * 60 - left:.2g} s, a "
             f"step takes {each:.2g} s",
-            f"Give --minutes {needed:g} for {FEWEST} steps, or a smaller patch, batch or network",
+            f"Give --minutes {needed:g} for {FEWEST} steps, or a smaller batch or network (or patch, of cut images)",
         )
     if left < minutes * 30:
         log.warning(

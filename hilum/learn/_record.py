@@ -95,7 +95,8 @@ class Record:
             return [row for row in rows if int(row["step"]) <= step]
         except (KeyError, TypeError, ValueError, csv.Error):
             aside = next(p for n in count(1) if not (p := path.with_name(f"log.aside{n}.csv")).exists())
-            path.rename(aside)
+            with _guards.disk(self.folder):
+                path.rename(aside)
             log.warning("%s is no table of numbers as training writes it: it is kept as %s, and the log begins anew "
                         "after step %d", path, aside.name, step)  # fmt: skip
             return []

@@ -103,7 +103,7 @@ def enough_time(shaped: Shaped, minutes: float | None, again: Callable[[float], 
     raise HilumError(
         "HIL-PLAN-06",
         f"{minutes:g} minutes hold no step: one is predicted to take {shaped.seconds:.0f} s on this machine",
-        f"Give --minutes {enough:g} for ten steps, or a smaller patch, batch or network",
+        f"Give --minutes {enough:g} for ten steps, or a smaller batch or network (or patch, of cut images)",
     )
 
 
@@ -259,7 +259,8 @@ def given_fits(plan: Plan, ready: Any, most: int, devices: int = 1) -> Plan:
             fits = f"batch {smaller.batch} fits (--set plan.batch={smaller.batch})"
             break
     else:
-        fits = "no batch of this patch and network fits: take a smaller patch, or plan anew"
+        least = "patch" if _task.kind(plan.task).cut else "network"
+        fits = f"no batch of this patch and network fits: take a smaller {least}, or plan anew"
     raise HilumError(
         "HIL-PLAN-07",
         f"{_may_use(most)}, but the plan needs {need.words()}{_for_each(devices)}",

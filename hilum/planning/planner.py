@@ -180,7 +180,7 @@ def make_plan(
             "HIL-PLAN-02", f"plan.split_seed is {shaped.plan.split_seed}, but the data were split by {seed} already",
             f"Give --seed {shaped.plan.split_seed} for that split, and --set plan.seed=N for other weights",
         )  # fmt: skip
-    if {"patch", "spacing"} & {key.removeprefix("plan.").split(".")[0] for key in settings}:
+    if {"patch", "spacing"} & set(map(_room, settings)):
         _shape.patch_fits(shaped.plan, ready.facts)
     plan = _checked(shaped.plan)
     _shape.enough_time(shaped, minutes, by_speed)
@@ -288,9 +288,25 @@ def _by_rules(
     """The plan that the task's rules make of a budget. Of the settings, which come later, they know the spacing: the
     patch and what hangs on it are for that one.
     """
-    # a wrong one is refused where the plan is edited
-    spacing = settings.get("plan.spacing")
-    part = _task.kind(task).rules(ready.facts | ({"spacing": spacing} if _is_spacing(spacing, ready) else {}), budget)
+    plan = _ruled(ready, ready.facts, task, budget, fixed, settings)
+    by_hand = {k.removeprefix("plan."): v for k, v in settings.items() if "." in k and _room(k) == "spacing"}
+    wanted = plan.edited(by_hand).spacing if by_hand else plan.spacing
+    if not plan.spacing or not wanted or wanted == plan.spacing or len(wanted) != len(plan.spacing):
+        # where there is none, and of another length, it is refused later
+        return plan
+    return _ruled(ready, ready.facts | {"spacing": wanted}, task, budget, fixed, settings)
+
+
+def _room(key: str) -> str:
+    """What of a plan a setting changes."""
+    return key.removeprefix("plan.").split(".")[0]
+
+
+def _ruled(
+    ready: Prepared, facts: dict[str, Any], task: str, budget: _task.Budget, fixed: dict[str, Any],
+    settings: dict[str, Any],
+) -> Plan:  # fmt: skip
+    part = _task.kind(task).rules(facts, budget)
     regime = part.get("regime", catalogue.card("hilum.tasks", task)["regime"])
     roles = catalogue.card("hilum.learn", regime)["defaults"]
     part["networks"] = {role: {"name": name} for role, name in roles.items()} | part["networks"]
@@ -303,13 +319,6 @@ def _by_rules(
     if notes:
         data["data"] = {**data["data"], "notes": notes}
     return checked(Plan, data, "the plan")
-
-
-def _is_spacing(value: Any, ready: Prepared) -> bool:
-    """Whether it is one positive number for each axis."""
-    if not isinstance(value, list) or len(value) != ready.facts["dims"]:
-        return False
-    return all(isinstance(n, int | float) and not isinstance(n, bool) and 0 < n < math.inf for n in value)
 
 
 def _checked(plan: Plan) -> Plan:

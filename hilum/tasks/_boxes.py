@@ -57,6 +57,16 @@ def clip(boxes: Array, shape: Sequence[int], keep: float) -> tuple[Array, Array]
     return np.concatenate([low, high], axis=1)[kept], kept
 
 
+def one_of(places: Array, rng: np.random.Generator) -> int:
+    """Which box a patch is drawn around: first one of the classes that there are, so that rare ones are seen as often.
+
+    places: (N,) of the boxes' classes, N above 0.
+    """
+    kinds = np.unique(places)
+    own = np.flatnonzero(places == kinds[int(rng.integers(len(kinds)))]) if len(kinds) > 1 else np.arange(len(places))
+    return int(own[int(rng.integers(len(own)))])
+
+
 def shown(boxes: Array, patch: Sequence[int]) -> Array:
     """(N,) the largest share of each box (N, 2d) that a patch can show."""
     sides = boxes[:, len(patch) :] - boxes[:, : len(patch)]

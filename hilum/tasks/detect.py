@@ -216,7 +216,7 @@ class Task(_task.Task):
             ready = store(self.drawn(cases, part, k, number, rng))
             shape = ready["image"].shape[1:]
             if len(ready["boxes"]) and rng.random() < self.options.inside:
-                box = ready["boxes"][int(rng.integers(len(ready["boxes"])))]
+                box = ready["boxes"][_boxes.one_of(ready["labels"], rng)]
                 centre = np.clip((box[:2] + box[2:]) // 2, 0, np.array(shape) - 1).astype(int)
                 start = patches.start_around(centre.tolist(), shape, self.plan.patch, rng)
             else:

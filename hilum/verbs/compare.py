@@ -43,7 +43,8 @@ FAILED = "failed.json"
 COLLAPSED = ("HIL-LEARN-02", "HIL-T06", "HIL-EVAL-01")
 # How a cell ends where the network is at fault; nearly all else that ends one would end the others too.
 REFUSED = (
-    "HIL-T01", "HIL-T04", "HIL-T05", "HIL-RUN-02", "HIL-RUN-03", "HIL-M05", "HIL-PLAN-01", "HIL-PLAN-02", "HIL-PLAN-03",
+    "HIL-T01", "HIL-T04", "HIL-T05", "HIL-RUN-02", "HIL-RUN-03", "HIL-RUN-04", "HIL-M05", "HIL-PLAN-01", "HIL-PLAN-02",
+    "HIL-PLAN-03",
 )  # fmt: skip
 # How the saved state of a cell, or what lies beside it, is refused: the cell is begun anew.
 LOST = "{} has no place in the table, as it did not train or gave no result with seed {}: {}. [{}]"
@@ -262,9 +263,11 @@ def _train_cell(data: Path | str, plan: Any, words: dict[str, Any], cell: Path, 
             data, words["task"], cell / "run", plan=cell / "wanted.json", memory=words["memory"],
             accelerator=words["accelerator"], progress=progress,
         )  # fmt: skip
-    peak = run.json("timing.json")["peak_bytes"]
-    # the peak is of the process: where it did not grow, it is that of a network before
-    write_json(cell / "cost.json", {"peak_bytes": peak if peak > before else None})
+    timing = run.json("timing.json")
+    # the peak is of the process: where it did not grow, it is that of a network before, and where all steps were done
+    # before, it is of none
+    own = timing["step"] > 0 and timing["peak_bytes"] > before
+    write_json(cell / "cost.json", {"peak_bytes": timing["peak_bytes"] if own else None})
     return run
 
 

@@ -42,6 +42,19 @@ def test_where_patients_are_unknown_that_it_can_not_be_known_is_said(here: str, 
     assert not alarms and "can not be known: patients of these data, or of its own, are unknown." in note
 
 
+def test_where_pairs_join_patients_nobody_knows_who_is_among_them() -> None:
+    """A group of p1 and p2 has the key of p1, in train; pairs of the other parts join nobody."""
+    own = run({"p1": "train", "p3": "val"})
+    own.split()[1]["moving"] = "p3_b"
+    assert sentences(own, cases("p2"), "patient") == ([], [])
+    own.split()[0]["moving"] = "p2_a"
+    alarms, (note,) = sentences(own, cases("p2"), "patient")
+    assert not alarms and note.endswith(
+        "can not be known: its pairs join several of its patients under the key of one."
+    )
+    assert len(sentences(own, cases("p1"), "patient")[0]) == 1
+
+
 def test_a_bundle_keeps_no_patients_and_says_so(trained: Callable[[str], Run], tmp_path: Path) -> None:
     bundle.write(trained("segment"), tmp_path / "model.hilum")
     alarms, (note,) = sentences(Run(tmp_path / "model.hilum"), cases("001"), "patient")

@@ -507,3 +507,13 @@ def test_what_a_network_learned_from_is_no_result(part, tmp_path):
     assert _parts.LEARNED[part] in model_card.markdown(made) and _parts.LEARNED[part] in model_card.page(made).html()
     lines, claim, made = judged(run, METRICS | {"task": "classify"})
     assert {claim[item] for item in ("32", "37", "38")} == {"reported"} and made.apart is None
+
+
+def test_what_the_evaluation_warned_of_stands_above_its_results(tmp_path):
+    """Figures of patients that the run had learned from stood on its card without a word."""
+    run, words = written(tmp_path / "run"), "HIL-EVAL-05: 2 of 9 patients are known."
+    made = judged(run, METRICS | {"alarms": [words]})[2]
+    assert f"**{words.replace('_', chr(92) + '_')}**" in model_card.markdown(made)
+    assert words in model_card.page(made).html()
+    with pytest.raises(HilumError, match="HIL-EVAL-21"):
+        model_card.card(run, METRICS | {"alarms": [1]})

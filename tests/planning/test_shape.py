@@ -308,6 +308,10 @@ def test_a_spacing_by_hand_has_a_patch_that_is_made_for_it(task: str, ready: Rea
     assert all(side < size + 16 for side, size in zip(wide.patch, sizes, strict=True)), (wide.patch, sizes)
     assert all(a <= b for a, b in zip(wide.patch, usual.patch, strict=True)) and fine.patch != usual.patch
     assert fitted(wide, seen).patch == wide.patch
+    # axis by axis, and as Python may have it
+    axes = {f"spacing.{axis}": n for axis, n in enumerate(wide.spacing)}
+    for words in (axes, {"plan.spacing": tuple(wide.spacing)}):
+        assert make_plan(seen, task, steps=20, settings=words) == wide
     # what is no spacing has no rules made for it
     for odd in ([1.0], [0, 1, 1], "coarse", ["a", "b", "c"]):
         settings = {"plan.spacing": odd}

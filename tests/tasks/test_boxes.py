@@ -186,3 +186,14 @@ def test_moved_boxes_stay_upright_and_hold_their_corners() -> None:
     boxes = np.array([[1.0, 2, 3, 6]])
     np.testing.assert_array_equal(_boxes.moved(boxes, lambda p: 10 - p), [[7, 4, 9, 8]])
     assert _boxes.moved(np.zeros((0, 4)), lambda p: p).shape == (0, 4)
+
+
+def test_patches_are_drawn_around_every_class_alike() -> None:
+    """One box of a class among fifty of another was drawn around once in fifty times."""
+    rng, places = np.random.default_rng(0), np.array([0] * 50 + [2] + [1] * 9)
+    drawn = [_boxes.one_of(places, rng) for _ in range(600)]
+    shares = np.bincount(places[drawn]) / 600
+    assert np.abs(shares - 1 / 3).max() < 0.06 and {*range(50, 60)} <= {*drawn}
+    # of one class by chance alone, as it was
+    one = np.random.default_rng(3)
+    assert _boxes.one_of(np.zeros(7, int), np.random.default_rng(3)) == int(one.integers(7))

@@ -413,6 +413,24 @@ def test_a_training_that_was_stopped_goes_on_by_the_same_call(
     assert ("begins anew" in caplog.text) == refused
 
 
+def test_memory_of_steps_that_were_done_before_is_not_told(
+    made: tuple[dict[str, Any], Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut off after its last step, a cell got the peak of the process that only judged it."""
+    out = tmp_path / "out"
+    # as in a process of its own, where any peak is new
+    monkeypatch.setattr("hilum.learn._pace.forget_peak", lambda: 0)
+
+    def again() -> Any:
+        return compare(made[2], "classify", NETS[:1], out, steps=2, settings=SETTINGS)["rows"][0]["peak bytes"]
+
+    assert again() > 1e7
+    (cell,) = (out / "cells").iterdir()
+    (cell / "run" / "ledger.jsonl").unlink()
+    shutil.rmtree(cell / "done")
+    assert again() is None
+
+
 def test_memory_and_accelerator_reach_every_plan(
     made: tuple[dict[str, Any], Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

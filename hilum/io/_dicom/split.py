@@ -111,22 +111,21 @@ def without_copies(slices: Sequence[Slice]) -> tuple[list[Slice], tuple[str, ...
 
 
 def elsewhere(slices: Sequence[Slice]) -> tuple[str, ...]:
-    """A sentence where one object stands at several places of a volume (HIL-D32): nothing is left out, as it may be a
-    slice that was sent again with its position corrected, and as well that of an anonymiser with one name for all.
+    """A sentence where one object stands at several places of a volume (HIL-D32): a slice that was sent again with its
+    position corrected, or by mistake. Nothing is left out. Where all have one name an anonymiser gave it.
     """
     found: dict[Hashable, dict[Hashable, Slice]] = defaultdict(dict)
     for one in slices:
         if uid := one.facts["SOPInstanceUID"]:
             found[uid, one.frame].setdefault(_place(one), one)
     several = [list(places.values()) for places in found.values() if len(places) > 1]
-    if not several:
+    if not several or len({one.facts["SOPInstanceUID"] for one in slices}) == 1:
         return ()
     files = len({one.file for places in several for one in places})
     first, other = sorted(one.file.name for one in several[0])[:2]
     return (
         f"HIL-D32: {files} files of this volume hold the same object as another, at another place ({first} and "
-        f"{other}): one was sent again with its position changed, or all were given one name; all were kept, take out "
-        "what is wrong",
+        f"{other}): one was sent again with its position changed; all were kept, take out what is wrong",
     )
 
 

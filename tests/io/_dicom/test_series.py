@@ -618,11 +618,7 @@ def test_d32_volumes_whose_files_all_have_one_name_are_told_apart_by_what_they_s
     folder = stack(tmp_path / "s", heights(0, 2, 4), SOPInstanceUID="1.2.3", EchoTime=10.0)
     stack(folder, heights(0, 2, 4), name="t", SOPInstanceUID="1.2.3", EchoTime=20.0, SeriesInstanceUID=uid("s"))
     found = triage(folder).volumes
-    assert [len(one.slices) for one in found] == [3, 3]
-    for one in found:
-        # one sentence, whatever the number of slices
-        (words,) = (words for words in one.warnings if words.startswith("HIL-D32"))
-        assert "3 files of this volume hold the same object" in words and one.shape == (8, 6, 3)
+    assert [len(one.slices) for one in found] == [3, 3] and all("HIL-D32" not in codes(one.warnings) for one in found)
 
 
 def test_d32_a_slice_that_was_sent_again_at_another_place_is_kept_and_said(tmp_path: Path) -> None:
