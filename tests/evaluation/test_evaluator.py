@@ -66,7 +66,7 @@ def evaluated(trained: Trained, data: Callable[[str], Path], tmp_path_factory: p
 def test_metrics_json_has_its_fixed_keys(task: str, evaluated: Evaluated) -> None:
     content, folder = evaluated(task)
     assert json.loads((folder / "metrics.json").read_text()) == content
-    assert list(content) == ["task", "part", "cases", "groups", "missing", "state", "runtime", "metrics"]
+    assert list(content) == ["task", "part", "cases", "groups", "missing", "state", "runtime", "metrics", "alarms"]
     assert content["task"] == task and content["part"] == "test" and content["missing"] == 0 < content["cases"]
     assert list(content["metrics"])[-2:] == SPEED
     assert {n.split("@")[0] for n in content["metrics"]} <= {
