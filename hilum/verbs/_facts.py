@@ -105,7 +105,7 @@ def _check(facts: Facts, path: Path) -> None:
             seen = f"{path}: a normalisation {rule.scheme!r} does not use {', '.join(sorted(unused))}"
             raise HilumError("HIL-PLAN-03", seen, "Leave it out, or name the scheme that was meant")
         if rule.scheme == "ct" and rule.std == 0:
-            seen = f"{path}: a normalisation 'ct' has a std of 0"
+            seen = f"{path}: of a normalisation 'ct' std is 0, and must be above 0"
             raise HilumError("HIL-PLAN-03", seen, "Write the numbers down that the weights were trained with")
         if used and rule.low == rule.high:
             seen = f"{path}: a normalisation {rule.scheme!r} has low and high both {rule.low:g}"
