@@ -161,16 +161,16 @@ def _pairs(seconds: float, rounds: int, scratch: Path) -> tuple[Table, list[str]
         })  # fmt: skip
         print(rows[-1], flush=True)
     middle = statistics.median(r["ratio"] for r in rows)
-    most = floor.peaks()["float32"]["most"]
+    bits = "bfloat16" if b["bfloat16"] else "float32"
+    most = floor.peaks()[bits]["most"]
     least, theirs = a["flops"] / most, statistics.median(1 / r["MONAI steps/s"] for r in rows)
     words = ", ".join(f"{n} {1 / s:.3f}" for n, s in tried.items())
-    bits = "bfloat16" if b["bfloat16"] else "float32"
     return rows, [
         f"Median ratio of steps per second, Hilum over MONAI: {middle:.2f} (target 1.5: {_met(middle)}).",
         *_in_float32(rows),
         f"MONAI's loaders in short runs, steps/s: {words} (thread: ThreadDataLoader, numbers: worker processes).",
         f"Weights: Hilum {a['weights']}, MONAI {b['weights']}. MONAI computed in {bits}.",
-        f"A step is {a['flops'] / 1e9:.0f} GFLOP, forwards and backwards; the fastest product in float32 made "
+        f"A step is {a['flops'] / 1e9:.0f} GFLOP, forwards and backwards; the fastest product in {bits} made "
         f"{most / 1e9:.0f} GFLOP/s here. A step of nothing else would take {least:.2f} s and be "
         f"{theirs / least:.2f} times as fast as MONAI's median.",
     ]
