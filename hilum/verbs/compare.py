@@ -92,7 +92,7 @@ def compare(
     budget = {"task": task, "data": ready.dataset.name, "seeds": seeds, "minutes": minutes, "steps": steps}
     wanted = _task.load(plans[nets[0], first]).metrics[0]
     folder.mkdir(parents=True, exist_ok=True)
-    # a cell that another process still trains looks like one that was cut off, which is begun anew
+    # a cell that another process still trains looks like one that was cut off, which is gone on with
     words = budget | {"settings": settings, "memory": memory, "accelerator": accelerator}
     with locked(folder), going_on("repeat the call to go on"):
         cells, failed = _cells(data, ready, plans, words, folder, progress)
