@@ -4,12 +4,14 @@ from collections.abc import Mapping
 
 LEAST = 0.05
 # Seconds below which a stage says nothing of how the next one will go.
-SAME, OTHER, PROBABLE, OBJECTS = 0.5e-8, 1.5e-8, 1e-7, 1.8e-6
-# Seconds a voxel of the image's grid: labels brought back from the same grid, from another one, probabilities, and
-# numbered objects told apart there; on one machine, about.
+SAME, FINE, COARSE = 0.5e-8, 0.25e-8, 1e-7
+# Seconds a voxel of labels that are brought back: from the same grid, and from another one, of the image's grid and of
+# the network's, around whose voxels labels meet; about, between two kinds of machine.
+PROBABLE, OBJECTS = 1e-7, 1.8e-6
+# Seconds a voxel of the image's grid: probabilities, and numbered objects told apart there; on one machine, about.
 ADDED = 2e-8
 # The same of each score, where those of all voxels are put together.
-WRITING, LOADING = 0.7e-8, 0.4
+WRITING, LOADING = 0.6e-8, 0.2
 # The same while labels are written and read back, and seconds once for the libraries that do it.
 JUDGED = {2: 4.5e-7, 3: 4e-8}
 # The same of the doubt of a calibrated run, in pictures and in volumes, of which some slices are looked at: the quality

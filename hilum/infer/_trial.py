@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 QUICK, MANY = 0.25, 16
 # Seconds of the first look below which, or windows from which on, a second look costs little beside the rest.
+SOME = 4
+# Blocks of planes that are tried.
 
 
 @dataclass(frozen=True)
@@ -82,11 +84,13 @@ def _beside(pace: Pace) -> Iterator[None]:
 
 def _telling(out: "Tensor", head: Head | None) -> float:
     """Seconds a voxel of an answer (C, *patch) of telling classes, as of some planes that are merged."""
-    planes = out[:, :BLOCK]
-    image = np.zeros((1, *planes.shape[1:]), dtype=np.uint8)
+    some = out[:, : SOME * BLOCK]
+    # of a few planes it would be the beginning that was measured
+    planes = [(low, some[:, low : low + BLOCK]) for low in range(0, some.shape[1], BLOCK)]
+    image = np.zeros((1, *some.shape[1:]), dtype=np.uint8)
     rows = len(out) if head is None else len(head.weight)
     # of one score there is nothing to tell
-    return _least(lambda: found([(0, planes)], image, rows, head)) / image.size if rows > 1 else 0.0
+    return _least(lambda: found(planes, image, rows, head)) / image.size if rows > 1 else 0.0
 
 
 def _adding(out: "Tensor") -> float:

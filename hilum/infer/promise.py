@@ -217,8 +217,8 @@ def of(
 def _stages_of(cost: Tried, tiles: Tiling, channels: int, own: int, way: Way) -> dict[str, float]:
     """Seconds of merging, of the way back, of doubt and of writing."""
     grid, networks = math.prod(tiles.shape), 1 + way.later.networks
-    plain = _stages.SAME if own == grid else _stages.OTHER
-    back = own * {"none": _stages.OBJECTS, "mean": _stages.PROBABLE}.get(way.whole, plain)
+    labels = own * _stages.SAME if own == grid else own * _stages.FINE + grid * _stages.COARSE
+    back = {"none": own * _stages.OBJECTS, "mean": own * _stages.PROBABLE}.get(way.whole, labels)
     # windows are added, and what they are added to is moved, emptied and divided
     merge = (tiles.count + MOVES * grid / math.prod(tiles.patch)) * cost.merge
     merge += grid * (channels * _stages.ADDED if way.whole else cost.voxel)
