@@ -143,6 +143,10 @@ def predicted(system: System, work: Path, unit: Path, asked: argparse.Namespace)
     if facts.is_file():
         found["told"] = cost(read(facts)) if system.side == "hilum" else read(facts)
     if system.side == "hilum" and "told" in found:
+        # a bad image costs that image only, and a peer its whole call: here neither may lack one
+        record, wanted = read(facts), len(read(work / "images.json")["images"])
+        if len(record["done"]) < wanted or record["failed"]:
+            found["failed"] = f"{len(record['done'])} of {wanted} images: {record['failed'][:1]}"
         # it lets the kernel count anew within a prediction, and knows peaks that fell between two samples
         found["peak"] = max(found["peak"], found["told"]["bytes"].get("measured", 0))
     return found
@@ -222,9 +226,11 @@ def cell(scene: Scene, work: Path) -> Row:
     for system in scene.systems:
         runs = [read(path) for path in sorted(work.glob(f"{system.file}-[0-9].json"))]
         row: Row = {"side": system.side, "row": system.row, "runtime": system.runtime, "settings": system.settings}
-        row |= {"runs": runs, "seconds": statistics.median(r["seconds"] for r in runs)}
-        row |= {"peak": max(r["peak"] for r in runs)}
-        found["systems"][system.name] = row | {w: runs[0][w] for w in ("stopped", "absent") if w in runs[0]}
+        # what did not end well says nothing of how long it takes, and is told whichever round it was
+        ended = [r for r in runs if "stopped" not in r and "absent" not in r] or runs
+        row |= {"runs": runs, "seconds": statistics.median(r["seconds"] for r in ended)}
+        row |= {"peak": max(r["peak"] for r in ended)}
+        found["systems"][system.name] = row | {w: r[w] for r in runs for w in ("stopped", "absent") if w in r}
     _agree(scene, work, found)
     found |= {"hardware": machine.hardware(), "versions": environments.versions(Path(sys.executable))}
     found["commit"] = machine.commit()
