@@ -72,7 +72,7 @@ def main() -> None:
         if not card.there():
             sys.exit("There is no CUDA card here: figures.py measures on processors.")
         for scene in (s for s in SCENES if s.name in WANTED and asked.only in s.name):
-            place, cell = RESULTS / "predict_card_cells" / f"{scene.file}.json", dict[str, Any]()
+            place, cell = RESULTS / "predict_card_cells" / f"{scene.file}.json", Row()
             known = place.is_file()
             for cell in measured(scene, asked):
                 # one that is cut off takes no whole one's place

@@ -59,7 +59,8 @@ def scene(name: str, cell: Row, results: Path) -> list[str]:
         own = {n: s for n, s in systems.items() if s["row"] == row}
         if own:
             lines += [f"### {title}", "", *_lines([line(n, s, cell) for n, s in own.items()]), ""]
-    lines += ["### The fastest of the rows above, in float32", "", *best(cell), "", *verdicts(cell), "", *alike(cell), *eight(cell)]
+    lines += ["### The fastest of the rows above, in float32", "", *best(cell), ""]
+    lines += [*verdicts(cell), "", *alike(cell), *eight(cell)]
     lines += parts(name, cell, results)
     return [*lines, *conditions(cell), ""]
 
@@ -181,8 +182,8 @@ def verdicts(cell: Row) -> list[str]:
             floor = floors(cell)["float32"]
             most = peer["seconds"] / floor
             if most < FASTER:
-                said[-1] += f" The products alone take {floor:.1f} s in float32 here, by the fastest that was tried (the "
-                said[-1] += f"floor, below): what computes every window by it is at most {most:.2f} times as fast."
+                said[-1] += f" The products alone take {floor:.1f} s in float32 here, by the fastest that was tried "
+                said[-1] += f"(the floor, below): what computes every window by it is at most {most:.2f} times as fast."
         else:
             told = f"{fast:.2f} times as fast (target {ENGINE:g}: {_met(fast >= ENGINE)})"
             said.append(f"Rows ii, {system['runtime']}: {told}.")

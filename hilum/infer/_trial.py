@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 QUICK, MANY = 0.25, 16
 # Seconds of the first look below which, or windows from which on, a second look costs little beside the rest.
 SOME = 4
-# Blocks of planes that are tried.
+# Blocks of planes in which classes are told: of one it would be the beginning that was measured.
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,13 @@ def tried(
     with torch.inference_mode():
         out, first = once()
         with _beside(pace):
-            voxel = _telling(out[0], head)
+            _telling(out[0, :, :BLOCK], head)
         # answers that wait while others are computed
         waiting = min(pace.lanes, 1) * pace.batch * out.numel() * BYTES
         held = max(0, resident.peak() - before) + waiting
         # what is tried from here on is about seconds
         with _beside(pace):
-            merge = _adding(out[0])
+            merge, voxel = _adding(out[0]), _telling(out[0, :, : SOME * BLOCK], head)
         del out
         seconds = min(first, once()[1]) if first < QUICK or count >= MANY * pace.windows else first
     return Tried(held, seconds, first - seconds, merge, voxel)
@@ -83,11 +83,9 @@ def _beside(pace: Pace) -> Iterator[None]:
 
 
 def _telling(out: "Tensor", head: Head | None) -> float:
-    """Seconds a voxel of an answer (C, *patch) of telling classes, as of some planes that are merged."""
-    some = out[:, : SOME * BLOCK]
-    # of a few planes it would be the beginning that was measured
-    planes = [(low, some[:, low : low + BLOCK]) for low in range(0, some.shape[1], BLOCK)]
-    image = np.zeros((1, *some.shape[1:]), dtype=np.uint8)
+    """Seconds a voxel of telling classes of planes (C, n, *rest), as they are merged."""
+    planes = [(low, out[:, low : low + BLOCK]) for low in range(0, out.shape[1], BLOCK)]
+    image = np.zeros((1, *out.shape[1:]), dtype=np.uint8)
     rows = len(out) if head is None else len(head.weight)
     # of one score there is nothing to tell
     return _least(lambda: found(planes, image, rows, head)) / image.size if rows > 1 else 0.0
