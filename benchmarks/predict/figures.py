@@ -225,16 +225,20 @@ def cell(scene: Scene, work: Path) -> Row:
     found["systems"] = {}
     for system in scene.systems:
         runs = [read(path) for path in sorted(work.glob(f"{system.file}-[0-9].json"))]
-        row: Row = {"side": system.side, "row": system.row, "runtime": system.runtime, "settings": system.settings}
-        # what did not end well says nothing of how long it takes, and is told whichever round it was
-        ended = [r for r in runs if "stopped" not in r and "absent" not in r] or runs
-        row |= {"runs": runs, "seconds": statistics.median(r["seconds"] for r in ended)}
-        row |= {"peak": max(r["peak"] for r in ended)}
-        found["systems"][system.name] = row | {w: r[w] for r in runs for w in ("stopped", "absent") if w in r}
+        found["systems"][system.name] = row_of(system, runs)
     _agree(scene, work, found)
     found |= {"hardware": machine.hardware(), "versions": environments.versions(Path(sys.executable))}
     found["commit"] = machine.commit()
     return found | {"date": datetime.now(UTC).isoformat(timespec="seconds")}
+
+
+def row_of(system: System, runs: list[Row]) -> Row:
+    """A system's median and peak; what did not end well says nothing of them, and is told whichever round it was."""
+    ended = [run for run in runs if "stopped" not in run and "absent" not in run] or runs
+    row: Row = {"side": system.side, "row": system.row, "runtime": system.runtime, "settings": system.settings}
+    row |= {"runs": runs, "seconds": statistics.median(run["seconds"] for run in ended)}
+    row |= {"peak": max(run["peak"] for run in ended)}
+    return row | {word: run[word] for run in runs for word in ("stopped", "absent") if word in run}
 
 
 def _agree(scene: Scene, work: Path, found: Row) -> None:

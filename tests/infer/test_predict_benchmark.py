@@ -1,5 +1,6 @@
 """What the benchmark of prediction rests on: padded heads keep labels, memory and agreement are measured right."""
 
+import argparse
 import importlib
 import json
 import shutil
@@ -174,6 +175,47 @@ def test_time_that_was_foretold_stands_beside_what_was_spent(script: Callable[[s
     assert pages.line("a", system, {"unit": None, "images": 1})["predicted / spent"] == "1.40"
     # of several images only that of the first is kept
     assert "predicted / spent" not in pages.line("a", system, {"unit": None, "images": 2})
+
+
+def test_a_round_that_ended_early_is_told_and_counts_in_no_median(script: Callable[[str], Any]) -> None:
+    """Ended after 6 s for want of memory it halved the seconds of the round that was whole."""
+    system = script("scenes").System("MONAI", "monai", "i", "torch")
+    runs = [{"seconds": 14.0, "peak": 5}, {"seconds": 6.0, "peak": 9, "stopped": "out of memory"}]
+    found = script("figures").row_of(system, runs)
+    assert (found["seconds"], found["peak"], found["stopped"]) == (14.0, 5, "out of memory")
+    assert script("figures").row_of(system, runs[1:])["seconds"] == 6.0
+    assert "stopped" not in script("figures").row_of(system, runs[:1])
+
+
+def test_a_prediction_that_lacks_an_image_is_no_result(
+    script: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others were divided by the seconds of few, and its labels were compared with nothing, without a word."""
+    figures, system = script("figures"), script("scenes").System("hilum", "hilum", "i")
+    cost = {"seconds": {"network": 1.0}, "bytes": {"measured": 1}}
+    (tmp_path / "images.json").write_text(json.dumps({"images": ["a.nii.gz", "b.nii.gz"]}))
+    (tmp_path / "unit" / "out").mkdir(parents=True)
+    monkeypatch.setattr(figures, "ordered", lambda *_: [])
+    monkeypatch.setattr(figures, "run_of", lambda *_: tmp_path)
+    monkeypatch.setattr(figures.watched, "run", lambda *_: {"seconds": 2.0, "peak": 1})
+    for done, failed, lacks in (("ab", [], False), ("a", [{"case": "b", "why": "it is cut off"}], True)):
+        record = {"done": {case: {"cost": cost} for case in done}, "failed": failed}
+        (tmp_path / "unit" / "out" / "predictions.json").write_text(json.dumps(record))
+        asked = argparse.Namespace(cap=1.0, seconds=1.0)
+        found = figures.predicted(system, tmp_path, tmp_path / "unit", asked)
+        assert ("failed" in found) == lacks and (not lacks or "1 of 2 images" in found["failed"])
+
+
+def test_labels_in_bfloat16_are_judged_by_themselves(script: Callable[[str], Any]) -> None:
+    shares = {"auto": ("", 0.9999), "half": ("openvino-bf16", 0.997), "eight": ("openvino-int8", 0.95)}
+    systems = {
+        name: {"side": "hilum", "runtime": runtime, "agreement": {"equal": share}}
+        for name, (runtime, share) in shares.items()
+    }
+    said = " ".join(script("pages").alike({"systems": systems}))
+    assert "Labels: at least 99.990 % equal (auto; target 99.9: met)." in said
+    assert "Labels in bfloat16: at least 99.700 % equal (half; target 99.9: not met)." in said
+    assert "Labels in eight bits: at least 95.000 % equal (eight; target 99.5: not met)." in said
 
 
 def test_scenes_have_files_of_their_own(script: Callable[[str], Any]) -> None:
