@@ -93,9 +93,10 @@ def memory(shape: Sequence[int], channels: int, patch: Sequence[int], inputs: in
 def ring_memory(tiles: Tiling, channels: int) -> int:
     """Bytes of the planes that windows still add to, and of those just done or moved on, float32."""
     plane = int(np.prod(tiles.padded[1:])) * channels * BYTES
-    steps = np.diff(tiles.starts[0])
-    kept = tiles.patch[0] - int(min(steps)) if len(steps) else 0
-    return plane * (tiles.patch[0] + max(BLOCK, kept))
+    # a copy of those that are moved onto themselves
+    kept = [tiles.patch[0] - int(step) for step in np.diff(tiles.starts[0])]
+    copied = max((n for n in kept if 2 * n > tiles.patch[0]), default=0)
+    return plane * (tiles.patch[0] + max(BLOCK, copied))
 
 
 def profiles(patch: Sequence[int]) -> "list[Tensor]":
@@ -231,7 +232,8 @@ def _summed(
         if not last:
             kept = tiles.patch[0] - ready
             with torch.inference_mode():
-                ring[:, :kept] = ring[:, ready:].clone()
+                moved = ring[:, ready:]
+                ring[:, :kept] = moved if kept <= ready else moved.clone()
                 ring[:, kept:] = 0
 
 
