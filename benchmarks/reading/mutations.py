@@ -7,7 +7,8 @@ The peers get every tenth of each format's files, because they hang on some: the
 
 A reader may refuse, warn, or accept silently. Counted: crashes of a decoding process, answers later than 10 s, errors
 that are no HilumError, and the share accepted without a warning. Damage to pixels that no checksum covers can not be
-told from an image, so that share is not to be 0; it is to be below what the libraries accept on such files.
+told from an image, so that share is not to be 0; it is to be below what the libraries accept on such files. A peer has
+warned where it raised a Python warning, told a log, or printed anything.
 """
 
 import argparse
@@ -23,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import mutate
 
 from hilum.core.errors import HilumError
+from hilum.evaluation.multiple import holm
 from hilum.io import _workers
 from hilum.io import open as open_path
 
@@ -46,6 +48,7 @@ def run(files: int, seed: int, folder: Path, peers: bool = True) -> dict[str, An
             raise SystemExit(f"{path.name} is to be whole, but it is {seen}")
     counts: dict[str, Counter[str]] = {}
     odd: list[dict[str, Any]] = []
+    alone: dict[str, list[int]] = {}
     beside = _beside() if peers else None
     for number in range(files):
         path, whole = kinds[number % len(kinds)]
@@ -58,11 +61,16 @@ def run(files: int, seed: int, folder: Path, peers: bool = True) -> dict[str, An
         readers = {"hilum": _hilum}
         if beside and number // len(kinds) % EVERY == 0:
             readers |= {name: _peer(beside, name) for name in PEERS[end]}
+        ours = ""
         for reader, read in readers.items():
             began = time.monotonic()
             outcome, detail = read(target)
             seconds = time.monotonic() - began
             counts.setdefault(f"{end} {reader}", Counter())[outcome] += 1
+            if reader == "hilum":
+                ours = outcome
+            elif (ours == "silent") != (outcome == "silent"):
+                alone.setdefault(f"{end} {reader}", [0, 0])[outcome == "silent"] += 1
             if reader == "hilum" and len(readers) > 1:
                 # the files that the peers read too
                 counts.setdefault(f"{end} {SAME}", Counter())[outcome] += 1
@@ -72,7 +80,8 @@ def run(files: int, seed: int, folder: Path, peers: bool = True) -> dict[str, An
                 )
     if beside:
         beside.close()
-    return {"files": files, "seed": seed, "counts": {k: dict(v) for k, v in counts.items()}, "odd": odd}
+    counted = {k: dict(v) for k, v in counts.items()}
+    return {"files": files, "seed": seed, "counts": counted, "odd": odd, "alone": alone}
 
 
 def _hilum(path: Path) -> tuple[str, str]:
@@ -118,6 +127,26 @@ def shares(found: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
+def beyond(alone: dict[str, list[int]]) -> str:
+    """Where one accepted silently more of the same files than the other, beyond chance.
+
+    alone: by format and peer, files that Hilum alone accepted so, and that the peer alone did.
+    """
+    from scipy.stats import binomtest
+
+    adjusted = holm([float(binomtest(ours, ours + theirs).pvalue) for ours, theirs in alone.values()])
+    told: dict[bool, list[str]] = {True: [], False: []}
+    for (key, (ours, theirs)), p in zip(alone.items(), adjusted, strict=True):
+        if p is not None and p <= 0.05:
+            end, reader = key.split()
+            told[ours > theirs].append(f"{reader} on {end} ({ours} Hilum alone, {theirs} {reader} alone)")
+    return (
+        f"Of the same files, by the sign test (p at most 0.05 by Holm over {len(alone)} comparisons, the files taken "
+        f"as independent), Hilum accepted more silently than {', '.join(told[True]) or 'none'}; fewer than "
+        f"{', '.join(told[False]) or 'none'}. Elsewhere no difference is shown."
+    )
+
+
 def main() -> None:
     """Run, print, and leave the table in benchmarks/results."""
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -141,8 +170,8 @@ def main() -> None:
     aim = f"More were accepted silently than by: {', '.join(missed) or 'none'}."
     note = f"Hilum on {same}: {crashed} crashes, {late} answers later than 10 s, {foreign} foreign errors."
     write(
-        "reading_mutations", "Damaged files", __doc__, rows, notes=[note, aim],
-        facts={"odd": own, "counts": found["counts"]},
+        "reading_mutations", "Damaged files", __doc__, rows, notes=[note, aim, beyond(found["alone"])],
+        facts={"odd": own, "counts": found["counts"], "alone": found["alone"]},
         command=f"benchmarks/reading/mutations.py --files {asked.files} --seed {asked.seed}",
         seconds=time.monotonic() - began,
     )  # fmt: skip
