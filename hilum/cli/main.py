@@ -176,7 +176,7 @@ def train(
             progress=show.watched(progress, out / "training.html"),
         )  # fmt: skip
     words = ["hilum", "evaluate", str(out), str(data), "--out", f"{out}-evaluation"]
-    print(f"The run is in {out}. Next: {shlex.join(words)}")
+    show.say(f"The run is in {out}. Next: {shlex.join(words)}")
 
 
 @app.command()
@@ -309,7 +309,7 @@ def generate(
 
     with show.bars() as progress:
         found = verb(model, count, out, seed=seed, progress=progress)
-    print(f"{len(found['files'])} images in {out}. {found['note']}")
+    show.say(f"{len(found['files'])} images in {out}. {found['note']}")
 
 
 app.command()(hand_on.bundle)

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import shlex
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -46,7 +47,7 @@ def watched(progress: Progress, page: Path) -> Progress:
         nonlocal told
         if name == "prepare" and not told:
             told = True
-            print(f"Watch it learn: open {page} in a browser.", flush=True)
+            say(f"Watch it learn: open {page} in a browser.", flush=True)
         progress(name, done, total, note)
 
     return tell
@@ -74,6 +75,11 @@ def plain(words: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in words)
 
 
+def say(words: str, end: str = "\n", flush: bool = False) -> None:
+    """Print so: what is told here may quote a header, a name of a file, or a model from somebody else."""
+    print(plain(words), end=end, flush=flush)
+
+
 class OneLine(logging.Formatter):
     """What the library logs as one line without control bytes: it may quote a header or a name of a file."""
 
@@ -97,33 +103,33 @@ def inspected(found: dict[str, Any]) -> None:
     rows = found["rows"]
     _table(rows[:20], f"{found['path']}: {found['cases']} cases")
     if len(rows) > 20:
-        print(f"... and {len(rows) - 20} more (--json shows all).")
+        say(f"... and {len(rows) - 20} more (--json shows all).")
     if found["classes"]:
-        print(plain("Classes: " + ", ".join(f"{k} {v}" for k, v in found["classes"].items())))
+        say("Classes: " + ", ".join(f"{k} {v}" for k, v in found["classes"].items()))
     if found["labels"]:
         shown = found["labels"]["values"][:12]
         more = f" and {len(found['labels']['values']) - 12} more" if len(found["labels"]["values"]) > 12 else ""
-        print("Label values (in cases): " + ", ".join(f"{v['value']} ({v['cases']})" for v in shown) + more)
+        say("Label values (in cases): " + ", ".join(f"{v['value']} ({v['cases']})" for v in shown) + more)
     for remark in found["remarks"]:
-        print(plain(f"Look: {remark}"))
+        say(f"Look: {remark}")
     if found["labels"] and found["labels"]["proposal"]:
-        print(
+        say(
             f"Proposal, because {found['labels']['why']}; lines for a dataset.yaml:\n{found['labels']['proposal']}",
             end="",
         )
     if found["aside"]:
         names = ", ".join(str(one["what"]) for one in found["aside"][:5])
         more = f" and {len(found['aside']) - 5} more" if len(found["aside"]) > 5 else ""
-        print(plain(f"Beside the cases, not read as images: {names}{more} (--json lists all)."))
+        say(f"Beside the cases, not read as images: {names}{more} (--json lists all).")
     if found["problems"]:
         columns = ("case", "code", "seen", "remedy")
         _table([{c: p[c] for c in columns} for p in found["problems"][:50]], f"{len(found['problems'])} problems")
     if "page" in found:
-        print(f"Pictures: open {found['page']}")
+        say(f"Pictures: open {found['page']}")
     if found["tasks"] and found["cases"] >= 3:
         following = f" Next: hilum train {shlex.quote(found['path'])} --task {found['tasks'][0]} --out run"
         # where labels are there but not everywhere, the first task is hardly the one that is wanted
-        print(f"It fits: {', '.join(found['tasks'])}.{'' if found['lacking'] else following}")
+        say(f"It fits: {', '.join(found['tasks'])}.{'' if found['lacking'] else following}")
 
 
 def planned(plan: Any, data: Path, out: Path) -> None:
@@ -142,7 +148,7 @@ def planned(plan: Any, data: Path, out: Path) -> None:
         {"setting": "groups", "value": plan.data.get("grouping", "")},
     ]
     _table(rows, str(out))
-    print(
+    say(
         f"Edit {out} if you like. Next: hilum train {shlex.quote(str(data))} --task {plan.task} "
         f"--plan {shlex.quote(str(out))} --out run"
     )
@@ -156,12 +162,12 @@ def evaluated(found: dict[str, Any], out: Path) -> None:
         rows.append(row | {"better": metric["better"]})
     _table(rows, f"{found['part']}: {found['cases']} cases in {found['groups']} groups, {found['missing']} missing")
     if any(r["low"] is None and r["mean"] is not None for r in rows):
-        print("No interval where nothing varies or groups are too few, in all or of a class.", end=" ")
-        print("Of ece, fid and recall never.")
+        say("No interval where nothing varies or groups are too few, in all or of a class.", end=" ")
+        say("Of ece, fid and recall never.")
     for name in (r["metric"] for r in rows if r["mean"] is None):
         why = catalogue.card("hilum.metrics", name.split("@")[0])["empty"]
-        print(f"{name} is undefined on these cases ({why}).")
-    print(f"Open {out}/report.html")
+        say(f"{name} is undefined on these cases ({why}).")
+    say(f"Open {out}/report.html")
 
 
 def compared(found: dict[str, Any], out: Path) -> None:
@@ -176,8 +182,8 @@ def compared(found: dict[str, Any], out: Path) -> None:
         _table(found["sureness"], "How sure the networks are; lower is better")
     for sentence in found["sentences"] + found["notes"] + found["auroc sentences"] + found["sureness sentences"]:
         # some name cases and patients
-        print(plain(sentence))
-    print(f"Open {out}/compare.html")
+        say(sentence)
+    say(f"Open {out}/compare.html")
 
 
 def predicted(found: dict[str, Any], out: Path) -> None:
@@ -185,18 +191,18 @@ def predicted(found: dict[str, Any], out: Path) -> None:
     counts = Counter(done["verdict"]["decision"] for done in found["done"].values())
     for case, done in found["done"].items():
         warned = "".join(f" [warning: {w}]" for w in done["warnings"])
-        print(plain(f"{case}: {', '.join(done['files'])} [{done['verdict']['decision']}]{warned}"))
+        say(f"{case}: {', '.join(done['files'])} [{done['verdict']['decision']}]{warned}")
     if found["failed"]:
         # of an input that is no case the sentence has the path
         rows = [f | {"case": Path(f["case"]).name if "input" in f else f["case"]} for f in found["failed"]]
         _table([{c: row[c] for c in ("case", "code", "why")} for row in rows], "No result")
     for sentence in found.get("promises", ()):
-        print(plain(sentence))
+        say(sentence)
     told = ", ".join(f"{counts[decision]} {decision}" for decision in ("accept", "flag", "person"))
     # what is for a person is written as all else is
     advice = " Judge what is for a person without looking at what was found." if counts["person"] else ""
-    print(f"Decisions: {told}; worklist.csv says why.{advice}")
-    print(f"{len(found['done'])} done, {len(found['failed'])} failed, in {out}. {found['intended_use']}")
+    say(f"Decisions: {told}; worklist.csv says why.{advice}")
+    say(f"{len(found['done'])} done, {len(found['failed'])} failed, in {out}. {found['intended_use']}")
 
 
 def resampled(found: dict[str, Any]) -> None:
@@ -209,35 +215,35 @@ def resampled(found: dict[str, Any]) -> None:
         rows.append({"": side, "shape": shape, "spacing": spacing, "orientation": grid["orientation"]})
         rows[-1]["grid of"] = grid.get("path") or grid.get("like")
     _table(rows, found["written"])
-    print(f"Method: {found['method']}.")
+    say(f"Method: {found['method']}.")
     for warning in found["warnings"]:
-        print(f"Warning: {warning}")
+        say(f"Warning: {warning}")
 
 
 def calibrated(found: dict[str, Any]) -> None:
     """Which doubt the gate accepts, and what the part was too small for; of a system, by network."""
     if "networks" in found:
         for name, one in found["networks"].items():
-            print(f"{name}:")
+            say(f"{name}:")
             calibrated(one)
         return
     least = "" if found["acceptable"] is None else f", acceptable {found['acceptable']:g}"
     whose = _opinions(found["opinions"])
-    print(f"Learned with error {found['error']:g}{least}, opinions {whose}; what is not given the next time stays so.")
+    say(f"Learned with error {found['error']:g}{least}, opinions {whose}; what is not given the next time stays so.")
     gate = found["gate"]
     if gate is not None and gate["accept"] is None:
-        print("Accepted: nothing.")
+        say("Accepted: nothing.")
     elif gate is not None:
         alone = " and a prediction set of one class" if found.get("sets") else ""
-        print(
+        say(
             f"Accepted: {gate['measure']} up to {gate['accept']:.3g}, where nothing else is odd. "
             f"{100 * gate['rate']:.0f} % of the validation cases that could be judged have a doubt below the limit"
             f"{alone}."
         )
         if found.get("promise"):
-            print(found["promise"])
+            say(found["promise"])
     for note in found["notes"]:
-        print(note)
+        say(note)
 
 
 def _opinions(found: dict[str, Any]) -> str:
@@ -250,19 +256,19 @@ def quantised(found: dict[str, Any]) -> None:
     """What eight bits cost; of a system, by network."""
     if "networks" in found:
         for name, one in found["networks"].items():
-            print(f"{name}:")
+            say(f"{name}:")
             _cost(one)
     else:
         _cost(found)
-    print("Use it with: hilum predict RUN IMAGES --out DIR --runtime openvino-int8")
+    say("Use it with: hilum predict RUN IMAGES --out DIR --runtime openvino-int8")
 
 
 def _cost(found: dict[str, Any]) -> None:
     """Of one network."""
-    print(f"{100 * found['same']:.2f} % of voxels keep their class in {found['cases']} validation cases.")
+    say(f"{100 * found['same']:.2f} % of voxels keep their class in {found['cases']} validation cases.")
     if "difference" in found:
         inside = "" if found["low"] is None else f" ({found['low']:+.4f} to {found['high']:+.4f})"
-        print(
+        say(
             f"{found['headline']}: {found['full']:.4f}, with eight bits {found['eight']:.4f}, "
             f"difference {found['difference']:+.4f}{inside}."
         )
@@ -271,10 +277,10 @@ def _cost(found: dict[str, Any]) -> None:
 def carded(found: dict[str, Any], out: Path) -> None:
     """How much the run could fill by itself, and who is to be asked for the rest."""
     _table(found["checklists"], "Filled from the run record")
-    print(f"Of {found['facts']} facts on the card {found['unknown']} are not known; they are to be asked for:")
+    say(f"Of {found['facts']} facts on the card {found['unknown']} are not known; they are to be asked for:")
     for who, names in found["ask"].items():
-        print(f"  {who}: {', '.join(names)}")
-    print(f"Open {out}/model_card.html. {found['intended_use']}")
+        say(f"  {who}: {', '.join(names)}")
+    say(f"Open {out}/model_card.html. {found['intended_use']}")
 
 
 def networks(rows: list[dict[str, Any]]) -> None:
@@ -292,14 +298,14 @@ def networks(rows: list[dict[str, Any]]) -> None:
         shown.append(cells | {"note": ", ".join(notes), "paper": row["paper"]})
     _table(shown)
     if any(row["reconstruction"] for row in rows):
-        print("reconstruction: what was published leaves gaps; the head of hilum/zoo/NAME.py says how they are filled.")
+        say("reconstruction: what was published leaves gaps; the head of hilum/zoo/NAME.py says how they are filled.")
     for package in sorted({row["needs"] for row in rows if row["needs"]}):
-        print(f"needs {package}. {install(package)}.")
+        say(f"needs {package}. {install(package)}.")
     for row in rows:
         if row.get("not_measured"):
-            print(f"{row['name']} was not measured: {row['not_measured']}")
+            say(f"{row['name']} was not measured: {row['not_measured']}")
     if any("flops" in row for row in rows):
-        print(
+        say(
             "MFLOP: millions of floating point operations of one forward pass on one image of that size (a multiply and"
             " an add are two; norms and activations are left out).\nlayers MB: the outputs of all layers in 32 bits,"
             " about what training keeps for one image; weights and optimiser are not in it."
@@ -309,9 +315,12 @@ def networks(rows: list[dict[str, Any]]) -> None:
 def demonstrated(found: dict[str, Any]) -> None:
     """What the demo made, what to open, and what to type for one's own images."""
     _table(found["rows"], "What was made")
-    print(f"Open {found['report']}")
-    print("With your own images (images/ and labels/ of the same names in my_images):")
-    print("  hilum inspect my_images")
-    print("  hilum train my_images --task segment --minutes 12 --out run")
-    print("  hilum evaluate run my_images --out evaluation")
-    print(found["intended_use"])
+    say(f"Open {found['report']}")
+    say("With your own images (images/ and labels/ of the same names in my_images):")
+    if shutil.which("hilum") is None and (script := Path(sys.argv[0]).with_name("activate")).is_file():
+        # make demo calls it by its place
+        say(f"  source {shlex.quote(str(script))}")
+    say("  hilum inspect my_images")
+    say("  hilum train my_images --task segment --minutes 12 --out run")
+    say("  hilum evaluate run my_images --out evaluation")
+    say(found["intended_use"])

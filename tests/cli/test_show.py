@@ -1,14 +1,17 @@
 """What a person sees: tables, bars, numbers of the zoo."""
 
+import ast
+import importlib
 import io
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hilum.cli import show
+from hilum.cli import hand_on, show
 from hilum.core import catalogue
 from hilum.core.progress import quiet
 
@@ -202,3 +205,37 @@ def test_titles_are_no_markup_and_nothing_steers_the_terminal(capsys: pytest.Cap
     out = capsys.readouterr().out
     assert "label[new].nii.gz" in out and "\x1b" not in out and "a\\x1b[2Jb" in out
     assert show.plain("M\udcfcller") == "M\\udcfcller"
+
+
+@pytest.mark.parametrize("path", sorted(Path(show.__file__).parent.glob("*.py")), ids=lambda path: path.stem)
+def test_nothing_is_printed_as_it_stands(path: Path) -> None:
+    # models, names of files and headers come from others; JSON has no control bytes
+    calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
+    shown = [ast.unparse(n) for n in calls if isinstance(n.func, ast.Name) and n.func.id == "print"]
+    known = ("print(plain(words)", "print(json.dumps(", "print(f'hilum {__version__}')", "file=sys.stderr")
+    assert [words for words in shown if not any(k in words for k in known)] == []
+
+
+def test_a_foreign_bundle_does_not_speak_for_itself(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "graphs/x\x1b[1A\x1b[2K\rSigned by radiology.\x1b[8m"
+    told = {"files": 1, "golden_difference": 0.0, "signed_by": None, "signed": False, "runtimes": {"torch-bf16": 3.1}}
+    told |= {"graphs": {name: None}, "unverified": {name: "no runtime"}, "remarks": ["made\x1b[2J"]}
+    monkeypatch.setattr(importlib.import_module("hilum.verbs.verify"), "verify", lambda *_, **__: told)
+    hand_on.verify(Path("model.hilum"), None, None)
+    out = capsys.readouterr().out
+    assert "\x1b" not in out and "\r" not in out and "Not signed." in out
+    assert "By torch-bf16 the golden output differs by 3.1e+00." in out
+
+
+def test_where_hilum_lies_is_said_where_the_shell_does_not_find_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "activate").touch()
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "hilum")])
+    for path, said in ((str(tmp_path), True), (os.environ["PATH"], False)):
+        monkeypatch.setattr(show.shutil, "which", lambda _, there=not said: "hilum" if there else None)
+        monkeypatch.setenv("PATH", path)
+        show.demonstrated({"rows": [], "report": "r.html", "intended_use": "Research software."})
+        assert (f"source {tmp_path / 'activate'}" in capsys.readouterr().out) == said
