@@ -174,6 +174,8 @@ def main() -> None:
                 write_json(kept[number], found)
                 print(task, number, *found["killed"], "same" if found["same"] else "DIFFERENT", flush=True)
         rows.append(counted(task, [json.loads(path.read_text()) for path in kept], given.steps))
+    if not rows:
+        sys.exit(f"--only {given.only}: no such run; there are {', '.join(RUNS)}")
     write(rows, given)
     sys.exit(any(row["different"] for row in rows))
 
@@ -205,8 +207,10 @@ def write(rows: list[dict[str, Any]], given: argparse.Namespace) -> None:
     lines += [f"Commit {facts['commit']}; {hardware}, load {facts['load']:.1f}; {versions}.", ""]
     lines += [f"Command: `{command}`.", ""]
     name = "training_kill_card" if given.card else "training_kill"
-    write_text(BENCHMARKS / "results" / f"{name}.md", "\n".join(lines))
-    write_json(BENCHMARKS / "results" / f"{name}.json", facts | {"rows": rows})
+    if not given.only:
+        # a part of the runs takes no whole page's place
+        write_text(BENCHMARKS / "results" / f"{name}.md", "\n".join(lines))
+        write_json(BENCHMARKS / "results" / f"{name}.json", facts | {"rows": rows})
     print("\n".join(lines))
 
 

@@ -111,6 +111,8 @@ def of_classes(name: str, folder: Path, others: Sequence[Path] = ()) -> dict[str
         mean = calibration.applied(fit.scaling, seen["raw"][test])
         row |= {f"{way}, {k}": v for k, v in _scores(raw[test], mean, labels, own).items() if "raw" not in k}
         row |= _sent(f"doubt, mean of {way}", mean.max(axis=1), mean, labels, own)
+        plain = seen["raw"][test]
+        row |= _sent(f"raw maximum, mean of {way}", plain.max(axis=1), plain, labels, own)
         row |= _sent(f"{way} apart", -seen["apart"][test], mean, labels, own)
     return row
 
@@ -380,8 +382,10 @@ def _judged(row: dict[str, Any], before: str, cut: str) -> list[str]:
     if row.get(cut) is not None:
         told = f"Sending the least certain fifth cuts the error by {row[cut]:.3f}, 1/3 asked"
         said.append(f"{told}: {_met(3 * row[cut] >= 1)}.")
-        if (plain := row.get("raw maximum: cut")) is not None:
-            said.append(f"By the raw highest probability by {plain:.3f}, more asked: {_met(row[cut] > plain)}.")
+        own = cut.replace("doubt", "raw maximum")
+        if (plain := row.get(own, row.get("raw maximum: cut"))) is not None:
+            of_one = " of the one network, another answer," * (own not in row)
+            said.append(f"By the raw highest probability{of_one} by {plain:.3f}, more asked: {_met(row[cut] > plain)}.")
     return said
 
 

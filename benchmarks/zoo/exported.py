@@ -75,10 +75,7 @@ def state(cell: Row | None) -> str:
 def put() -> None:
     """Write zoo_onnx.md and .json from the cells that are there."""
     found = {name: read(file(name)) for name in EXPORTED}
-    rows = [
-        {"network": name, "seconds": (cell or {}).get("seconds"), "commit": (cell or {}).get("commit"), "": state(cell)}
-        for name, cell in found.items()
-    ]
+    rows = [{"network": name, "commit": (cell or {}).get("commit"), "": state(cell)} for name, cell in found.items()]
     text = ["# Networks as ONNX files", "", *ABOUT, "", *_lines(rows), "", f"Versions: {versions()}.", ""]
     write_text(RESULTS / "zoo_onnx.md", "\n".join(text))
     write_json(RESULTS / "zoo_onnx.json", {"recipe": RECIPE, "most": MOST, "rows": list(filter(None, found.values()))})

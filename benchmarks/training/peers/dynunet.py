@@ -142,7 +142,8 @@ class Trainer:
     def predict(self, image: torch.Tensor) -> np.ndarray[Any, np.dtype[Any]]:
         """(1, *space) -> (*space) channel numbers, windows merged by Gaussian weights."""
         self.net.eval()
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.half):
+        # in float32, as Hilum's masks are made
+        with torch.inference_mode():
             logits = sliding_window_inference(
                 image.as_tensor()[None].to(self.device), self.settings["patch"], 4, self.net, overlap=0.5,
                 mode="gaussian",
