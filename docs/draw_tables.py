@@ -11,6 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from read_code import docstring, first_line, signature, table
 
 from hilum.core import catalogue
+from hilum.core.plan import Strict
 
 DOCS = Path(__file__).parent
 MEANING = {
@@ -203,9 +204,11 @@ def _default(field: Any) -> str:
 
 
 def _settings(model: Any) -> str:
-    """A typed settings class as its docstring and a table."""
+    """A typed settings class as its docstring, with those of the classes that it adds to, and a table."""
     rows = [[f"`{n}`", _type(f.annotation), _default(f), _limits(f)] for n, f in model.model_fields.items()]
-    return f"{inspect.cleandoc(model.__doc__ or '')}\n\n" + table(["key", "type", "default", "limits"], rows)
+    own = [one for one in model.__mro__ if issubclass(one, Strict) and one is not Strict]
+    words = [inspect.cleandoc(one.__doc__ or "") for one in own]
+    return "\n\n".join([*words, table(["key", "type", "default", "limits"], rows)])
 
 
 def plan() -> str:

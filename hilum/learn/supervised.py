@@ -20,7 +20,8 @@ CARD = {
 
 
 class Learning(Common, Transfer):
-    """optimiser: adamw or sgd (Nesterov, where momentum is not 0). rate: the highest. warmup: share of the steps."""
+    """optimiser: adamw or sgd (Nesterov, where momentum is not 0). rate: the highest. schedule: of the rate after its
+    warm-up, where poly is the share of the steps that are left to the power of 0.9. warmup: share of the steps."""
 
     optimiser: Literal["adamw", "sgd"] = "adamw"
     rate: float = Field(default=1e-3, gt=0)
