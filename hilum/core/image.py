@@ -64,11 +64,15 @@ class Image:
 
 @dataclass(frozen=True)
 class Extent:
-    """What the header of a volume says before it is read: shape (C, *space), affine (4, 4) RAS+ mm, bytes once read."""
+    """What the header of a volume says before it is read: shape (C, *space), affine (4, 4) RAS+ mm, bytes once read.
+
+    beside: bytes that are held besides while it is read.
+    """
 
     shape: tuple[int, ...]
     affine: Array
     size: int
+    beside: int = 0
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,8 @@ class Asked:
             self.task.keep_largest(() if run.calibration is None else run.calibration.single)
         self.net = self._own = network(self.task, run)
         self.clock = Clock()
-        self._plain: bool | None = None
+        # by network: of an ensemble each has its own, and copies share them (`trust.members`)
+        self._plain: dict[int, bool] = {}
         self._chosen: dict[tuple[int, bool, bool, tuple[int, ...]], _choose.Chosen] = {}
         self._reading: tuple[tuple[int, bool, bool, tuple[int, ...]], _choose.Chosen] | None = None
         self._tried: dict[Any, Tried] = {}
@@ -100,16 +101,16 @@ class Asked:
         """
         import torch
 
-        auto = self.runtime == _choose.AUTO
-        if self.runtime == "torch" or (auto and self._plain is False):
+        auto, plain = self.runtime == _choose.AUTO, self._plain.get(id(self.net))
+        if self.runtime == "torch" or (auto and plain is False):
             return self._answered(inputs)
-        if self._plain is None:
+        if plain is None:
             outputs = self._answered(inputs)
             one = len(inputs) == 1 and isinstance(inputs[0], torch.Tensor)
-            self._plain = one and isinstance(outputs, torch.Tensor)
+            plain = self._plain[id(self.net)] = one and isinstance(outputs, torch.Tensor)
             if auto:
                 return outputs
-        if not self._plain:
+        if not plain:
             raise HilumError(
                 "HIL-INFER-13",
                 f"A {self.plan.task} network has several inputs or outputs, which {self.runtime} does not compute here",

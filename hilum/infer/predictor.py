@@ -64,6 +64,8 @@ class Predictor(Asked):
     # Wide masks that are found besides, by the same.
     later = promise.NONE
     # Other networks of a system, which are asked about the same image once this one is done.
+    before: int | None = None
+    # The peak of memory when the case began to be read, where that came first (`reads`).
     room: int | None = None
     coarse: Guide | None = None
     guided_by: Mapping[str, Any] = MappingProxyType({})
@@ -173,6 +175,13 @@ class Predictor(Asked):
         if self.task.CARD["infer"] == "windows":
             promise.fits(case.items.get("image"), self.plan, self.limit)
 
+    def reads(self, case: Case) -> None:
+        """As `fits`, of a case that is read now and `told` next: what it takes is counted from here on."""
+        self.before = None
+        self.fits(case)
+        resident.forget()
+        self.before = resident.peak()
+
     def check_varies(self) -> None:
         """Refuse a network that gives a whole picture one answer, whatever it sees (HIL-M10): before any is looked at.
 
@@ -200,7 +209,7 @@ class Predictor(Asked):
                 raise HilumError("HIL-DATA-08", f"Case {case.id} has no {role}", f"It has: {', '.join(case.items)}")
         self.fits(case)
         self.guided_by = {}
-        self._began, self._last = resident.peak(), Last()
+        self._began, self._last = resident.peak() if self.before is None else self.before, Last()
         wanted = self.anatomy is not None
         looks = {r: watched.Watched(case.items[r], self.clock, wanted) for r in watched.ROLES if r in case.items}
         case = replace(case, items={**case.items, **looks})
@@ -318,9 +327,13 @@ class Predictor(Asked):
         self.promised = None
         # what a case that failed left behind
         self.clock.taken()
-        resident.forget()
+        if self.before is None:
+            resident.forget()
         card.forget()
-        result = self(case, progress)
+        try:
+            result = self(case, progress)
+        finally:
+            self.before = None
         by, promised = self.computed_by, self.promised
         cost: dict[str, Any] = {"runtime": self.runtime_used, "seconds": self.clock.taken()}
         cost["bytes"] = {"measured": max(resident.peak(), 0 if promised is None else promised.tried)}

@@ -116,7 +116,8 @@ def fits(item: Any, plan: Plan, limit: int | None) -> None:
     """Refuse, by its header alone, an image that would hold more than the limit (HIL-INFER-01).
 
     item: what `Case.items` holds; where it does not say its `extent` nothing is refused. Counted is what is surely held
-    at a time: the process as it is, the image as read, and what it is brought onto the network's grid with.
+    at a time: the process as it is, the image as read, and the more of what is held beside it while it is read and of
+    what it is brought onto the network's grid with.
     """
     ask = getattr(item, "extent", None)
     seen: Extent | None = None if limit is None or ask is None else ask()
@@ -125,10 +126,13 @@ def fits(item: Any, plan: Plan, limit: int | None) -> None:
         return
     spacing, process = None if plan.spacing is None else tuple(plan.spacing), resident.now()
     grid = _input.held(seen.shape[1:], shape_at(seen.shape[1:], seen.affine, spacing), plan)
-    if process + seen.size + grid > limit:
-        parts = f"as read {size_words(seen.size)}, on the network's grid {size_words(grid)}, "
-        parts += f"process {size_words(process)}"
-        raise _too_large(f"at least {size_words(process + seen.size + grid)} ({parts})", limit)
+    need = process + seen.size + max(grid, seen.beside)
+    if need > limit:
+        other = f"on the network's grid {size_words(grid)}"
+        if seen.beside > grid:
+            other = f"while it is read {size_words(seen.beside)} more"
+        parts = f"as read {size_words(seen.size)}, {other}, process {size_words(process)}"
+        raise _too_large(f"at least {size_words(need)} ({parts})", limit)
 
 
 @dataclass(frozen=True)

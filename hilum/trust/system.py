@@ -114,6 +114,8 @@ class System(Trusted):
         parts = list(self.parts.values())
         for number, (name, part) in enumerate(self.parts.items()):
             part.later, part.beside, part.promised = _later(parts[number + 1 :]), self.beside, None
+            # the first one answers for what reading took
+            part.before = None if number else self.before
             found[name] = _added(part, case, merged, progress)
         if self.coarse is not None:
             self.guided_by = {name: dict(part.guided_by) for name, part in self.parts.items()}

@@ -1,4 +1,4 @@
-"""Many cases on several processes or machines, by Dask: the same work as in _flow.py, the same results, in order.
+"""Many cases on several processes or machines, by Dask: the same work as in _flow.py, the same results.
 
 Dask and not Ray: it is small, plain Python, runs on the clusters that hospitals and universities have (SSH, Slurm),
 and tells nobody that it is used. Scheduler and workers exchange pickled objects: only ever name a scheduler
@@ -14,7 +14,7 @@ import math
 import re
 import socket
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -35,8 +35,10 @@ WORDS = ("model", "files", "runtime", "memory", "wide", "maps", "roi", "coarse",
 LOSSES = 1
 # Processes that a case may lose before it is asked again alone, and then before it is given up.
 PATIENCE = 600
-# Seconds that a scheduler elsewhere may take until it has a worker: one that grows starts some once it is asked, and a
-# queue lets them wait.
+# Seconds that a scheduler elsewhere may take until it has a worker, or has one again: one that grows starts some once
+# it is asked, and a queue lets them wait.
+LOOK = 60
+# Seconds after which it is looked whether there are workers still: a case may take as long as it needs.
 _alone = threading.Lock()
 # The predictor of a process, its clock and what it tried last are for one case at a time.
 
@@ -54,8 +56,13 @@ def check(address: str) -> None:
 
 
 def run(cases: Sequence[Case], address: str, settings: dict[str, Any]) -> Iterator[tuple[Case, Any]]:
-    """Each case with what the record keeps of it, or its HilumError, in order; see `one` for the settings."""
+    """Each case with what the record keeps of it, or its HilumError; see `one` for the settings.
+
+    In order, but that those whose process was lost come last: nothing that is done waits for them.
+    """
     check(address)
+    if not cases:
+        return
     import dask
 
     # of a scheduler elsewhere it is a setting of its own
@@ -67,24 +74,22 @@ def run(cases: Sequence[Case], address: str, settings: dict[str, Any]) -> Iterat
         if not address.startswith(LOCAL):
             _awaited(client, address)
 
-        held: dict[int, Any] = {}
-
-        def later(number: int) -> None:
-            # fetched before a case is asked again: it may take its process along, and all results that lie there
-            for place in range(number + 1, len(cases)):
-                if place not in held:
-                    held[place] = _outcome(cases[place], futures[place], given)
-                    futures[place].release()
-
-        for number, (case, future) in enumerate(zip(cases, futures, strict=True)):
-            found = held.pop(number) if number in held else _outcome(case, future, given)
-            if isinstance(found, Lost):
-                # what only waited in a process that was lost is lost with it: once more, with nothing beside it
-                later(number)
-                found = _outcome(case, client.submit(one, case, given, pure=False), given)
-            yield case, found
+        def outcome(case: Case, future: Any) -> Any:
+            found = _outcome(case, lambda: _given(future, client, address), given)
             # its memory on the worker
             future.release()
+            return found
+
+        lost: list[Case] = []
+        for case, future in zip(cases, futures, strict=True):
+            found = outcome(case, future)
+            if isinstance(found, Lost):
+                lost.append(case)
+            else:
+                yield case, found
+        for case in lost:
+            # what only waited in a process that was lost is lost with it: each once more, with nothing beside it
+            yield case, outcome(case, client.submit(one, case, given, pure=False))
 
 
 def one(case: Case, settings: dict[str, Any]) -> dict[str, Any]:
@@ -104,7 +109,7 @@ def one(case: Case, settings: dict[str, Any]) -> dict[str, Any]:
             predictor = _predictor(*(settings[name] for name in WORDS))
             predictor.expect(settings["cases"])
             finish = finishing(folder, settings["format"], predictor.stages, settings["state"])
-            ((_, outcome),) = _flow.run([case], READ, predictor.told, finish, ahead=False, before=predictor.fits)
+            ((_, outcome),) = _flow.run([case], READ, predictor.told, finish, ahead=False, before=predictor.reads)
         except HilumError as error:
             outcome = error
     if isinstance(outcome, HilumError):
@@ -188,20 +193,41 @@ def _client(address: str) -> Iterator[tuple[Any, int]]:
             raise HilumError(
                 "HIL-INFER-16", f"There is no scheduler at {address} ({error})", "Start one with: dask scheduler"
             ) from error
+        except (TypeError, ImportError) as error:
+            raise HilumError(
+                "HIL-INFER-16", f"Dask can not reach {address} as it is set up here ({_words(error)})",
+                "Give it what such an address needs (of tls:// the keys, distributed.comm.tls), or use tcp://host:8786",
+            ) from error  # fmt: skip
         yield client, processes
 
 
 def _awaited(client: Any, address: str) -> None:
-    """Wait for a first worker; a scheduler that has none is refused (HIL-INFER-16), and not waited for in silence."""
+    """Wait for a worker; a scheduler that has none is refused (HIL-INFER-16), and not waited for in silence."""
     if not client.nthreads():
-        log.warning("The scheduler at %s has no workers yet; they are waited for, for %g s at most", address, PATIENCE)
+        log.warning("The scheduler at %s has no workers now; they are waited for, for %g s at most", address, PATIENCE)
     try:
         client.wait_for_workers(1, timeout=PATIENCE)
     except TimeoutError as error:
+        start = f"Start some with: dask worker {address}; where they wait in a queue, come back once they run"
+        fewer = "Most often memory ran out: use fewer processes; the same call goes on where it stopped"
         raise HilumError(
-            "HIL-INFER-16", f"The scheduler at {address} has no workers",
-            f"Start some with: dask worker {address}; where they wait in a queue, come back once they run",
-        ) from error  # fmt: skip
+            "HIL-INFER-16", f"The scheduler at {address} has no workers", fewer if address.startswith(LOCAL) else start
+        ) from error
+
+
+def _given(future: Any, client: Any, address: str) -> Any:
+    """What a worker gives, however long it takes; where all workers have left, one is waited for (`_awaited`)."""
+    while True:
+        try:
+            return future.result(timeout=LOOK)
+        except TimeoutError:
+            # of the case itself, as of a disk that does not answer
+            if future.status == "error":
+                raise
+        # of a scheduler that ended meanwhile the future tells
+        with contextlib.suppress(OSError):
+            if not client.nthreads():
+                _awaited(client, address)
 
 
 class Lost(HilumError):
@@ -217,14 +243,14 @@ def _fewer(settings: Mapping[str, Any]) -> str:
     return "use fewer processes" + (", or --memory, which refuses what is too large" if able else "")
 
 
-def _outcome(case: Case, future: Any, settings: Mapping[str, Any] = MappingProxyType({})) -> Any:
-    """What the worker gave. A worker that was lost (`Lost`), or that can not run what was sent (HIL-INFER-17), costs
-    this case only; so does a scheduler that gave the case up, or ended (HIL-INFER-16)."""
+def _outcome(case: Case, ask: Callable[[], Any], settings: Mapping[str, Any] = MappingProxyType({})) -> Any:
+    """What the worker gave. ask: for it. A worker that was lost (`Lost`), or that can not run what was sent
+    (HIL-INFER-17), costs this case only; so does a scheduler that gave the case up, or ended (HIL-INFER-16)."""
     from distributed import CancelledError
     from distributed.scheduler import KilledWorker
 
     try:
-        found = future.result()
+        found = ask()
     except (HilumError, OSError):
         raise
     except KilledWorker:

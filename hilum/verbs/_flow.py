@@ -139,7 +139,7 @@ def _all(
 ) -> Outcome:
     """Read (where it is not on its way), work and finish in turn."""
     try:
-        if before is not None:
+        if before is not None and coming is None:
             before(case)
         ready, seconds = read(case, roles) if coming is None else coming.result()
         return finish(ready, work(ready), seconds)

@@ -155,20 +155,34 @@ def stamp(case: Case, labels: bool = False) -> str:
 
 
 def unopened(
-    record: dict[str, Any], named: Sequence[str], lost: Sequence[tuple[str, HilumError]], folder: Path
+    record: dict[str, Any],
+    named: Sequence[str],
+    cases: Sequence[Case],
+    lost: Sequence[tuple[str, HilumError]],
+    folder: Path,
 ) -> None:
-    """Keep which inputs could not be opened, and forget it of those that were named again and could.
+    """Keep which inputs could not be opened, and forget it of those that were named again, or found in a folder.
 
     A row has "input" then, its whole path, for the next call may name it otherwise or from another folder: what a file
     is called says nothing of cases, one of which may have that name.
     """
-    again = {_text(os.path.abspath(name)) for name in named}
+    # files are looked up only where a row may be one of them
+    found = _read_from(cases) if any("input" in f for f in record["failed"]) else ()
+    again = {_text(os.path.abspath(place)) for place in (*named, *found)}
     kept = [f for f in record["failed"] if "input" not in f or os.path.abspath(f["input"]) not in again]
     places = [(_text(os.path.abspath(name)), error) for name, error in lost]
     rows = [{"case": place, "input": place, "code": error.code, "why": _text(str(error))} for place, error in places]
     if kept + rows != record["failed"]:
         record["failed"] = kept + rows
         write_json(folder / NAME, record)
+
+
+def _read_from(cases: Sequence[Case]) -> Iterator[Path]:
+    """What cases are made of: files, and of a DICOM series its folder too."""
+    for item in (item for case in cases for item in case.items.values()):
+        yield from getattr(item, "files", ())
+        if hasattr(item, "path"):
+            yield item.path
 
 
 def _text(words: str) -> str:

@@ -5,11 +5,11 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hilum.core import catalogue, resident
+from hilum.core import card, catalogue, resident
 from hilum.core.errors import HilumError
 from hilum.core.findings import Result
 from hilum.core.image import Case
@@ -24,6 +24,7 @@ from hilum.infer import export, promise
 from hilum.infer._asked import EIGHT, check_eight
 from hilum.infer._stages import Stages
 from hilum.infer.coarse import check
+from hilum.infer.faults import FAULTS
 from hilum.infer.runtimes import _choose
 from hilum.io import _names, _source
 from hilum.io._dicom import seg_write
@@ -114,7 +115,7 @@ def predict(
     key = hashlib.sha256(json.dumps([hashes, *asked]).encode()).hexdigest()
     with _record.opened(folder, key, run, other) as record:
         record |= _promised(run, roi, wide)
-        _record.unopened(record, [str(path) for path in inputs], lost, folder)
+        _record.unopened(record, [str(path) for path in inputs], cases, lost, folder)
         known = [*record["done"], *(c.id for c in cases if c.id not in record["done"])]
         _apart(known, export.endings(_kinds(run, wide, maps), format))
         stamps = _record.left(record, cases, folder)
@@ -124,10 +125,11 @@ def predict(
         settings["coarse"] = None if other is None else str(other.path)
         settings["files"] = _cluster.digest(hashes)
         settings["state"] = state(run)[:DIGITS] if format == "dicom" else ""
-        flow = _outcomes(run, left, settings, cluster, folder, format, progress)
-        for number, (case, outcome) in enumerate(flow, len(cases) - len(left) + 1):
-            _record.noted(record, case.id, stamps[case.id], outcome, folder)
-            progress("predict", number, len(cases), case.id)
+        with contextlib.closing(_outcomes(run, left, settings, cluster, folder, format, progress)) as flow:
+            for number, (case, outcome) in enumerate(flow, len(cases) - len(left) + 1):
+                _check_runtime(outcome, record)
+                _record.noted(record, case.id, stamps[case.id], outcome, folder)
+                progress("predict", number, len(cases), case.id)
         _record.unlisted(record, folder)
         if not record["done"]:
             raise _none(record)
@@ -165,12 +167,12 @@ def _outcomes(
     folder: Path,
     format: str,
     progress: Progress,
-) -> Iterator[tuple[Case, Any]]:
-    """Each case with what became of it, in order. settings: runtime, memory in bytes, wide, maps, roi, coarse, key,
-    files and state.
+) -> Generator[tuple[Case, Any], None, None]:
+    """Each case with what became of it, in order, but for what `_cluster.run` puts last. settings: runtime, memory in
+    bytes, wide, maps, roi, coarse, key, files and state.
 
-    Where memory is not limited, the first is read while the networks are loaded. Of a cluster the caller computes
-    nothing: what is opened here refuses a model or words that no worker could use.
+    Where memory is not limited, the first is read while the networks are loaded. Of a cluster the caller computes no
+    case: what is opened here refuses a model or words that no worker could use.
     """
     ahead = settings["memory"] is None and cluster is None
     with _flow.begun(cases if ahead else [], READ) as first:
@@ -179,7 +181,7 @@ def _outcomes(
         if cluster is not None:
             words |= {"memory": None, "runtime": "torch"}
         predictor = trusted(run, limit=words.pop("memory"), coarse=other, **words)
-        if cases and cluster is None:
+        if cases:
             predictor.check_varies()
         predictor.expect(len(cases))
 
@@ -188,13 +190,22 @@ def _outcomes(
 
         if cluster is None:
             finish = finishing(folder, format, predictor.stages, settings["state"])
-            flow = _flow.run(cases, READ, told, finish, ahead, first, predictor.fits, predictor.reads_beside)
+            flow = _flow.run(cases, READ, told, finish, ahead, first, predictor.reads, predictor.reads_beside)
         else:
             places = {"model": str(run.path.absolute()), "folder": str(folder.absolute()), "format": format}
             flow = _cluster.run(cases, cluster, settings | places)
         # the first image is held no longer than any other
         del first
         yield from flow
+
+
+def _check_runtime(outcome: Any, record: Mapping[str, Any]) -> None:
+    """Raise what a runtime or its device lacks, where there is no result yet: it would be tried anew for each case.
+
+    Not that memory ran out (HIL-INFER-22), which a smaller image need not do.
+    """
+    if isinstance(outcome, HilumError) and outcome.code in FAULTS - {card.FULL} and not record["done"]:
+        raise outcome
 
 
 def _check_place(folder: Path, inputs: Sequence[Path | str]) -> None:

@@ -3,7 +3,9 @@
 import json
 import os
 import sys
+import weakref
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -632,7 +634,49 @@ def test_channels_say_together_how_large_they_are(tmp_path: Path) -> None:
     both = Channels(tuple(open_path(file) for file in files))
     told, seen = both.extent(), both.read()
     assert told is not None and (told.shape, told.size) == (seen.array.shape, seen.array.nbytes)
+    assert told.beside == seen.array.nbytes // 2, "one file, which joins the other"
+    nifti.write(tmp_path / "c.nii.gz", Image(np.ones((1, 4, 5, 6), np.float32), np.eye(4)))
+    mixed = Channels((*both.sources, open_path(tmp_path / "c.nii.gz")))
+    told, seen = mixed.extent(), mixed.read()
+    assert told is not None and (told.shape, told.size) == (seen.array.shape, seen.array.nbytes)
     assert Channels((*both.sources, open_path(png(tmp_path / "b.png")))).extent() is None
+
+
+class Once:
+    """A file that is in memory as long as somebody holds what it gave."""
+
+    def __init__(self, array: Any, held: list[Any]) -> None:
+        self.array, self.held = array, held
+
+    def read(self, region: tuple[slice, ...] | None = None, level: int = 0) -> Image:
+        assert all(one() is None for one in self.held), "the files before are held still"
+        array = self.array.copy(order="K")
+        self.held.append(weakref.ref(array))
+        return Image(array, np.eye(4), (f"warning {array.dtype}",))
+
+
+@pytest.mark.parametrize(
+    "kinds", [["int16"] * 3, ["int16", "float32", "int16"], ["uint8", "int16", "uint16"]], ids=["alike", "two", "three"]
+)
+@pytest.mark.parametrize("channels", [(1, 1, 1), (3, 1, 2), (1, 3, 1)])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_channels_are_joined_one_by_one(order: Any, channels: tuple[int, ...], kinds: list[str]) -> None:
+    """All files were held, and what they were joined into beside them: twice the image."""
+    given = [
+        np.stack([np.asarray(RNG.integers(0, 99, (4, 5, 6)), dtype=kind, order=order)] * count)
+        for count, kind in zip(channels, kinds, strict=True)
+    ]
+    if max(channels) == 1:
+        # as a volume is read
+        given = [array[0][None] for array in given]
+    held: list[Any] = []
+    found = Channels(tuple(Once(array, held) for array in given)).read()
+    wanted = np.concatenate(given)
+    np.testing.assert_array_equal(found.array, wanted)
+    assert len(held) == 3 and found.array.dtype == wanted.dtype and found.meta["channel_files"] == 3
+    assert found.warnings == tuple(dict.fromkeys(f"warning {kind}" for kind in kinds))
+    if max(channels) == 1:
+        assert found.array.strides == wanted.strides, "and lie in memory as they did"
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="names are unicode there")

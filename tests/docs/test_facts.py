@@ -59,4 +59,4 @@ def test_how_long_workers_are_waited_for_is_told() -> None:
     from hilum.verbs import _cluster
 
     words = {600: "ten minutes"}[_cluster.PATIENCE]
-    assert f"it has no worker after {words}" in page("reference/errors.md")
+    assert f"it has no worker for {words}" in page("reference/errors.md")

@@ -23,6 +23,7 @@ from hilum.infer.predictor import Predictor
 from hilum.io import nifti
 from hilum.planning.planner import Prepared
 from hilum.prepare import anatomy
+from hilum.verbs import _cluster
 from hilum.verbs.predict import predict
 
 PREDICTING = [t for t, c in catalogue.cards("hilum.tasks").items() if c["infer"] != "sampler"]
@@ -61,9 +62,9 @@ def test_m10_an_output_that_is_no_number_gives_no_result(
 
 
 def test_m10_a_whole_image_gets_no_answer_that_is_the_same_whatever_is_seen(
-    trained: Trained, data: Callable[[str], Path], tmp_path: Path
+    trained: Trained, data: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every image had the same class with the same confidence, where the run had not been bundled."""
+    """Every image had the same class with the same confidence, where it had not been bundled; then on a cluster."""
     run = Run(shutil.copytree(trained("classify").path, tmp_path / "run"))
     weights = run.weights("net")
     weights["head.weight"].zero_()
@@ -75,6 +76,10 @@ def test_m10_a_whole_image_gets_no_answer_that_is_the_same_whatever_is_seen(
         predict(run.path, [image], tmp_path / "out")
     assert error.value.code == "HIL-M10" and "scores" not in "".join(p.name for p in (tmp_path / "out").rglob("*"))
     assert predict(trained("classify").path, [image], tmp_path / "other")["done"]
+    monkeypatch.setattr(_cluster, "check", lambda address: None)
+    monkeypatch.setattr(_cluster, "run", lambda *_: pytest.fail("it was sent to a cluster"))
+    with pytest.raises(HilumError, match="one answer, whatever it sees"):
+        predict(run.path, [image], tmp_path / "shared", cluster="local:1")
 
 
 def test_m10_a_generator_that_gives_no_numbers_gives_no_image(trained: Trained) -> None:

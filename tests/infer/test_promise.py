@@ -78,7 +78,7 @@ def test_what_is_promised_is_what_is_held(classes: int) -> None:
     held, total, ring, peak = (int(word) for word in out.split())
     assert held == pytest.approx(peak, rel=0.2) and total >= held
     # windows begin every 20 planes: 12 of 32 move on
-    assert ring == min(classes, 16) * 128 * 128 * 4 * (32 + 12)
+    assert ring == min(classes, 16) * 128 * 128 * 4 * (32 + windows.BLOCK)
 
 
 def test_maps_and_pieces_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,6 +255,24 @@ def test_what_fits_by_its_header_is_not_refused(trained: Callable[[str], Run]) -
     # that it has another number of axes is told once it is read
     promise.fits(Large(), flat, 1)
     promise.fits(Image(np.zeros((1, 4, 5, 6)), np.eye(4)), plan, 1)
+
+
+def test_a_file_that_is_held_while_it_joins_others_is_counted(
+    trained: Callable[[str], Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resident, "now", lambda: 5 * MB)
+    plan = trained("segment").plan
+    assert plan.spacing is not None
+    # next to nothing on the network's grid
+    affine = np.diag([*(0.01 * np.array(plan.spacing)), 1.0])
+
+    class Files(Large):
+        def extent(self) -> Extent:
+            return Extent((4, 2000, 2000, 1000), affine, 8 << 30, 2 << 30)
+
+    promise.fits(Files(), plan, (10 << 30) + 5 * MB)
+    with pytest.raises(HilumError, match=r"at least 10\.0 GB \(as read 8\.0 GB, while it is read 2\.0 GB more, "):
+        promise.fits(Files(), plan, 10 << 30)
 
 
 def test_a_limit_that_nothing_would_keep_is_refused(

@@ -16,6 +16,7 @@ from hilum.core import catalogue
 from hilum.core.errors import HilumError
 from hilum.core.image import Case
 from hilum.core.run import Run
+from hilum.infer._pooled import Last
 from hilum.infer.predictor import Predictor
 from hilum.planning.planner import Prepared
 from hilum.trust.members import STEP, View, back, dropout, ensemble, planned, seen, views
@@ -147,6 +148,32 @@ def test_an_ensemble_of_copies_agrees_with_itself(trained: Trained, ready: Ready
             weight.mul_(1.5)
     found = list(ensemble(first, [first.net, copy.net])(own))
     assert not np.allclose(found[0], found[1]) and first.net is own_net
+
+
+@pytest.mark.parametrize("runtime", ["torch-channels-last", "auto"])
+def test_networks_of_an_ensemble_are_asked_by_another_runtime(
+    runtime: str, trained: Trained, ready: Ready, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each case asked PyTorch once more whether a network can be: "auto" took no other, and a named one came on top."""
+    predictor, plain = Predictor(trained("classify"), runtime), Predictor(trained("classify"))
+    predictor.expect(10**9)
+    nets, asked, honest = [predictor.net, plain.net], list[Any](), Predictor._answered
+
+    def answered(own: Predictor, inputs: Any) -> Any:
+        asked.append(own.net)
+        return honest(own, inputs)
+
+    _, own = prepared(predictor, ready)
+    wanted, opinions = plain.logits(own)[0].numpy(), ensemble(predictor, nets)
+    monkeypatch.setattr(Predictor, "_answered", answered)
+    for _ in range(2):
+        found = list(opinions(own))
+        np.testing.assert_allclose(found, [wanted] * 2, atol=1e-3 * np.abs(wanted).max())
+    assert asked == nets and predictor.computed_by is not None
+    assert runtime in ("auto", predictor.runtime_used)
+    # the first network is the one whose features are asked for, also where it was not the one that computed
+    inputs, predictor._last = predictor.task.inputs(predictor.task.whole(own)), Last()
+    np.testing.assert_allclose(predictor.features(inputs), plain.features(inputs), rtol=1e-4, atol=1e-5)
 
 
 def test_tasks_without_class_probabilities_are_refused() -> None:

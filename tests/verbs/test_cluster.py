@@ -49,7 +49,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 class Killed:
     """A future whose worker was lost."""
 
-    def result(self) -> Any:
+    def result(self, timeout: float | None = None) -> Any:
         from distributed.scheduler import KilledWorker
 
         raise KilledWorker("key", None, 2)  # type: ignore[arg-type]
@@ -59,7 +59,7 @@ class Killed:
 
 
 def test_a_lost_process_costs_its_case_only() -> None:
-    found = _cluster._outcome(Case("a", "", {}), Killed())
+    found = _cluster._outcome(Case("a", "", {}), Killed().result)
     assert isinstance(found, HilumError) and found.code == "HIL-INFER-17"
 
 
@@ -68,7 +68,7 @@ def test_memory_is_named_only_where_it_would_be_taken(trained: Callable[[str], R
 
     def remedy(task: str, **words: Any) -> str:
         given = usual | {"model": str(trained(task).path)} | words
-        return str(_cluster._outcome(Case("a", "", {}), Killed(), given).remedy)
+        return str(_cluster._outcome(Case("a", "", {}), Killed().result, given).remedy)
 
     assert "--memory" in remedy("segment")
     others: list[dict[str, Any]] = [
@@ -83,7 +83,7 @@ class Answer:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def result(self) -> Any:
+    def result(self, timeout: float | None = None) -> Any:
         return {"done": self.name}
 
     def release(self) -> None:
@@ -115,13 +115,98 @@ def test_a_case_that_only_waited_in_a_lost_process_is_asked_again(monkeypatch: p
     assert client.asked == ["bad", "waits", "well", "bad", "waits"]
 
 
+def test_what_is_done_does_not_wait_for_a_lost_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing more came into the record until every case was done: killed then, the call had to do all of it again."""
+    client = Flaky()
+    monkeypatch.setattr(_cluster, "_client", lambda _: contextlib.nullcontext((client, 1)))
+    given = [Case(name, "", {}) for name in ("bad", "well", "waits", "last")]
+    flow = _cluster.run(given, "local:1", {})
+    assert [next(flow)[0].id for _ in range(2)] == ["well", "last"]
+    assert client.asked == ["bad", "well", "waits", "last"]
+    # those that lost their process come after, one at a time
+    assert next(flow)[0].id == "bad" and client.asked[4:] == ["bad"]
+    assert [case.id for case, _ in flow] == ["waits"]
+
+
+def test_where_nothing_is_left_to_do_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that was done could not be called for again once its cluster was gone."""
+    monkeypatch.setattr(_cluster, "_client", lambda _: pytest.fail("a scheduler was looked for"))
+    assert list(_cluster.run([], "tcp://127.0.0.1:1", {})) == []
+    with pytest.raises(HilumError, match="HIL-INFER-16"):
+        list(_cluster.run([], "local:0", {}))
+
+
+class Slow:
+    """A future that is done after some looks; None: never."""
+
+    def __init__(self, looks: int | None, status: str = "pending") -> None:
+        self.looks, self.status, self.asked = looks, status, 0
+
+    def result(self, timeout: float | None = None) -> Any:
+        assert timeout is not None, "it would be waited for in vain"
+        self.asked += 1
+        if self.looks is None or self.asked <= self.looks:
+            raise TimeoutError
+        return {"done": "at last"}
+
+    def release(self) -> None:
+        pass
+
+
+class Leaving:
+    """A client whose workers leave, or stay, once a case was asked for."""
+
+    def __init__(self, future: Slow, stay: bool = False) -> None:
+        self.future, self.stay, self.waited = future, stay, 0
+
+    def nthreads(self) -> dict[str, int]:
+        return {"w": 1} if self.stay or not self.future.asked else {}
+
+    def submit(self, *_: Any, pure: bool) -> Slow:
+        return self.future
+
+    def wait_for_workers(self, count: int, timeout: float) -> None:
+        if not self.nthreads():
+            self.waited += 1
+            raise TimeoutError
+
+
+@pytest.mark.parametrize("address", ["tcp://there:1", "local:1"])
+def test_workers_that_leave_are_not_waited_for_for_ever(
+    address: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A queue ends them when their time is up, and the call waited for ever, without a word."""
+    client = Leaving(Slow(None))
+    monkeypatch.setattr(_cluster, "_client", lambda _: contextlib.nullcontext((client, 1)))
+    with pytest.raises(HilumError, match="has no workers") as error:
+        list(_cluster.run([Case("a", "", {})], address, {}))
+    assert error.value.code == "HIL-INFER-16" and client.waited == 1 and "has no workers now" in caplog.text
+    assert ("dask worker" in error.value.remedy) == (address != "local:1")
+
+
+def test_a_case_may_take_as_long_as_it_needs_while_there_are_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Leaving(Slow(5), stay=True)
+    monkeypatch.setattr(_cluster, "_client", lambda _: contextlib.nullcontext((client, 1)))
+    assert [found for _, found in _cluster.run([Case("a", "", {})], "tcp://there:1", {})] == ["at last"]
+    assert client.future.asked == 6 and client.waited == 0
+
+
+def test_a_disk_that_does_not_answer_is_no_case_that_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both are told by one error."""
+    client = Leaving(Slow(None, "error"), stay=True)
+    monkeypatch.setattr(_cluster, "_client", lambda _: contextlib.nullcontext((client, 1)))
+    with pytest.raises(TimeoutError):
+        list(_cluster.run([Case("a", "", {})], "tcp://there:1", {}))
+    assert client.future.asked == 1
+
+
 class Failing:
     """A future that gives an error of Dask's, or of a machine without Hilum."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
 
-    def result(self) -> Any:
+    def result(self, timeout: float | None = None) -> Any:
         raise self.error
 
 
@@ -137,14 +222,14 @@ class Failing:
 def test_other_machines_without_this_hilum_and_a_scheduler_that_ends_are_told(
     error: Exception, code: str, words: str
 ) -> None:
-    found = _cluster._outcome(Case("a", "", {}), Failing(error))
+    found = _cluster._outcome(Case("a", "", {}), Failing(error).result)
     assert isinstance(found, HilumError) and found.code == code and words in str(found)
 
 
 @pytest.mark.parametrize("error", [HilumError("HIL-T12", "Seen", "Wait"), OSError(28, "no space")])
 def test_what_ends_every_case_is_raised(error: Exception) -> None:
     with pytest.raises(type(error)):
-        _cluster._outcome(Case("a", "", {}), Failing(error))
+        _cluster._outcome(Case("a", "", {}), Failing(error).result)
 
 
 class Busy:
@@ -157,8 +242,8 @@ class Busy:
     def expect(self, cases: int) -> None:
         assert cases == 1
 
-    def fits(self, case: Case) -> None:
-        """Every case does."""
+    def reads(self, case: Case) -> None:
+        """Every case fits."""
 
     def told(self, case: Case) -> tuple[str, dict[str, Any]]:
         with self._counting:
@@ -249,7 +334,7 @@ def test_the_caller_has_not_to_have_what_its_workers_compute_with(
         predict(trained("segment").path, [image], tmp_path / "other", cluster="local:2", runtime="quick")
 
 
-@pytest.mark.parametrize("address", ["tcp://127.0.0.1:{}", "pigeon://127.0.0.1:{}"])
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:{}", "pigeon://127.0.0.1:{}", "tls://127.0.0.1:{}"])
 def test_an_address_where_no_scheduler_answers_is_refused_and_leaves_nothing(
     address: str,
     trained: Callable[[str], Run],
@@ -355,7 +440,7 @@ def test_a_scheduler_without_workers_is_not_waited_for_for_ever(
         with pytest.raises(HilumError, match="has no workers") as error:
             next(_cluster.run([Case("a", "", {})], address, {}))
     assert error.value.code == "HIL-INFER-16" and address in error.value.seen
-    assert f"Start some with: dask worker {address}" in error.value.remedy and "has no workers yet" in caplog.text
+    assert f"Start some with: dask worker {address}" in error.value.remedy and "has no workers now" in caplog.text
 
 
 def test_results_are_the_same(trained: Callable[[str], Run], data: Callable[[str], Path], tmp_path: Path) -> None:

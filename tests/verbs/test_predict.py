@@ -1,6 +1,7 @@
 """What `predict` refuses before anything is computed, and what pairs are called."""
 
 import json
+import mmap
 import os
 import shutil
 from collections import Counter
@@ -20,6 +21,7 @@ from hilum.core.image import Case, Image
 from hilum.core.run import Run
 from hilum.evaluation.provenance import state
 from hilum.infer import bundle, export
+from hilum.infer.predictor import Predictor
 from hilum.io import _source, dicom, nifti
 from hilum.verbs import predict
 
@@ -276,3 +278,64 @@ def test_a_case_may_not_be_called_like_what_lies_beside_another_one(trained: Cal
     apart(["x", "x_measurements", "x_mask"], "dicom", wide=True)
     with pytest.raises(HilumError, match=r"x_wide_a.*HIL-DATA-04"):
         predict._apart(["x", "x_wide_a"], ["_mask", "_wide_a_mask"])
+
+
+def test_what_reading_takes_is_measured_and_kept_to_the_limit(
+    trained: Callable[[str], Run], data: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory was counted from when the image was there: nobody saw what of it was held twice before."""
+    if not resident.forget():
+        pytest.skip("this system does not let a process forget its peak")
+    run, honest, more = trained("segment").path, _source.FileSource.read, 600 << 20
+    image = data("segment") / "images" / "head_000.nii.gz"
+
+    def greedy(source: Any, *words: Any) -> Any:
+        with mmap.mmap(-1, more) as block:
+            np.frombuffer(block, dtype=np.uint8)[::4096] = 1
+        return honest(source, *words)
+
+    # with libraries loaded
+    predict.predict(run, [image], tmp_path / "first", memory="64GB")
+    monkeypatch.setattr(_source.FileSource, "read", greedy)
+    held = resident.now()
+    done = predict.predict(run, [image], tmp_path / "out", memory="64GB")["done"]
+    size = done["head_000"]["cost"]["bytes"]
+    assert min(size["measured"], size["predicted"]) > held + 0.8 * more
+    with pytest.raises(HilumError, match=r"\(read .*HIL-INFER-01"):
+        predict.predict(run, [image], tmp_path / "other", memory=str(held + more // 2))
+
+
+@pytest.mark.parametrize("code", ["HIL-INFER-12", "HIL-INFER-13", "HIL-INFER-14", "HIL-INFER-15", "HIL-INFER-22"])
+def test_a_runtime_that_can_not_run_the_network_is_not_tried_for_every_case(
+    code: str, trained: Callable[[str], Run], data: Callable[[str], Path], tmp_path: Path, monkeypatch: Any
+) -> None:
+    """It was made ready anew for each of hundreds. That a card was full says nothing of a smaller image."""
+    asked: list[str] = []
+
+    def told(own: Any, case: Case, progress: Any) -> Any:
+        asked.append(case.id)
+        raise HilumError(code, f"{case.id} can not be computed so", "Use --runtime torch")
+
+    monkeypatch.setattr(Predictor, "told", told)
+    with pytest.raises(HilumError) as error:
+        predict.predict(trained("segment").path, [data("segment") / "images"], tmp_path / "out", runtime="torch")
+    full = code == "HIL-INFER-22"
+    assert error.value.code == ("HIL-INFER-06" if full else code) and not (tmp_path / "out").exists()
+    # the second one is computed while the first one is noted
+    assert len(asked) == (4 if full else 2)
+
+
+def test_a_runtime_that_computed_one_case_costs_the_others_by_themselves(
+    trained: Callable[[str], Run], data: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It hangs on the size of an image, too, what it can convert."""
+    honest = Predictor.told
+
+    def told(own: Any, case: Case, progress: Any) -> Any:
+        if case.id != "head_000":
+            raise HilumError("HIL-INFER-13", f"{case.id} can not be converted", "Use --runtime torch")
+        return honest(own, case, progress)
+
+    monkeypatch.setattr(Predictor, "told", told)
+    found = predict.predict(trained("segment").path, [data("segment") / "images"], tmp_path / "out", runtime="torch")
+    assert list(found["done"]) == ["head_000"] and [f["code"] for f in found["failed"]] == ["HIL-INFER-13"] * 3

@@ -202,6 +202,20 @@ def test_an_input_that_came_is_no_failed_one_however_it_is_named(
     assert "late" in kept(out)["done"]
 
 
+def test_an_input_that_is_found_in_its_folder_is_no_failed_one_any_more(
+    run: Path, images: Path, data: Any, tmp_path: Path
+) -> None:
+    """It stood as a failed one beside its own result."""
+    out, late, gone = tmp_path / "out", images / "late.nii.gz", tmp_path / "gone.nii.gz"
+    series = images / "series"
+    assert len(predict.predict(run, [images / "head_000.nii.gz", late, series, gone], out)["failed"]) == 3
+    late.write_bytes((images / "head_001.nii.gz").read_bytes())
+    shutil.copytree(data("segment") / "images" / "head_003", series)
+    found = predict.predict(run, [images], out)
+    assert {"late", "series"} < set(found["done"]) and [f["input"] for f in found["failed"]] == [str(gone)]
+    assert (out / "worklist.csv").read_text().count("No result") == 1
+
+
 def test_a_later_case_may_not_be_called_like_an_earlier_one(run: Path, images: Path, tmp_path: Path) -> None:
     out, nested = tmp_path / "out", tmp_path / "deep" / "p1"
     nested.mkdir(parents=True)

@@ -227,6 +227,21 @@ def test_the_first_network_answers_for_those_after_it(made: Trained, monkeypatch
     assert error.value.code == "HIL-INFER-01"
 
 
+def test_what_reading_took_in_turn_is_told_by_the_first_network(made: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest, began = promise.of, list[int | None]()
+
+    def of(*words: Any) -> promise.Promise:
+        began.append(words[6])
+        return honest(*words)
+
+    monkeypatch.setattr(promise, "of", of)
+    predictor, case = trusted(made.run), made.cases("test")[0]
+    predictor.reads(case)
+    predictor.before = 7
+    predictor.told(case)
+    assert began[0] == 7 and began[1] != 7 and predictor.before is None
+
+
 def test_the_map_holds_the_classes_of_all_networks_and_the_table_is_that_of_numpy(made: Trained) -> None:
     case = made.cases("test")[0]
     result = found(made.run, case)

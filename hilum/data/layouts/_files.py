@@ -1,15 +1,17 @@
 """What the layouts share: images in a folder by case name."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hilum.core import catalogue, geometry
 from hilum.core.errors import HilumError
-from hilum.core.image import Extent, Image, Source
+from hilum.core.image import Array, Extent, Image, Source
 from hilum.data.dataset import BESIDE, listed
 from hilum.io import _names, _source
 
@@ -40,29 +42,72 @@ class Channels:
         if not known or len(known) < len(told):
             return None
         shape = (sum(one.shape[0] for one in known), *known[0].shape[1:])
-        return replace(known[0], shape=shape, size=sum(one.size for one in known))
+        # numbers of several kinds become those of the largest at least
+        voxel = max(one.size // math.prod(one.shape) for one in known)
+        return replace(known[0], shape=shape, size=voxel * math.prod(shape), beside=max(one.size for one in known))
 
     def read(self, region: tuple[slice, ...] | None = None, level: int = 0) -> Image:
-        """All files, and meta["channel_files"], how many; refused when one lies elsewhere than the first (N14)."""
-        images: list[Image] = []
+        """All files, and meta["channel_files"], how many; refused when one lies elsewhere than the first (N14).
+
+        Each joins the others before the next one is read: held is the whole, and one file beside it.
+        """
+        joined = _Joined(len(self.sources))
         for source in self.sources:
             image = source.read(region, level)
             assert isinstance(image, Image)
-            images.append(image)
-        first = images[0]
-        for other in images[1:]:
-            apart = other.shape != first.shape or (
-                first.affine is not None
-                and other.affine is not None
-                and geometry.corner_distance(first.affine, first.shape, other.affine, other.shape)
-                > geometry.GEOMETRY_TOLERANCE_MM
-            )
-            if apart:
-                names = f"{first.meta.get('path', 'the first channel')} and {other.meta.get('path', 'another')}"
-                raise HilumError("HIL-N14", f"{names} do not lie on one grid", "Resample the channels to one grid")
-        warnings = tuple(dict.fromkeys(w for image in images for w in image.warnings))
-        array = np.concatenate([image.array for image in images])
-        return Image(array, first.affine, warnings, {**first.meta, "channel_files": len(images)})
+            joined.add(image)
+            # else it is held while the next one is read
+            del image
+        return joined.image()
+
+
+class _Joined:
+    """An image of so many files that grows by one after the other."""
+
+    def __init__(self, files: int) -> None:
+        self.files, self.channels = files, 0
+        self.warnings: dict[str, None] = {}
+
+    def add(self, image: Image) -> None:
+        """The channels of one more file; refused when it lies elsewhere than the first (N14)."""
+        if not self.channels:
+            # where it lies, without its voxels
+            self.first = image.like(np.broadcast_to(np.uint8(0), image.array.shape))
+            self.array = _empty(self.files * len(image.array), image.array, image.array.dtype)
+        _check_grid(self.first, image)
+        after, kind = self.channels + len(image.array), np.result_type(self.array, image.array)
+        if after > len(self.array) or kind != self.array.dtype:
+            # files of several kinds are rare: what was joined so far is copied
+            kept, self.array = self.array, _empty(max(after, len(self.array)), image.array, kind)
+            self.array[: self.channels] = kept[: self.channels]
+        self.array[self.channels : after] = image.array
+        self.channels = after
+        self.warnings |= dict.fromkeys(image.warnings)
+
+    def image(self) -> Image:
+        """All that was added."""
+        meta = {**self.first.meta, "channel_files": self.files}
+        return Image(self.array[: self.channels], self.first.affine, tuple(self.warnings), meta)
+
+
+def _empty(channels: int, like: Array, kind: np.dtype[Any]) -> Array:
+    """(channels, *space), each of them in memory as the axes of `like` (C, *space) lie there."""
+    axes = sorted(range(1, like.ndim), key=lambda axis: -abs(like.strides[axis]))
+    made = np.empty((channels, *(like.shape[axis] for axis in axes)), kind)
+    return made.transpose(0, *(1 + axes.index(axis) for axis in range(1, like.ndim)))
+
+
+def _check_grid(first: Image, other: Image) -> None:
+    """Refuse a channel that does not lie where the first one does (N14)."""
+    apart = other.shape != first.shape or (
+        first.affine is not None
+        and other.affine is not None
+        and geometry.corner_distance(first.affine, first.shape, other.affine, other.shape)
+        > geometry.GEOMETRY_TOLERANCE_MM
+    )
+    if apart:
+        names = f"{first.meta.get('path', 'the first channel')} and {other.meta.get('path', 'another')}"
+        raise HilumError("HIL-N14", f"{names} do not lie on one grid", "Resample the channels to one grid")
 
 
 def sources(

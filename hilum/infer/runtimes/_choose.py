@@ -30,7 +30,8 @@ REPEATS = 2
 SAME = 0.999
 # Share of voxels of the window tried whose class must be that of the reference.
 ALIKE, NEAR = 0.95, 1e-3
-# The same for a stored graph of less exact numbers; of exact ones, how far they may be off, of the largest.
+# The same for a stored graph of less exact numbers (of whole images its tolerance counts); of exact ones, how far they
+# may be off, of the largest.
 ENOUGH = 0.7
 # Share of the reference's time from which on no further ones are tried: converting takes seconds each.
 MANY = 8
@@ -337,16 +338,19 @@ def _check_stored(name: str, look: Look, net: "nn.Module", window: "Tensor", hea
         raise HilumError(
             "HIL-M07", f"The graph of {name} answers with {tuple(found.shape)}, not {tuple(wanted.shape)}", remedy
         )
-    # one class is always the strongest, and of one image the strongest is soon the same: exact numbers say more
-    exact = card(name)["exact"]
-    off = float((found - wanted).abs().max() / wanted.abs().max().clamp(min=1e-6))
-    same = float((_classes(found, head) == _classes(wanted, head)).float().mean())
-    if not (off <= NEAR if exact else same >= ALIKE):
-        says = (
-            f"is {off:.1e} of the largest value off"
-            if exact
-            else f"gives {100 * (1 - same):.1f} % of voxels another class"
-        )
+    told, off = card(name), found - wanted
+    if told["exact"]:
+        # one class is always the strongest, and of one image the strongest is soon the same: exact numbers say more
+        apart = float(off.abs().max() / wanted.abs().max().clamp(min=1e-6))
+        fits, says = apart <= NEAR, f"is {apart:.1e} of the largest value off"
+    elif found.ndim == 2:
+        # of a whole image, whose two strongest classes may nearly be alike: as bundles are compared
+        apart = float(off.square().mean().sqrt() / wanted.square().mean().sqrt().clamp(min=1e-6))
+        fits, says = apart <= told["tolerance"], f"is {apart:.2f} of the root mean square off"
+    else:
+        same = float((_classes(found, head) == _classes(wanted, head)).float().mean())
+        fits, says = same >= ALIKE, f"gives {100 * (1 - same):.1f} % of voxels another class"
+    if not fits:
         raise HilumError("HIL-M10", f"The graph of {name}, beside the network, {says}", remedy)
 
 

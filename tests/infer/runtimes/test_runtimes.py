@@ -240,3 +240,30 @@ def test_an_export_says_nothing_of_operators_that_no_network_here_has() -> None:
     )
     done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
     assert int(done.stdout) > 0 and done.stderr == ""
+
+
+class Says(nn.Module):
+    """Gives one row of classes, whatever it sees."""
+
+    def __init__(self, row: list[float]) -> None:
+        super().__init__()
+        self.row = torch.tensor([row])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.row
+
+
+def test_a_stored_graph_is_not_judged_by_two_classes_that_are_nearly_alike() -> None:
+    """Of a whole image with one row of classes, rounding alone made another one the strongest."""
+
+    def told(row: list[float], other: list[float], name: str = "openvino-bf16") -> None:
+        _choose._check_stored(name, Says(other), Says(row), window(2), None)
+
+    told([2.0, 2.001, -3.0], [2.001, 2.0, -3.0])
+    told([2.0, -3.0], [1.9, -3.1])
+    for wrong in ([-3.0, 2.0], [5.0, 5.0], [float("nan"), 2.0]):
+        with pytest.raises(HilumError, match=r"of the root mean square off.*HIL-M10"):
+            told([2.0, -3.0], wrong)
+    # of exact numbers more is asked
+    with pytest.raises(HilumError, match=r"of the largest value off.*HIL-M10"):
+        told([2.0, -3.0], [1.9, -3.1], "openvino")
