@@ -33,8 +33,8 @@ PACKED = (".zip", ".hilum")
 def admitted(path: Path) -> zipfile.ZipFile:
     """The archive at the path, whose list of members was looked through; BadZipFile where it is none.
 
-    Refused (HIL-M05): very many members, and one that is encrypted, a link, packed itself, or lies outside by its name.
-    Nothing here unpacks them; whoever made such a bundle hoped for somebody who does.
+    Refused (HIL-M05): very many members, and one that is encrypted, a link, packed itself, lies outside by its name, or
+    has one that can not be printed. Nothing here unpacks them; whoever made such a bundle hoped for somebody who does.
     """
     if words := crowded(path):
         raise HilumError("HIL-M05", f"{path.name}: {words}", "Do not use it, and ask its maker for another")
@@ -72,6 +72,8 @@ def _fault(member: zipfile.ZipInfo) -> str:
     """What no member of a bundle is, "" where it is not that."""
     steps = member.filename.replace("\\", "/").split("/")
     faults = {
+        # its bytes could steer the terminal that it is told on
+        "has a name that can not be printed": not member.filename.isprintable(),
         "is encrypted": bool(member.flag_bits & 1),
         "is a link": stat.S_ISLNK(member.external_attr >> 16),
         # others are unpacked whole before their size is known

@@ -55,11 +55,12 @@ class Gate(Strict):
 class Opinions(Strict):
     """Whose mean is the answer: the network once ("one"), with dropout left on, of views of the image, or of several.
 
-    count: passes with dropout, or networks of an ensemble (their weights are in the run); views follow from the plan.
+    count: passes with dropout, or networks of an ensemble (their weights are in the run), as many as the command line
+    takes at most; views follow from the plan.
     """
 
     kind: Literal["one", "dropout", "views", "ensemble"] = "one"
-    count: int = Field(default=1, ge=1)
+    count: int = Field(default=1, ge=1, le=9999)
     seed: int = Field(default=0, ge=0)
 
 

@@ -17,7 +17,7 @@ class Group(Strict):
 
 
 class SystemPlan(Strict):
-    """system.json. groups: in the order of merging; no name and no class twice."""
+    """system.json. groups: in the order of merging; no name, however its letters are written, and no class twice."""
 
     format: Literal[1] = 1
     groups: list[Group] = Field(min_length=2)
@@ -25,10 +25,10 @@ class SystemPlan(Strict):
     @field_validator("groups")
     @classmethod
     def _differ(cls, value: list[Group]) -> list[Group]:
-        """No group and no class twice."""
+        """No group and no class twice; groups are folders, and on many disks bones and Bones are one folder."""
         held = [c for group in value for c in group.classes]
-        if len({g.name for g in value}) < len(value):
-            raise ValueError("a group is there twice")
+        if len({g.name.casefold() for g in value}) < len(value):
+            raise ValueError("a group is there twice, or two names differ in upper and lower case only")
         if len({c.value for c in held}) < len(held) or len({c.name for c in held}) < len(held):
             raise ValueError("a class is there twice")
         return value

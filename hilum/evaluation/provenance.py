@@ -12,6 +12,7 @@ from hilum.core.errors import HilumError
 from hilum.core.origin import trained_by
 from hilum.core.plan import Plan
 from hilum.core.run import Run
+from hilum.infer.network import outline
 from hilum.tasks import _build, _task
 
 NOT_KNOWN = "not known"
@@ -146,15 +147,13 @@ def learned(run: Run, role: str, weights: str = "") -> int:
 
     weights: the file's name, where it is not the role's: a member of an ensemble.
     """
-    import torch
-
+    held = run.weights(weights or role)
     try:
-        with torch.device("meta"), torch.random.fork_rng(devices=[]):
-            fixed = dict(_build.build(_task.load(run.plan), role).named_buffers())
+        fixed = dict(outline(_task.load(run.plan), role, held, run.path).named_buffers())
     except HilumError:
         # a network that can not be built here names no buffers
         fixed = {}
-    return sum(tensor.numel() for name, tensor in run.weights(weights or role).items() if name not in fixed)
+    return sum(tensor.numel() for name, tensor in held.items() if name not in fixed)
 
 
 def answering(run: Run, role: str, known: Calibration | None) -> int:

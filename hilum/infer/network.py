@@ -1,10 +1,24 @@
 """The predicting network of a run, with its weights, as it is looked at: whole, or without its head."""
 
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 from hilum.core.errors import HilumError
 from hilum.core.run import Run
 from hilum.tasks import _build, _task
+
+TIMES, SPARE = 4, 1 << 20
+# Numbers that a network may hold of its own accord: so many times those of its weights, and a few more. Networks hold
+# some of which no file has any, such as heads that only training uses while they are built.
+PARTS, FEW = 20, 10_000
+# The same of its tensors and modules, by the tensors of its weights: a layer is a handful of both.
+LEAST, LARGEST = 4096, 10_000
+# Whole numbers and lengths of lists that options may have whatever the weights are, and at most.
+BUILDING = threading.RLock()
+# Held while networks are built: hooks come and go then, which torch looks through in all threads.
 
 
 def network(task: _task.Task, run: Run, number: int = 1) -> Any:
@@ -14,7 +28,10 @@ def network(task: _task.Task, run: Run, number: int = 1) -> Any:
     weights of other types than the network's, and weights that are not finite (M04).
     """
     role = _build.predicting(task.plan)
-    net, weights = _build.build(task, role), run.weights(role if number == 1 else f"{role}.{number}")
+    weights = run.weights(role if number == 1 else f"{role}.{number}")
+    with BUILDING:
+        outline(task, role, weights, run.path)
+        net = _build.build(task, role)
     try:
         net.load_state_dict(weights)
     except RuntimeError as error:
@@ -31,6 +48,76 @@ def network(task: _task.Task, run: Run, number: int = 1) -> Any:
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise HilumError("HIL-M04", f"The weight {name!r} of {run.path} is not finite", "Train again")
     return net.eval()
+
+
+def outline(task: _task.Task, role: str, weights: Mapping[str, Any], path: Path) -> Any:
+    """The network of that role where nothing is allocated, without its weights.
+
+    A plan may be foreign, and needs a few bytes to ask for a billion layers: a network that is far larger than these
+    weights, of `path`, is refused (HIL-M07) and built no further than that is known.
+    """
+    import torch
+
+    if role in task.plan.networks:
+        check_options(task.plan.networks[role].options, weights, path)
+    # what is drawn there, of nothing, would move on the numbers of a run that begins
+    with torch.device("meta"), torch.random.fork_rng(devices=[]), filled_by(weights, path):
+        return _build.build(task, role)
+
+
+def check_options(options: Mapping[str, Any], weights: Mapping[str, Any], path: Path) -> None:
+    """Refuse options with larger numbers or longer lists than networks of such weights, of `path`, have (HIL-M07).
+
+    Some make no layer that could be counted: they say how often one is asked, or how far apart it looks.
+    """
+    sides = (side for tensor in weights.values() for side in tensor.shape)
+    if _largest(options) > min(LARGEST, max(LEAST, len(weights), *sides)):
+        raise _too_large(path)
+
+
+@contextmanager
+def filled_by(weights: Mapping[str, Any], path: Path) -> Iterator[None]:
+    """What this thread builds within is about as large as these weights, of `path`, or refused (HIL-M07)."""
+    from torch.nn.modules import module
+
+    own, parts, values = threading.get_ident(), PARTS * len(weights) + FEW, SPARE
+    values += TIMES * sum(tensor.numel() for tensor in weights.values())
+
+    def counted(holder: Any, name: str, part: Any) -> None:
+        nonlocal parts, values
+        # what others build meanwhile is told here too
+        if threading.get_ident() == own:
+            parts -= 1
+            values -= part.numel() if hasattr(part, "numel") else 0
+            if min(parts, values) < 0:
+                raise _too_large(path)
+
+    with BUILDING, ExitStack() as stack:
+        for kind in ("parameter", "buffer", "module"):
+            register = getattr(module, f"register_module_{kind}_registration_hook")
+            stack.enter_context(register(counted))
+        yield
+
+
+def _largest(options: Any) -> int:
+    """The largest whole number anywhere in options, or the length of their longest list."""
+    found, left = 0, [options]
+    while left:
+        one = left.pop()
+        inner = list(one.values()) if isinstance(one, dict) else one
+        if isinstance(inner, list | tuple):
+            found = max(found, len(inner))
+            left.extend(inner)
+        elif isinstance(inner, int):
+            found = max(found, abs(inner))
+    return found
+
+
+def _too_large(path: Path) -> HilumError:
+    return HilumError(
+        "HIL-M07", f"The network that the plan asks for is far larger than the weights of {path}",
+        "Use the network and the options that the weights are of",
+    )  # fmt: skip
 
 
 def features_of(net: Any) -> Any:

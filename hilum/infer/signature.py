@@ -144,10 +144,12 @@ def _private(path: Path) -> Any:
 
 
 def read_keys(path: Path) -> list[Key]:
-    """The trusted keys of a file, or of every .yaml, .yml and .json file of a folder; none at all is refused."""
+    """The trusted keys of a file, or of every .yaml, .yml and .json file of a folder but hidden ones; none: refused."""
     if not path.exists():
         raise HilumError("HIL-INFER-32", f"There is no file or folder of keys at {path}", "Check the path")
-    files = sorted(p for p in path.iterdir() if p.suffix in KEYS and p.is_file()) if path.is_dir() else [path]
+    # what others leave in folders: ._x.yaml of macOS, .part-x.yaml of a file that is still being copied
+    there = [p for p in path.iterdir() if not p.name.startswith(".")] if path.is_dir() else []
+    files = sorted(p for p in there if p.suffix in KEYS and p.is_file()) if path.is_dir() else [path]
     found = [key for file in files for key in _keys_of(file)]
     if not found:
         raise HilumError("HIL-INFER-32", f"{path} holds no keys", f"Put in the files ({', '.join(KEYS)}) of hilum keys")
@@ -157,7 +159,7 @@ def read_keys(path: Path) -> list[Key]:
 def _keys_of(file: Path) -> list[Key]:
     try:
         data = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         # a day that is none, 2027-02-30, is a plain ValueError
         raise HilumError("HIL-INFER-32", f"{file} is not a file of keys ({error})", "Mend it") from error
     if not isinstance(data, dict):

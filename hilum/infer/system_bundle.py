@@ -51,7 +51,7 @@ def write(
 
 
 def verify(path: Path, keys: Path | None = None) -> dict[str, Any]:
-    """Hashes and signature of the whole, the golden pair of every network; as `infer.bundle.verify` of one.
+    """Hashes and signature of the whole, classes and golden pair of every network; as `infer.bundle.verify` of one.
 
     golden_difference: the largest of all networks. graphs, unverified and runtimes: of each, below its parts/NAME/.
     """
@@ -59,9 +59,11 @@ def verify(path: Path, keys: Path | None = None) -> dict[str, Any]:
     found = bundles.sealed(bundle, keys)
     worst, told = 0.0, dict[str, dict[str, Any]](graphs={}, unverified={}, runtimes={})
     for group in _system(bundle).groups:
-        with _named(group.name):
+        with named(group.name):
             part = bundle.part(group.name)
             part.check_hashes()
+            if part.plan.classes != group.classes:
+                raise HilumError("HIL-M05", f"{path} finds other classes there than {NAME} says", "Do not use it")
             seen = bundles.proven(part)
         worst = max(worst, float(seen["golden_difference"]))
         for what, files in told.items():
@@ -71,7 +73,7 @@ def verify(path: Path, keys: Path | None = None) -> dict[str, Any]:
 
 
 @contextmanager
-def _named(group: str) -> Iterator[None]:
+def named(group: str) -> Iterator[None]:
     """Refusals of one network say of which: all of them lie in the same file."""
     try:
         yield

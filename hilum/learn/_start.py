@@ -340,4 +340,4 @@ class Beginning:
         from hilum.learn._weights import grid, read_weights
 
         weights = read_weights(self.path)
-        return start(net, weights, encoder=self.encoder, grid=grid(self.path))
+        return start(net, weights, encoder=self.encoder, grid=grid(self.path, weights))

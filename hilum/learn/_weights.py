@@ -10,6 +10,7 @@ from hilum.core import _members, catalogue
 from hilum.core.atomic import sha256
 from hilum.core.errors import HilumError
 from hilum.core.run import Run
+from hilum.infer.network import outline
 from hilum.learn import _torch_file
 from hilum.learn._start import tokens
 from hilum.tasks import _build, _task
@@ -118,10 +119,11 @@ def read_weights(path: Path | str) -> "dict[str, Tensor]":
     return weights
 
 
-def grid(path: Path | str) -> list[int] | None:
-    """Tokens along each axis of a run's network, by its plan; None of a file, and of networks for any image size."""
-    import torch
+def grid(path: Path | str, weights: "dict[str, Tensor]") -> list[int] | None:
+    """Tokens along each axis of a run's network, by its plan; None of a file, and of networks for any image size.
 
+    weights: of it, as `read_weights` has them; a network that is far larger is refused (HIL-M07).
+    """
     path = Path(path)
     if not is_run(path):
         return None
@@ -129,9 +131,7 @@ def grid(path: Path | str) -> list[int] | None:
     role = _build.predicting(plan)
     if not catalogue.card("hilum.zoo", plan.networks[role].name)["image_size"]:
         return None
-    # weights that are drawn there, of nothing, would move on the numbers of the run that begins
-    with torch.device("meta"), torch.random.fork_rng(devices=[]):
-        return tokens(_build.build(_task.load(plan), role))
+    return tokens(outline(_task.load(plan), role, weights, path))
 
 
 def is_run(path: Path) -> bool:

@@ -27,7 +27,7 @@ def grouped(ready: Prepared, wanted: str) -> SystemPlan:
     classes = [ClassPlan.model_validate(c) for c in class_plans(ready.facts)]
     rules = values_of(classes, ready.facts["settings"]["labels"])
     voxels = _voxels(ready, rules)
-    made = _dealt(classes, voxels, int(wanted)) if wanted.isdigit() else _named(Path(wanted), classes)
+    made = _dealt(classes, voxels, int(wanted)) if wanted.isdecimal() else _named(Path(wanted), classes)
     for group in made.groups:
         if not any(voxels[c.name] for c in group.classes):
             raise HilumError(
@@ -149,7 +149,7 @@ def _named(path: Path, classes: list[ClassPlan]) -> SystemPlan:
     """Groups by a file."""
     try:
         rows = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, ValueError) as error:
+    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
         raise HilumError(
             "HIL-PLAN-09", f"--groups is neither a number nor a YAML file that can be read ({error})",
             "Give --groups 4, or a file with lines like `bones: [femur, hip]`",

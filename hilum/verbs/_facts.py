@@ -15,8 +15,13 @@ from hilum.core.errors import HilumError
 from hilum.core.plan import Normalisation, Plan, Strict, checked, parse_net
 from hilum.verbs.plan import complete
 
-TRAINED = ("fingerprint", "grouping", "warnings", "layout")
+TRAINED = ("fingerprint", "grouping", "warnings", "layout", "name", "terms")
 # Of a plan's data: facts about those that its own run learned from.
+UNSTATED = (
+    "The terms in a plan are those of the data of its own run, and were not taken for these weights. Where those of "
+    "the weights are known, state them in a copy of the plan, as a key `terms` beside `task`, and give that as --facts."
+)
+# Told where nobody states them.
 USED = {"ct": {"low", "high", "mean", "std"}, "scale": {"low", "high"}}
 # Numbers that a normalisation is made of; of all others none.
 
@@ -69,23 +74,40 @@ class Facts(Strict):
         return len(self.patch) if self.dims is None else self.dims
 
 
+class Beside(Strict):
+    """What a plan.json does not say of other weights, as a key beside its own."""
+
+    terms: str
+
+
 def read(path: Path, known: dict[str, Any] | None = None) -> Facts | Plan:
     """Facts, or the whole plan where the file is a plan.json. Nothing in it is evaluated: an expression stays text.
 
-    known: facts from elsewhere, which the file's own go before.
+    known: facts from elsewhere, which the file's own go before. Of a plan's data that is kept which says how weights
+    are used; the terms of the weights may stand beside its keys.
     """
     try:
         text = path.read_text(encoding="utf-8")
         data = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise HilumError("HIL-PLAN-01", f"{path} can not be read as facts ({error})", "Mend it") from error
     if not isinstance(data, dict):
         raise HilumError("HIL-PLAN-01", f"{path} holds no facts", "Write lines like `patch: [96, 96, 96]`")
     if "networks" in data:
-        return checked(Plan, data, str(path))
+        stated = checked(Beside, {"terms": data.pop("terms", "unknown")}, str(path))
+        plan = checked(Plan, data, str(path))
+        own = {key: value for key, value in plan.data.items() if key not in TRAINED}
+        return plan.model_copy(update={"data": {"name": "unknown", "terms": stated.terms} | own})
     facts = checked(Facts, (known or {}) | data, str(path))
     _check(facts, path)
     return facts
+
+
+def of_file(path: Path, known: dict[str, Any], net: str | None) -> tuple[Plan, list[str]]:
+    """The whole plan that a file of facts makes, and what to know about it; arguments as of `read` and `plan_of`."""
+    told = read(path, known)
+    plan = plan_of(told, net)
+    return plan, [UNSTATED] if isinstance(told, Plan) and plan.data["terms"] == "unknown" else []
 
 
 def _check(facts: Facts, path: Path) -> None:
@@ -119,8 +141,7 @@ def plan_of(facts: Facts | Plan, net: str | None, notes: list[str] | None = None
     """The whole plan. net: "name" or "name:key=value"; it must be given unless the facts are a plan."""
     if isinstance(facts, Plan):
         # how weights are used, not how they were trained: that is another run's
-        data = {key: value for key, value in facts.data.items() if key not in TRAINED}
-        return facts.model_copy(update={"steps": None, "minutes": None, "data": data})
+        return facts.model_copy(update={"steps": None, "minutes": None})
     if net is None:
         raise HilumError("HIL-INFER-34", "Weights do not say what network they are of", "Give --net; see: hilum zoo")
     name, options = parse_net(net)

@@ -67,6 +67,6 @@ def facts(folder: Path) -> dict[str, Any]:
 def _json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise HilumError("HIL-INFER-36", f"{path} can not be read ({error})", "Copy the bundle again") from error
     return found if isinstance(found, dict) else {}

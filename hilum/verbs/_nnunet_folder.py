@@ -119,7 +119,7 @@ def _plan(facts: Facts, options: dict[str, Any], order: Sequence[int], turned: l
 def _json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise HilumError("HIL-INFER-36", f"{path} can not be read ({error})", "Copy the folder again") from error
     if not isinstance(found, dict):
         raise HilumError("HIL-INFER-36", f"{path} is not a JSON object", "Copy the folder again")

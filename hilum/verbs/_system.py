@@ -28,6 +28,8 @@ Units = list[tuple[Case, str]]
 CHECKPOINT = "checkpoint.safetensors"
 BEGUN = f"parts/*/{CHECKPOINT}"
 # What is there once anything has been learned.
+SHARED_OUT = ("classes", "data.labels", "data.ignore", "data.others", "options.reduce")
+# Of a plan: what follows from the data and the groups (`groups.whole`, `groups.of_group`), whatever was set.
 
 
 def train(
@@ -45,6 +47,7 @@ def train(
     """
     if task != "segment":
         raise HilumError("HIL-PLAN-09", f"--groups shares out classes of voxels, a {task} run has none", "Leave it out")
+    _refuse_shared_out(asked["settings"])
     _held.free(out)
     check_budget(asked["minutes"], asked["steps"])
     ready = look(data, task, asked["seed"], progress)
@@ -59,6 +62,19 @@ def train(
         write_json(out / "fingerprint.json", ready.facts)
         write_rows(out / "split.csv", split_rows(ready.units(whole)))
         return _trained(Run(out), made, plans, ready, words, progress)
+
+
+def _refuse_shared_out(settings: dict[str, Any] | None) -> None:
+    """Refuse a setting that sharing out the classes would silently take back (HIL-PLAN-09)."""
+    for key, value in (settings or {}).items():
+        # a key without a dot is an option of the network
+        path = key.removeprefix("plan.") if "." in key else ""
+        inner = [f"{path}.{name}" for name in value] if isinstance(value, dict) else []
+        if any(f"{one}.".startswith(f"{own}.") for one in (path, *inner) for own in SHARED_OUT):
+            raise HilumError(
+                "HIL-PLAN-09", f"{key} is set, but with --groups it follows from the data and the groups",
+                "State classes, `labels` and `ignore` in the dataset.yaml, and leave this setting out",
+            )  # fmt: skip
 
 
 def resume(data: Path | str, task: str, out: Path, words: dict[str, Any], progress: Progress) -> Run:

@@ -12,6 +12,7 @@ from hilum.evaluation import model_card
 from hilum.infer import bundle as bundles
 from hilum.infer import bundled_graph, signature, system_bundle
 from hilum.verbs.card import given
+from hilum.verbs.verify import opened
 
 CARD = "model_card.md"
 # The card for people; card.json is the one for machines.
@@ -83,6 +84,7 @@ def packed(
         else:
             card = bundles.write(run, part, public, more=more, key=key)
             bundles.verify(part)
+        opened(Run(part))
     return card
 
 

@@ -48,7 +48,7 @@ def _json(path: Path) -> dict[str, Any]:
     """A file of the evaluation; anything but a JSON object is refused (HIL-EVAL-21)."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise HilumError(
             "HIL-EVAL-21", f"{path} can not be read ({error})", "Give what hilum evaluate wrote"
         ) from error

@@ -10,6 +10,7 @@ from hilum.core.errors import HilumError
 from hilum.core.plan import Plan
 from hilum.core.run import Run, free_folder
 from hilum.infer import bundle as bundles
+from hilum.infer.network import outline
 from hilum.learn import _weights
 from hilum.learn._start import Report, best_reading, start
 from hilum.planning.planner import edit
@@ -116,8 +117,8 @@ def _found(
             "HIL-INFER-34", "Weights do not say what their inputs and outputs are",
             "Give a file of facts (classes, patch, spacing, normalisation) or a plan.json: --facts FACTS.yaml",
         )  # fmt: skip
-    plan = _facts.plan_of(_facts.read(facts, known), net)
-    return Foreign(plan, _weights.read_weights(file), file)
+    plan, notes = _facts.of_file(facts, known, net)
+    return Foreign(plan, _weights.read_weights(file), file, notes)
 
 
 def _settled(found: Foreign, net: str | None, settings: dict[str, Any]) -> tuple[Plan, list[str]]:
@@ -135,8 +136,9 @@ def _filled(found: Foreign, made: Plan) -> tuple[Plan, Any, Report, str]:
     learning = catalogue.load("hilum.learn", made.regime).Learning
     if "start" in learning.model_fields:
         made = made.edited({"learning": {**made.learning, "start": begun}})
-    task = _task.load(made)
-    network = _build.build(task, _build.predicting(made))
+    task, role = _task.load(made), _build.predicting(made)
+    outline(task, role, found.weights, found.source)
+    network = _build.build(task, role)
     reading, weights = best_reading(network, found.weights)
     report = start(network, weights, strict=True)
     _tried(task, network, made, found.source)

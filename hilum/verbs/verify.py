@@ -7,10 +7,12 @@ from hilum.core import _signed
 from hilum.core.run import Run
 from hilum.infer import bundle as bundles
 from hilum.infer import system_bundle
+from hilum.trust.trusted import Trusted
 
 
 def verify(path: Path | str, *, key: Path | str | None = None, replaces: Path | str | None = None) -> dict[str, Any]:
-    """Hashes, signature and golden pair; refused with the difference, or the bundle's card with what was measured.
+    """Hashes, signature and golden pair; refused with the difference, or the bundle's card with what was measured. What
+    prediction reads besides is read as well.
 
     key: file of trusted public keys, or a folder of them; with it the bundle must be signed by one of them.
     A signature that does not fit is refused without a key too; `remarks` says where it can not be looked at, as its
@@ -19,9 +21,24 @@ def verify(path: Path | str, *, key: Path | str | None = None, replaces: Path | 
     """
     verifier = bundles.verify if Run(Path(path)).system is None else system_bundle.verify
     found = verifier(Path(path), None if key is None else Path(key))
+    opened(Run(Path(path)))
     why = _signed.unchecked() if found["signed"] else ""
     remarks = [f"The signature was not checked. {why}"] if why else []
     return found | {"remarks": remarks + ([] if replaces is None else _succession(found, Path(replaces)))}
+
+
+def opened(run: Run) -> None:
+    """Refuse what prediction refuses once it opens the model, or of a system one of its networks.
+
+    That is a calibration that does not fit the plan, the other networks of an ensemble, and what is known of images.
+    """
+    made = run.system
+    if made is None:
+        Trusted(run)
+        return
+    for group in made.groups:
+        with system_bundle.named(group.name):
+            Trusted(run.part(group.name))
 
 
 def _succession(found: dict[str, Any], replaces: Path) -> list[str]:

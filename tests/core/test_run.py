@@ -502,3 +502,14 @@ def test_t01_a_new_folder_outlives_a_power_cut(tmp_path: Path, monkeypatch: pyte
 def test_rows_keep_every_column(tmp_path: Path) -> None:
     write_rows(tmp_path / "a.csv", [{"a": 1}, {"b": "x,y"}])
     assert (tmp_path / "a.csv").read_text() == 'a,b\n1,\n,"x,y"\n'
+
+
+@pytest.mark.parametrize("name", ["weights/\x1b]0;owned\x07net", "a\nhilum: whole", "a\u202ecod.exe", "a\x9b31m"])
+def test_m05_a_member_whose_name_can_not_be_printed_is_refused(name: str, folder: Path, tmp_path: Path) -> None:
+    """What names it would send those bytes to the terminal, which takes them for orders."""
+    path = zipped(folder, tmp_path / "a.hilum")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(name, b"")
+    with pytest.raises(HilumError, match="has a name that can not be printed") as error:
+        Run(path)
+    assert error.value.code == "HIL-M05" and str(error.value).isprintable()

@@ -316,6 +316,13 @@ def test_another_file_as_metrics_is_refused_and_nothing_is_written(text, tmp_pat
     assert error.value.code == "HIL-EVAL-21" and not (tmp_path / "card").exists()
 
 
+def test_metrics_that_are_nested_without_end_are_refused(tmp_path):
+    written(tmp_path / "run")
+    (tmp_path / "metrics.json").write_text("[" * 200_000)
+    with pytest.raises(HilumError, match="HIL-EVAL-21"):
+        card_verb(tmp_path / "run", tmp_path / "card", metrics=tmp_path / "metrics.json")
+
+
 def test_another_file_as_raters_is_refused(tmp_path):
     """It ended in a traceback."""
     with pytest.raises(HilumError) as error:

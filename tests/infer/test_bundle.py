@@ -235,6 +235,32 @@ def test_options_that_no_network_takes_are_refused_by_sentence(trained: Trained,
         import_model(tmp_path / "net.safetensors", tmp_path / "run", facts=tmp_path / "plan.json")
 
 
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"convs": 10**9}, "HIL-M07"),
+        ({"features": [64] * 40, "strides": [1] * 40, "kernels": None}, "HIL-M07"),
+        ({"overlap": 0.9999999}, "HIL-PLAN-03"),
+    ],
+    ids=["layers without end", "many wide stages", "windows without end"],
+)
+def test_m07_a_plan_that_would_fill_the_memory_or_never_end_is_refused_by_all_who_open_it(
+    change: dict[str, Any], code: str, trained: Trained, tmp_path: Path
+) -> None:
+    """The network was built before its weights were looked at."""
+    bundle.write(trained("segment"), tmp_path / "good.hilum")
+    files = unpack(tmp_path / "good.hilum")
+    plan = json.loads(files["plan.json"])
+    options = plan["options"] if "overlap" in change else plan["networks"]["net"]["options"]
+    options |= change
+    path = pack(files | {"plan.json": json.dumps(plan).encode()}, tmp_path / "odd.hilum", honest=True)
+    assert refused(path) == code
+    with pytest.raises(HilumError, match="far larger than the weights" if code == "HIL-M07" else code):
+        open_predictor(path)
+    # its card says what it is, and does not build it either
+    assert code != "HIL-M07" or model_card.card(Run(path))
+
+
 @pytest.mark.parametrize("kind", ["cases", "settings", "spacing", "split", "anatomy"])
 def test_what_a_bundle_of_before_says_of_its_training_images_is_refused_where_it_is_spoilt(
     kind: str, trained: Trained, tmp_path: Path

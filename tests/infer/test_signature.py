@@ -268,6 +268,25 @@ def test_what_is_no_key_is_refused(pair: Pair, tmp_path: Path) -> None:
         signature.read_keys(tmp_path / "words.yaml")
 
 
+def test_hidden_files_in_a_folder_of_keys_are_passed_over(pair: Pair, tmp_path: Path) -> None:
+    """What macOS and copying leave there made every bundle refused."""
+    folder = tmp_path / "keys"
+    folder.mkdir()
+    (folder / "radiology.yaml").write_bytes(pair[1].read_bytes())
+    (folder / "._radiology.yaml").write_bytes(b"\x00\x05\x16\x07")
+    (folder / ".part-ab12.yaml").write_text("keys: [{na")
+    assert [key.name for key in signature.read_keys(folder)] == ["radiology"]
+    # one that is named is meant
+    with pytest.raises(HilumError, match="HIL-INFER-32"):
+        signature.read_keys(folder / ".part-ab12.yaml")
+
+
+def test_keys_that_are_nested_without_end_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("keys: " + "[" * 20_000)
+    with pytest.raises(HilumError, match="HIL-INFER-32"):
+        signature.read_keys(tmp_path / "a.yaml")
+
+
 def test_a_missing_package_is_one_sentence(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.asymmetric", None)
     with pytest.raises(HilumError, match=r"\.\[sign\]") as error:

@@ -168,15 +168,15 @@ def test_a_run_says_how_its_tokens_lie(
     options = {"patch": 4, "dim": 24, "depth": 2, "heads": 3}
     plan = plan_of("classify", **{"networks.net": {"name": "vit", "options": options}, "patch": [12, 16]})
     plan.write(tmp_path / "plan.json")
-    before = torch.get_rng_state()
-    assert _weights.grid(tmp_path) == [3, 4] and torch.equal(torch.get_rng_state(), before)
-    monkeypatch.setattr(_weights, "read_weights", lambda path: twelve())
+    weights, before = twelve(), torch.get_rng_state()
+    assert _weights.grid(tmp_path, weights) == [3, 4] and torch.equal(torch.get_rng_state(), before)
+    monkeypatch.setattr(_weights, "read_weights", lambda path: weights)
     report = Beginning(tmp_path)(net_of("vit", image_size=[16, 12]))
     assert list(report.reshaped) == ["position"]
     (tmp_path / "file.pt").write_bytes(b"weights")
-    assert _weights.grid(tmp_path / "file.pt") is None
+    assert _weights.grid(tmp_path / "file.pt", {}) is None
     plan_of("classify", **{"networks.net": {"name": "resnet", "options": {}}}).write(tmp_path / "plan.json")
-    assert _weights.grid(tmp_path) is None
+    assert _weights.grid(tmp_path, {}) is None
 
 
 def test_another_network_is_refused_with_near_names() -> None:

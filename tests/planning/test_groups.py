@@ -10,6 +10,7 @@ import pytest
 
 from hilum.core.errors import HilumError
 from hilum.core.plan import ClassPlan, Plan
+from hilum.core.progress import quiet
 from hilum.core.system import Group, SystemPlan
 from hilum.planning import groups
 from hilum.planning.planner import Prepared
@@ -106,8 +107,45 @@ def test_a_file_that_makes_no_system_is_refused(text: str, tmp_path: Path) -> No
     assert error.value.code == "HIL-PLAN-03"
 
 
-def test_a_file_that_is_not_there_is_refused() -> None:
-    assert "neither a number nor a YAML file" in refused(prepared(), "nowhere.yaml")
+def test_a_file_that_is_nested_without_end_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "groups.yaml").write_text("a: " + "[" * 20_000)
+    assert "nor a YAML file" in refused(prepared(), str(tmp_path / "groups.yaml"))
+
+
+@pytest.mark.parametrize("wanted", ["nowhere.yaml", "²"])
+def test_what_is_neither_a_number_nor_a_file_is_refused(wanted: str) -> None:
+    """The ² is a digit to Python, and no number."""
+    assert "neither a number nor a YAML file" in refused(prepared(), wanted)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"data.ignore": 9},
+        {"data.labels": {"bone": 1}},
+        {"data.labels.bone": 1},
+        {"data.others": [3]},
+        {"plan.classes": []},
+        {"classes.0.name": "bone"},
+        {"options.reduce": "mean"},
+        {"plan.options": {"reduce": "mean"}},
+    ],
+    ids=str,
+)
+def test_settings_that_sharing_out_would_take_back_are_refused(settings: dict[str, Any], tmp_path: Path) -> None:
+    """They were taken, and the plan had the values of the data set all the same. Asked before the data are."""
+    asked = {"settings": settings, "minutes": None, "steps": 4, "seed": 0}
+    with pytest.raises(HilumError, match=next(iter(settings))) as error:
+        _system.train(tmp_path / "nowhere", "segment", tmp_path / "out", "2", asked, {}, quiet)
+    assert error.value.code == "HIL-PLAN-09" and "dataset.yaml" in error.value.remedy
+
+
+def test_other_settings_hold_for_all_networks(tmp_path: Path) -> None:
+    for settings in (None, {"options.overlap": 0.5, "classes": 3, "plan.options": {"overlap": 0.5}}):
+        asked = {"settings": settings, "minutes": None, "steps": 4, "seed": 0}
+        with pytest.raises(HilumError) as error:
+            _system.train(tmp_path / "nowhere", "segment", tmp_path / "out", "2", asked, {}, quiet)
+        assert error.value.code != "HIL-PLAN-09" and "nowhere" in error.value.seen
 
 
 def test_a_group_that_no_training_case_shows_is_refused(tmp_path: Path) -> None:

@@ -1,17 +1,23 @@
 """bundle, verify and keys as a person uses them: with the model card inside, signed, and in place of another."""
 
+import hashlib
 import json
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save
 
-from hilum.core.calibration import Opinions
+from hilum.core.calibration import Calibration, Opinions, Scaling
 from hilum.core.errors import HilumError
 from hilum.core.run import Run
 from hilum.infer import bundle as bundles
+from hilum.verbs import verify as verifying
 from hilum.verbs.bundle import bundle
 from hilum.verbs.keys import keys
 from hilum.verbs.verify import verify
@@ -120,6 +126,54 @@ def test_a_bundle_that_is_there_is_kept(good: Path, trained: Trained) -> None:
     assert list(good.parent.iterdir()) == [good]
 
 
+def known(**more: Any) -> bytes:
+    """calibration.json."""
+    return Calibration(cases=4, groups=4).model_copy(update=more).model_dump_json().encode()
+
+
+SPOILT: dict[str, tuple[dict[str, bytes], str]] = {
+    "scaling of more classes": (
+        {"calibration.json": known(scaling=Scaling(scale=[1.0] * 9, bias=[0.0] * 9))}, "HIL-M05",
+    ),
+    "no calibration": ({"calibration.json": b"[]"}, "HIL-M05"),
+    "a calibration of other keys": ({"calibration.json": b'{"cases": 4, "groups": 4, "gates": 4}'}, "HIL-PLAN-02"),
+    "opinions without end": (
+        {"calibration.json": known(opinions=Opinions.model_construct(kind="dropout", count=10**9))}, "HIL-PLAN-03",
+    ),
+    "an ensemble without its others": (
+        {"calibration.json": known(opinions=Opinions(kind="ensemble", count=2))}, "HIL-RUN-03",
+    ),
+    "an ensemble with another network": (
+        {
+            "calibration.json": known(opinions=Opinions(kind="ensemble", count=2)),
+            "weights/net.2.safetensors": save({"a": torch.ones(2)}),
+        }, "HIL-M07",
+    ),
+    "damaged numbers of images": ({"calibration.json": known(), "outlier.safetensors": b"words"}, "HIL-M05"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_what_prediction_would_refuse_is_not_called_whole(
+    name: str, good: Path, trained: Trained, tmp_path: Path
+) -> None:
+    """Such a bundle was published and verified, and no case was predicted with it."""
+    changed, code = SPOILT[name]
+    with zipfile.ZipFile(good) as archive:
+        files = {n: archive.read(n) for n in archive.namelist() if n != "manifest.json"} | changed
+    listed = {n: hashlib.sha256(content).hexdigest() for n, content in files.items()}
+    with zipfile.ZipFile(tmp_path / "a.hilum", "w") as archive:
+        for n, content in (files | {"manifest.json": json.dumps(listed).encode()}).items():
+            archive.writestr(n, content)
+    with pytest.raises(HilumError, match=code):
+        verify(tmp_path / "a.hilum")
+    run = Run(shutil.copytree(trained("classify").path, tmp_path / "run"))
+    run.put(changed)
+    with pytest.raises(HilumError, match=code):
+        bundle(run.path, tmp_path / "b.hilum")
+    assert not (tmp_path / "b.hilum").exists()
+
+
 def test_names_and_days_of_keys_are_checked(tmp_path: Path) -> None:
     for name, expires in (("../evil", None), ("", None), ("a/b", None), ("good", "soon")):
         with pytest.raises(HilumError) as error:
@@ -157,3 +211,14 @@ def test_m09_which_is_older_is_said_not_to_be_known_where_one_or_both_have_no_da
         assert len(remarks) == 1 and remarks[0].startswith("Which of the two is older is not known")
     code, out, err = hilum("verify", undated, "--replaces", undated)
     assert code == 0 and "Look: Which of the two is older is not known" in out, err
+
+
+def test_what_prediction_would_refuse_of_a_network_of_a_system_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: object) -> None:
+        raise HilumError("HIL-M05", "calibration.json scales 9 classes", "Copy the run again")
+
+    monkeypatch.setattr(verifying, "Trusted", refuse)
+    groups = SimpleNamespace(groups=[SimpleNamespace(name="bones")])
+    system: Any = SimpleNamespace(system=groups, part=lambda name: name)
+    with pytest.raises(HilumError, match=r"parts/bones: calibration\.json scales 9 classes.*HIL-M05"):
+        verifying.opened(system)

@@ -78,13 +78,13 @@ def test_the_plan_of_another_run_says_how_weights_are_used_and_not_how_they_were
 ) -> None:
     import_model(weights, tmp_path / "run", net=NET, facts=facts)
     known = Run(tmp_path / "run").plan.edited(
-        {"steps": 900, "minutes": 20.0, "seed": 7, "data.fingerprint": "abc", "data.grouping": "patient"}
+        {"steps": 900, "minutes": 20.0, "seed": 7, "data.fingerprint": "abc", "data.grouping": "a", "data.name": "b"}
     )
     known.write(tmp_path / "plan.json")
     import_model(weights, tmp_path / "second", facts=tmp_path / "plan.json")
     made = model_card.card(Run(tmp_path / "second"))
     lines = {f"{field.key}: {name}": words for field in made.fields for name, words in field.lines}
-    names = ("training: steps", "training: seed", "split: assigned", "split: level", "data: fingerprint")
+    names = ("training: steps", "training: seed", "split: assigned", "split: level", "data: fingerprint", "data: name")
     assert {lines[name] for name in names} == {"not known"}
 
 
@@ -124,9 +124,50 @@ def test_other_tasks_are_imported_too(tmp_path: Path) -> None:
 
 
 def test_a_plan_of_another_run_serves_as_facts(weights: Path, facts: Path, tmp_path: Path) -> None:
+    """Its terms are those of the data of that run: weights from elsewhere were made public under them."""
     import_model(weights, tmp_path / "first", net=NET, facts=facts)
-    import_model(weights, tmp_path / "second", facts=tmp_path / "first" / "plan.json")
-    assert Run(tmp_path / "second").plan == Run(tmp_path / "first").plan
+    first = Run(tmp_path / "first").plan
+    done = import_model(weights, tmp_path / "second", facts=tmp_path / "first" / "plan.json")
+    assert Run(tmp_path / "second").plan == first.edited({"data.terms": "unknown"})
+    assert done["terms"] == Run(tmp_path / "second").json("start.json")["source"]["terms"] == "unknown"
+    assert any("as a key `terms` beside `task`" in words for words in done["notes"])
+    with pytest.raises(HilumError, match="HIL-INFER-10"):
+        bundle.write(Run(tmp_path / "second"), tmp_path / "public.hilum", public=True)
+    stated = json.loads(first.text()) | {"terms": first.data["terms"]}
+    (tmp_path / "plan.json").write_text(json.dumps(stated))
+    done = import_model(weights, tmp_path / "third", facts=tmp_path / "plan.json")
+    assert Run(tmp_path / "third").plan == first and done["terms"] == "CC BY 4.0" and not done["notes"]
+    (tmp_path / "plan.json").write_text(json.dumps(stated | {"terms": ["CC0"]}))
+    refused("HIL-PLAN-03", weights, tmp_path / "fourth", facts=tmp_path / "plan.json")
+
+
+@pytest.mark.parametrize("name", ["facts.json", "facts.yaml"])
+def test_facts_that_are_nested_without_end_are_refused(name: str, weights: Path, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("[" * 20_000)
+    refused("HIL-PLAN-01", weights, tmp_path / "run", net=NET, facts=tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"convs": 10**9},
+        {"features": [64] * 40, "strides": [1] * 40},
+        {"features": [4, 10**7]},
+        {"features": [4] * 10**5, "strides": [1] * 10**5},
+        {"kernels": [[10**4 + 1] * 2] * 2},
+    ],
+    ids=["layers without end", "many wide stages", "a wide stage", "stages without end", "wide kernels"],
+)
+def test_m07_a_network_that_is_far_larger_than_its_weights_is_not_built(
+    options: dict[str, Any], weights: Path, facts: Path, tmp_path: Path
+) -> None:
+    """A plan of a few bytes filled the memory, or the import never ended."""
+    import_model(weights, tmp_path / "run", net=NET, facts=facts)
+    plan = json.loads((tmp_path / "run" / "plan.json").read_text())
+    plan["networks"]["net"]["options"] |= options
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    error = refused("HIL-M07", weights, tmp_path / "again", facts=tmp_path / "plan.json")
+    assert "far larger than the weights" in error.seen
 
 
 def test_a_trained_unetpp_is_pruned_by_its_own_plan_with_another_level(facts: Path, tmp_path: Path) -> None:
@@ -334,6 +375,12 @@ def test_a_monai_bundle_without_weights_is_refused(monai: Path, facts: Path, tmp
     (monai / "models" / "model.pt").rename(monai / "models" / "model.ts")
     error = refused("HIL-INFER-36", monai, tmp_path / "run", net=NET, facts=facts)
     assert "has no models/model.pt" in error.seen and "with its weights" in error.remedy
+
+
+def test_a_monai_bundle_whose_metadata_are_nested_without_end_is_refused(monai: Path, tmp_path: Path) -> None:
+    (monai / "configs" / "metadata.json").write_text("[" * 200_000)
+    (tmp_path / "facts.yaml").write_text(yaml.safe_dump(FACTS))
+    refused("HIL-INFER-36", monai, tmp_path / "run", net=NET, facts=tmp_path / "facts.yaml")
 
 
 def test_with_a_name_and_facts_a_monai_bundle_gives_weights_classes_and_channels(monai: Path, tmp_path: Path) -> None:

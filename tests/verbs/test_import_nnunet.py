@@ -515,6 +515,21 @@ def test_a_results_folder_says_itself_what_its_network_is(
     assert "Leave out --net and --facts" in error.value.remedy
 
 
+def test_plans_that_are_nested_without_end_are_refused(results: Callable[..., Path], tmp_path: Path) -> None:
+    folder = results(original(), plans())
+    (folder / "plans.json").write_text("[" * 200_000)
+    with pytest.raises(HilumError, match="HIL-INFER-36"):
+        import_model(folder, tmp_path / "run", orientation="RAS")
+
+
+def test_m07_plans_of_layers_without_end_are_refused(results: Callable[..., Path], tmp_path: Path) -> None:
+    """Weights were compared once the network was there, which it never was."""
+    both = dict.fromkeys(("n_conv_per_stage", "n_conv_per_stage_decoder"), 10**9)
+    folder = results(original(), kwargs(plans(), **both))
+    with pytest.raises(HilumError, match="HIL-M07"):
+        import_model(folder, tmp_path / "run", orientation="RAS")
+
+
 def test_the_best_weights_of_an_unfinished_fold_are_taken_and_told(
     results: Callable[..., Path], tmp_path: Path
 ) -> None:
