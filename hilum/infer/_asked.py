@@ -82,6 +82,8 @@ class Asked:
             self.task.keep_largest(() if run.calibration is None else run.calibration.single)
         self.net = self._own = network(self.task, run)
         self.clock = Clock()
+        # how the windows of the last case were put to the network
+        self.paced = ALONE
         # by network: of an ensemble each has its own, and copies share them (`trust.members`)
         self._plain: dict[int, bool] = {}
         self._chosen: dict[tuple[int, bool, bool, tuple[int, ...]], _choose.Chosen] = {}
@@ -227,7 +229,8 @@ class Asked:
     def _pace(self, chosen: _choose.Chosen, count: int) -> Pace:
         """How so many windows are put to the network; in turn with dropout left on, and under a limit of memory."""
         plain = self._drops() or self.limit is not None or count < _choose.MANY
-        return ALONE if plain else chosen.pace
+        self.paced = ALONE if plain else chosen.pace
+        return self.paced
 
     def _waiting(self) -> AbstractContextManager[None]:
         return self.clock("network")

@@ -10,13 +10,13 @@ from hilum.core.errors import HilumError
 from hilum.core.run import Run
 from hilum.tasks import _build, _task
 
-TIMES, SPARE = 4, 1 << 20
-# Numbers that a network may hold of its own accord: so many times those of its weights, and a few more. Networks hold
-# some of which no file has any, such as heads that only training uses while they are built.
+TIMES, SPARE = 4, 1 << 23
+# Numbers that a network may hold of its own accord: so many times those of its weights, and some more. Networks hold
+# some of which no file has any, such as heads that only training uses, and the places in a window of attention.
 PARTS, FEW = 20, 10_000
 # The same of its tensors and modules, by the tensors of its weights: a layer is a handful of both.
 LEAST, LARGEST = 4096, 10_000
-# Whole numbers and lengths of lists that options may have whatever the weights are, and at most.
+# Whole numbers and lengths of lists that options may have whatever the weights are, and by the count of these at most.
 BUILDING = threading.RLock()
 # Held while networks are built: hooks come and go then, which torch looks through in all threads.
 
@@ -70,8 +70,9 @@ def check_options(options: Mapping[str, Any], weights: Mapping[str, Any], path: 
 
     Some make no layer that could be counted: they say how often one is asked, or how far apart it looks.
     """
-    sides = (side for tensor in weights.values() for side in tensor.shape)
-    if _largest(options) > min(LARGEST, max(LEAST, len(weights), *sides)):
+    # a side of a tensor that holds nothing may be any number
+    sides = (side for tensor in weights.values() if tensor.numel() for side in tensor.shape)
+    if _largest(options) > max(LEAST, min(LARGEST, len(weights)), *sides):
         raise _too_large(path)
 
 
@@ -116,7 +117,7 @@ def _largest(options: Any) -> int:
 def _too_large(path: Path) -> HilumError:
     return HilumError(
         "HIL-M07", f"The network that the plan asks for is far larger than the weights of {path}",
-        "Use the network and the options that the weights are of",
+        "Use the original files; of an import the network and the options that the weights are of",
     )  # fmt: skip
 
 

@@ -345,7 +345,7 @@ class Predictor(Asked):
             cost["bytes"]["predicted"], cost["predicted_seconds"] = promised.total, promised.spent
             self.stages.seen(promised.spent, cost["seconds"])
         if by is not None and self.streams:
-            cost["windows"] = str(by.pace)
+            cost["windows"] = str(self.paced)
         if by is not None and by.seconds:
             cost["tried"] = {name: round(value, 5) for name, value in by.seconds.items()} | by.left
         return result, cost

@@ -36,6 +36,29 @@ def test_every_network_of_the_zoo_is_built_within_its_own_weights(name: str, mon
         network.check_options({key: value for key, value in kwargs.items() if key not in GIVEN}, weights, HERE)
 
 
+def test_a_narrow_network_of_large_windows_is_none_that_is_far_larger() -> None:
+    """It was trained to its end, and then refused: the places in a window are many, and in no file."""
+    net = catalogue.load("hilum.zoo", "swin_unet").Net
+    options: dict[str, Any] = {"dim": 32, "depths": [2, 2], "heads": [2, 4], "window": 28}
+    with torch.device("meta"):
+        made = {"in_channels": 1, "out_channels": 2, "spatial_dims": 2, **options}
+        weights = net(**made).state_dict()
+        with network.filled_by(weights, HERE):
+            net(**made)
+    network.check_options(options, weights, HERE)
+
+
+def test_an_option_may_be_as_large_as_a_side_of_the_weights() -> None:
+    weights = {"codes": torch.zeros(16384, 2)}
+    network.check_options({"codes": 16384}, weights, HERE)
+    for found in ({"codes": 16385}, {"codes": 16384, "deep": [[10**9]]}):
+        with pytest.raises(HilumError, match="far larger"):
+            network.check_options(found, weights, HERE)
+    # of nothing, a side may be any number
+    with pytest.raises(HilumError, match="far larger"):
+        network.check_options({"codes": 16384}, {"codes": torch.zeros(16384, 0)}, HERE)
+
+
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
 @pytest.mark.parametrize(
     "options",

@@ -19,7 +19,9 @@ from hilum.core.findings import Boxes, Field, Finding, Mask, Picture, Scores
 from hilum.core.image import Case, Image
 from hilum.core.run import Run
 from hilum.infer import bundle
+from hilum.infer._lanes import Pace
 from hilum.infer.predictor import Predictor
+from hilum.infer.runtimes import _choose
 from hilum.io import nifti
 from hilum.planning.planner import Prepared
 from hilum.prepare import anatomy
@@ -326,3 +328,16 @@ def test_m05_the_average_in_a_bundle_is_held_to_its_hash(knowing: Run, tmp_path:
             )
     with pytest.raises(HilumError, match="HIL-M05"):
         Predictor(Run(tmp_path / "n.hilum"))
+
+
+def test_the_record_says_how_windows_were_put_to_the_network(
+    trained: Callable[[str], Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under a limit of memory it said "2 by threads", as the runtime would without one."""
+    # with as many processors as that takes
+    monkeypatch.setattr(_choose, "usual_pace", lambda _: Pace(2))
+    values = np.random.default_rng(0).standard_normal((1, 64, 64, 64)).astype(np.float32)
+    case = Case("one", "", {"image": Image(values, np.eye(4))})
+    for limit, wanted in ((None, "2 by threads"), (64 << 30, "in turn")):
+        predictor = Predictor(trained("segment"), limit=limit)
+        assert predictor.told(case)[1]["windows"] == wanted, limit
