@@ -93,7 +93,7 @@ def main() -> None:
         wanted = {name: asked.minutes or CELLS[name][2] for name in CELLS if asked.only in name}
         rows = [_cell(name, minutes) for name, minutes in wanted.items() if left() is None or left() > minutes]
         # one that was cut short is gone on with, and takes no whole page's place
-        if len(rows) == len(wanted):
+        if rows and len(rows) == len(wanted):
             _write(rows, asked.only)
     if not asked.only:
         _training(left())
@@ -155,9 +155,14 @@ def _reading() -> None:
 
 
 def _once(folder: str, name: str, words: Sequence[str] = ()) -> None:
-    """Run a script whose figures are not there."""
-    if not (HERE / "results" / f"{folder}_{name}.json").is_file():
-        subprocess.run([sys.executable, str(HERE / folder / f"{name}.py"), *words], check=True)
+    """Run a script whose figures are not there, or that has not been given these runs here."""
+    key = hashlib.sha256(json.dumps(words).encode()).hexdigest()[:16]
+    done = HERE / "cache" / f"{folder}-{name}-{key}"
+    if (HERE / "results" / f"{folder}_{name}.json").is_file() and (not words or done.exists()):
+        return
+    subprocess.run([sys.executable, str(HERE / folder / f"{name}.py"), *words], check=True)
+    done.parent.mkdir(exist_ok=True)
+    done.touch()
 
 
 def _cell(name: str, minutes: float) -> dict[str, Any]:

@@ -143,13 +143,20 @@ def predicted(system: System, work: Path, unit: Path, asked: argparse.Namespace)
     if facts.is_file():
         found["told"] = cost(read(facts)) if system.side == "hilum" else read(facts)
     if system.side == "hilum" and "told" in found:
-        # a bad image costs that image only, and a peer its whole call: here neither may lack one
-        record, wanted = read(facts), len(read(work / "images.json")["images"])
-        if len(record["done"]) < wanted or record["failed"]:
-            found["failed"] = f"{len(record['done'])} of {wanted} images: {record['failed'][:1]}"
+        found |= lacking(read(facts), found, len(read(work / "images.json")["images"]))
         # it lets the kernel count anew within a prediction, and knows peaks that fell between two samples
         found["peak"] = max(found["peak"], found["told"]["bytes"].get("measured", 0))
     return found
+
+
+def lacking(record: Row, found: Row, images: int) -> Row:
+    """{"failed": why} of a prediction of Hilum that ended by itself and lacks an image; else {}.
+
+    A bad image costs Hilum that image only, and a peer its whole call: neither is to be measured on fewer.
+    """
+    if "stopped" in found or (len(record["done"]) == images and not record["failed"]):
+        return {}
+    return {"failed": f"{len(record['done'])} of {images} images: {record['failed'][:1]}"}
 
 
 def ordered(system: System, run: Path, work: Path, unit: Path, asked: argparse.Namespace) -> list[str]:
@@ -233,11 +240,11 @@ def cell(scene: Scene, work: Path) -> Row:
 
 
 def row_of(system: System, runs: list[Row]) -> Row:
-    """A system's median and peak; what did not end well says nothing of them, and is told whichever round it was."""
+    """A system's median and peak; a round that did not end well counts in no median, and is told whichever it was."""
     ended = [run for run in runs if "stopped" not in run and "absent" not in run] or runs
     row: Row = {"side": system.side, "row": system.row, "runtime": system.runtime, "settings": system.settings}
     row |= {"runs": runs, "seconds": statistics.median(run["seconds"] for run in ended)}
-    row |= {"peak": max(run["peak"] for run in ended)}
+    row |= {"peak": max(run["peak"] for run in runs)}
     return row | {word: run[word] for run in runs for word in ("stopped", "absent") if word in run}
 
 

@@ -30,7 +30,7 @@ import numpy as np  # noqa: E402
 import ready  # noqa: E402
 import watched  # noqa: E402
 import weights  # noqa: E402
-from figures import _labels, cost, ordered  # noqa: E402
+from figures import _labels, cost, lacking, ordered  # noqa: E402
 from ready import Row, read  # noqa: E402
 from scenes import MONAI, SCENES, Scene, System  # noqa: E402
 from tables import _lines  # noqa: E402
@@ -77,7 +77,8 @@ def main() -> None:
             for cell in measured(scene, asked):
                 # one that is cut off takes no whole one's place
                 write_json(weights.CACHE / f"card-{scene.file}.json" if known else place, cell)
-            write_json(place, cell)
+            if not known or all(one["runs"] for one in cell["systems"].values()):
+                write_json(place, cell)
     page()
 
 
@@ -122,6 +123,7 @@ def predicted(system: System, work: Path, unit: Path, asked: argparse.Namespace)
         told = read(facts)
         costs = [done["cost"] for done in told["done"].values()] if system.side == "hilum" else []
         found["told"] = cost(told) if system.side == "hilum" else told
+        found |= lacking(told, found, len(read(work / "images.json")["images"])) if system.side == "hilum" else {}
         found["card"] = max((c["bytes"].get("card", 0) for c in costs), default=0) or found["told"].get("card")
         # it lets the kernel count anew within a prediction, and knows peaks that fell between two samples
         found["peak"] = max([found["peak"], *(c["bytes"].get("measured", 0) for c in costs)])

@@ -383,7 +383,8 @@ def _judged(row: dict[str, Any], before: str, cut: str) -> list[str]:
         told = f"Sending the least certain fifth cuts the error by {row[cut]:.3f}, 1/3 asked"
         said.append(f"{told}: {_met(3 * row[cut] >= 1)}.")
         own = cut.replace("doubt", "raw maximum")
-        if (plain := row.get(own, row.get("raw maximum: cut"))) is not None:
+        # of masks there is none
+        if own != cut and (plain := row.get(own, row.get("raw maximum: cut"))) is not None:
             of_one = " of the one network, another answer," * (own not in row)
             said.append(f"By the raw highest probability{of_one} by {plain:.3f}, more asked: {_met(row[cut] > plain)}.")
     return said

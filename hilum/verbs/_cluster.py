@@ -70,15 +70,23 @@ def run(cases: Sequence[Case], address: str, settings: dict[str, Any]) -> Iterat
     with known, _client(address) as (client, processes):
         each = math.ceil(len(cases) / max(1, len(client.nthreads())))
         given = {**settings, "processes": processes, "cases": each}
-        futures = [client.submit(one, case, given, pure=False) for case in cases]
+
+        def sent(case: Case) -> Any:
+            return client.submit(one, case, given, pure=False)
+
+        futures = [sent(case) for case in cases]
         if not address.startswith(LOCAL):
             _awaited(client, address)
 
-        def outcome(case: Case, future: Any) -> Any:
-            found = _outcome(case, lambda: _given(future, client, address), given)
-            # its memory on the worker
-            future.release()
-            return found
+        def outcome(case: Case, future: Any = None) -> Any:
+            def ask() -> Any:
+                asked = sent(case) if future is None else future
+                found = _given(asked, client, address)
+                # its memory on the worker
+                asked.release()
+                return found
+
+            return _outcome(case, ask, given)
 
         lost: list[Case] = []
         for case, future in zip(cases, futures, strict=True):
@@ -89,7 +97,7 @@ def run(cases: Sequence[Case], address: str, settings: dict[str, Any]) -> Iterat
                 yield case, found
         for case in lost:
             # what only waited in a process that was lost is lost with it: each once more, with nothing beside it
-            yield case, outcome(case, client.submit(one, case, given, pure=False))
+            yield case, outcome(case)
 
 
 def one(case: Case, settings: dict[str, Any]) -> dict[str, Any]:
@@ -221,9 +229,9 @@ def _given(future: Any, client: Any, address: str) -> Any:
         try:
             return future.result(timeout=LOOK)
         except TimeoutError:
-            # of the case itself, as of a disk that does not answer
             if future.status == "error":
-                raise
+                # of the case itself, as of a disk that does not answer; or what ended it just now
+                return future.result()
         # of a scheduler that ended meanwhile the future tells
         with contextlib.suppress(OSError):
             if not client.nthreads():
@@ -247,6 +255,7 @@ def _outcome(case: Case, ask: Callable[[], Any], settings: Mapping[str, Any] = M
     """What the worker gave. ask: for it. A worker that was lost (`Lost`), or that can not run what was sent
     (HIL-INFER-17), costs this case only; so does a scheduler that gave the case up, or ended (HIL-INFER-16)."""
     from distributed import CancelledError
+    from distributed.client import ClosedClientError
     from distributed.scheduler import KilledWorker
 
     try:
@@ -258,7 +267,7 @@ def _outcome(case: Case, ask: Callable[[], Any], settings: Mapping[str, Any] = M
             "HIL-INFER-17", f"The process that predicted {case.id} was ended, and again when it had this case alone",
             f"Most often memory ran out: {_fewer(settings)}",
         )  # fmt: skip
-    except CancelledError as error:
+    except (CancelledError, ClosedClientError) as error:
         return HilumError(
             "HIL-INFER-16", f"The scheduler ended, or gave up {case.id} ({_words(error)})",
             "Start it again with: dask scheduler; the same call then goes on where it stopped",

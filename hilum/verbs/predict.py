@@ -127,7 +127,9 @@ def predict(
         settings["state"] = state(run)[:DIGITS] if format == "dicom" else ""
         with contextlib.closing(_outcomes(run, left, settings, cluster, folder, format, progress)) as flow:
             for number, (case, outcome) in enumerate(flow, len(cases) - len(left) + 1):
-                _check_runtime(outcome, record)
+                if cluster is None:
+                    # of a cluster one machine may lack what the others have
+                    _check_runtime(outcome, record)
                 _record.noted(record, case.id, stamps[case.id], outcome, folder)
                 progress("predict", number, len(cases), case.id)
         _record.unlisted(record, folder)

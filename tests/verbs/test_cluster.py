@@ -139,11 +139,14 @@ def test_where_nothing_is_left_to_do_nobody_is_asked(monkeypatch: pytest.MonkeyP
 class Slow:
     """A future that is done after some looks; None: never."""
 
-    def __init__(self, looks: int | None, status: str = "pending") -> None:
-        self.looks, self.status, self.asked = looks, status, 0
+    def __init__(self, looks: int | None, error: Exception | None = None) -> None:
+        self.looks, self.asked = looks, 0
+        self.error, self.status = error or TimeoutError(), "error" if error else "pending"
 
     def result(self, timeout: float | None = None) -> Any:
-        assert timeout is not None, "it would be waited for in vain"
+        if timeout is None:
+            assert self.status == "error", "it would be waited for in vain"
+            raise self.error
         self.asked += 1
         if self.looks is None or self.asked <= self.looks:
             raise TimeoutError
@@ -193,11 +196,15 @@ def test_a_case_may_take_as_long_as_it_needs_while_there_are_workers(monkeypatch
 
 def test_a_disk_that_does_not_answer_is_no_case_that_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both are told by one error."""
-    client = Leaving(Slow(None, "error"), stay=True)
+    client = Leaving(Slow(None, TimeoutError("the disk")), stay=True)
     monkeypatch.setattr(_cluster, "_client", lambda _: contextlib.nullcontext((client, 1)))
-    with pytest.raises(TimeoutError):
+    with pytest.raises(TimeoutError, match="the disk"):
         list(_cluster.run([Case("a", "", {})], "tcp://there:1", {}))
     assert client.future.asked == 1
+    # an error that came while it was looked at is told, and not that of the look
+    client.future = Slow(None, ValueError("broken"))
+    ((_, found),) = _cluster.run([Case("a", "", {})], "tcp://there:1", {})
+    assert isinstance(found, HilumError) and found.code == "HIL-INFER-17" and "broken" in found.seen
 
 
 class Failing:
@@ -463,3 +470,23 @@ def test_results_are_the_same(trained: Callable[[str], Run], data: Callable[[str
                 assert all(isinstance(one, Image) for one in pair)
                 np.testing.assert_array_equal(pair[0].array, pair[1].array)
     assert (tmp_path / "one" / "worklist.csv").read_text() == (tmp_path / "two" / "worklist.csv").read_text()
+
+
+def test_a_scheduler_that_ends_before_lost_cases_are_asked_again_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was a traceback: what was lost is sent anew, which a closed client refuses by an error of its own."""
+    from distributed.client import ClosedClientError
+    from distributed.scheduler import KilledWorker
+
+    class Ended(Leaving):
+        sent = 0
+
+        def submit(self, *_: Any, **__: Any) -> Any:
+            self.sent += 1
+            if self.sent > 1:
+                raise ClosedClientError("Client is closed")
+            return Slow(None, KilledWorker("one", None, 1))
+
+    client = Ended(Slow(0), stay=True)
+    monkeypatch.setattr(_cluster, "_client", lambda _: contextlib.nullcontext((client, 1)))
+    ((_, found),) = _cluster.run([Case("a", "", {})], "tcp://there:1", {})
+    assert isinstance(found, HilumError) and found.code == "HIL-INFER-16" and "Client is closed" in found.seen
