@@ -151,7 +151,7 @@ def test_facts_that_are_nested_without_end_are_refused(name: str, weights: Path,
     "options",
     [
         {"convs": 10**9},
-        {"features": [64] * 40, "strides": [1] * 40},
+        {"features": [128] * 40, "strides": [1] * 40},
         {"features": [4, 10**7]},
         {"features": [4] * 10**5, "strides": [1] * 10**5},
         {"kernels": [[10**4 + 1] * 2] * 2},
