@@ -82,8 +82,7 @@ class Asked:
             self.task.keep_largest(() if run.calibration is None else run.calibration.single)
         self.net = self._own = network(self.task, run)
         self.clock = Clock()
-        # how the windows of the last case were put to the network
-        self.paced = ALONE
+        self._paced = ALONE
         # by network: of an ensemble each has its own, and copies share them (`trust.members`)
         self._plain: dict[int, bool] = {}
         self._chosen: dict[tuple[int, bool, bool, tuple[int, ...]], _choose.Chosen] = {}
@@ -229,8 +228,13 @@ class Asked:
     def _pace(self, chosen: _choose.Chosen, count: int) -> Pace:
         """How so many windows are put to the network; in turn with dropout left on, and under a limit of memory."""
         plain = self._drops() or self.limit is not None or count < _choose.MANY
-        self.paced = ALONE if plain else chosen.pace
-        return self.paced
+        self._paced = ALONE if plain else chosen.pace
+        return self._paced
+
+    @property
+    def paced(self) -> Pace:
+        """How the windows of the last case were put to the network."""
+        return self._paced
 
     def _waiting(self) -> AbstractContextManager[None]:
         return self.clock("network")

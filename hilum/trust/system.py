@@ -15,6 +15,7 @@ from hilum.core.run import Run
 from hilum.core.system import Group
 from hilum.infer import merging, structures
 from hilum.infer._clock import Clock
+from hilum.infer._lanes import Pace
 from hilum.infer._stages import Stages
 from hilum.infer.coarse import Coarse, check, warn
 from hilum.infer.merging import Merging
@@ -131,6 +132,11 @@ class System(Trusted):
     def computed_by(self) -> _choose.Chosen | None:
         """That of the first part; of one with more or less to compute it may be another."""
         return next(iter(self.parts.values())).computed_by
+
+    @property
+    def paced(self) -> Pace:
+        """That of the first part, as its runtime."""
+        return next(iter(self.parts.values())).paced
 
     @property
     def on_card(self) -> bool:
