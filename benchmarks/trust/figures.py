@@ -384,9 +384,11 @@ def _judged(row: dict[str, Any], before: str, cut: str) -> list[str]:
         said.append(f"{told}: {_met(3 * row[cut] >= 1)}.")
         own = cut.replace("doubt", "raw maximum")
         # of masks there is none
-        if own != cut and (plain := row.get(own, row.get("raw maximum: cut"))) is not None:
-            of_one = " of the one network, another answer," * (own not in row)
-            said.append(f"By the raw highest probability{of_one} by {plain:.3f}, more asked: {_met(row[cut] > plain)}.")
+        if own != cut and row.get(own) is not None:
+            said.append(f"By the raw highest probability by {row[own]:.3f}, more asked: {_met(row[cut] > row[own])}.")
+        elif own != cut and "raw maximum: cut" in row:
+            # rows of before it was measured of every answer
+            said.append("By the raw highest probability of this answer: not measured.")
     return said
 
 
